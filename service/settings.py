@@ -1,0 +1,111 @@
+"""Every environment variable, typed, checked once at start-up.
+
+A ``.env`` file in the working directory is read too; the real environment wins.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from dotenv import load_dotenv
+from msgspec import Meta
+
+Seconds = Annotated[float, Meta(gt=0, le=3600)]
+Days = Annotated[int, Meta(ge=1, le=3650)]
+Names = tuple[str, ...]  # written as a,b,c
+
+DEVELOPMENT_SECRET = "for development only: change me in production"  # noqa: S105 (refused in production)
+
+
+class SettingsError(Exception):
+    """One or more variables are wrong; the text names each, one a line."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    environment: Literal["development", "production"] = "development"
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=1, le=65535)] = 8000
+    public_url: str = ""  # where clients reach us, for links; empty: http://HOST:PORT
+    data_dir: Path = Path(".data")  # the private PostgreSQL and uploaded pictures
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    database_url: str = ""  # empty: a private PostgreSQL in DATA_DIR (development only)
+    database_pool_size: Annotated[int, Meta(ge=1, le=500)] = 10  # connections of one worker
+    database_acquire_timeout: Seconds = 5
+    database_statement_timeout: Seconds = 5
+    database_lock_timeout: Seconds = 2
+    database_idle_in_transaction_timeout: Seconds = 10
+
+    secret_key: Annotated[str, Meta(min_length=32)] = DEVELOPMENT_SECRET  # signs cursors
+    allowed_hosts: Names = ("localhost", "127.0.0.1", "[::1]")  # *.example.org allows subdomains
+    cors_origins: Names = ()  # https://app.example.org
+    trusted_proxies: Names = ()  # addresses or networks whose X-Forwarded-* headers are believed
+    metrics_token: str = ""  # opens /metrics to other machines; empty: loopback only
+    rate_limit_scale: Annotated[float, Meta(gt=0)] = 1  # multiplies every rate limit
+
+    session_idle_days: Days = 30
+    session_days: Days = 90
+
+    @property
+    def in_production(self) -> bool:
+        return self.environment == "production"
+
+    @property
+    def own_url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.public_url.rstrip("/") or f"http://{host}:{self.port}"
+
+    def __repr__(self) -> str:
+        return f"Settings(environment={self.environment!r}, …)"  # the rest may hold secrets
+
+
+def read_settings(environ: Mapping[str, str]) -> Settings:
+    """The settings that ``environ`` describes. Raises SettingsError naming every fault."""
+    given: dict[str, Any] = {}
+    faults: list[str] = []
+    for field in msgspec.structs.fields(Settings):
+        variable = field.name.upper()
+        if text := environ.get(variable, "").strip():
+            try:
+                given[field.name] = _convert(text, field.type)
+            except msgspec.ValidationError as error:
+                faults.append(f"{variable}: {error}.")
+    settings = Settings(**given)
+    if settings.in_production:
+        faults += _production_faults(settings, given)
+    if faults:
+        raise SettingsError("The configuration is not valid:\n" + "\n".join(f"  {fault}" for fault in faults))
+    return settings
+
+
+def _convert(text: str, wanted: Any) -> Any:
+    if wanted is Names:
+        return tuple(part for part in (piece.strip() for piece in text.split(",")) if part)
+    if wanted is Path:
+        return Path(text)
+    return msgspec.convert(text, wanted, strict=False)
+
+
+def _production_faults(settings: Settings, given: Mapping[str, Any]) -> list[str]:
+    faults = []
+    if not settings.database_url:
+        faults.append("DATABASE_URL: required in production; the private PostgreSQL is for development.")
+    if "allowed_hosts" not in given or "*" in settings.allowed_hosts:
+        faults.append("ALLOWED_HOSTS: required in production, as the names clients use, without '*'.")
+    if settings.secret_key == DEVELOPMENT_SECRET or len(set(settings.secret_key)) < 10:
+        faults.append("SECRET_KEY: required in production; at least 32 random characters.")
+    return faults
+
+
+def _read_or_exit() -> Settings:
+    load_dotenv(Path.cwd() / ".env")
+    try:
+        return read_settings(os.environ)
+    except SettingsError as error:
+        sys.exit(str(error))
+
+
+settings = _read_or_exit()
