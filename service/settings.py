@@ -48,6 +48,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     session_idle_days: Days = 30
     session_days: Days = 90
+    password_memory_kib: Annotated[int, Meta(ge=8192, le=1048576)] = 19456  # argon2id, as OWASP recommends
+    password_iterations: Annotated[int, Meta(ge=1, le=100)] = 2
 
     @property
     def in_production(self) -> bool:
@@ -82,7 +84,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
 
 
 def _convert(text: str, wanted: Any) -> Any:
-    if wanted is Names:
+    if wanted == Names:
         return tuple(part for part in (piece.strip() for piece in text.split(",")) if part)
     if wanted is Path:
         return Path(text)

@@ -1,0 +1,14 @@
+"""For the ``piccolo`` command: the database and the apps."""
+
+from piccolo.conf.apps import AppRegistry
+
+from service.database import DB
+from service.migrating import make_migrations_safe
+
+__all__ = ["APP_REGISTRY", "DB"]
+
+APP_REGISTRY = AppRegistry(
+    apps=["service.piccolo_app", "piccolo.apps.user.piccolo_app", "piccolo_api.session_auth.piccolo_app"]
+)
+
+make_migrations_safe()

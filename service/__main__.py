@@ -1,0 +1,93 @@
+"""``python -m service``, which is what ``make run`` runs: the database, its migrations, the seeds, then the service."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Iterator
+
+from loguru import logger
+
+from service.log import set_up_logging
+from service.settings import settings
+
+
+def main() -> None:
+    set_up_logging(settings)
+    started = time.perf_counter()
+    with _ending_quietly(), _private_server():
+        asyncio.run(_prepare())
+        _serve(started)
+
+
+async def _prepare() -> None:
+    from piccolo.apps.migrations.commands.forwards import run_forwards
+
+    from service.migrating import make_migrations_safe, pending_migrations
+    from service.seed import insert_seeds
+
+    make_migrations_safe()
+    if await pending_migrations():
+        if settings.in_production:
+            logger.warning("Migrations are pending: run `piccolo migrations forwards`.")
+        else:
+            logger.info("Migrating the database …")
+            with contextlib.redirect_stdout(sys.stderr):
+                if not (await run_forwards("all")).success:
+                    sys.exit("The migrations failed.")
+    if not settings.in_production:
+        await insert_seeds()
+
+
+def _serve(started: float) -> None:
+    import uvicorn
+
+    from service.app import app
+
+    url = settings.own_url
+    for line in (
+        f"Ready in {time.perf_counter() - started:.1f} s; Ctrl-C stops it.",
+        f"  the API      {url}/v1",
+        f"  its docs     {url}/docs",
+        f"  the admin    {url}/admin/",
+        "  an operator  .venv/bin/piccolo user create",
+    ):
+        logger.info("{}", line)
+    uvicorn.run(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,  # TRUSTED_PROXIES decides, whatever serves the app
+        server_header=False,
+        timeout_graceful_shutdown=25,
+    )
+
+
+@contextlib.contextmanager
+def _private_server() -> Iterator[None]:
+    if settings.database_url:
+        yield
+        return
+    from service import embedded
+
+    share = embedded.start(settings.data_dir)
+    try:
+        yield
+    finally:
+        share.stop()
+
+
+@contextlib.contextmanager
+def _ending_quietly() -> Iterator[None]:
+    """uvicorn, once it has shut down, raises the signal that it got again: a stop that was asked for is no failure."""
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signal_number, lambda *_: sys.exit(0))
+    with contextlib.suppress(KeyboardInterrupt):
+        yield
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Answers whose JSON PostgreSQL has rendered: it goes out untouched."""
+
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
+from urllib.parse import urlencode
+from uuid import UUID
+
+from litestar import Request, Response
+from litestar.enums import MediaType
+
+from service.errors import BadRequest, PreconditionFailed, Violation
+from service.paging import encode_cursor
+
+T = TypeVar("T")
+
+
+class Rendered(Response[Any], Generic[T]):
+    """A body that is JSON already, documented as a ``T``."""
+
+    def __init__(self, body: str | bytes, *, status: int = 200, headers: dict[str, str] | None = None) -> None:
+        content = body.encode() if isinstance(body, str) else body
+        super().__init__(content, status_code=status, media_type=MediaType.JSON, headers=headers)
+
+
+def resource(row: Any, *, created_at: str | None = None) -> Rendered[Any]:
+    """The answer for one row of (id, version, item): its ETag, and its Location when it was just created there."""
+    headers = {"ETag": etag(row["id"], row["version"])}
+    if created_at is None:
+        return Rendered(row["item"], headers=headers)
+    return Rendered(row["item"], status=201, headers=headers | {"Location": created_at})
+
+
+def created(row: Any, location: str) -> Rendered[Any]:
+    """The answer for something new that has no versions."""
+    return Rendered(row["item"], status=201, headers={"Location": location})
+
+
+def page(
+    request: Request[Any, Any, Any], rows: Sequence[Any], limit: int, keys: Sequence[str], shape: str
+) -> Rendered[Any]:
+    """A page of ``limit`` items of the one more that was asked for; ``keys`` name the sort keys in each row."""
+    more = len(rows) > limit
+    items = ",".join([row["item"] for row in rows[:limit]])
+    if not more:
+        return Rendered(f'{{"items":[{items}],"next_cursor":null}}')
+    last = rows[limit - 1]
+    cursor = encode_cursor([last[key] for key in keys], shape)
+    parameters = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
+    link = f"{request.url.path}?{urlencode([*parameters, ('cursor', cursor)])}"
+    return Rendered(f'{{"items":[{items}],"next_cursor":"{cursor}"}}', headers={"Link": f'<{link}>; rel="next"'})
+
+
+def collection(rows: Sequence[Any]) -> Rendered[Any]:
+    """A list that is given whole."""
+    return Rendered(f'{{"items":[{",".join([row["item"] for row in rows])}]}}')
+
+
+def etag(row_id: UUID | None, version: int) -> str:
+    return f'"{row_id}-{version}"'
+
+
+def check_if_match(if_match: str | None, row_id: UUID | None, version: int) -> None:
+    """Raises PreconditionFailed unless the header names this row's version (or is absent or ``*``), BadRequest when
+    it is no list of ETags."""
+    if if_match is None or if_match.strip() == "*":
+        return
+    tags = [tag.strip() for tag in if_match.split(",")]
+    if not all(len(tag) >= 2 and tag.removeprefix("W/")[0] == tag[-1] == '"' for tag in tags):
+        fault = Violation('Must be * or ETags in double quotes, as in "…-3".', header="If-Match")
+        raise BadRequest("The If-Match header is not valid.", errors=[fault])
+    if etag(row_id, version) not in tags:
+        raise PreconditionFailed

@@ -1,0 +1,85 @@
+"""The contents page: every controller, the v1 router, and what stands in front of them."""
+
+from collections.abc import Callable
+
+from litestar import Litestar, Router
+from litestar.di import Provide
+from litestar.exceptions import MethodNotAllowedException
+from litestar.types import ASGIApp
+from litestar.utils import normalize_path
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from service.accounts.controller import AccountController
+from service.admin import admin
+from service.bodies import StrictRequest
+from service.callers import authenticated, current_user
+from service.characters.controller import CharacterController
+from service.database import pool
+from service.docs import ASSETS, OPENAPI, ProblemController, get_openapi, get_root
+from service.doorway import Doorway
+from service.errors import allowed, answer_problem
+from service.health import HealthController
+from service.limits import READS, WRITES, RateLimit
+from service.log import set_up_logging
+from service.relationships.controller import RelationshipController
+from service.settings import settings
+from service.templates.controller import TemplateController
+from service.tokens.authentication import Authentication
+from service.tokens.controller import ApiKeyController, SessionController
+from service.users.controller import UserController
+
+MAX_BODY = 1024 * 1024
+
+v1 = Router(
+    "/v1",
+    route_handlers=[
+        UserController,
+        AccountController,
+        SessionController,
+        ApiKeyController,
+        TemplateController,
+        CharacterController,
+        RelationshipController,
+    ],
+    guards=[authenticated],
+)
+
+
+def create_app() -> Litestar:
+    """The whole service, as an ASGI application."""
+    set_up_logging(settings)
+    app = Litestar(
+        [v1, HealthController, ProblemController, get_root, get_openapi, ASSETS, admin],
+        dependencies={"user": Provide(current_user)},
+        exception_handlers={Exception: answer_problem},
+        lifespan=[lambda _: pool()],
+        logging_config=None,
+        openapi_config=OPENAPI,
+        request_class=StrictRequest,
+        request_max_body_size=MAX_BODY,
+    )
+    app.asgi_handler = _in_front_of(app)
+    return app
+
+
+def _in_front_of(app: Litestar) -> ASGIApp:
+    limited = RateLimit(RateLimit(app.asgi_handler, WRITES), READS)
+    doorway: ASGIApp = Doorway(Authentication(limited), settings, _methods_of(app))
+    if settings.trusted_proxies:
+        return ProxyHeadersMiddleware(doorway, list(settings.trusted_proxies))  # type: ignore[arg-type, return-value]
+    return doorway
+
+
+def _methods_of(app: Litestar) -> Callable[[str], list[str]]:
+    def methods(path: str) -> list[str]:
+        """Every method that ``path`` answers to. Raises NotFoundException for none."""
+        try:
+            app.asgi_router.handle_routing(path=normalize_path(path), method="TRACE")  # which no route has
+        except MethodNotAllowedException as error:
+            return allowed((error.headers or {})["allow"])
+        return allowed("GET, POST, PUT, PATCH, DELETE")  # a mounted application, which takes what it gets
+
+    return methods
+
+
+app = create_app()

@@ -1,0 +1,177 @@
+"""Reading a JSON body strictly, and telling every fault of it at once.
+
+msgspec decodes straight into the Struct; only when that fails is the body walked again, to collect all faults.
+"""
+
+import re
+import types
+import typing
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from litestar import Request
+from litestar.types import Empty
+
+from service.errors import BadRequest, Unprocessable, UnsupportedMediaType, Violation
+
+MAX_DEPTH = 64
+
+_NUL = re.compile(rb"\\u0000")
+_LENGTH = re.compile(r"Expected `(str|array|object)` of length ([<>]=) (\d+)")
+_RANGE = re.compile(r"Expected `(?:int|float)` ([<>]=?) (-?[\d.]+)")
+_KINDS = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
+_WORDS = {
+    "str": "a string", "int": "an integer", "float": "a number", "bool": "true or false", "array": "a list",
+    "object": "an object", "null": "null", "uuid": "a UUID", "datetime": "a time (RFC 3339, with its zone)",
+}  # fmt: skip
+
+
+class StrictRequest(Request[Any, Any, Any]):
+    """A request whose JSON body becomes the Struct that the handler asks for, or a problem that names every fault."""
+
+    async def json(self) -> Any:
+        if self._json is Empty:
+            media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if media_type != "application/json" and not media_type.endswith("+json"):
+                raise UnsupportedMediaType("The body must be JSON, with 'Content-Type: application/json'.")
+            field = self.route_handler.parsed_data_field
+            self._json = read_json(await self.body(), field.annotation if field else Any)
+        return self._json
+
+
+def read_json(body: bytes, wanted: Any) -> Any:
+    """``body`` as ``wanted``. Raises BadRequest when it is not JSON, Unprocessable with all faults when it is."""
+    try:
+        if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _depth(msgspec.json.decode(body)) > MAX_DEPTH:
+            raise BadRequest(f"The body is nested deeper than {MAX_DEPTH} levels.")
+        with suppress(msgspec.ValidationError):
+            if not _NUL.search(body):
+                return _decoder(wanted).decode(body)
+        plain = msgspec.json.decode(body)
+    except msgspec.ValidationError as error:
+        raise Unprocessable("A number in the body is out of range.") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequest("The body is not valid JSON (UTF-8).") from error
+    found = [*violations(plain, wanted), *_nul_violations(plain)]
+    if found:
+        raise Unprocessable.of(found)
+    return msgspec.convert(plain, wanted)  # "\\u0000" with its backslash escaped: no NUL after all
+
+
+@lru_cache(maxsize=256)
+def _decoder(wanted: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(wanted)
+
+
+def violations(value: Any, wanted: Any, at: str = "") -> Iterator[Violation]:
+    """Every way in which ``value`` (decoded JSON) is not a ``wanted``, with JSON Pointers below ``at``."""
+    try:
+        msgspec.convert(value, wanted)
+    except msgspec.ValidationError as error:
+        inner = list(_inner_violations(value, wanted, at))
+        yield from inner or [Violation(_told(wanted, value) or sentence(str(error)), pointer=at)]
+
+
+def _inner_violations(value: Any, wanted: Any, at: str) -> Iterator[Violation]:
+    for choice in _choices(wanted):
+        if isinstance(value, dict) and isinstance(choice, type) and issubclass(choice, msgspec.Struct):
+            fields = {field.encode_name: field for field in msgspec.structs.fields(choice)}
+            for name in value.keys() - fields.keys():
+                yield Violation("Is not a known field.", pointer=pointer(at, name))
+            for name, field in fields.items():
+                if name in value:
+                    yield from violations(value[name], field.type, pointer(at, name))
+                elif field.required:
+                    yield Violation("Is required.", pointer=pointer(at, name))
+        elif isinstance(value, list) and typing.get_origin(choice) in (list, tuple):
+            for index, item in enumerate(value):
+                yield from violations(item, typing.get_args(choice)[0], pointer(at, index))
+
+
+def _told(wanted: Any, value: Any) -> str | None:
+    """What the type itself says of a value it refuses: its choices, or the words that its Meta has for its pattern."""
+    for choice in _choices(wanted):
+        if typing.get_origin(choice) is typing.Literal:
+            return f"Must be one of: {', '.join(map(str, typing.get_args(choice)))}."
+    for meta in getattr(wanted, "__metadata__", ()):
+        fits = isinstance(value, str) and (meta.min_length or 0) <= len(value) <= (meta.max_length or len(value))
+        if meta.pattern and fits:
+            return (meta.extra or {}).get("fault")
+    return None
+
+
+def _choices(wanted: Any) -> Iterator[Any]:
+    """The members of a union, without the Annotated around any of them."""
+    if typing.get_origin(wanted) is typing.Annotated:
+        yield from _choices(typing.get_args(wanted)[0])
+    elif typing.get_origin(wanted) in (typing.Union, types.UnionType):
+        for member in typing.get_args(wanted):
+            yield from _choices(member)
+    else:
+        yield wanted
+
+
+def pointer(at: str, name: str | int) -> str:
+    """The JSON Pointer (RFC 6901) of the member ``name`` of what ``at`` points to."""
+    return f"{at}/{str(name).replace('~', '~0').replace('/', '~1')}"
+
+
+def merge_patch(target: Any, patch: Any) -> Any:
+    """RFC 7396: members of ``patch`` replace those of ``target``, null removes; neither is changed."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = merge_patch(merged.get(name), value)
+    return merged
+
+
+def sentence(message: str) -> str:
+    """msgspec's message as a sentence for the person who fills in the form."""
+    message = message.split(" - at `")[0]
+    if found := _LENGTH.match(message):
+        kind, side, bound = found.groups()
+        noun = {"str": "character", "array": "item", "object": "member"}[kind]
+        return f"Must {'be' if kind == 'str' else 'have'} at {'most' if side == '<=' else 'least'} {bound} {noun}s."
+    if found := _RANGE.match(message):
+        side, bound = found.groups()
+        words = {"<=": "at most", ">=": "at least", "<": "less than", ">": "more than"}[side]
+        return f"Must be {words} {bound}."
+    if found := _KINDS.match(message):
+        wanted, got = (" or ".join(_WORDS.get(kind, kind) for kind in part.split(" | ")) for part in found.groups())
+        return f"Must be {wanted}, not {got}."
+    return message.replace("`", "'").rstrip(".") + "."
+
+
+def _nul_violations(value: Any, at: str = "") -> Iterator[Violation]:
+    if isinstance(value, str) and "\0" in value:
+        yield Violation("Must not contain the NUL character.", pointer=at)
+    elif isinstance(value, dict):
+        for name, member in value.items():
+            if "\0" in name:
+                yield Violation("Must not have the NUL character in a name.", pointer=at)
+            yield from _nul_violations(member, pointer(at, name))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _nul_violations(item, pointer(at, index))
+
+
+def _depth(value: Any) -> int:
+    deepest, level = 0, [value]
+    while level:
+        level = [
+            member
+            for container in level
+            if isinstance(container, dict | list)
+            for member in (container.values() if isinstance(container, dict) else container)
+        ]
+        deepest += 1
+        if deepest > MAX_DEPTH + 1:
+            break
+    return deepest - 1

@@ -1,0 +1,63 @@
+"""Who is calling, and the guards that state what a route asks of them."""
+
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+from litestar import Request
+from litestar.connection import ASGIConnection
+from litestar.di import NamedDependency
+from litestar.handlers import BaseRouteHandler
+from litestar.types import Guard
+
+from service.errors import Forbidden, Unauthorized
+
+Scope = Literal["characters:read", "characters:write", "templates:read", "templates:write"]
+
+
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """A member behind a token, or a stranger: somebody without one, whose ``id`` is None and owns nothing."""
+
+    id: UUID | None = None
+    username: str = ""
+    token_id: UUID | None = None
+    kind: Literal["session", "key"] = "session"
+    scopes: frozenset[str] = frozenset()
+    expires_at: datetime | None = None
+
+
+STRANGER = Caller()
+
+
+def requires(scope: Scope) -> Guard:
+    """A session, or an API key with this scope."""
+
+    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        caller: Caller = connection.user
+        if caller.kind == "key" and scope not in caller.scopes:
+            raise Forbidden(f"This API key lacks the scope {scope}.")
+
+    guard.scope = scope  # type: ignore[attr-defined]
+    return guard
+
+
+async def requires_session(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """A session: an API key never reaches sessions, keys, passwords, e-mail, export or deletion."""
+    if connection.user.kind == "key":
+        raise Forbidden("An API key may not do this: sign in.")
+
+
+async def authenticated(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """On every route: a valid token, or none at all where the route says ``public=True``."""
+    if connection.auth is False:
+        raise Unauthorized("The token is not valid, has expired or was revoked.")
+    if connection.user.id is None and not handler.opt.get("public"):
+        raise Unauthorized
+
+
+async def current_user(request: Request[Caller, Any, Any]) -> Caller:
+    return request.user
+
+
+CurrentUser = NamedDependency[Caller]

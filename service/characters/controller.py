@@ -1,0 +1,49 @@
+from typing import Any
+from uuid import UUID
+
+from litestar import Controller, Request, delete, get, patch, post
+from litestar.params import FromPath, JSONBody
+
+from service.answers import Rendered, page, resource
+from service.callers import CurrentUser, requires
+from service.characters import queries
+from service.characters.schemas import CharacterCreate, CharacterRead, CharacterSummary, CharacterUpdate
+from service.schemas import CursorText, IfMatch, Limit, Page
+
+READ, WRITE = requires("characters:read"), requires("characters:write")
+
+
+class CharacterController(Controller):
+    path = "/characters"
+    tags = ("Characters",)
+
+    @post("/", guards=[WRITE])
+    async def create_character(self, user: CurrentUser, data: JSONBody[CharacterCreate]) -> Rendered[CharacterRead]:
+        """Make a character, checked against its template."""
+        row = await queries.create_character(user, data)
+        return resource(row, created_at=f"/v1/characters/{row['id']}")
+
+    @get("/", public=True, guards=[READ])
+    async def list_characters(
+        self, request: Request[Any, Any, Any], user: CurrentUser, limit: Limit = 20, cursor: CursorText = None
+    ) -> Rendered[Page[CharacterSummary]]:
+        """Your own characters and everyone's public ones, newest first."""
+        rows = await queries.list_characters(user, limit, cursor)
+        return page(request, rows, limit, ("created_at", "id"), "characters")
+
+    @get("/{character_id:uuid}", public=True, guards=[READ])
+    async def get_character(self, user: CurrentUser, character_id: FromPath[UUID]) -> Rendered[CharacterRead]:
+        """A character."""
+        return resource(await queries.get_character(user, character_id))
+
+    @patch("/{character_id:uuid}", guards=[WRITE])
+    async def update_character(
+        self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[CharacterUpdate], if_match: IfMatch = None
+    ) -> Rendered[CharacterRead]:
+        """Change a character; what is not sent stays."""
+        return resource(await queries.update_character(user, character_id, data, if_match))
+
+    @delete("/{character_id:uuid}", guards=[WRITE])
+    async def delete_character(self, user: CurrentUser, character_id: FromPath[UUID], if_match: IfMatch = None) -> None:
+        """Put a character into the trash."""
+        await queries.delete_character(user, character_id, if_match)

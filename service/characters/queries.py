@@ -1,0 +1,256 @@
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from piccolo.columns.combination import WhereRaw
+from piccolo.querystring import QueryString
+
+from service.answers import check_if_match
+from service.bodies import merge_patch
+from service.callers import Caller
+from service.characters.schemas import CharacterCreate, CharacterUpdate
+from service.characters.tables import Character, Revision
+from service.database import DB, NOW, Param, Prepared, insert, json_object, newest_first, utc, written
+from service.errors import Forbidden, NotFound, Unprocessable, Violation
+from service.identifiers import uuid7
+from service.paging import decode_cursor
+from service.schemas import given
+from service.templates.bounds import free_violations
+from service.templates.queries import rules_of, usable_version
+
+EXTENSIONS_SIZE = 256 * 1024
+
+SUMMARY: dict[str, Any] = {
+    "id": Character.id,
+    "version": Character.version,
+    "name": Character.name,
+    "style": Character.style,
+    "tags": Character.tags,
+    "visibility": Character.visibility,
+    "owner": json_object({"id": Character.owner.id, "username": Character.owner.username}),
+    "template": QueryString(
+        "CASE WHEN {} IS NOT NULL THEN {} END",
+        Character.template,
+        json_object({"id": Character.template, "version": Character.template_version}),
+    ),
+    "portrait": QueryString("NULL::json"),
+    "created_at": utc(Character.created_at),
+    "updated_at": utc(Character.updated_at),
+}
+CHARACTER = SUMMARY | {
+    "description": Character.description,
+    "prompt": Character.prompt,
+    "attributes": Character.attributes,
+    "extensions": Character.extensions,
+    "forked_from": Character.forked_from,
+}
+_GIVEN = (
+    "id", "owner", "name", "description", "prompt", "style", "tags", "visibility", "attributes", "extensions",
+    "template", "template_version", "forked_from",
+)  # fmt: skip
+_DOCUMENTS = ("attributes", "extensions")  # columns that hold JSON
+
+
+def alive() -> Any:
+    """Characters that are not in the trash."""
+    return Character.deleted_at.is_null()
+
+
+def visible_to(user: Any) -> Any:
+    """Living characters that ``user`` (an id, or None) may see: all but other members' private ones."""
+    return alive() & ((Character.owner == user) | (Character.visibility != "private"))
+
+
+def listed_to(user: Any, of: Any = Character) -> Any:
+    """Living characters that lists, counts and graphs show ``user``: an unlisted one is found by its id alone.
+    ``of`` is the table or a foreign key to it."""
+    return of.deleted_at.is_null() & ((of.owner == user) | (of.visibility == "public"))
+
+
+def owned_by(user: Any) -> Any:
+    return alive() & (Character.owner == user)
+
+
+def read() -> Any:
+    """The one way a character is rendered."""
+    return Character.select(Character.id, Character.version, json_object(CHARACTER).as_alias("item"))
+
+
+_GET = Prepared(lambda: read().where(Character.id == Param("id"), visible_to(Param("user"))))
+_CREATE = Prepared(lambda: written(insert(Character, *_GIVEN), read()))
+_LOCK = Prepared(
+    lambda: (
+        Character.select(
+            Character.id,
+            Character.owner,
+            Character.version,
+            Character.name,
+            Character.description,
+            Character.prompt,
+            Character.style,
+            Character.tags,
+            Character.visibility,
+            Character.attributes,
+            Character.extensions,
+            Character.template,
+            Character.template_version,
+        )
+        .where(Character.id == Param("id"), visible_to(Param("user")))
+        .lock_rows("UPDATE")
+    )
+)
+
+
+@cache
+def _update(columns: frozenset[str]) -> Prepared:
+    """Changes ``columns`` of one character, keeps what they held before as a revision, and renders the result."""
+    changes = {getattr(Character, name): Param(name) for name in sorted(columns)}
+    revision = insert(Revision, "replaced", id=Param("revision"), character=Param("id"), number=Param("version"))
+    return Prepared(
+        lambda: written(
+            Character.update({**changes, Character.version: Param("version"), Character.updated_at: NOW}).where(
+                Character.id == Param("id")
+            ),
+            read(),
+            also=revision,
+        )
+    )
+
+
+@cache
+def _page(*, after: bool) -> Prepared:
+    mine = owned_by(Param("user"))
+    others = (
+        alive()
+        & (Character.visibility == "public")
+        & WhereRaw("{} IS DISTINCT FROM {}", Character.owner, Param("user"))
+    )
+    rows = Character.select(json_object(SUMMARY).as_alias("item"), Character.created_at, Character.id)
+    return Prepared(lambda: newest_first(rows, [mine, others], after=after))
+
+
+async def list_characters(user: Caller, limit: int, cursor: str | None) -> list[Any]:
+    """One row more than ``limit`` where there are more."""
+    if cursor is None:
+        return await _page(after=False).all(user=user.id, limit=limit + 1)
+    at, character_id = decode_cursor(cursor, "characters", (datetime, UUID))
+    return await _page(after=True).all(user=user.id, limit=limit + 1, created_at=at, id=character_id)
+
+
+async def create_character(user: Caller, data: CharacterCreate) -> Any:
+    """Raises Unprocessable with every violation of the template, NotFound and Conflict as ``usable_version`` does."""
+    attributes, number = data.attributes, None
+    faults = _extension_violations(data.extensions)
+    if data.template is not None:
+        number, rules = await usable_version(user, data.template, data.template_version)
+        attributes = rules.complete(attributes)
+        faults += rules.violations(attributes)
+    elif data.template_version is not None:
+        faults.append(Violation("Needs a template.", pointer="/template_version"))
+    else:
+        faults += free_violations(attributes)
+    if faults:
+        raise Unprocessable.of(faults)
+    return await _CREATE.one(
+        id=uuid7(),
+        owner=user.id,
+        name=data.name,
+        description=data.description,
+        prompt=data.prompt,
+        style=data.style,
+        tags=data.tags,
+        visibility=data.visibility,
+        attributes=document(attributes),
+        extensions=document(data.extensions),
+        template=data.template,
+        template_version=number,
+        forked_from=None,
+    )
+
+
+async def get_character(user: Caller, character_id: UUID) -> Any:
+    """Raises NotFound also when the caller may not see it."""
+    if row := await _GET.one(id=character_id, user=user.id):
+        return row
+    raise NotFound
+
+
+async def update_character(user: Caller, character_id: UUID, data: CharacterUpdate, if_match: str | None) -> Any:
+    """Raises PreconditionFailed when ``if_match`` is stale, Unprocessable with every violation of the template."""
+    changes = given(data, description="", tags=[], extensions={})
+    async with DB.transaction():
+        row = await lock_own(user, character_id)
+        check_if_match(if_match, character_id, row["version"])
+        faults = _extension_violations(changes.get("extensions", {}))
+        if "attributes" in changes:
+            attributes = merge_patch(msgspec.json.decode(row["attributes"]), changes["attributes"])
+            changes["attributes"], found = await _checked(attributes, row)
+            faults += found
+        if faults:
+            raise Unprocessable.of(faults)
+        return await change(row, changes)
+
+
+async def delete_character(user: Caller, character_id: UUID, if_match: str | None) -> None:
+    """Into the trash. Raises PreconditionFailed when ``if_match`` is stale."""
+    async with DB.transaction():
+        row = await lock_own(user, character_id)
+        check_if_match(if_match, character_id, row["version"])
+        await Character.update({Character.deleted_at: NOW, Character.version: Character.version + 1}).where(
+            Character.id == character_id
+        )
+
+
+async def lock_own(user: Caller, character_id: UUID) -> Any:
+    """The caller's own character, locked until the transaction ends. Raises NotFound for what they may not see,
+    Forbidden for what they see but do not own."""
+    row = await _LOCK.one(id=character_id, user=user.id)
+    if row is None:
+        raise NotFound
+    if row["owner"] != user.id:
+        raise Forbidden("Only its owner may change a character.")
+    return row
+
+
+async def change(row: Any, changes: Mapping[str, Any]) -> Any:
+    """Writes what differs from the locked ``row`` as its next version; the answer's row. Nothing when nothing does."""
+    wanted = {name: document(value) if name in _DOCUMENTS else value for name, value in changes.items()}
+    differing = {name: value for name, value in wanted.items() if not _same(name, row[name], value)}
+    if not differing:
+        return await _GET.one(id=row["id"], user=row["owner"])
+    replaced = {name: msgspec.Raw(row[name].encode()) if name in _DOCUMENTS else row[name] for name in differing}
+    return await _update(frozenset(differing)).one(
+        id=row["id"],
+        version=row["version"] + 1,
+        revision=uuid7(),
+        replaced=msgspec.json.encode(replaced).decode(),
+        **differing,
+    )
+
+
+def document(value: Mapping[str, Any]) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _same(name: str, before: Any, after: Any) -> bool:
+    if name in _DOCUMENTS:
+        return bool(msgspec.json.decode(before) == msgspec.json.decode(after))
+    return bool(before == after)
+
+
+async def _checked(attributes: dict[str, Any], row: Any) -> tuple[dict[str, Any], list[Violation]]:
+    """``attributes`` completed by the version that the character is pinned to, and how they violate it."""
+    if row["template"] is None:
+        return attributes, free_violations(attributes)
+    rules = await rules_of(row["template"], row["template_version"])
+    completed = rules.complete(attributes)
+    return completed, rules.violations(completed)
+
+
+def _extension_violations(extensions: Mapping[str, Any]) -> list[Violation]:
+    if len(document(extensions)) > EXTENSIONS_SIZE:
+        return [Violation("Must be at most 256 KiB of JSON.", pointer="/extensions")]
+    return []

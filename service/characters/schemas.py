@@ -1,0 +1,77 @@
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from service.schemas import Description, Input, Name, Prompt, Style, Tags, Time, Visibility
+
+Attributes = Annotated[dict[str, Any], Meta(examples=[{"strength": 12}])]
+Extensions = Annotated[
+    dict[str, Any], Meta(description="Anything a client wants to keep here; 256 KiB.", examples=[{}])
+]
+VersionNumber = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+
+
+class CharacterCreate(Input, kw_only=True):
+    """A new character. With a template, its attributes are completed with the defaults and must satisfy the schema."""
+
+    name: Name
+    description: Description = ""
+    prompt: Prompt | None = None
+    style: Style | None = None
+    tags: Tags = msgspec.field(default_factory=list)
+    visibility: Visibility = "private"
+    attributes: Attributes = msgspec.field(default_factory=dict)
+    extensions: Extensions = msgspec.field(default_factory=dict)
+    template: UUID | None = None
+    template_version: VersionNumber | None = None
+
+
+class CharacterUpdate(Input, kw_only=True):
+    """What changes. `attributes` are merged (RFC 7396: null removes, a default comes back); the rest is replaced."""
+
+    name: Name | UnsetType = UNSET
+    description: Description | None | UnsetType = UNSET
+    prompt: Prompt | None | UnsetType = UNSET
+    style: Style | None | UnsetType = UNSET
+    tags: Tags | None | UnsetType = UNSET
+    visibility: Visibility | UnsetType = UNSET
+    attributes: Attributes | UnsetType = UNSET
+    extensions: Extensions | None | UnsetType = UNSET
+
+
+class Owner(msgspec.Struct, kw_only=True):
+    id: UUID
+    username: str
+
+
+class Pin(msgspec.Struct, kw_only=True):
+    """The version of a template that rules a character."""
+
+    id: UUID
+    version: int
+
+
+class CharacterSummary(msgspec.Struct, kw_only=True):
+    """A character in a list."""
+
+    id: UUID
+    version: int
+    name: str
+    style: Style | None
+    tags: list[str]
+    visibility: Visibility
+    owner: Owner
+    template: Pin | None
+    portrait: dict[str, Any] | None
+    created_at: Time
+    updated_at: Time
+
+
+class CharacterRead(CharacterSummary, kw_only=True):
+    description: str
+    prompt: str | None
+    attributes: dict[str, Any]
+    extensions: dict[str, Any]
+    forked_from: UUID | None

@@ -1,0 +1,51 @@
+from typing import Any
+
+from piccolo.columns import JSONB, UUID, Array, ForeignKey, Integer, OnDelete, OnUpdate, Text, Timestamptz, Varchar
+from piccolo.columns.defaults import TimestamptzNow
+from piccolo.constraints import Check, Unique
+from piccolo.table import Table
+
+from service.database import DB
+from service.schemas import NAME_LENGTH, TAG_LENGTH, Style, Visibility, constrained
+from service.templates.tables import Template
+from service.users.tables import User
+
+
+class Character(Table, db=DB, tablename="characters"):
+    id = UUID(primary_key=True, default=None, null=False)
+    owner = ForeignKey(User, on_delete=OnDelete.restrict, on_update=OnUpdate.restrict, null=False)
+    name = Varchar(length=NAME_LENGTH, default=None, null=False)
+    description = Text(default="", null=False)
+    prompt = Text(default=None, null=True, help_text="The character's own; none: its template's.")
+    style = Varchar(length=16, default=None, null=True)
+    tags = Array(base_column=Varchar(length=TAG_LENGTH), default=list, null=False)
+    visibility = Varchar(length=16, default="private", null=False)
+    attributes = JSONB(default="{}", null=False)
+    extensions = JSONB(default="{}", null=False, help_text="What clients keep here for themselves.")
+    template = ForeignKey(
+        Template, on_delete=OnDelete.restrict, on_update=OnUpdate.restrict, default=None, null=True, index=True
+    )
+    template_version = Integer(default=None, null=True, help_text="The number of the version it is pinned to.")
+    forked_from: ForeignKey[Any] = ForeignKey(
+        "self", on_delete=OnDelete.set_null, on_update=OnUpdate.restrict, default=None, null=True, index=True
+    )
+    deleted_at = Timestamptz(default=None, null=True, help_text="In the trash since then.")
+    version = Integer(default=1, null=False)
+    created_at = Timestamptz(default=TimestamptzNow(), null=False)
+    updated_at = Timestamptz(default=TimestamptzNow(), null=False)
+
+    known_character_visibility = Check(constrained("visibility", Visibility))
+    known_character_style = Check(constrained("style", Style))
+    pinned_to_a_version_of_its_template = Check("(template IS NULL) = (template_version IS NULL)")
+
+
+class Revision(Table, db=DB, tablename="revisions", help_text="What one change of a character replaced."):
+    id = UUID(primary_key=True, default=None, null=False)
+    character = ForeignKey(Character, on_delete=OnDelete.cascade, on_update=OnUpdate.restrict, null=False)
+    number = Integer(
+        default=None, null=False, help_text="The version that the change made; creation is 1, without a row."
+    )
+    replaced = JSONB(default="{}", null=False, help_text="The columns that changed, as they were before.")
+    created_at = Timestamptz(default=TimestamptzNow(), null=False)
+
+    one_revision_per_version = Unique([character, number])

@@ -1,0 +1,274 @@
+"""PostgreSQL as the service uses it: one engine, one pool, and queries that Piccolo writes once.
+
+Compiling SQL is what Piccolo's builder costs, and the text is the same each time. So each hot query is written in the
+builder, compiled on first use and run with new parameters as a prepared statement; PostgreSQL renders the JSON::
+
+    CHARACTER = Prepared(lambda: Character.select(json_object(…)).where(Character.id == Param("id")))
+    row = await CHARACTER.one(id=character_id)
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from copy import copy
+from functools import cached_property
+from typing import Any, Literal
+
+import asyncpg
+from piccolo.columns import Column
+from piccolo.engine.postgres import PostgresEngine, PostgresTransaction
+from piccolo.query import Query
+from piccolo.querystring import QueryString, Selectable
+from piccolo.table import Table
+
+from service import embedded
+from service.errors import ServiceError, Unavailable
+from service.settings import settings
+
+
+class Transaction(PostgresTransaction):
+    """Piccolo's transaction, but one that always gives its connection back, also when COMMIT fails or is cancelled."""
+
+    engine: "Database"
+
+    async def __aenter__(self) -> "Transaction":
+        if self._parent is not None:
+            return self._parent  # type: ignore[return-value]
+        async with AsyncExitStack() as stack:
+            self.connection = await stack.enter_async_context(self.engine.connection())
+            self.transaction = self.connection.transaction()
+            await self.transaction.start()
+            token = self.engine.current_transaction.set(self)
+            stack.callback(self.engine.current_transaction.reset, token)
+            self._held = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: object
+    ) -> Literal[False]:
+        if self._parent is not None:
+            return False
+        async with self._held:
+            if error is None and not (self._committed or self._rolled_back):
+                await self.commit()
+            elif error is not None and not self._rolled_back:
+                with suppress(asyncpg.InterfaceError, asyncpg.PostgresConnectionError):  # it broke: error tells more
+                    await self.rollback()
+        return False
+
+
+class Database(PostgresEngine):
+    """Never connects on import, never waits for ever, never leaks a connection."""
+
+    def __init__(self) -> None:
+        private = not settings.database_url
+        dsn = embedded.dsn(settings.data_dir) if private else settings.database_url
+        self.private = private
+        super().__init__(config={"dsn": dsn, "server_settings": {"timezone": "UTC"}}, extensions=())
+
+    async def check_version(self) -> None:
+        """Piccolo would connect here, that is, whenever this module is imported."""
+
+    def transaction(self, allow_nested: bool = True) -> Transaction:
+        return Transaction(engine=self, allow_nested=allow_nested)
+
+    async def start_connection_pool(self, **_: Any) -> None:
+        self._start_private_server()
+        milliseconds = {
+            "statement_timeout": settings.database_statement_timeout,
+            "lock_timeout": settings.database_lock_timeout,
+            "idle_in_transaction_session_timeout": settings.database_idle_in_transaction_timeout,
+        }
+        self.pool = await asyncpg.create_pool(
+            self.config["dsn"],
+            min_size=min(2, settings.database_pool_size),
+            max_size=settings.database_pool_size,
+            timeout=settings.database_acquire_timeout,
+            command_timeout=settings.database_statement_timeout * 2,  # the server's own time-out should come first
+            connection_class=_Connection,
+            server_settings={
+                "application_name": "character-service",
+                "timezone": "UTC",
+                **{name: str(round(seconds * 1000)) for name, seconds in milliseconds.items()},
+            },
+        )
+
+    async def close_connection_pool(self) -> None:
+        if self.pool is None:
+            return
+        pool, self.pool = self.pool, None
+        try:
+            await asyncio.wait_for(pool.close(), 5)
+        except TimeoutError:
+            pool.terminate()
+
+    async def get_new_connection(self) -> asyncpg.Connection:
+        self._start_private_server()
+        return await super().get_new_connection()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[asyncpg.Connection]:
+        """A connection for the block: the open transaction's, else the pool's, else a new one.
+
+        Raises Unavailable when PostgreSQL cannot be reached or all connections stay busy too long.
+        """
+        if (current := self.current_transaction.get()) is not None:
+            yield current.connection
+            return
+        try:
+            if pool := self.pool:
+                connection = await pool.acquire(timeout=settings.database_acquire_timeout)
+            else:
+                connection = await self.get_new_connection()
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise Unavailable("The database cannot be reached.") from error
+        try:
+            yield connection
+        finally:
+            if not connection.is_closed() and connection.is_in_transaction():
+                connection.terminate()  # its COMMIT failed or was cut short: nobody knows what state it is in
+            if pool:
+                await pool.release(connection)
+            else:
+                await connection.close()
+
+    async def _run_in_pool(self, query: str, args: Any = None) -> Any:
+        async with self.connection() as connection:
+            return await connection.fetch(query, *(args or ()))
+
+    def _start_private_server(self) -> None:
+        if self.private:
+            embedded.start(settings.data_dir)
+
+
+class _Connection(asyncpg.Connection):  # type: ignore[misc]
+    def get_reset_query(self) -> str:
+        return ""  # a round trip per request; we leave no session state behind outside transactions
+
+
+DB = Database()
+
+
+@asynccontextmanager
+async def pool() -> AsyncIterator[None]:
+    """The pool, for the block."""
+    await DB.start_connection_pool()
+    try:
+        yield
+    finally:
+        await DB.close_connection_pool()
+
+
+class Param(str):
+    """Stands in a Piccolo query for a value that is given, under this name, when the query runs."""
+
+    __slots__ = ()
+
+
+class Prepared:
+    """A query that Piccolo writes on first use; only the values change."""
+
+    def __init__(self, write: Callable[[], Query[Any, Any] | QueryString]) -> None:
+        self._write = write
+
+    @cached_property
+    def _compiled(self) -> tuple[str, list[Any]]:
+        query = self._write()
+        return (query if isinstance(query, QueryString) else sql(query)).compile_string()
+
+    async def one(self, **given: Any) -> Any:
+        """The first row as a Record, or None."""
+        sql, arguments = self._bind(given)
+        async with DB.connection() as connection:
+            return await connection.fetchrow(sql, *arguments)
+
+    async def value(self, **given: Any) -> Any:
+        """The first row's first column, or None."""
+        sql, arguments = self._bind(given)
+        async with DB.connection() as connection:
+            return await connection.fetchval(sql, *arguments)
+
+    async def all(self, **given: Any) -> list[Any]:
+        """All rows as Records."""
+        sql, arguments = self._bind(given)
+        async with DB.connection() as connection:
+            return await connection.fetch(sql, *arguments)  # type: ignore[no-any-return]
+
+    def _bind(self, given: Mapping[str, Any]) -> tuple[str, list[Any]]:
+        sql, arguments = self._compiled
+        return sql, [given[argument] if isinstance(argument, Param) else argument for argument in arguments]
+
+
+NOW = QueryString("now()")
+
+
+def insert(table: type[Table], *names: str, **fixed: Any) -> Query[Any, Any]:
+    """An INSERT of one row, with a Param for each of ``names``.
+
+    A default that Piccolo computes would be computed once, when the query is written: times come from PostgreSQL.
+    """
+    values: dict[str, Any] = {name: NOW for name in ("created_at", "updated_at") if hasattr(table, name)}
+    values |= {name: Param(name) for name in names} | fixed
+    return table.insert(table(**values))
+
+
+def json_object(fields: Mapping[str, Selectable]) -> QueryString:
+    """PostgreSQL renders ``fields`` as one compact JSON object."""
+    members = ", ".join(f'{{}} AS "{name}"' for name in fields)
+    template = f"(SELECT to_json(item) FROM (SELECT {members}) AS item)"  # noqa: S608 (our own names, never a client's)
+    return QueryString(template, *fields.values())
+
+
+def utc(column: Column) -> QueryString:
+    """``column`` in the one form that times have in JSON: 2026-01-31T23:59:59.123456Z."""
+    return QueryString('to_char({}, \'YYYY-MM-DD"T"HH24:MI:SS.US"Z"\')', column)
+
+
+def written(change: Query[Any, Any], read: Query[Any, Any], *, also: Query[Any, Any] | None = None) -> QueryString:
+    """One statement of two or three: ``change`` writes rows, ``also`` writes others, and ``read``, which selects from
+    the table that ``change`` writes, sees just its rows."""
+    table = read.table
+    changed = sql(change.returning(*table.all_columns()))  # type: ignore[attr-defined]
+    name = table._meta.tablename
+    if also is None:
+        return QueryString(f'WITH "{name}" AS ({{}}) {{}}', changed, sql(read))
+    return QueryString(f'WITH "{name}" AS ({{}}), also AS ({{}}) {{}}', changed, sql(also), sql(read))
+
+
+def newest_first(read: Query[Any, Any], scopes: Sequence[Any], *, after: bool) -> QueryString:
+    """One statement for a page of ``limit`` rows that ``read`` renders, out of those in any of the disjoint ``scopes``.
+
+    Each scope is a keyset scan of its own, as PostgreSQL would read far more rows for an OR of them. ``after``: only
+    rows older than the one with ``created_at`` and ``id``.
+    """
+    table: Any = read.table
+
+    def scan(scope: Any) -> QueryString:
+        rows = table.select(*table.all_columns()).where(scope)
+        if after:
+            last = Param("created_at"), Param("id")
+            rows = rows.where(QueryString("({}, {}) < ({}, {})", table.created_at, table.id, *last))
+        rows = rows.order_by(table.created_at, table.id, ascending=False)
+        return QueryString("({} LIMIT {})", sql(rows), Param("limit"))
+
+    union = " UNION ALL ".join(["{}"] * len(scopes))
+    page = read.order_by(table.created_at, table.id, ascending=False)  # type: ignore[attr-defined]
+    return QueryString(
+        f'WITH "{table._meta.tablename}" AS ({union}) {{}} LIMIT {{}}', *map(scan, scopes), sql(page), Param("limit")
+    )
+
+
+def sql(query: Query[Any, Any]) -> QueryString:
+    """``query`` as a part of another."""
+    return query.querystrings[0]
+
+
+@contextmanager
+def on_constraint(errors: Mapping[str, ServiceError]) -> Iterator[None]:
+    """A constraint that PostgreSQL found broken, by name, becomes the error that tells a client so."""
+    try:
+        yield
+    except asyncpg.IntegrityConstraintViolationError as error:
+        if error.constraint_name in errors:
+            raise copy(errors[error.constraint_name]) from None  # raised again, one instance would grow its traceback
+        raise

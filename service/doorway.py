@@ -1,0 +1,183 @@
+"""What every request passes before Litestar, in one pass: Litestar's middleware never sees an unknown path.
+
+It gives the request its id, refuses foreign hosts, answers OPTIONS, HEAD and 304, adds the headers that every answer
+carries, tells failures in front of Litestar as problems, counts, and writes the access line.
+"""
+
+import re
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from litestar.types import ASGIApp, Message, Receive, Send
+from loguru import logger
+
+from service.errors import BadRequest, raw_problem, record, told
+from service.health import count_request
+from service.identifiers import uuid7
+from service.settings import Settings
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+_REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Request-ID"
+_EXPOSED = (
+    "ETag, Link, Location, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Retry-After, X-Request-ID, "
+    "Idempotency-Replayed"
+)
+
+# OWASP's REST Security Cheat Sheet; pages that a browser shows bring a policy of their own
+_SECURITY = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"strict-transport-security", b"max-age=63072000; includeSubDomains"),
+    (b"cross-origin-resource-policy", b"same-site"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
+]
+_NOTHING = b"default-src 'none'; frame-ancestors 'none'"
+_OWN_SCRIPTS = (
+    b"default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; font-src 'self' data:;"
+    b" img-src 'self' data:; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+_NO_STORE = (b"cache-control", b"no-store")
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Doorway:
+    def __init__(self, app: ASGIApp, settings: Settings, allowed_methods: Callable[[str], list[str]]) -> None:
+        self.app = app
+        self.allowed_methods = allowed_methods
+        self.origins = {origin.encode() for origin in settings.cors_origins}
+        self.hosts = {host.lower() for host in settings.allowed_hosts if not host.startswith("*")}
+        self.parents = tuple(host[1:].lower() for host in settings.allowed_hosts if host.startswith("*."))
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        headers = dict(scope["headers"])
+        given_id = headers.get(b"x-request-id", b"")
+        request_id = given_id.decode() if _REQUEST_ID.fullmatch(given_id) else str(uuid7())
+        scope.setdefault("state", {})["request_id"] = request_id
+        answer = _Answer(send, scope, headers, request_id, self._cors(headers))
+        with logger.contextualize(request_id=request_id):
+            try:
+                await self._answer(scope, receive, answer, headers)
+            except Exception as error:
+                await answer.fail(error)
+            finally:
+                _write_access_line(scope, answer, time.perf_counter() - started)
+
+    async def _answer(self, scope: Any, receive: Receive, answer: "_Answer", headers: dict[bytes, bytes]) -> None:
+        if not self._is_ours(headers.get(b"host", b"").decode("latin-1")) and not scope["path"].startswith("/health/"):
+            raise BadRequest("The Host header names no host of this service.")
+        if scope["method"] == "OPTIONS":
+            await answer.send_allowed(self.allowed_methods(scope["path"]))
+            return
+        if scope["method"] == "HEAD":
+            scope["method"] = "GET"
+        await self.app(scope, receive, answer)
+
+    def _is_ours(self, host: str) -> bool:
+        name = (host if host.endswith("]") else re.sub(r":\d+$", "", host)).lower()
+        return name in self.hosts or (bool(self.parents) and name.endswith(self.parents)) or "*" in self.hosts
+
+    def _cors(self, headers: dict[bytes, bytes]) -> Headers:
+        if not self.origins:
+            return []
+        vary: Headers = [(b"vary", b"Origin")]
+        if (origin := headers.get(b"origin", b"")) not in self.origins:
+            return vary
+        allowed: Headers = [*vary, (b"access-control-allow-origin", origin)]
+        if b"access-control-request-method" in headers:
+            return [
+                *allowed,
+                (b"access-control-allow-methods", _METHODS.encode()),
+                (b"access-control-allow-headers", _REQUEST_HEADERS.encode()),
+                (b"access-control-max-age", b"600"),
+            ]
+        return [*allowed, (b"access-control-expose-headers", _EXPOSED.encode())]
+
+
+class _Answer:
+    """``send``, with what every answer carries."""
+
+    def __init__(self, send: Send, scope: Any, request: dict[bytes, bytes], request_id: str, cors: Headers) -> None:
+        self.send = send
+        self.scope = scope
+        self.extra = [(b"x-request-id", request_id.encode()), *_SECURITY, *cors]
+        self.without_body = scope["method"] == "HEAD"
+        self.if_none_match = request.get(b"if-none-match") if scope["method"] in ("GET", "HEAD") else None
+        self.status = 0
+        self.size = 0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers: Headers = list(message.get("headers", ()))
+            names = {name for name, _ in headers}
+            message["status"] = self._status(message["status"], headers)
+            if self.status == 304:
+                headers = [header for header in headers if not header[0].startswith(b"content-")]
+            if b"content-security-policy" not in names:
+                is_page = self.scope["path"].startswith(("/docs", "/admin", "/problems"))
+                headers.append((b"content-security-policy", _OWN_SCRIPTS if is_page else _NOTHING))
+            if b"cache-control" not in names:
+                headers += _caching(self.scope, names)
+            message["headers"] = headers + self.extra
+        elif message["type"] == "http.response.body":
+            if self.without_body:
+                message["body"] = b""
+            self.size += len(message.get("body", b""))
+        await self.send(message)
+
+    async def fail(self, error: Exception) -> None:
+        """Tells a failure that nothing further in told; one in the middle of an answer can only break it off."""
+        problem = told(error)
+        record(error, problem)
+        if self.status:
+            raise error
+        status, headers, body = raw_problem(self.scope, problem)
+        await self({"type": "http.response.start", "status": status, "headers": headers})
+        await self({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def send_allowed(self, methods: Iterable[str]) -> None:
+        allow = ", ".join(methods).encode()
+        await self({"type": "http.response.start", "status": 204, "headers": [(b"allow", allow)]})
+        await self({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _status(self, status: int, headers: Headers) -> int:
+        if status == 200 and self.if_none_match is not None:
+            etag = next((value for name, value in headers if name == b"etag"), None)
+            if etag is not None and _matches(self.if_none_match, etag):
+                status, self.without_body = 304, True
+        self.status = status
+        return status
+
+
+def _matches(if_none_match: bytes, etag: bytes) -> bool:
+    """The weak comparison of RFC 9110."""
+    tags = {tag.strip().removeprefix(b"W/") for tag in if_none_match.split(b",")}
+    return b"*" in tags or etag.removeprefix(b"W/") in tags
+
+
+def _caching(scope: Any, names: set[bytes]) -> Headers:
+    """What has an ETag may be kept, asked about each time, by the caller it was given to; the rest not at all."""
+    if b"etag" not in names:
+        return [_NO_STORE]
+    return [(b"cache-control", b"no-cache"), (b"vary", b"Authorization")]
+
+
+def _write_access_line(scope: Any, answer: _Answer, seconds: float) -> None:
+    route = scope.get("path_template") or "-"
+    count_request(scope["method"], route, answer.status, seconds)
+    logger.bind(
+        method=scope["method"],
+        path=scope["path"],
+        route=route,
+        status=answer.status or 499,
+        milliseconds=round(seconds * 1000, 2),
+        bytes=answer.size,
+        client=scope["client"][0] if scope.get("client") else "-",
+    ).info("{} {} {} in {:.1f} ms", scope["method"], scope["path"], answer.status or 499, seconds * 1000)

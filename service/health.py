@@ -1,0 +1,105 @@
+"""Whether the service lives, whether it can serve, and what it has done."""
+
+import asyncio
+import hmac
+import os
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import Any
+
+from litestar import Controller, Request, Response, get
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Counter, Gauge, Histogram, generate_latest
+
+from service.database import DB
+from service.errors import Forbidden
+from service.migrating import pending_migrations
+from service.settings import settings
+
+_SECONDS = Histogram(
+    "http_request_duration_seconds",
+    "Time from request to answer.",
+    ["method", "route"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+_ANSWERS = Counter("http_requests", "Requests answered.", ["method", "route", "status"])
+_CONNECTIONS = Gauge("database_connections", "Connections of this worker's pool.", ["state"])
+
+
+@lru_cache(maxsize=2_000)
+def _series(method: str, route: str, status: int) -> tuple[Any, Any]:
+    return _SECONDS.labels(method, route), _ANSWERS.labels(method, route, str(status))
+
+
+def count_request(method: str, route: str, status: int, seconds: float) -> None:
+    duration, answers = _series(method, route, status)
+    duration.observe(seconds)
+    answers.inc()
+
+
+class HealthController(Controller):
+    include_in_schema = False
+
+    @get("/health/live")
+    async def get_live(self) -> dict[str, str]:
+        """The process answers."""
+        return {"status": "ok"}
+
+    @get("/health/ready")
+    async def get_ready(self) -> Response[dict[str, Any]]:
+        """Whether it can serve: 503 with the reasons when it cannot."""
+        checks = {
+            "database": await _check_database(),
+            "migrations": await _check_migrations(),
+            "storage": _check_storage(),
+        }
+        ready = all(state == "ok" for state in checks.values())
+        return Response(
+            {"status": "ok" if ready else "unavailable", "checks": checks},
+            status_code=200 if ready else 503,
+            headers=None if ready else {"Retry-After": "1"},
+        )
+
+    @get("/metrics")
+    async def get_metrics(self, request: Request[Any, Any, Any]) -> Response[bytes]:
+        """Prometheus metrics of this worker, for this machine or who has METRICS_TOKEN."""
+        if not _may_read_metrics(request):
+            raise Forbidden("Metrics are for this machine, or for METRICS_TOKEN.")
+        if DB.pool is not None:
+            _CONNECTIONS.labels("open").set(DB.pool.get_size())
+            _CONNECTIONS.labels("idle").set(DB.pool.get_idle_size())
+        return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _check_database() -> str:
+    try:
+        async with asyncio.timeout(2), DB.connection() as connection:
+            await connection.fetchval("SELECT 1")
+    except Exception:  # whatever it is, this instance cannot serve
+        return "away"
+    return "ok"
+
+
+async def _check_migrations() -> str:
+    try:
+        async with asyncio.timeout(2):
+            return "pending" if await pending_migrations() else "ok"
+    except Exception:
+        return "unknown"
+
+
+def _check_storage() -> str:
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    return "ok" if os.access(settings.data_dir, os.W_OK) else "not writable"
+
+
+def _may_read_metrics(request: Request[Any, Any, Any]) -> bool:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if settings.metrics_token and scheme.lower() == "bearer" and hmac.compare_digest(token, settings.metrics_token):
+        return True
+    if "x-forwarded-for" in request.headers and not settings.trusted_proxies:
+        return False  # a proxy on this machine speaks for somebody elsewhere
+    client = request.client.host if request.client else ""
+    try:
+        return ip_address(client).is_loopback
+    except ValueError:
+        return False

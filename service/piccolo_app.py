@@ -1,0 +1,19 @@
+"""The one Piccolo app: its tables, its migrations, its commands."""
+
+from pathlib import Path
+
+from piccolo.conf.apps import AppConfig
+
+from service.characters.tables import Character, Revision
+from service.relationships.tables import Relationship
+from service.seed import seed
+from service.templates.tables import Template, TemplateVersion
+from service.tokens.tables import Token
+from service.users.tables import User
+
+APP_CONFIG = AppConfig(
+    app_name="service",
+    migrations_folder_path=str(Path(__file__).parent.parent / "piccolo_migrations"),
+    table_classes=[User, Token, Template, TemplateVersion, Character, Revision, Relationship],
+    commands=[seed],
+)

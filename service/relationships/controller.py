@@ -1,0 +1,90 @@
+from typing import Annotated, Any
+from uuid import UUID
+
+from litestar import Controller, Request, delete, get, patch, post
+from litestar.params import FromPath, JSONBody, QueryParameter
+
+from service.answers import Rendered, page, resource
+from service.callers import CurrentUser, requires
+from service.relationships import queries
+from service.relationships.registry import TYPES
+from service.relationships.schemas import (
+    RelationshipCreate,
+    RelationshipRead,
+    RelationshipTypeRead,
+    RelationshipUpdate,
+)
+from service.schemas import Collection, CursorText, IfMatch, Limit, Page
+
+READ, WRITE = requires("characters:read"), requires("characters:write")
+
+Side = Annotated[
+    UUID | None,
+    QueryParameter(name="from", description="The end it is read from; the source when neither is named."),
+]
+
+
+class RelationshipController(Controller):
+    tags = ("Relationships",)
+
+    @get("/relationship-types", public=True)
+    async def list_relationship_types(self) -> Collection[RelationshipTypeRead]:
+        """What one character can be of another."""
+        return Collection(
+            items=[
+                RelationshipTypeRead(
+                    name=name,
+                    inverse=kind.name if from_target else kind.inverse,
+                    symmetric=kind.symmetric,
+                    category=kind.category,
+                )
+                for name, (kind, from_target) in sorted(TYPES.items())
+            ]
+        )
+
+    @post("/characters/{character_id:uuid}/relationships", guards=[WRITE])
+    async def create_relationship(
+        self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[RelationshipCreate]
+    ) -> Rendered[RelationshipRead]:
+        """Relate two of your characters: this one is `type` of `target`."""
+        row = await queries.create_relationship(user, character_id, data)
+        return resource(row, created_at=f"/v1/relationships/{row['id']}?from={character_id}")
+
+    @get("/characters/{character_id:uuid}/relationships", public=True, guards=[READ])
+    async def list_relationships(
+        self,
+        request: Request[Any, Any, Any],
+        user: CurrentUser,
+        character_id: FromPath[UUID],
+        limit: Limit = 20,
+        cursor: CursorText = None,
+    ) -> Rendered[Page[RelationshipRead]]:
+        """A character's relationships, from whichever side they were made, read from its own."""
+        rows = await queries.list_relationships(user, character_id, limit, cursor)
+        return page(request, rows, limit, ("created_at", "id"), f"relationships of {character_id}")
+
+    @get("/relationships/{relationship_id:uuid}", public=True, guards=[READ])
+    async def get_relationship(
+        self, user: CurrentUser, relationship_id: FromPath[UUID], side: Side = None
+    ) -> Rendered[RelationshipRead]:
+        """A relationship."""
+        return resource(await queries.get_relationship(user, relationship_id, side))
+
+    @patch("/relationships/{relationship_id:uuid}", guards=[WRITE])
+    async def update_relationship(
+        self,
+        user: CurrentUser,
+        relationship_id: FromPath[UUID],
+        data: JSONBody[RelationshipUpdate],
+        side: Side = None,
+        if_match: IfMatch = None,
+    ) -> Rendered[RelationshipRead]:
+        """Change what is said and felt; the ends and the type stay."""
+        return resource(await queries.update_relationship(user, relationship_id, side, data, if_match))
+
+    @delete("/relationships/{relationship_id:uuid}", guards=[WRITE])
+    async def delete_relationship(
+        self, user: CurrentUser, relationship_id: FromPath[UUID], if_match: IfMatch = None
+    ) -> None:
+        """End a relationship, for both sides."""
+        await queries.delete_relationship(user, relationship_id, if_match)

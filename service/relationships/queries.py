@@ -1,0 +1,193 @@
+from datetime import datetime
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from piccolo.querystring import QueryString
+
+from service.answers import check_if_match
+from service.callers import Caller
+from service.characters.queries import get_character, listed_to, owned_by
+from service.characters.tables import Character
+from service.database import DB, NOW, Param, Prepared, insert, json_object, newest_first, on_constraint, utc, written
+from service.errors import Conflict, Forbidden, NotFound, Unprocessable, Violation
+from service.identifiers import uuid7
+from service.paging import decode_cursor
+from service.relationships.registry import CUSTOM, TYPES
+from service.relationships.schemas import RelationshipCreate, RelationshipUpdate
+from service.relationships.tables import Relationship
+from service.schemas import given
+
+_TAKEN = {"one_relationship_of_a_type_per_pair": Conflict("These two have a relationship of this type already.")}
+
+
+def _seen_from(side: Any) -> QueryString:
+    """The row as it reads from one of its ends; from the source when ``side`` is neither."""
+
+    def either(from_source: Any, from_target: Any) -> QueryString:
+        return QueryString(
+            "CASE WHEN {} = {}::uuid THEN {} ELSE {} END", Relationship.target, side, from_target, from_source
+        )
+
+    source = json_object({"id": Relationship.source.id, "name": Relationship.source.name})
+    target = json_object({"id": Relationship.target.id, "name": Relationship.target.name})
+    return json_object(
+        {
+            "id": Relationship.id,
+            "version": Relationship.version,
+            "type": either(Relationship.type, Relationship.inverse_type),
+            "label": QueryString("nullif({}, '')", either(Relationship.label, Relationship.inverse_label)),
+            "source": either(source, target),
+            "target": either(target, source),
+            "description": Relationship.description,
+            "attitude": either(Relationship.source_attitude, Relationship.target_attitude),
+            "returned_attitude": either(Relationship.target_attitude, Relationship.source_attitude),
+            "created_at": utc(Relationship.created_at),
+            "updated_at": utc(Relationship.updated_at),
+        }
+    )
+
+
+def _read() -> Any:
+    return Relationship.select(
+        Relationship.id, Relationship.version, _seen_from(Param("side")).as_alias("item"), Relationship.created_at
+    )
+
+
+def visible_to(user: Any) -> Any:
+    """Relationships of which ``user`` may see both ends."""
+    return listed_to(user, Relationship.source) & listed_to(user, Relationship.target)
+
+
+_GET = Prepared(lambda: _read().where(Relationship.id == Param("id"), visible_to(Param("user"))))
+_GIVEN = (
+    "id", "source", "target", "type", "inverse_type", "label", "inverse_label", "description", "source_attitude",
+    "target_attitude",
+)  # fmt: skip
+_CREATE = Prepared(lambda: written(insert(Relationship, *_GIVEN), _read()))
+_COUNT_OWN = Prepared(
+    lambda: Character.select(QueryString("count(*)")).where(
+        QueryString("{} = ANY({}::uuid[])", Character.id, Param("ids")), owned_by(Param("user"))
+    )
+)
+
+
+@cache
+def _page(*, after: bool) -> Prepared:
+    side, user = Param("side"), Param("user")
+    as_source = (Relationship.source == side) & listed_to(user, Relationship.target)
+    as_target = (Relationship.target == side) & listed_to(user, Relationship.source)
+    return Prepared(lambda: newest_first(_read(), [as_source, as_target], after=after))
+
+
+async def list_relationships(user: Caller, character_id: UUID, limit: int, cursor: str | None) -> list[Any]:
+    """Both sides', as read from this character; one row more than ``limit`` where there are more."""
+    await get_character(user, character_id)
+    if cursor is None:
+        return await _page(after=False).all(side=character_id, user=user.id, limit=limit + 1)
+    at, relationship_id = decode_cursor(cursor, f"relationships of {character_id}", (datetime, UUID))
+    return await _page(after=True).all(
+        side=character_id, user=user.id, limit=limit + 1, created_at=at, id=relationship_id
+    )
+
+
+async def create_relationship(user: Caller, character_id: UUID, data: RelationshipCreate) -> Any:
+    """Raises NotFound unless both ends are the caller's own, Unprocessable when they are the same, Conflict when the
+    pair has the type already, from whichever side."""
+    label, inverse_label = _labels(data)
+    if data.target == character_id:
+        raise Unprocessable.of([Violation("Must be another character.", pointer="/target")])
+    if await _COUNT_OWN.value(ids=[character_id, data.target], user=user.id) != 2:
+        raise NotFound("There is no such character among your own.")
+    kind, from_target = TYPES[data.type]
+    forwards = (character_id, label, data.attitude)
+    backwards = (data.target, inverse_label, data.returned_attitude)
+    mutual = kind.symmetric and label == inverse_label
+    swapped = character_id > data.target if mutual else from_target
+    (source, label, source_attitude), (target, inverse_label, target_attitude) = (
+        (backwards, forwards) if swapped else (forwards, backwards)
+    )
+    with on_constraint(_TAKEN):
+        return await _CREATE.one(
+            id=uuid7(),
+            source=source,
+            target=target,
+            type=kind.name,
+            inverse_type=kind.inverse,
+            label=label,
+            inverse_label=inverse_label,
+            description=data.description,
+            source_attitude=source_attitude,
+            target_attitude=target_attitude,
+            side=character_id,
+        )
+
+
+async def get_relationship(user: Caller, relationship_id: UUID, side: UUID | None) -> Any:
+    """Raises NotFound also when the caller may not see both ends."""
+    if row := await _GET.one(id=relationship_id, user=user.id, side=side):
+        return row
+    raise NotFound
+
+
+async def update_relationship(
+    user: Caller, relationship_id: UUID, side: UUID | None, data: RelationshipUpdate, if_match: str | None
+) -> Any:
+    """Raises PreconditionFailed when ``if_match`` is stale."""
+    changes = given(data, description="")
+    async with DB.transaction():
+        row = await _lock_own(user, relationship_id)
+        check_if_match(if_match, relationship_id, row["version"])
+        from_target = side == row["target"]
+        columns = {
+            "description": Relationship.description,
+            "attitude": Relationship.target_attitude if from_target else Relationship.source_attitude,
+            "returned_attitude": Relationship.source_attitude if from_target else Relationship.target_attitude,
+        }
+        values: dict[Any, Any] = {columns[name]: value for name, value in changes.items()}
+        if values:
+            await Relationship.update(
+                {
+                    **values,
+                    Relationship.version: Relationship.version + 1,
+                    Relationship.updated_at: NOW,
+                }
+            ).where(Relationship.id == relationship_id)
+        return await get_relationship(user, relationship_id, side)
+
+
+async def delete_relationship(user: Caller, relationship_id: UUID, if_match: str | None) -> None:
+    """For both sides. Raises PreconditionFailed when ``if_match`` is stale."""
+    async with DB.transaction():
+        row = await _lock_own(user, relationship_id)
+        check_if_match(if_match, relationship_id, row["version"])
+        await Relationship.delete().where(Relationship.id == relationship_id)
+
+
+def _labels(data: RelationshipCreate) -> tuple[str, str]:
+    """The words of a custom type, empty for the others. Raises Unprocessable where they lack or do not belong."""
+    if data.type != CUSTOM.name:
+        faults = [
+            Violation("Only a custom type has labels.", pointer=f"/{name}")
+            for name in ("label", "inverse_label")
+            if getattr(data, name) is not None
+        ]
+    else:
+        faults = [] if data.label else [Violation("A custom type needs a label.", pointer="/label")]
+    if faults:
+        raise Unprocessable.of(faults)
+    return data.label or "", data.inverse_label or data.label or ""
+
+
+async def _lock_own(user: Caller, relationship_id: UUID) -> Any:
+    row = await (
+        Relationship.select(Relationship.version, Relationship.target, Relationship.source.owner.as_alias("owner"))
+        .where(Relationship.id == relationship_id, visible_to(user.id))
+        .lock_rows("UPDATE", of=(Relationship,))
+        .first()
+    )
+    if row is None:
+        raise NotFound
+    if row["owner"] != user.id:
+        raise Forbidden("Only its owner may change a relationship.")
+    return row

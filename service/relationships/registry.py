@@ -1,0 +1,55 @@
+"""What one character can be of another. ``parent_of`` reads ``child_of`` from the other side."""
+
+from typing import Literal, NamedTuple, get_args
+
+Category = Literal["family", "affection", "conflict", "work", "bond", "custom"]
+
+
+class RelationshipType(NamedTuple):
+    """A type as it is stored, and what it is called from the other side: the same for a symmetric one."""
+
+    name: str
+    inverse: str
+    category: Category
+
+    @property
+    def symmetric(self) -> bool:
+        return self.name == self.inverse
+
+
+CUSTOM = RelationshipType("custom", "custom", "custom")
+_STORED = [
+    RelationshipType("parent_of", "child_of", "family"),
+    RelationshipType("grandparent_of", "grandchild_of", "family"),
+    RelationshipType("guardian_of", "ward_of", "family"),
+    RelationshipType("sibling_of", "sibling_of", "family"),
+    RelationshipType("married_to", "married_to", "family"),
+    RelationshipType("related_to", "related_to", "family"),
+    RelationshipType("friend_of", "friend_of", "affection"),
+    RelationshipType("partner_of", "partner_of", "affection"),
+    RelationshipType("secretly_loves", "secretly_loved_by", "affection"),
+    RelationshipType("rival_of", "rival_of", "conflict"),
+    RelationshipType("enemy_of", "enemy_of", "conflict"),
+    RelationshipType("betrayed", "betrayed_by", "conflict"),
+    RelationshipType("mentor_of", "student_of", "work"),
+    RelationshipType("employer_of", "employee_of", "work"),
+    RelationshipType("colleague_of", "colleague_of", "work"),
+    RelationshipType("serves", "served_by", "work"),
+    RelationshipType("ally_of", "ally_of", "bond"),
+    RelationshipType("protector_of", "protected_by", "bond"),
+    RelationshipType("creator_of", "created_by", "bond"),
+    RelationshipType("owes_debt_to", "is_owed_debt_by", "bond"),
+    CUSTOM,
+]
+
+# By every name a client may use: the type as it is stored, and whether the name reads it from the target's side.
+TYPES = {kind.inverse: (kind, True) for kind in _STORED} | {kind.name: (kind, False) for kind in _STORED}
+
+TypeName = Literal[
+    "parent_of", "child_of", "grandparent_of", "grandchild_of", "guardian_of", "ward_of", "sibling_of", "married_to",
+    "related_to", "friend_of", "partner_of", "secretly_loves", "secretly_loved_by", "rival_of", "enemy_of", "betrayed",
+    "betrayed_by", "mentor_of", "student_of", "employer_of", "employee_of", "colleague_of", "serves", "served_by",
+    "ally_of", "protector_of", "protected_by", "creator_of", "created_by", "owes_debt_to", "is_owed_debt_by", "custom",
+]  # fmt: skip
+
+assert set(get_args(TypeName)) == TYPES.keys()  # noqa: S101 (a mistake here is found on import)

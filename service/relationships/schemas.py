@@ -1,0 +1,62 @@
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from service.relationships.registry import Category, TypeName
+from service.relationships.tables import LABEL_LENGTH
+from service.schemas import Description, Input, Time
+
+Attitude = Annotated[int, Meta(ge=-100, le=100, description="From −100 (hatred) to 100 (devotion).")]
+Label = Annotated[str, Meta(min_length=1, max_length=LABEL_LENGTH, examples=["haunted by"])]
+
+
+class RelationshipTypeRead(msgspec.Struct, kw_only=True):
+    name: str
+    inverse: str
+    symmetric: bool
+    category: Category
+
+
+class RelationshipCreate(Input, kw_only=True):
+    """The character in the address is `type` of `target`. A `custom` type brings its own `label`, and the words for
+    the other side unless they are the same."""
+
+    target: UUID
+    type: TypeName
+    label: Label | None = None
+    inverse_label: Label | None = None
+    description: Description = ""
+    attitude: Attitude | None = None
+    returned_attitude: Attitude | None = None
+
+
+class RelationshipUpdate(Input, kw_only=True):
+    """What changes, read from the side that `from` names."""
+
+    description: Description | None | UnsetType = UNSET
+    attitude: Attitude | None | UnsetType = UNSET
+    returned_attitude: Attitude | None | UnsetType = UNSET
+
+
+class End(msgspec.Struct, kw_only=True):
+    id: UUID
+    name: str
+
+
+class RelationshipRead(msgspec.Struct, kw_only=True):
+    """`source` is `type` of `target`; read from the target's side the two are swapped, and the type is the inverse.
+    `attitude` is what the source feels for the target, `returned_attitude` what comes back."""
+
+    id: UUID
+    version: int
+    type: TypeName
+    label: str | None
+    source: End
+    target: End
+    description: str
+    attitude: Attitude | None
+    returned_attitude: Attitude | None
+    created_at: Time
+    updated_at: Time

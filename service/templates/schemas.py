@@ -1,0 +1,90 @@
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from service.schemas import Description, Input, Name, Prompt, Style, Tags, Time, Visibility
+
+_EXAMPLE_SCHEMA = {
+    "type": "object",
+    "required": ["strength"],
+    "properties": {"strength": {"type": "integer", "minimum": 1, "maximum": 20, "default": 10, "title": "Strength"}},
+    "additionalProperties": False,
+}
+
+AttributeSchema = Annotated[
+    dict[str, Any],
+    Meta(description="JSON Schema (2020-12), the subset of the documentation.", examples=[_EXAMPLE_SCHEMA]),
+]
+TemplatePrompt = Annotated[Prompt, Meta(examples=["{name}, a fighter of strength {strength}, in oil"])]
+
+
+class Owner(msgspec.Struct, kw_only=True):
+    id: UUID
+    username: str
+
+
+class TemplateCreate(Input, kw_only=True):
+    """A new template, with its first version, published at once."""
+
+    name: Name
+    description: Description = ""
+    style: Style | None = None
+    tags: Tags = msgspec.field(default_factory=list)
+    visibility: Visibility = "private"
+    prompt: TemplatePrompt = ""
+    attribute_schema: AttributeSchema = msgspec.field(default_factory=lambda: {"type": "object"})
+
+
+class TemplateUpdate(Input, kw_only=True):
+    """What changes of a template; its prompt and its schema change with a new version only."""
+
+    name: Name | UnsetType = UNSET
+    description: Description | None | UnsetType = UNSET
+    style: Style | None | UnsetType = UNSET
+    tags: Tags | None | UnsetType = UNSET
+    visibility: Visibility | UnsetType = UNSET
+
+
+class TemplateSummary(msgspec.Struct, kw_only=True):
+    """A template without its rules; `owner` is null for the platform's own."""
+
+    id: UUID
+    version: int
+    name: str
+    description: str
+    style: Style | None
+    tags: list[str]
+    visibility: Visibility
+    owner: Owner | None
+    newest_version: int
+    forked_from: UUID | None
+    retired_at: Time | None
+    created_at: Time
+    updated_at: Time
+
+
+class TemplateRead(TemplateSummary, kw_only=True):
+    """A template with the prompt and the schema of its newest published version."""
+
+    prompt: str
+    attribute_schema: dict[str, Any]
+
+
+class TemplateVersionCreate(Input, kw_only=True):
+    """A draft, which only its owner sees until it is published."""
+
+    prompt: TemplatePrompt = ""
+    attribute_schema: AttributeSchema
+
+
+class TemplateVersionRead(msgspec.Struct, kw_only=True):
+    template: UUID
+    number: int
+    state: Annotated[str, Meta(examples=["published"], description="`draft`, `published` or `deprecated`.")]
+    prompt: str
+    attribute_schema: dict[str, Any]
+    created_at: Time
+    published_at: Time | None
+    deprecated_at: Time | None

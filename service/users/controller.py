@@ -1,0 +1,34 @@
+from litestar import Controller, get, patch, post
+from litestar.params import FromPath, JSONBody
+
+from service.answers import Rendered, resource
+from service.callers import CurrentUser
+from service.limits import SIGN_UP
+from service.schemas import IfMatch
+from service.users import queries
+from service.users.schemas import Me, Profile, UserCreate, UserUpdate
+
+
+class UserController(Controller):
+    path = "/users"
+    tags = ("Users",)
+
+    @post("/", public=True, middleware=[SIGN_UP.middleware])
+    async def create_user(self, data: JSONBody[UserCreate]) -> Rendered[Me]:
+        """Sign up. A taken e-mail address (in any case) or username answers 409."""
+        return resource(await queries.create_user(data), created_at="/v1/users/me")
+
+    @get("/me")
+    async def get_me(self, user: CurrentUser) -> Rendered[Me]:
+        """Your own account."""
+        return resource(await queries.get_me(user))
+
+    @patch("/me")
+    async def update_me(self, user: CurrentUser, data: JSONBody[UserUpdate], if_match: IfMatch = None) -> Rendered[Me]:
+        """Change your profile; a new e-mail address needs `current_password`."""
+        return resource(await queries.update_me(user, data, if_match))
+
+    @get("/{username:str}", public=True)
+    async def get_user(self, username: FromPath[str]) -> Rendered[Profile]:
+        """A member's public profile."""
+        return Rendered((await queries.get_user(username))["item"])

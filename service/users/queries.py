@@ -1,0 +1,123 @@
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from piccolo.querystring import QueryString
+
+from service.answers import check_if_match
+from service.callers import Caller
+from service.database import DB, NOW, Param, Prepared, insert, json_object, on_constraint, utc, written
+from service.errors import Conflict, Forbidden, NotFound, Unprocessable, Violation
+from service.identifiers import uuid7
+from service.schemas import given
+from service.users.passwords import hash_password, password_matches
+from service.users.schemas import RESERVED_USERNAMES, UserCreate, UserUpdate, folded, is_username
+from service.users.tables import User
+
+
+def profile_fields(user: Any = User) -> dict[str, Any]:
+    """What everybody may see of a member; ``user`` is the table or a foreign key to it."""
+    return {
+        "id": user.id,
+        "username": user.username,
+        "display_name": user.display_name,
+        "bio": user.bio,
+        "links": user.links,
+        "avatar": QueryString("NULL::json"),
+        "created_at": utc(user.created_at),
+    }
+
+
+def own_fields(user: Any = User) -> dict[str, Any]:
+    """What members see of themselves."""
+    return profile_fields(user) | {"email": user.email, "version": user.version, "updated_at": utc(user.updated_at)}
+
+
+_TAKEN = {
+    "one_account_per_email": Conflict("This e-mail address has an account already."),
+    "one_account_per_username": Conflict("This username is taken."),
+}
+
+
+def _own_view() -> Any:
+    return User.select(User.id, User.version, json_object(own_fields()).as_alias("item"))
+
+
+_CREATE = Prepared(
+    lambda: written(insert(User, "id", "email", "email_key", "username", "password_hash", "display_name"), _own_view())
+)
+_GET_ME = Prepared(lambda: _own_view().where(User.id == Param("id")))
+_GET_PROFILE = Prepared(
+    lambda: User.select(json_object(profile_fields()).as_alias("item")).where(
+        User.username == Param("username"), User.status == "active"
+    )
+)
+
+
+async def create_user(data: UserCreate) -> Any:
+    """Raises Conflict when the e-mail address (whatever its case) or the username has an account."""
+    if data.username in RESERVED_USERNAMES:
+        raise Unprocessable.of([Violation("This username is reserved.", pointer="/username")])
+    check_password(data.password, {data.email, data.username, data.display_name}, "/password")
+    with on_constraint(_TAKEN):
+        return await _CREATE.one(
+            id=uuid7(),
+            email=data.email,
+            email_key=folded(data.email),
+            username=data.username,
+            password_hash=await hash_password(data.password),
+            display_name=data.display_name,
+        )
+
+
+async def get_me(user: Caller) -> Any:
+    return await _GET_ME.one(id=user.id)
+
+
+async def get_user(username: str) -> Any:
+    """The public profile. Raises NotFound also for a suspended member."""
+    if is_username(username) and (row := await _GET_PROFILE.one(username=username)):
+        return row
+    raise NotFound
+
+
+async def update_me(user: Caller, data: UserUpdate, if_match: str | None) -> Any:
+    """Changes what was sent; null empties. Raises Forbidden when a new e-mail comes without the right password."""
+    changes: dict[Any, Any] = given(data, display_name="", bio="", links=[])
+    password = changes.pop("current_password", "")
+    if "links" in changes:
+        changes["links"] = msgspec.json.encode(changes["links"]).decode()
+    async with DB.transaction():
+        row: Any = await (
+            User.select(User.version, User.password_hash).where(User.id == user.id).lock_rows("UPDATE").first()
+        )
+        check_if_match(if_match, user.id, row["version"])
+        if "email" in changes:
+            if user.kind == "key":
+                raise Forbidden("An API key may not change the e-mail address: sign in.")
+            if not await password_matches(row["password_hash"], password):
+                raise Forbidden("Changing the e-mail address needs the current password.")
+            changes["email_key"] = folded(changes["email"])
+        if changes:
+            with on_constraint(_TAKEN):
+                await User.update({**changes, User.version: User.version + 1, User.updated_at: NOW}).where(
+                    User.id == user.id
+                )
+        return await get_me(user)
+
+
+async def find_credentials(login: str) -> tuple[UUID | None, str | None, bool]:
+    """Id, password hash and whether the account is active, of the account with this e-mail or username, if any."""
+    key = folded(login)
+    row = (
+        await User.select(User.id, User.password_hash, User.status)
+        .where((User.email_key == key) | (User.username == key))
+        .first()
+    )
+    return (row["id"], row["password_hash"], row["status"] == "active") if row else (None, None, False)
+
+
+def check_password(password: str, own_words: set[str], pointer: str) -> None:
+    """Raises Unprocessable when the password is one of the account's own words."""
+    if folded(password) in {folded(word) for word in own_words if word}:
+        raise Unprocessable.of([Violation("Must not be your own name or e-mail address.", pointer=pointer)])

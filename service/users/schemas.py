@@ -1,0 +1,106 @@
+import re
+import unicodedata
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from service.schemas import Input, Name, Time
+from service.users.tables import BIO_LENGTH, EMAIL_LENGTH, USERNAME_LENGTH
+
+RESERVED_USERNAMES = frozenset({"me", "admin", "api", "system", "platform", "null", "undefined"})
+
+_EMAIL = r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+\.[^@\s\x00-\x1f]+$"
+_URL = r"^https?://[^\s<>\"\x00-\x1f]+$"
+
+Email = Annotated[
+    str,
+    Meta(
+        max_length=EMAIL_LENGTH,
+        pattern=_EMAIL,
+        extra={"fault": "Must be an e-mail address."},
+        examples=["ada@example.org"],
+    ),
+]
+_USERNAME = "^[a-z0-9_-]{3,32}$"
+Username = Annotated[
+    str,
+    Meta(
+        min_length=3,
+        max_length=USERNAME_LENGTH,
+        pattern=_USERNAME,
+        extra={"fault": "Must be made of a–z, 0–9, - and _."},
+        examples=["ada"],
+    ),
+]
+Password = Annotated[str, Meta(min_length=10, max_length=256, examples=["correct horse battery staple"])]
+GivenPassword = Annotated[str, Meta(max_length=256)]
+DisplayName = Annotated[str, Meta(max_length=120)]
+Bio = Annotated[str, Meta(max_length=BIO_LENGTH)]
+Url = Annotated[
+    str,
+    Meta(
+        max_length=500,
+        pattern=_URL,
+        extra={"fault": "Must be an http or https address."},
+        examples=["https://example.org/ada"],
+    ),
+]
+
+
+class Link(Input, kw_only=True):
+    title: Name
+    url: Url
+
+
+Links = Annotated[list[Link], Meta(max_length=10)]
+
+
+class UserCreate(Input, kw_only=True):
+    """Who signs up."""
+
+    email: Email
+    username: Username
+    password: Password
+    display_name: DisplayName = ""
+
+
+class UserUpdate(Input, kw_only=True):
+    """What changes of one's own profile; a new e-mail needs the current password."""
+
+    display_name: DisplayName | None | UnsetType = UNSET
+    bio: Bio | None | UnsetType = UNSET
+    links: Links | None | UnsetType = UNSET
+    email: Email | UnsetType = UNSET
+    current_password: GivenPassword | UnsetType = UNSET
+
+
+class Profile(msgspec.Struct, kw_only=True):
+    """What everybody may see of a member."""
+
+    id: UUID
+    username: str
+    display_name: str
+    bio: str
+    links: list[Link]
+    avatar: dict[str, Any] | None
+    created_at: Time
+
+
+class Me(Profile, kw_only=True):
+    """What a member sees of their own account."""
+
+    email: str
+    version: int
+    updated_at: Time
+
+
+def is_username(text: str) -> bool:
+    """Whether anybody can have this name: what a path holds may be anything."""
+    return re.fullmatch(_USERNAME, text) is not None
+
+
+def folded(text: str) -> str:
+    """What makes two e-mail addresses or names the same one."""
+    return unicodedata.normalize("NFKC", text).casefold()

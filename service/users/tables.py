@@ -1,0 +1,30 @@
+from piccolo.columns import JSON, UUID, Integer, Text, Timestamptz, Varchar
+from piccolo.columns.defaults import TimestamptzNow
+from piccolo.constraints import Check, Unique
+from piccolo.table import Table
+
+from service.database import DB
+
+EMAIL_LENGTH = 254
+USERNAME_LENGTH = 32
+BIO_LENGTH = 2_000
+
+
+class User(Table, db=DB, tablename="users", help_text="A member: somebody who uses the API."):
+    id = UUID(primary_key=True, default=None, null=False)
+    email = Varchar(length=EMAIL_LENGTH, default=None, null=True, help_text="As it was sent.")
+    email_key = Varchar(length=EMAIL_LENGTH, default=None, null=True, help_text="Folded: one account per address.")
+    username = Varchar(length=USERNAME_LENGTH, default=None, null=False)
+    password_hash = Varchar(length=255, default=None, null=True, secret=True, help_text="Argon2id; none: no sign-in.")
+    status = Varchar(length=16, default="active", null=False)
+    display_name = Varchar(length=120, default="", null=False)
+    bio = Text(default="", null=False)
+    links = JSON(default="[]", null=False)
+    deleted_at = Timestamptz(default=None, null=True, help_text="The member left; purged 30 days later.")
+    version = Integer(default=1, null=False)
+    created_at = Timestamptz(default=TimestamptzNow(), null=False)
+    updated_at = Timestamptz(default=TimestamptzNow(), null=False)
+
+    one_account_per_email = Unique([email_key])
+    one_account_per_username = Unique([username])
+    known_user_status = Check("status IN ('active', 'suspended')")

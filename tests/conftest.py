@@ -1,0 +1,147 @@
+"""The database, the app, and the cast: a stranger; Alice, who owns things; Charlie, who must not see them."""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pytest_asyncio import is_async_test
+
+# Before anything of the service is imported: its settings are read once.
+DATA_DIR = Path(tempfile.mkdtemp(prefix="character-service-tests-"))
+DATA_DIR.chmod(0o755)  # as root, PostgreSQL runs as another user
+TEST_ENVIRONMENT = {
+    "ENVIRONMENT": "development",
+    "DATA_DIR": str(DATA_DIR),
+    "DATABASE_URL": "",
+    "LOG_LEVEL": "WARNING",
+    "RATE_LIMIT_SCALE": "10000",
+    "CORS_ORIGINS": "https://app.example.org",
+    "PASSWORD_MEMORY_KIB": "8192",
+    "PASSWORD_ITERATIONS": "1",
+}
+os.environ.update(TEST_ENVIRONMENT)
+
+from piccolo.apps.migrations.commands.forwards import run_forwards  # noqa: E402
+
+from service import embedded  # noqa: E402
+from service.app import app as application  # noqa: E402
+from service.database import DB  # noqa: E402
+from service.piccolo_app import APP_CONFIG  # noqa: E402
+from service.tokens.authentication import forget_tokens  # noqa: E402
+
+PASSWORD = "a long enough password"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if is_async_test(item):
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+@pytest.fixture(scope="session")
+def database() -> Iterator[None]:
+    """A PostgreSQL of the tests' own, migrated."""
+    share = embedded.start(DATA_DIR, ephemeral=True)
+    import piccolo_conf  # noqa: F401 (makes migrations safe)
+
+    result = asyncio.run(run_forwards("all"))
+    assert result.success
+    yield
+    share.stop()
+    shutil.rmtree(DATA_DIR, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+async def app(database: None) -> AsyncIterator[Any]:
+    """The app, living in one task as anyio wants it: a fixture ends in another than it began in."""
+    alive, ending = asyncio.Event(), asyncio.Event()
+
+    async def live() -> None:
+        async with application.lifespan():
+            alive.set()
+            await ending.wait()
+
+    life = asyncio.create_task(live())
+    starting = asyncio.create_task(alive.wait())
+    await asyncio.wait({life, starting}, return_when=asyncio.FIRST_COMPLETED)
+    if life.done():
+        life.result()
+    yield application
+    ending.set()
+    await life
+
+
+@pytest.fixture(autouse=True)
+async def empty_tables(request: pytest.FixtureRequest) -> AsyncIterator[None]:
+    """Every test commits for real and finds empty tables."""
+    yield
+    if "app" in request.fixturenames:
+        names = ", ".join(f'"{table._meta.tablename}"' for table in APP_CONFIG.table_classes)
+        await DB.run_ddl(f"TRUNCATE {names} CASCADE")
+        forget_tokens()
+
+
+def client(app: Any, **headers: str) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers)
+
+
+async def signed_in(app: Any, username: str) -> httpx.AsyncClient:
+    """A new member's client."""
+    stranger = client(app)
+    account = {"email": f"{username}@example.org", "username": username, "password": PASSWORD}
+    assert (await stranger.post("/v1/users", json=account)).status_code == 201
+    session = await stranger.post("/v1/sessions", json={"login": username, "password": PASSWORD})
+    assert session.status_code == 201
+    return client(app, Authorization=f"Bearer {session.json()['token']}")
+
+
+@pytest.fixture
+async def stranger(app: Any) -> AsyncIterator[httpx.AsyncClient]:
+    async with client(app) as stranger:
+        yield stranger
+
+
+@pytest.fixture
+async def alice(app: Any) -> AsyncIterator[httpx.AsyncClient]:
+    async with await signed_in(app, "alice") as alice:
+        yield alice
+
+
+@pytest.fixture
+async def charlie(app: Any) -> AsyncIterator[httpx.AsyncClient]:
+    async with await signed_in(app, "charlie") as charlie:
+        yield charlie
+
+
+FIGHTER = {
+    "type": "object",
+    "required": ["strength", "race"],
+    "properties": {
+        "strength": {"type": "integer", "minimum": 1, "maximum": 20, "default": 10, "title": "Strength"},
+        "race": {"type": "string", "enum": ["elf", "dwarf", "human"], "default": "human"},
+        "motto": {"type": "string", "maxLength": 40},
+    },
+    "additionalProperties": False,
+}
+
+
+async def create(member: httpx.AsyncClient, path: str, **body: Any) -> Any:
+    """What a POST that must succeed answers."""
+    answer = await member.post(path, json=body)
+    assert answer.status_code == 201, answer.text
+    return answer.json()
+
+
+async def template(member: httpx.AsyncClient, **given: Any) -> Any:
+    return await create(member, "/v1/templates", **{"name": "Fighter", "attribute_schema": FIGHTER} | given)
+
+
+async def character(member: httpx.AsyncClient, **given: Any) -> Any:
+    return await create(member, "/v1/characters", **{"name": "Mira"} | given)
