@@ -15,12 +15,13 @@ from service.bodies import StrictRequest
 from service.callers import authenticated, current_user
 from service.characters.controller import CharacterController
 from service.database import pool
-from service.docs import ASSETS, OPENAPI, ProblemController, get_openapi, get_root
+from service.docs import ASSETS, ProblemController, get_openapi, get_root
 from service.doorway import Doorway
 from service.errors import allowed, answer_problem
 from service.health import HealthController
 from service.limits import READS, WRITES, RateLimit
 from service.log import set_up_logging
+from service.openapi import OPENAPI
 from service.relationships.controller import RelationshipController
 from service.settings import settings
 from service.templates.controller import TemplateController

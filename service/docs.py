@@ -1,74 +1,35 @@
-"""The OpenAPI document, the page that shows it, and a page for each problem. Nothing here asks another host."""
+"""Pages for people: the documentation and its assets, and what each problem means. None asks another host."""
 
+from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import litestar_offline_docs
-from litestar import Controller, Request, Response, get
+import msgspec
+from litestar import Controller, Litestar, Request, Response, get
 from litestar.enums import MediaType
-from litestar.handlers.http_handlers import HTTPRouteHandler
-from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.plugins import SwaggerRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme, Tag
 from litestar.params import FromPath
 from litestar.response import Redirect
 from litestar.static_files import create_static_files_router
 
 from service.errors import PROBLEMS, NotFound
-
-_ASSETS = "/docs-assets"
-_TAGS = {
-    "Users": "Members and their profiles.",
-    "Sessions": "Signing in and out. Send the token as `Authorization: Bearer <token>`.",
-    "API keys": "Tokens for programs, with scopes.",
-    "Templates": "Reusable rules for characters, in versions that never change once published.",
-    "Characters": "What the platform is for.",
-    "Relationships": "What one character is to another: one row, read from both sides.",
-}
+from service.openapi import ASSETS_PATH, openapi_document
 
 ASSETS = create_static_files_router(
-    path=_ASSETS, directories=[Path(litestar_offline_docs.__file__).parent / "static"], include_in_schema=False
+    path=ASSETS_PATH, directories=[Path(litestar_offline_docs.__file__).parent / "static"], include_in_schema=False
 )
 
 
-def _operation_id(handler: HTTPRouteHandler, *_: Any) -> str:
-    return str(handler.handler_name)
-
-
-OPENAPI = OpenAPIConfig(
-    title="Character service",
-    version="1",
-    description=(
-        "Characters, the templates that rule them, and what they are to each other. Every error is a problem "
-        "(RFC 9457) that names all its faults; lists are keyset pages; rows carry an ETag for `If-Match`."
-    ),
-    path="/docs",
-    render_plugins=[
-        SwaggerRenderPlugin(
-            path="/",
-            js_url=f"{_ASSETS}/swagger-ui-bundle.js",
-            css_url=f"{_ASSETS}/swagger-ui.css",
-            standalone_preset_js_url=f"{_ASSETS}/swagger-ui-standalone-preset.js",
-            favicon="<link rel='icon' href='data:,'>",
-        )
-    ],
-    operation_id_creator=_operation_id,
-    use_handler_docstrings=True,
-    tags=[Tag(name=name, description=text) for name, text in _TAGS.items()],
-    components=Components(
-        security_schemes={
-            "token": SecurityScheme(type="http", scheme="bearer", description="A session's or an API key's token.")
-        }
-    ),
-    security=[{"token": []}],
-)
-
-
-@get(["/openapi.json"], include_in_schema=False)
+@get("/openapi.json", include_in_schema=False)
 async def get_openapi(request: Request[Any, Any, Any]) -> Response[Any]:
     """The OpenAPI document."""
-    return Response(request.app.openapi_schema.to_schema(), headers={"Cache-Control": "public, max-age=60"})
+    return Response(_document(request.app), media_type=MediaType.JSON, headers={"Cache-Control": "public, max-age=60"})
+
+
+@cache
+def _document(app: Litestar) -> bytes:
+    return msgspec.json.encode(openapi_document(app))
 
 
 @get("/", include_in_schema=False)

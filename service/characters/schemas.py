@@ -5,6 +5,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from service.schemas import Description, Input, Name, Prompt, Style, Tags, Time, Visibility
+from service.users.schemas import Owner
 
 Attributes = Annotated[dict[str, Any], Meta(examples=[{"strength": 12}])]
 Extensions = Annotated[
@@ -39,11 +40,6 @@ class CharacterUpdate(Input, kw_only=True):
     visibility: Visibility | UnsetType = UNSET
     attributes: Attributes | UnsetType = UNSET
     extensions: Extensions | None | UnsetType = UNSET
-
-
-class Owner(msgspec.Struct, kw_only=True):
-    id: UUID
-    username: str
 
 
 class Pin(msgspec.Struct, kw_only=True):

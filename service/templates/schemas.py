@@ -5,6 +5,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from service.schemas import Description, Input, Name, Prompt, Style, Tags, Time, Visibility
+from service.users.schemas import Owner
 
 _EXAMPLE_SCHEMA = {
     "type": "object",
@@ -18,11 +19,6 @@ AttributeSchema = Annotated[
     Meta(description="JSON Schema (2020-12), the subset of the documentation.", examples=[_EXAMPLE_SCHEMA]),
 ]
 TemplatePrompt = Annotated[Prompt, Meta(examples=["{name}, a fighter of strength {strength}, in oil"])]
-
-
-class Owner(msgspec.Struct, kw_only=True):
-    id: UUID
-    username: str
 
 
 class TemplateCreate(Input, kw_only=True):

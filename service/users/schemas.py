@@ -76,6 +76,13 @@ class UserUpdate(Input, kw_only=True):
     current_password: GivenPassword | UnsetType = UNSET
 
 
+class Owner(msgspec.Struct, kw_only=True):
+    """Whose it is."""
+
+    id: UUID
+    username: str
+
+
 class Profile(msgspec.Struct, kw_only=True):
     """What everybody may see of a member."""
 

@@ -1,0 +1,190 @@
+"""The OpenAPI document: Litestar's account of the routes, completed with what only we know.
+
+Schemas come from msgspec, which checks them, so they say what it does (bounds of items, unknown fields refused);
+problems, scopes and headers come from the routes themselves.
+"""
+
+import re
+from typing import Any
+
+import msgspec
+from litestar import Litestar
+from litestar.handlers.http_handlers import HTTPRouteHandler
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import SwaggerRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme, Tag
+
+from service.errors import MEDIA_TYPE, PROBLEMS, Problem
+
+ASSETS_PATH = "/docs-assets"
+
+_TAGS = {
+    "Users": "Members and their profiles.",
+    "Sessions": "Signing in and out. Send the token as `Authorization: Bearer <token>`.",
+    "API keys": "Tokens for programs, with scopes.",
+    "Templates": "Reusable rules for characters, in versions that never change once published.",
+    "Characters": "What the platform is for.",
+    "Relationships": "What one character is to another: one row, read from both sides.",
+}
+_HEADERS = {
+    "ETag": "The version of this row, for If-Match and If-None-Match.",
+    "Location": "Where the new resource is.",
+    "Link": "The next page, as rel=next.",
+}
+_ALWAYS = ("bad-request", "unauthorized", "too-many-requests", "internal", "unavailable")
+_WITH_BODY = ("validation", "too-large", "unsupported-media-type", "conflict")
+_REF = "#/components/schemas/{name}"
+
+Json = dict[str, Any]
+
+
+class _Swagger(SwaggerRenderPlugin):
+    def render(self, request: Any, openapi_schema: Json) -> bytes:  # ours is the fuller one
+        return super().render(request, openapi_document(request.app))
+
+
+def _operation_id(handler: HTTPRouteHandler, *_: Any) -> str:
+    return str(handler.handler_name)
+
+
+OPENAPI = OpenAPIConfig(
+    title="Character service",
+    version="1",
+    description=(
+        "Characters, the templates that rule them, and what they are to each other. Every error is a problem "
+        "(RFC 9457) that names all its faults; lists are keyset pages; rows carry an ETag for `If-Match`."
+    ),
+    path="/docs",
+    render_plugins=[
+        _Swagger(
+            path="/",
+            js_url=f"{ASSETS_PATH}/swagger-ui-bundle.js",
+            css_url=f"{ASSETS_PATH}/swagger-ui.css",
+            standalone_preset_js_url=f"{ASSETS_PATH}/swagger-ui-standalone-preset.js",
+            favicon="<link rel='icon' href='data:,'>",
+        )
+    ],
+    operation_id_creator=_operation_id,
+    use_handler_docstrings=True,
+    tags=[Tag(name=name, description=text) for name, text in _TAGS.items()],
+    components=Components(
+        security_schemes={
+            "token": SecurityScheme(type="http", scheme="bearer", description="A session's or an API key's token.")
+        }
+    ),
+)
+
+
+def openapi_document(app: Litestar) -> Json:
+    """The document of what is under /v1, as /openapi.json gives it."""
+    document: Json = app.openapi_schema.to_schema()
+    handlers = {
+        (path, method.lower()): handler
+        for route in app.routes
+        for handler in getattr(route, "route_handlers", ())
+        if isinstance(handler, HTTPRouteHandler) and handler.resolve_include_in_schema()
+        for path in [re.sub(r":\w+}", "}", route.path)]
+        for method in handler.http_methods
+    }
+    wanted = {
+        kind for handler in handlers.values() for kind in (_body_of(handler), _answer_of(handler)) if _named(kind)
+    }
+    kinds = [Problem, *sorted(wanted, key=str)]
+    schemas, components = msgspec.json.schema_components(kinds, ref_template=_REF)
+    schema_of = dict(zip(kinds, schemas, strict=True))
+    for (path, method), handler in handlers.items():
+        _complete(document["paths"][path][method], handler, method, schema_of)
+    document["components"]["schemas"] = components
+    document["components"]["responses"] = {slug: _problem_response(slug) for slug in PROBLEMS}
+    return document
+
+
+def _complete(operation: Json, handler: HTTPRouteHandler, method: str, schema_of: dict[Any, Json]) -> None:
+    text = operation.pop("description").strip()
+    operation["summary"] = text.split("\n")[0].rstrip(".")
+    if rest := text.partition("\n")[2].strip():
+        operation["description"] = rest
+    operation.pop("deprecated", None)
+    for parameter in operation.get("parameters", ()):
+        _without_null(parameter)
+    body, answer = _body_of(handler), _answer_of(handler)
+    if body in schema_of:
+        for content in operation["requestBody"]["content"].values():
+            content["schema"] = schema_of[body]
+    (status,) = [status for status in operation["responses"] if status < "400"]
+    success = operation["responses"][status]
+    if answer in schema_of:
+        for content in success["content"].values():
+            content["schema"] = schema_of[answer]
+    success["description"] = {"200": "Done.", "201": "Made.", "204": "Done; there is nothing to tell."}[status]
+    success["headers"] = {name: _header(name) for name in _headers_of(handler, status)}
+    operation["responses"] = {status: success} | {
+        str(PROBLEMS[slug].status.value): {"$ref": f"#/components/responses/{slug}"}
+        for slug in sorted(_problems_of(handler, method), key=lambda slug: PROBLEMS[slug].status)
+    }
+    operation["security"] = [{"token": []}, {}] if handler.opt.get("public") else [{"token": []}]
+    if scope := next((guard.scope for guard in handler.guards or () if hasattr(guard, "scope")), None):
+        operation["x-scope"] = scope
+
+
+def _problems_of(handler: HTTPRouteHandler, method: str) -> set[str]:
+    slugs = {*_ALWAYS}
+    if handler.guards or not handler.opt.get("public"):
+        slugs.add("forbidden")
+    if any("{" in path for path in handler.paths):
+        slugs.add("not-found")
+    if handler.parsed_data_field is not None:
+        slugs |= {*_WITH_BODY, "not-found"}
+    if "if_match" in handler.parsed_fn_signature.parameters:
+        slugs.add("precondition-failed")
+    if method == "put":
+        slugs.add("conflict")
+    return slugs
+
+
+def _headers_of(handler: HTTPRouteHandler, status: str) -> list[str]:
+    answer = _answer_of(handler)
+    names = ["Location"] if status == "201" else []
+    if "version" in getattr(answer, "__struct_fields__", ()):
+        names.append("ETag")
+    if "cursor" in handler.parsed_fn_signature.parameters:
+        names.append("Link")
+    return names
+
+
+def _header(name: str) -> Json:
+    return {"description": _HEADERS[name], "schema": {"type": "string"}}
+
+
+def _body_of(handler: HTTPRouteHandler) -> Any:
+    return handler.parsed_data_field.annotation if handler.parsed_data_field else None
+
+
+def _answer_of(handler: HTTPRouteHandler) -> Any:
+    returned = handler.parsed_fn_signature.return_type
+    return (
+        returned.inner_types[0].annotation
+        if returned.inner_types and not _named(returned.annotation)
+        else returned.annotation
+    )
+
+
+def _named(kind: Any) -> bool:
+    origin = getattr(kind, "__origin__", kind)
+    return isinstance(origin, type) and issubclass(origin, msgspec.Struct)
+
+
+def _problem_response(slug: str) -> Json:
+    kind = PROBLEMS[slug]
+    content = {MEDIA_TYPE: {"schema": {"$ref": _REF.format(name="Problem")}}}
+    return {"description": kind.meaning, "content": content}
+
+
+def _without_null(parameter: Json) -> None:
+    """A parameter that may be left out is no parameter that may be null."""
+    schema = parameter["schema"]
+    for choice in schema.pop("oneOf", ()):
+        if choice.get("type") != "null":
+            schema |= choice
+    for name in ("deprecated", "allowEmptyValue", "allowReserved"):
+        parameter.pop(name, None)
