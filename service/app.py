@@ -18,15 +18,19 @@ from service.database import pool
 from service.docs import ASSETS, ProblemController, get_openapi, get_root
 from service.doorway import Doorway
 from service.errors import allowed, answer_problem
+from service.graph.controller import GraphController
 from service.health import HealthController
 from service.limits import READS, WRITES, RateLimit
 from service.log import set_up_logging
+from service.moving.controller import MovingController
 from service.openapi import OPENAPI
 from service.relationships.controller import RelationshipController
+from service.revisions.controller import RevisionController
 from service.settings import settings
 from service.templates.controller import TemplateController
 from service.tokens.authentication import Authentication
 from service.tokens.controller import ApiKeyController, SessionController
+from service.trash.controller import TrashController
 from service.users.controller import UserController
 
 MAX_BODY = 1024 * 1024
@@ -40,7 +44,11 @@ v1 = Router(
         ApiKeyController,
         TemplateController,
         CharacterController,
+        RevisionController,
+        TrashController,
+        MovingController,
         RelationshipController,
+        GraphController,
     ],
     guards=[authenticated],
 )

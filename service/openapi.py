@@ -24,6 +24,8 @@ _TAGS = {
     "API keys": "Tokens for programs, with scopes.",
     "Templates": "Reusable rules for characters, in versions that never change once published.",
     "Characters": "What the platform is for.",
+    "Revisions": "A character's history: every change can be read, compared and undone.",
+    "Trash": "Deleted characters, for 30 days.",
     "Relationships": "What one character is to another: one row, read from both sides.",
 }
 _HEADERS = {

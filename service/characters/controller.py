@@ -7,7 +7,15 @@ from litestar.params import FromPath, JSONBody
 from service.answers import Rendered, page, resource
 from service.callers import CurrentUser, requires
 from service.characters import queries
-from service.characters.schemas import CharacterCreate, CharacterRead, CharacterSummary, CharacterUpdate
+from service.characters.schemas import (
+    CharacterCreate,
+    CharacterRead,
+    CharacterSummary,
+    CharacterUpdate,
+    CopyCreate,
+    PromptRead,
+    Validation,
+)
 from service.schemas import CursorText, IfMatch, Limit, Page
 
 READ, WRITE = requires("characters:read"), requires("characters:write")
@@ -47,3 +55,21 @@ class CharacterController(Controller):
     async def delete_character(self, user: CurrentUser, character_id: FromPath[UUID], if_match: IfMatch = None) -> None:
         """Put a character into the trash."""
         await queries.delete_character(user, character_id, if_match)
+
+    @post("/{character_id:uuid}/copies", guards=[WRITE])
+    async def copy_character(
+        self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[CopyCreate]
+    ) -> Rendered[CharacterRead]:
+        """Make a private copy of your own, which knows its original."""
+        row = await queries.copy_character(user, character_id)
+        return resource(row, created_at=f"/v1/characters/{row['id']}")
+
+    @get("/{character_id:uuid}/validation", public=True, guards=[READ])
+    async def validate_character(self, user: CurrentUser, character_id: FromPath[UUID]) -> Validation:
+        """How a character stands to the newest version of its template."""
+        return await queries.validate_character(user, character_id)
+
+    @get("/{character_id:uuid}/prompt", public=True, guards=[READ])
+    async def render_prompt(self, user: CurrentUser, character_id: FromPath[UUID]) -> PromptRead:
+        """The prompt for an image generator: the character's own, or its template's, with everything filled in."""
+        return await queries.render_prompt(user, character_id)

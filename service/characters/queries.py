@@ -1,7 +1,7 @@
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -11,15 +11,17 @@ from piccolo.querystring import QueryString
 from service.answers import check_if_match
 from service.bodies import merge_patch
 from service.callers import Caller
-from service.characters.schemas import CharacterCreate, CharacterUpdate
+from service.characters.schemas import CharacterCreate, CharacterUpdate, PromptRead, Validation
 from service.characters.tables import Character, Revision
 from service.database import DB, NOW, Param, Prepared, insert, json_object, newest_first, utc, written
-from service.errors import Forbidden, NotFound, Unprocessable, Violation
+from service.errors import Conflict, Forbidden, NotFound, Unprocessable, Violation
 from service.identifiers import uuid7
 from service.paging import decode_cursor
 from service.schemas import given
 from service.templates.bounds import free_violations
-from service.templates.queries import rules_of, usable_version
+from service.templates.prompts import render
+from service.templates.queries import find_version, newest_version, rules_of, usable_version
+from service.templates.rules import Rules
 
 EXTENSIONS_SIZE = 256 * 1024
 
@@ -51,7 +53,8 @@ _GIVEN = (
     "id", "owner", "name", "description", "prompt", "style", "tags", "visibility", "attributes", "extensions",
     "template", "template_version", "forked_from",
 )  # fmt: skip
-_DOCUMENTS = ("attributes", "extensions")  # columns that hold JSON
+_PROMPT_FIELDS = ("name", "description", "style", "tags")  # what a placeholder may name beside attributes
+DOCUMENTS = ("attributes", "extensions")  # columns that hold JSON
 
 
 def alive() -> Any:
@@ -80,25 +83,16 @@ def read() -> Any:
 
 
 _GET = Prepared(lambda: read().where(Character.id == Param("id"), visible_to(Param("user"))))
+_SOURCE = Prepared(
+    lambda: Character.select(*(getattr(Character, name) for name in _GIVEN)).where(
+        Character.id == Param("id"), visible_to(Param("user"))
+    )
+)
 _CREATE = Prepared(lambda: written(insert(Character, *_GIVEN), read()))
 _LOCK = Prepared(
     lambda: (
-        Character.select(
-            Character.id,
-            Character.owner,
-            Character.version,
-            Character.name,
-            Character.description,
-            Character.prompt,
-            Character.style,
-            Character.tags,
-            Character.visibility,
-            Character.attributes,
-            Character.extensions,
-            Character.template,
-            Character.template_version,
-        )
-        .where(Character.id == Param("id"), visible_to(Param("user")))
+        Character.select(*(getattr(Character, name) for name in (*_GIVEN, "version", "deleted_at")))
+        .where(Character.id == Param("id"), Character.owner == Param("user"))
         .lock_rows("UPDATE")
     )
 )
@@ -148,10 +142,10 @@ async def create_character(user: Caller, data: CharacterCreate) -> Any:
         number, rules = await usable_version(user, data.template, data.template_version)
         attributes = rules.complete(attributes)
         faults += rules.violations(attributes)
-    elif data.template_version is not None:
-        faults.append(Violation("Needs a template.", pointer="/template_version"))
     else:
         faults += free_violations(attributes)
+        if data.template_version is not None:
+            faults.append(Violation("Needs a template.", pointer="/template_version"))
     if faults:
         raise Unprocessable.of(faults)
     return await _CREATE.one(
@@ -171,6 +165,24 @@ async def create_character(user: Caller, data: CharacterCreate) -> Any:
     )
 
 
+async def copy_character(user: Caller, character_id: UUID) -> Any:
+    """A private copy of what the caller may see, pinned where they may begin characters, else ruled by nothing."""
+    original = await _SOURCE.one(id=character_id, user=user.id)
+    if original is None:
+        raise NotFound
+    template, number = original["template"], original["template_version"]
+    if template is not None:
+        try:
+            await usable_version(user, template, number)
+        except (NotFound, Conflict):
+            template = number = None
+    return await _CREATE.one(
+        **{name: original[name] for name in _GIVEN}
+        | {"id": uuid7(), "owner": user.id, "visibility": "private", "forked_from": character_id}
+        | {"template": template, "template_version": number}
+    )
+
+
 async def get_character(user: Caller, character_id: UUID) -> Any:
     """Raises NotFound also when the caller may not see it."""
     if row := await _GET.one(id=character_id, user=user.id):
@@ -185,10 +197,12 @@ async def update_character(user: Caller, character_id: UUID, data: CharacterUpda
         row = await lock_own(user, character_id)
         check_if_match(if_match, character_id, row["version"])
         faults = _extension_violations(changes.get("extensions", {}))
-        if "attributes" in changes:
-            attributes = merge_patch(msgspec.json.decode(row["attributes"]), changes["attributes"])
-            changes["attributes"], found = await _checked(attributes, row)
-            faults += found
+        if changes.keys() & {"attributes", "template", "template_version"}:
+            attributes = merge_patch(msgspec.json.decode(row["attributes"]), changes.get("attributes", {}))
+            pin, rules = await _pin(user, row, changes)
+            attributes = rules.complete(attributes) if rules else attributes
+            faults += rules.violations(attributes) if rules else free_violations(attributes)
+            changes |= pin | {"attributes": attributes}
         if faults:
             raise Unprocessable.of(faults)
         return await change(row, changes)
@@ -199,29 +213,57 @@ async def delete_character(user: Caller, character_id: UUID, if_match: str | Non
     async with DB.transaction():
         row = await lock_own(user, character_id)
         check_if_match(if_match, character_id, row["version"])
-        await Character.update({Character.deleted_at: NOW, Character.version: Character.version + 1}).where(
-            Character.id == character_id
-        )
+        await change(row, {"deleted_at": datetime.now(UTC)})
 
 
-async def lock_own(user: Caller, character_id: UUID) -> Any:
+async def validate_character(user: Caller, character_id: UUID) -> Validation:
+    """Against the newest version that the caller may see, or else the one it is pinned to."""
+    row = await _SOURCE.one(id=character_id, user=user.id)
+    if row is None:
+        raise NotFound
+    attributes = msgspec.json.decode(row["attributes"])
+    if row["template"] is None:
+        return Validation(state="valid", version=None, problems=free_violations(attributes))
+    newest = await newest_version(user, row["template"]) or row["template_version"]
+    rules = await rules_of(row["template"], newest)
+    problems = rules.violations(rules.complete(attributes))
+    satisfied: Literal["valid", "stale"] = "valid" if newest == row["template_version"] else "stale"
+    return Validation(state="invalid" if problems else satisfied, version=newest, problems=problems)
+
+
+async def render_prompt(user: Caller, character_id: UUID) -> PromptRead:
+    """The character's own prompt, or its template's where the caller may see that: else an empty one."""
+    row = await _SOURCE.one(id=character_id, user=user.id)
+    if row is None:
+        raise NotFound
+    prompt, schema = row["prompt"], None
+    if row["template"] is not None:
+        version = await find_version(user, row["template"], row["template_version"], pinned_by_owner=row["owner"])
+        schema = msgspec.json.decode(version["attribute_schema"]) if version else None
+        prompt = prompt or (version["prompt"] if version else None)
+    values = msgspec.json.decode(row["attributes"]) | {name: row[name] for name in _PROMPT_FIELDS}
+    rendered = render(prompt or "", values, schema)
+    return PromptRead(prompt=rendered.prompt, missing=rendered.missing, unknown=rendered.unknown)
+
+
+async def lock_own(user: Caller, character_id: UUID, *, in_trash: bool = False) -> Any:
     """The caller's own character, locked until the transaction ends. Raises NotFound for what they may not see,
     Forbidden for what they see but do not own."""
     row = await _LOCK.one(id=character_id, user=user.id)
-    if row is None:
-        raise NotFound
-    if row["owner"] != user.id:
+    if row is not None and (row["deleted_at"] is not None) == in_trash:
+        return row
+    if not in_trash and row is None and await _GET.one(id=character_id, user=user.id):
         raise Forbidden("Only its owner may change a character.")
-    return row
+    raise NotFound
 
 
 async def change(row: Any, changes: Mapping[str, Any]) -> Any:
     """Writes what differs from the locked ``row`` as its next version; the answer's row. Nothing when nothing does."""
-    wanted = {name: document(value) if name in _DOCUMENTS else value for name, value in changes.items()}
+    wanted = {name: document(value) if name in DOCUMENTS else value for name, value in changes.items()}
     differing = {name: value for name, value in wanted.items() if not _same(name, row[name], value)}
     if not differing:
         return await _GET.one(id=row["id"], user=row["owner"])
-    replaced = {name: msgspec.Raw(row[name].encode()) if name in _DOCUMENTS else row[name] for name in differing}
+    replaced = {name: msgspec.Raw(row[name].encode()) if name in DOCUMENTS else row[name] for name in differing}
     return await _update(frozenset(differing)).one(
         id=row["id"],
         version=row["version"] + 1,
@@ -236,18 +278,24 @@ def document(value: Mapping[str, Any]) -> str:
 
 
 def _same(name: str, before: Any, after: Any) -> bool:
-    if name in _DOCUMENTS:
+    if name in DOCUMENTS:
         return bool(msgspec.json.decode(before) == msgspec.json.decode(after))
     return bool(before == after)
 
 
-async def _checked(attributes: dict[str, Any], row: Any) -> tuple[dict[str, Any], list[Violation]]:
-    """``attributes`` completed by the version that the character is pinned to, and how they violate it."""
-    if row["template"] is None:
-        return attributes, free_violations(attributes)
-    rules = await rules_of(row["template"], row["template_version"])
-    completed = rules.complete(attributes)
-    return completed, rules.violations(completed)
+async def _pin(user: Caller, row: Any, changes: Mapping[str, Any]) -> tuple[dict[str, Any], Rules | None]:
+    """The template and version that rule from now on, and their rules. A new one must be usable by the caller; the one
+    that rules already need not be any more."""
+    template = changes.get("template", row["template"])
+    number = changes.get("template_version", row["template_version"] if template == row["template"] else None)
+    if template is None:
+        if changes.get("template_version") is not None:
+            raise Unprocessable.of([Violation("Needs a template.", pointer="/template_version")])
+        return {"template": None, "template_version": None}, None
+    if (template, number) == (row["template"], row["template_version"]):
+        return {}, await rules_of(template, number)
+    number, rules = await usable_version(user, template, number)
+    return {"template": template, "template_version": number}, rules
 
 
 def _extension_violations(extensions: Mapping[str, Any]) -> list[Violation]:

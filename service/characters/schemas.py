@@ -1,9 +1,10 @@
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from service.errors import Violation
 from service.schemas import Description, Input, Name, Prompt, Style, Tags, Time, Visibility
 from service.users.schemas import Owner
 
@@ -30,7 +31,8 @@ class CharacterCreate(Input, kw_only=True):
 
 
 class CharacterUpdate(Input, kw_only=True):
-    """What changes. `attributes` are merged (RFC 7396: null removes, a default comes back); the rest is replaced."""
+    """What changes. `attributes` are merged (RFC 7396: null removes, a default comes back); the rest is replaced.
+    A template, or another version of the same one, rules from now on; a template of null rules no more."""
 
     name: Name | UnsetType = UNSET
     description: Description | None | UnsetType = UNSET
@@ -40,6 +42,12 @@ class CharacterUpdate(Input, kw_only=True):
     visibility: Visibility | UnsetType = UNSET
     attributes: Attributes | UnsetType = UNSET
     extensions: Extensions | None | UnsetType = UNSET
+    template: UUID | None | UnsetType = UNSET
+    template_version: VersionNumber | None | UnsetType = UNSET
+
+
+class CopyCreate(Input):
+    """A copy needs nothing but its original."""
 
 
 class Pin(msgspec.Struct, kw_only=True):
@@ -71,3 +79,20 @@ class CharacterRead(CharacterSummary, kw_only=True):
     attributes: dict[str, Any]
     extensions: dict[str, Any]
     forked_from: UUID | None
+
+
+class Validation(msgspec.Struct, kw_only=True):
+    """How a character stands to the newest version of its template that the caller may see: `stale` satisfies it but
+    is pinned to another, `invalid` does not satisfy it."""
+
+    state: Literal["valid", "stale", "invalid"]
+    version: int | None
+    problems: list[Violation]
+
+
+class PromptRead(msgspec.Struct, kw_only=True):
+    """The prompt with its placeholders filled in; those without a value, and those that name nothing."""
+
+    prompt: str
+    missing: list[str]
+    unknown: list[str]

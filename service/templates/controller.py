@@ -9,6 +9,8 @@ from service.callers import CurrentUser, requires
 from service.schemas import Collection, CursorText, IfMatch, Limit, Page
 from service.templates import queries
 from service.templates.schemas import (
+    CopyCreate,
+    TemplateChanges,
     TemplateCreate,
     TemplateRead,
     TemplateSummary,
@@ -57,6 +59,14 @@ class TemplateController(Controller):
         """Retire a template: no new characters begin on it, the others stay."""
         await queries.delete_template(user, template_id, if_match)
 
+    @post("/{template_id:uuid}/copies", guards=[WRITE])
+    async def copy_template(
+        self, user: CurrentUser, template_id: FromPath[UUID], data: JSONBody[CopyCreate]
+    ) -> Rendered[TemplateRead]:
+        """Fork a template: a private copy of your own, that knows its original."""
+        row = await queries.copy_template(user, template_id)
+        return resource(row, created_at=f"/v1/templates/{row['id']}")
+
     @get("/{template_id:uuid}/versions", public=True, guards=[READ])
     async def list_template_versions(
         self, user: CurrentUser, template_id: FromPath[UUID]
@@ -86,6 +96,13 @@ class TemplateController(Controller):
         """A version's JSON Schema, for form generators and validators."""
         row = await queries.get_version(user, template_id, number)
         return Response(row["attribute_schema"].encode(), media_type="application/schema+json")
+
+    @get("/{template_id:uuid}/versions/{number:int}/changes", public=True, guards=[READ])
+    async def compare_template_version(
+        self, user: CurrentUser, template_id: FromPath[UUID], number: Number
+    ) -> TemplateChanges:
+        """What a version did to each attribute, against the version before."""
+        return await queries.compare_version(user, template_id, number)
 
     @put("/{template_id:uuid}/versions/{number:int}/publication", guards=[WRITE])
     async def publish_template_version(

@@ -1,8 +1,10 @@
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import msgspec
+from msgspec import UnsetType
 from piccolo.columns.combination import WhereRaw
 from piccolo.querystring import QueryString
 
@@ -13,9 +15,10 @@ from service.errors import Conflict, Forbidden, NotFound, Unprocessable, Violati
 from service.identifiers import uuid7
 from service.paging import decode_cursor
 from service.schemas import given
+from service.templates.changes import schema_changes
 from service.templates.prompts import prompt_violations
 from service.templates.rules import Rules
-from service.templates.schemas import TemplateCreate, TemplateUpdate, TemplateVersionCreate
+from service.templates.schemas import TemplateChanges, TemplateCreate, TemplateUpdate, TemplateVersionCreate
 from service.templates.subset import schema_violations
 from service.templates.tables import Template, TemplateVersion
 
@@ -90,6 +93,18 @@ _GET = Prepared(
 )
 
 
+_SOURCE = Prepared(
+    lambda: Template.select(
+        Template.name,
+        Template.description,
+        Template.style,
+        Template.tags,
+        _newest(TemplateVersion.prompt).as_alias("prompt"),
+        _newest(TemplateVersion.attribute_schema).as_alias("attribute_schema"),
+    ).where(Template.id == Param("id"), visible_to(Param("user")))
+)
+
+
 def _page(*, after: bool) -> Prepared:
     mine = Template.owner == Param("user")
     others = (Template.visibility == "public") & WhereRaw("{} IS DISTINCT FROM {}", Template.owner, Param("user"))
@@ -152,21 +167,17 @@ async def list_templates(user: Caller, limit: int, cursor: str | None) -> list[A
 async def create_template(user: Caller, data: TemplateCreate) -> Any:
     """Raises Unprocessable with every fault of the schema and the prompt."""
     check_version(data.attribute_schema, data.prompt)
-    template_id = uuid7()
-    async with DB.transaction():
-        await Template.insert(
-            Template(
-                id=template_id,
-                owner=user.id,
-                name=data.name,
-                description=data.description,
-                style=data.style,
-                tags=data.tags,
-                visibility=data.visibility,
-            )
-        )
-        await _insert_version(template_id, 1, data.prompt, data.attribute_schema, published_at=datetime.now(UTC))
-        return await get_template(user, template_id)
+    given_columns = msgspec.structs.asdict(data)
+    return await _insert_template(user, given_columns, data.prompt, data.attribute_schema, visibility=data.visibility)
+
+
+async def copy_template(user: Caller, template_id: UUID) -> Any:
+    """A private copy of what the caller may see, with its newest published version as its first."""
+    original = await _SOURCE.one(id=template_id, user=user.id)
+    if original is None:
+        raise NotFound
+    schema = msgspec.json.decode(original["attribute_schema"])
+    return await _insert_template(user, original, original["prompt"], schema, forked_from=template_id)
 
 
 async def get_template(user: Caller, template_id: UUID) -> Any:
@@ -208,14 +219,32 @@ async def get_version(user: Caller, template_id: UUID, number: int) -> Any:
 
 async def create_version(user: Caller, template_id: UUID, data: TemplateVersionCreate) -> tuple[int, Any]:
     """A draft. Raises Unprocessable with every fault of the schema and the prompt, Conflict on a retired template."""
-    check_version(data.attribute_schema, data.prompt)
     async with DB.transaction():
         row = await _lock_own(user, template_id)
         if row["retired_at"] is not None:
             raise Conflict("The template is retired.")
+        prompt = data.prompt
+        if isinstance(prompt, UnsetType):
+            prompt = (await get_version(user, template_id, row["newest_version"]))["prompt"]
+        check_version(data.attribute_schema, prompt)
         number = await TemplateVersion.count().where(TemplateVersion.template == template_id) + 1
-        await _insert_version(template_id, number, data.prompt, data.attribute_schema)
+        await _insert_version(template_id, number, prompt, data.attribute_schema)
         return number, await get_version(user, template_id, number)
+
+
+async def compare_version(user: Caller, template_id: UUID, number: int) -> TemplateChanges:
+    """What a version did to each attribute, against the one before; the first adds them all."""
+    after = await get_version(user, template_id, number)
+    before = await get_version(user, template_id, number - 1) if number > 1 else None
+    nothing = {"type": "object", "properties": {}, "additionalProperties": False}
+    return TemplateChanges(
+        before=number - 1 if before else None,
+        after=number,
+        changes=schema_changes(
+            msgspec.json.decode(before["attribute_schema"]) if before else nothing,
+            msgspec.json.decode(after["attribute_schema"]),
+        ),
+    )
 
 
 async def publish_version(user: Caller, template_id: UUID, number: int) -> Any:
@@ -266,6 +295,23 @@ async def usable_version(user: Caller, template_id: UUID, number: int | None) ->
     return chosen, await rules_of(template_id, chosen)
 
 
+async def newest_version(user: Caller, template_id: UUID) -> int | None:
+    """The number of the newest published version; None when the caller may not see the template."""
+    row = await _USABLE.one(id=template_id, number=None, user=user.id)
+    return row["newest_version"] if row else None
+
+
+async def find_version(user: Caller, template_id: UUID, number: int, *, pinned_by_owner: UUID) -> Any:
+    """The prompt and the schema of a version, for who may see the template or owns a character that is pinned to it."""
+    if user.id == pinned_by_owner:
+        return (
+            await TemplateVersion.select(TemplateVersion.prompt, TemplateVersion.attribute_schema)
+            .where(TemplateVersion.template == template_id, TemplateVersion.number == number)
+            .first()
+        )
+    return await _GET_VERSION.one(template=template_id, number=number, user=user.id)
+
+
 async def rules_of(template_id: UUID, number: int) -> Rules:
     """The compiled rules of a version; remembered, as no version ever changes."""
     rules = _rules.get((template_id, number))
@@ -286,6 +332,17 @@ def check_version(attribute_schema: dict[str, Any], prompt: str) -> None:
     faults = schema_violations(attribute_schema) or prompt_violations(prompt, attribute_schema)
     if faults:
         raise Unprocessable.of(faults)
+
+
+async def _insert_template(
+    user: Caller, columns: Mapping[str, Any], prompt: str, schema: dict[str, Any], **more: Any
+) -> Any:
+    template_id = uuid7()
+    told = {name: columns[name] for name in ("name", "description", "style", "tags")}
+    async with DB.transaction():
+        await Template.insert(Template(id=template_id, owner=user.id, **told, **more))
+        await _insert_version(template_id, 1, prompt, schema, published_at=datetime.now(UTC))
+        return await get_template(user, template_id)
 
 
 async def _insert_version(template_id: UUID, number: int, prompt: str, schema: dict[str, Any], **columns: Any) -> None:

@@ -5,6 +5,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from service.schemas import Description, Input, Name, Prompt, Style, Tags, Time, Visibility
+from service.templates.changes import Change
 from service.users.schemas import Owner
 
 _EXAMPLE_SCHEMA = {
@@ -69,9 +70,9 @@ class TemplateRead(TemplateSummary, kw_only=True):
 
 
 class TemplateVersionCreate(Input, kw_only=True):
-    """A draft, which only its owner sees until it is published."""
+    """A draft, which only its owner sees until it is published. Without a prompt it takes the newest version's."""
 
-    prompt: TemplatePrompt = ""
+    prompt: TemplatePrompt | UnsetType = UNSET
     attribute_schema: AttributeSchema
 
 
@@ -84,3 +85,15 @@ class TemplateVersionRead(msgspec.Struct, kw_only=True):
     created_at: Time
     published_at: Time | None
     deprecated_at: Time | None
+
+
+class CopyCreate(Input):
+    """A copy needs nothing but its original."""
+
+
+class TemplateChanges(msgspec.Struct, kw_only=True):
+    """What version `after` did to each attribute of version `before`; the first version adds them all."""
+
+    before: int | None
+    after: int
+    changes: list[Change]

@@ -1,0 +1,25 @@
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+
+from service.errors import Violation
+
+
+class Move(msgspec.Struct, kw_only=True):
+    """What became of one character: `moved`, with what the new defaults filled in; or `invalid`, with what would break,
+    and left as it was."""
+
+    id: UUID
+    name: str
+    before: int
+    outcome: Literal["moved", "invalid"]
+    filled: list[str]
+    problems: list[Violation]
+
+
+class Usage(msgspec.Struct, kw_only=True):
+    """How many characters are pinned to each version, of those you may see."""
+
+    characters: int
+    versions: dict[int, int]

@@ -1,0 +1,69 @@
+"""``piccolo service purge``: ends what is past its time. Run it once a day."""
+
+from typing import Any
+
+from piccolo.columns.combination import WhereRaw
+from piccolo.table import Table
+
+from service.characters.tables import Character
+from service.database import DB
+from service.settings import settings
+from service.templates.tables import Template, TemplateVersion
+from service.tokens.tables import Token
+from service.trash.queries import RETENTION_DAYS
+from service.users.tables import User
+
+
+async def purge() -> None:
+    """Delete trash and left accounts after 30 days, and tokens that have ended."""
+    for name, count in (await purge_everything()).items():
+        print(f"{name}: {count} deleted")  # noqa: T201
+
+
+async def purge_everything() -> dict[str, int]:
+    """How many rows of each kind were deleted."""
+    return {
+        "trash": await _delete(
+            Character, WhereRaw("{} < now() - {}::int * interval '1 day'", Character.deleted_at, RETENTION_DAYS)
+        ),
+        "tokens": await _delete(Token, _ended()),
+        "accounts": await _purge_accounts(),
+    }
+
+
+def _ended() -> WhereRaw:
+    idle = settings.session_idle_days
+    return WhereRaw(
+        "{} < now() OR ({} = 'session' AND {} < now() - {}::int * interval '1 day')",
+        Token.expires_at,
+        Token.kind,
+        Token.last_used_at,
+        idle,
+    )
+
+
+async def _purge_accounts() -> int:
+    """What others built on stays, without a name: templates that characters of others are pinned to."""
+    left: Any = await User.select(User.id).where(
+        WhereRaw("{} < now() - {}::int * interval '1 day'", User.deleted_at, RETENTION_DAYS)
+    )
+    for row in left:
+        async with DB.transaction():
+            await Character.delete().where(Character.owner == row["id"])
+            unused = WhereRaw(
+                "{} = {} AND NOT EXISTS (SELECT FROM characters WHERE template = {})",
+                Template.owner,
+                row["id"],
+                Template.id,
+            )
+            doomed = [template["id"] for template in await Template.select(Template.id).where(unused)]
+            if doomed:
+                await TemplateVersion.delete().where(TemplateVersion.template.is_in(doomed))
+                await Template.delete().where(Template.id.is_in(doomed))
+            await Template.update({Template.owner: None}).where(Template.owner == row["id"])
+            await User.delete().where(User.id == row["id"])
+    return len(left)
+
+
+async def _delete(table: type[Table], condition: WhereRaw) -> int:
+    return len(await table.delete().where(condition).returning(table._meta.primary_key))

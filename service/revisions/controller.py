@@ -1,0 +1,62 @@
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from litestar import Controller, Request, get, post
+from litestar.params import FromPath, PathParameter, QueryParameter
+
+from service.answers import Rendered, page, resource
+from service.callers import CurrentUser, requires
+from service.characters.schemas import CharacterRead
+from service.paging import decode_cursor
+from service.revisions import queries
+from service.revisions.schemas import RevisionDifferences, RevisionRead, RevisionSummary
+from service.schemas import CursorText, Limit, Page
+
+READ, WRITE = requires("characters:read"), requires("characters:write")
+
+Number = Annotated[int, PathParameter(ge=1, le=2**31 - 1)]
+Against = Annotated[
+    int | None, QueryParameter(name="against", ge=1, le=2**31 - 1, description="The one before, unless told.")
+]
+
+
+class RevisionController(Controller):
+    path = "/characters/{character_id:uuid}/revisions"
+    tags = ("Revisions",)
+
+    @get("/", guards=[READ])
+    async def list_revisions(
+        self,
+        request: Request[Any, Any, Any],
+        user: CurrentUser,
+        character_id: FromPath[UUID],
+        limit: Limit = 20,
+        cursor: CursorText = None,
+    ) -> Rendered[Page[RevisionSummary]]:
+        """The history of your character, newest first."""
+        shape = f"revisions of {character_id}"
+        before = decode_cursor(cursor, shape, (int,))[0] if cursor else 2**31 - 1
+        return page(request, await queries.list_revisions(user, character_id, limit, before), limit, ("number",), shape)
+
+    @get("/{number:int}", guards=[READ])
+    async def get_revision(
+        self, user: CurrentUser, character_id: FromPath[UUID], number: Number
+    ) -> Rendered[RevisionRead]:
+        """Your character as it was right after a change."""
+        return Rendered(msgspec.json.encode(await queries.get_revision(user, character_id, number)))
+
+    @get("/{number:int}/changes", guards=[READ])
+    async def compare_revisions(
+        self, user: CurrentUser, character_id: FromPath[UUID], number: Number, against: Against = None
+    ) -> RevisionDifferences:
+        """How a revision differs from another."""
+        return await queries.compare_revisions(user, character_id, against or max(1, number - 1), number)
+
+    @post("/{number:int}/restorations", guards=[WRITE])
+    async def restore_revision(
+        self, user: CurrentUser, character_id: FromPath[UUID], number: Number
+    ) -> Rendered[CharacterRead]:
+        """Make your character what it was: a new revision, so nothing is lost."""
+        row = await queries.restore_revision(user, character_id, number)
+        return resource(row, created_at=f"/v1/characters/{character_id}")

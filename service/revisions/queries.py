@@ -1,0 +1,128 @@
+"""A character's history. A revision keeps what its change replaced, so an older state is the present one with all
+that later changes replaced laid over it, the latest first."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from piccolo.query import Query
+from piccolo.querystring import QueryString
+
+from service.bodies import pointer
+from service.callers import Caller
+from service.characters.queries import CHARACTER, change, lock_own, owned_by
+from service.characters.tables import Character, Revision
+from service.database import DB, Param, Prepared, json_object, sql, utc
+from service.errors import NotFound
+from service.revisions.schemas import Difference, RevisionDifferences
+
+_CONTENT = ("name", "description", "prompt", "style", "tags", "visibility", "attributes", "extensions")
+_PIN = ("template", "template_version")
+
+_SUMMARY = {
+    "number": Revision.number,
+    "created_at": utc(Revision.created_at),
+    "changed": QueryString(
+        "(SELECT coalesce(json_agg(name), '[]') FROM jsonb_object_keys({}) AS name)", Revision.replaced
+    ),
+}
+_CREATION = {
+    "number": QueryString("1"),
+    "created_at": utc(Character.created_at),
+    "changed": QueryString("'[]'::json"),
+}
+
+
+def _page() -> QueryString:
+    """Newest first; the creation, which replaced nothing, has no row of its own."""
+    changes: Query[Any, Any] = Revision.select(json_object(_SUMMARY).as_alias("item"), Revision.number).where(
+        Revision.character == Param("character"), Revision.number < Param("before")
+    )
+    creation: Query[Any, Any] = Character.select(
+        json_object(_CREATION).as_alias("item"), QueryString("1", alias="number")
+    ).where(Character.id == Param("character"), QueryString("1 < {}", Param("before")))
+    newest = Param("limit")
+    return QueryString(
+        "({} ORDER BY number DESC LIMIT {}) UNION ALL ({}) LIMIT {}", sql(changes), newest, sql(creation), newest
+    )
+
+
+_LIST = Prepared(_page)
+_PRESENT = Prepared(
+    lambda: Character.select(Character.id, Character.version, json_object(CHARACTER).as_alias("item")).where(
+        Character.id == Param("id"), owned_by(Param("user"))
+    )
+)
+_REPLACED_SINCE = Prepared(
+    lambda: (
+        Revision.select(Revision.number, Revision.replaced, utc(Revision.created_at).as_alias("created_at"))
+        .where(Revision.character == Param("character"), Revision.number >= Param("number"))
+        .order_by(Revision.number, ascending=False)
+    )
+)
+
+
+async def list_revisions(user: Caller, character_id: UUID, limit: int, before: int) -> list[Any]:
+    """One row more than ``limit`` where there are more. Raises NotFound for all but the owner."""
+    await _present(user, character_id)
+    return await _LIST.all(character=character_id, before=before, limit=limit + 1)
+
+
+async def get_revision(user: Caller, character_id: UUID, number: int) -> dict[str, Any]:
+    """A RevisionRead, as JSON decodes it. Raises NotFound also for a number that is still to come."""
+    present = await _present(user, character_id)
+    if number > present["version"]:
+        raise NotFound
+    character: dict[str, Any] = msgspec.json.decode(present["item"])
+    made: dict[str, Any] = {"number": 1, "created_at": character["created_at"], "changed": []}
+    for revision in await _REPLACED_SINCE.all(character=character_id, number=number):
+        replaced = msgspec.json.decode(revision["replaced"])
+        if revision["number"] == number:
+            made = {"number": number, "created_at": revision["created_at"], "changed": sorted(replaced)}
+        else:
+            _lay_over(character, replaced)
+    return made | {"character": character | {"version": number, "updated_at": made["created_at"]}}
+
+
+async def compare_revisions(user: Caller, character_id: UUID, before: int, after: int) -> RevisionDifferences:
+    earlier = (await get_revision(user, character_id, before))["character"]
+    later = (await get_revision(user, character_id, after))["character"]
+    kept = {*_CONTENT, "template"}
+    differences = _differences({name: earlier[name] for name in kept}, {name: later[name] for name in kept}, at="")
+    return RevisionDifferences(before=before, after=after, differences=list(differences))
+
+
+async def restore_revision(user: Caller, character_id: UUID, number: int) -> Any:
+    """A new revision with the content of an old one, pinned as it was then; the answer's row."""
+    async with DB.transaction():
+        row = await lock_own(user, character_id)
+        then = (await get_revision(user, character_id, number))["character"]
+        pin = then["template"] or {"id": None, "version": None}
+        content = {name: then[name] for name in _CONTENT}
+        template = UUID(pin["id"]) if pin["id"] else None
+        return await change(row, content | {"template": template, "template_version": pin["version"]})
+
+
+async def _present(user: Caller, character_id: UUID) -> Any:
+    if row := await _PRESENT.one(id=character_id, user=user.id):
+        return row
+    raise NotFound
+
+
+def _lay_over(character: dict[str, Any], replaced: Mapping[str, Any]) -> None:
+    """Columns as they were, over a CharacterRead."""
+    character |= {name: replaced[name] for name in _CONTENT if name in replaced}
+    if replaced.keys() & {*_PIN}:
+        present = character["template"] or {"id": None, "version": None}
+        template = replaced.get("template", present["id"])
+        version = replaced.get("template_version", present["version"])
+        character["template"] = {"id": template, "version": version} if template else None
+
+
+def _differences(before: Any, after: Any, at: str) -> Iterator[Difference]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        for name in sorted(before.keys() | after.keys()):
+            yield from _differences(before.get(name, msgspec.UNSET), after.get(name, msgspec.UNSET), pointer(at, name))
+    elif before != after:
+        yield Difference(pointer=at, before=before, after=after)

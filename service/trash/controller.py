@@ -1,0 +1,41 @@
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from litestar import Controller, Request, delete, get, post
+from litestar.params import FromPath
+
+from service.answers import Rendered, page, resource
+from service.callers import CurrentUser, requires
+from service.characters.schemas import CharacterRead
+from service.paging import decode_cursor
+from service.schemas import CursorText, Limit, Page
+from service.trash import queries
+from service.trash.schemas import TrashedCharacter
+
+READ, WRITE = requires("characters:read"), requires("characters:write")
+
+
+class TrashController(Controller):
+    path = "/trash"
+    tags = ("Trash",)
+
+    @get("/", guards=[READ])
+    async def list_trash(
+        self, request: Request[Any, Any, Any], user: CurrentUser, limit: Limit = 20, cursor: CursorText = None
+    ) -> Rendered[Page[TrashedCharacter]]:
+        """Your deleted characters, the last deleted first; each is kept for 30 days."""
+        after = decode_cursor(cursor, "trash", (datetime, UUID)) if cursor else None
+        rows = await queries.list_trash(user, limit, after)
+        return page(request, rows, limit, ("deleted_at", "id"), "trash")
+
+    @post("/{character_id:uuid}/restorations", guards=[WRITE])
+    async def restore_character(self, user: CurrentUser, character_id: FromPath[UUID]) -> Rendered[CharacterRead]:
+        """Take a character out of the trash, with its history and its relationships."""
+        row = await queries.restore_character(user, character_id)
+        return resource(row, created_at=f"/v1/characters/{character_id}")
+
+    @delete("/{character_id:uuid}", guards=[WRITE])
+    async def purge_character(self, user: CurrentUser, character_id: FromPath[UUID]) -> None:
+        """End a character for good."""
+        await queries.purge_character(user, character_id)
