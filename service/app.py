@@ -12,7 +12,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from service.accounts.controller import AccountController
 from service.admin import admin
 from service.bodies import StrictRequest
-from service.callers import authenticated, current_user
+from service.callers import authenticated, current_user, known_parameters
 from service.characters.controller import CharacterController
 from service.database import pool
 from service.docs import ASSETS, ProblemController, get_openapi, get_root
@@ -50,7 +50,7 @@ v1 = Router(
         RelationshipController,
         GraphController,
     ],
-    guards=[authenticated],
+    guards=[authenticated, known_parameters],
 )
 
 

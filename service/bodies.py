@@ -15,18 +15,11 @@ import msgspec
 from litestar import Request
 from litestar.types import Empty
 
-from service.errors import BadRequest, Unprocessable, UnsupportedMediaType, Violation
+from service.errors import BadRequest, Unprocessable, UnsupportedMediaType, Violation, sentence
 
 MAX_DEPTH = 64
 
 _NUL = re.compile(rb"\\u0000")
-_LENGTH = re.compile(r"Expected `(str|array|object)` of length ([<>]=) (\d+)")
-_RANGE = re.compile(r"Expected `(?:int|float)` ([<>]=?) (-?[\d.]+)")
-_KINDS = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
-_WORDS = {
-    "str": "a string", "int": "an integer", "float": "a number", "bool": "true or false", "array": "a list",
-    "object": "an object", "null": "null", "uuid": "a UUID", "datetime": "a time (RFC 3339, with its zone)",
-}  # fmt: skip
 
 
 class StrictRequest(Request[Any, Any, Any]):
@@ -130,23 +123,6 @@ def merge_patch(target: Any, patch: Any) -> Any:
         else:
             merged[name] = merge_patch(merged.get(name), value)
     return merged
-
-
-def sentence(message: str) -> str:
-    """msgspec's message as a sentence for the person who fills in the form."""
-    message = message.split(" - at `")[0]
-    if found := _LENGTH.match(message):
-        kind, side, bound = found.groups()
-        noun = {"str": "character", "array": "item", "object": "member"}[kind]
-        return f"Must {'be' if kind == 'str' else 'have'} at {'most' if side == '<=' else 'least'} {bound} {noun}s."
-    if found := _RANGE.match(message):
-        side, bound = found.groups()
-        words = {"<=": "at most", ">=": "at least", "<": "less than", ">": "more than"}[side]
-        return f"Must be {words} {bound}."
-    if found := _KINDS.match(message):
-        wanted, got = (" or ".join(_WORDS.get(kind, kind) for kind in part.split(" | ")) for part in found.groups())
-        return f"Must be {wanted}, not {got}."
-    return message.replace("`", "'").rstrip(".") + "."
 
 
 def _nul_violations(value: Any, at: str = "") -> Iterator[Violation]:

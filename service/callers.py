@@ -1,6 +1,7 @@
 """Who is calling, and the guards that state what a route asks of them."""
 
 from datetime import datetime
+from functools import cache
 from typing import Any, Literal
 from uuid import UUID
 
@@ -9,9 +10,10 @@ from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency
 from litestar.handlers import BaseRouteHandler
+from litestar.params import QueryParameter
 from litestar.types import Guard
 
-from service.errors import Forbidden, Unauthorized
+from service.errors import BadRequest, Forbidden, Unauthorized, Violation, sent_name
 
 Scope = Literal["characters:read", "characters:write", "templates:read", "templates:write"]
 
@@ -54,6 +56,26 @@ async def authenticated(connection: ASGIConnection[Any, Any, Any, Any], handler:
         raise Unauthorized("The token is not valid, has expired or was revoked.")
     if connection.user.id is None and not handler.opt.get("public"):
         raise Unauthorized
+
+
+async def known_parameters(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """On every route: in the query, only what the route declares, each at most once."""
+    given = [name for name, _ in connection.query_params.multi_items()]
+    known = _query_parameters(handler)
+    faults = [Violation("Is not a known parameter.", parameter=name) for name in given if name not in known]
+    faults += [Violation("Must be given only once.", parameter=name) for name in known if given.count(name) > 1]
+    if faults:
+        raise BadRequest("The request's parameters are not valid.", errors=faults)
+
+
+@cache
+def _query_parameters(handler: BaseRouteHandler) -> list[str]:
+    arguments = handler.parsed_fn_signature.parameters.items()
+    return [
+        sent_name(handler, name)
+        for name, argument in arguments
+        if isinstance(argument.kwarg_definition, QueryParameter)
+    ]
 
 
 async def current_user(request: Request[Caller, Any, Any]) -> Caller:

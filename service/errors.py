@@ -12,6 +12,7 @@ ServiceError
 A class carries its status; an instance one complete sentence for a person. Raised in ``queries``, told here.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, ClassVar
@@ -20,11 +21,22 @@ import asyncpg
 import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
+from litestar.handlers import BaseRouteHandler
+from litestar.params import ParameterKwarg
 from litestar.types import Scope
 from loguru import logger
 
 MEDIA_TYPE = "application/problem+json"
 MAX_VIOLATIONS = 100
+
+# What msgspec says of a value that it refuses
+_LENGTH = re.compile(r"Expected `(str|array|object)` of length ([<>]=) (\d+)")
+_RANGE = re.compile(r"Expected `(?:int|float)` ([<>]=?) (-?[\d.]+)")
+_KINDS = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
+_WORDS = {
+    "str": "a string", "int": "an integer", "float": "a number", "bool": "true or false", "array": "a list",
+    "object": "an object", "null": "null", "uuid": "a UUID", "datetime": "a time (RFC 3339, with its zone)",
+}  # fmt: skip
 
 
 class Violation(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -182,12 +194,12 @@ _PASSING = (
 )
 
 
-def told(error: Exception) -> ServiceError:
+def told(error: Exception, handler: BaseRouteHandler | None = None) -> ServiceError:
     """The ServiceError that tells ``error`` to a client: never more than the client may know."""
     if isinstance(error, ServiceError):
         return error
     if isinstance(error, ValidationException):
-        return BadRequest("The request's parameters are not valid.", errors=_parameter_violations(error))
+        return BadRequest("The request's parameters are not valid.", errors=_parameter_violations(error, handler))
     if isinstance(error, HTTPException):
         kind = _BY_STATUS.get(HTTPStatus(error.status_code), BadRequest if error.status_code < 500 else InternalError)
         if kind is MethodNotAllowed:
@@ -202,7 +214,7 @@ def told(error: Exception) -> ServiceError:
 
 def answer_problem(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
     """Litestar's exception handler for everything."""
-    problem = told(error)
+    problem = told(error, request.scope.get("route_handler"))
     record(error, problem)
     return Response(
         problem.problem(request.scope), status_code=problem.status, media_type=MEDIA_TYPE, headers=problem.headers
@@ -230,13 +242,39 @@ def record(error: Exception, problem: ServiceError) -> None:
         logger.warning("The request could not be served: {!r}", error)
 
 
-def _parameter_violations(error: ValidationException) -> list[Violation]:
+def sent_name(handler: BaseRouteHandler, argument: str) -> str:
+    """What a client calls the ``argument`` of a handler: ``from``, where Python needs another word."""
+    field = handler.parsed_fn_signature.parameters.get(argument)
+    definition = field.kwarg_definition if field else None
+    return (isinstance(definition, ParameterKwarg) and definition.name) or argument
+
+
+def sentence(message: str) -> str:
+    """msgspec's message as a sentence for the person who fills in the form."""
+    message = message.split(" - at `")[0]
+    if found := _LENGTH.match(message):
+        kind, side, bound = found.groups()
+        noun = {"str": "character", "array": "item", "object": "member"}[kind] + ("s" if bound != "1" else "")
+        return f"Must {'be' if kind == 'str' else 'have'} at {'most' if side == '<=' else 'least'} {bound} {noun}."
+    if found := _RANGE.match(message):
+        side, bound = found.groups()
+        words = {"<=": "at most", ">=": "at least", "<": "less than", ">": "more than"}[side]
+        return f"Must be {words} {bound}."
+    if found := _KINDS.match(message):
+        wanted, got = (" or ".join(_WORDS.get(kind, kind) for kind in part.split(" | ")) for part in found.groups())
+        return f"Must be {wanted}, not {got}."
+    if message.startswith("Invalid "):
+        message = message.replace("Invalid", "Is not a valid", 1)
+    return message.replace("`", "'").rstrip(".") + "."
+
+
+def _parameter_violations(error: ValidationException, handler: BaseRouteHandler | None) -> list[Violation]:
     found = error.extra if isinstance(error.extra, list) else []
-    return [
-        Violation(
-            detail=str(fault.get("message", "Is not valid.")),
-            **{"header" if fault.get("source") == "header" else "parameter": str(fault.get("key", ""))},
-        )
-        for fault in found
-        if isinstance(fault, dict)
-    ]
+    return [_parameter_violation(fault, handler) for fault in found if isinstance(fault, dict)]
+
+
+def _parameter_violation(fault: Mapping[str, Any], handler: BaseRouteHandler | None) -> Violation:
+    detail = sentence(str(fault.get("message", ""))).replace(", not a string", "")  # which all parameters are
+    argument = str(fault.get("key", ""))
+    name = sent_name(handler, argument) if handler else argument
+    return Violation(detail, header=name) if fault.get("source") == "header" else Violation(detail, parameter=name)

@@ -1,6 +1,5 @@
 """Characters: making, reading, changing and deleting them."""
 
-
 import httpx
 
 Client = httpx.AsyncClient
