@@ -1,5 +1,6 @@
 """Answers whose JSON PostgreSQL has rendered: it goes out untouched."""
 
+import re
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlencode
@@ -12,6 +13,8 @@ from service.errors import BadRequest, PreconditionFailed, Violation
 from service.paging import encode_cursor
 
 T = TypeVar("T")
+
+_ETAG = re.compile(r'(?:W/)?"[^"\s]*"')
 
 
 class Rendered(Response[Any], Generic[T]):
@@ -45,7 +48,7 @@ def page(
         return Rendered(f'{{"items":[{items}],"next_cursor":null}}')
     last = rows[limit - 1]
     cursor = encode_cursor([last[key] for key in keys], shape)
-    parameters = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
+    parameters = [(name, value) for name, value in request.query_params.items() if name != "cursor"]
     link = f"{request.url.path}?{urlencode([*parameters, ('cursor', cursor)])}"
     return Rendered(f'{{"items":[{items}],"next_cursor":"{cursor}"}}', headers={"Link": f'<{link}>; rel="next"'})
 
@@ -65,7 +68,7 @@ def check_if_match(if_match: str | None, row_id: UUID | None, version: int) -> N
     if if_match is None or if_match.strip() == "*":
         return
     tags = [tag.strip() for tag in if_match.split(",")]
-    if not all(len(tag) >= 2 and tag.removeprefix("W/")[0] == tag[-1] == '"' for tag in tags):
+    if not all(_ETAG.fullmatch(tag) for tag in tags):
         fault = Violation('Must be * or ETags in double quotes, as in "…-3".', header="If-Match")
         raise BadRequest("The If-Match header is not valid.", errors=[fault])
     if etag(row_id, version) not in tags:
