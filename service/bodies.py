@@ -89,7 +89,7 @@ def _told(wanted: Any, value: Any) -> str | None:
     for choice in _choices(wanted):
         if typing.get_origin(choice) is typing.Literal:
             return f"Must be one of: {', '.join(map(str, typing.get_args(choice)))}."
-    for meta in getattr(wanted, "__metadata__", ()):
+    for meta in _metas(wanted):
         fits = isinstance(value, str) and (meta.min_length or 0) <= len(value) <= (meta.max_length or len(value))
         if meta.pattern and fits:
             return (meta.extra or {}).get("fault")
@@ -105,6 +105,15 @@ def _choices(wanted: Any) -> Iterator[Any]:
             yield from _choices(member)
     else:
         yield wanted
+
+
+def _metas(wanted: Any) -> Iterator[msgspec.Meta]:
+    """What is said of a type, or of any member of a union."""
+    if typing.get_origin(wanted) is typing.Annotated:
+        yield from wanted.__metadata__
+    elif typing.get_origin(wanted) in (typing.Union, types.UnionType):
+        for member in typing.get_args(wanted):
+            yield from _metas(member)
 
 
 def pointer(at: str, name: str | int) -> str:
@@ -139,15 +148,13 @@ def _nul_violations(value: Any, at: str = "") -> Iterator[Violation]:
 
 
 def _depth(value: Any) -> int:
-    deepest, level = 0, [value]
-    while level:
+    """How many lists and objects lie within each other, at most one more than MAX_DEPTH."""
+    depth, level = 0, [value]
+    while (containers := [member for member in level if isinstance(member, dict | list)]) and depth <= MAX_DEPTH:
+        depth += 1
         level = [
             member
-            for container in level
-            if isinstance(container, dict | list)
+            for container in containers
             for member in (container.values() if isinstance(container, dict) else container)
         ]
-        deepest += 1
-        if deepest > MAX_DEPTH + 1:
-            break
-    return deepest - 1
+    return depth
