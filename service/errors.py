@@ -199,7 +199,7 @@ def told(error: Exception, handler: BaseRouteHandler | None = None) -> ServiceEr
     if isinstance(error, ServiceError):
         return error
     if isinstance(error, ValidationException):
-        return BadRequest("The request's parameters are not valid.", errors=_parameter_violations(error, handler))
+        return _parameters_refused(error, handler)
     if isinstance(error, HTTPException):
         kind = _BY_STATUS.get(HTTPStatus(error.status_code), BadRequest if error.status_code < 500 else InternalError)
         if kind is MethodNotAllowed:
@@ -268,9 +268,12 @@ def sentence(message: str) -> str:
     return message.replace("`", "'").rstrip(".") + "."
 
 
-def _parameter_violations(error: ValidationException, handler: BaseRouteHandler | None) -> list[Violation]:
-    found = error.extra if isinstance(error.extra, list) else []
-    return [_parameter_violation(fault, handler) for fault in found if isinstance(fault, dict)]
+def _parameters_refused(error: ValidationException, handler: BaseRouteHandler | None) -> BadRequest:
+    found = [fault for fault in error.extra if isinstance(fault, dict)] if isinstance(error.extra, list) else []
+    if any(fault.get("source") == "body" for fault in found):  # what a body holds is judged by bodies.py
+        return BadRequest("The body is missing.")
+    faults = [_parameter_violation(fault, handler) for fault in found]
+    return BadRequest("The request's parameters are not valid.", errors=faults)
 
 
 def _parameter_violation(fault: Mapping[str, Any], handler: BaseRouteHandler | None) -> Violation:
