@@ -8,8 +8,11 @@ import msgspec
 from litestar.params import HeaderParameter, QueryParameter
 from msgspec import Meta
 
+# Ends a pattern: a bare $ is content, in Python, with a newline behind it.
+END = r"$(?!\n)"
+
 # No control characters (C0, C1, line and paragraph separators) and none that turn the direction of a line.
-_PLAIN = "^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*$"
+_PLAIN = "^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*" + END
 _PLAIN_FAULT = {"fault": "Must not contain control characters."}  # what bodies.py says instead of the pattern
 
 NAME_LENGTH = 120

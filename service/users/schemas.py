@@ -6,13 +6,13 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from service.schemas import Input, Name, Time
+from service.schemas import END, Input, Name, Time
 from service.users.tables import BIO_LENGTH, EMAIL_LENGTH, USERNAME_LENGTH
 
 RESERVED_USERNAMES = frozenset({"me", "admin", "api", "system", "platform", "null", "undefined"})
 
-_EMAIL = r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+\.[^@\s\x00-\x1f]+$"
-_URL = r"^https?://[^\s<>\"\x00-\x1f]+$"
+_EMAIL = r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+\.[^@\s\x00-\x1f]+" + END
+_URL = r"^https?://[^\s<>\"\x00-\x1f]+" + END
 
 Email = Annotated[
     str,
@@ -23,7 +23,7 @@ Email = Annotated[
         examples=["ada@example.org"],
     ),
 ]
-_USERNAME = "^[a-z0-9_-]{3,32}$"
+_USERNAME = "^[a-z0-9_-]{3,32}" + END
 Username = Annotated[
     str,
     Meta(
