@@ -145,3 +145,26 @@ async def template(member: httpx.AsyncClient, **given: Any) -> Any:
 
 async def character(member: httpx.AsyncClient, **given: Any) -> Any:
     return await create(member, "/v1/characters", **{"name": "Mira"} | given)
+
+
+async def public(member: httpx.AsyncClient, name: str = "Mira") -> Any:
+    return await character(member, name=name, visibility="public")
+
+
+async def relationship(member: httpx.AsyncClient, source: Any, target: Any, **given: Any) -> Any:
+    path = f"/v1/characters/{source['id']}/relationships"
+    return await create(member, path, **{"target": target["id"], "type": "parent_of"} | given)
+
+
+async def with_key(app: Any, member: httpx.AsyncClient, *scopes: str) -> httpx.AsyncClient:
+    """The member's program: a client with an API key."""
+    key = await create(member, "/v1/api-keys", name="program", scopes=scopes)
+    return client(app, Authorization=f"Bearer {key['token']}")
+
+
+def faults(answer: httpx.Response) -> dict[str, str]:
+    """What a problem says is wrong, by pointer, parameter or header."""
+    errors = answer.json().get("errors", [])
+    return {
+        error.get("pointer") or error.get("parameter") or error.get("header") or "": error["detail"] for error in errors
+    }

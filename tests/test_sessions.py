@@ -1,0 +1,216 @@
+"""Sessions and API keys: signing in, what opens the API, and what ends."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from service.tokens.authentication import forget_tokens
+from service.tokens.tables import Token
+from tests.conftest import PASSWORD, client, create, faults, signed_in, with_key
+
+Client = httpx.AsyncClient
+
+KEYS = "/v1/api-keys"
+YESTERDAY = datetime.now(UTC) - timedelta(days=1)
+
+
+@pytest.mark.parametrize("login", ["alice", "ALICE", "alice@example.org", "Alice@Example.org"])
+async def test_sign_in_with_username_or_email(alice: Client, stranger: Client, login: str) -> None:
+    session = await create(stranger, "/v1/sessions", login=login, password=PASSWORD)
+    assert session.keys() == {"id", "token", "expires_at", "user"}
+    assert session["token"].startswith("chs_")
+    assert session["user"] == (await alice.get("/v1/users/me")).json()
+
+
+async def test_a_refused_sign_in_never_says_why(alice: Client, stranger: Client) -> None:
+    refused = [
+        await stranger.post("/v1/sessions", json={"login": login, "password": "a wrong password"})
+        for login in ("alice", "alice@example.org", "nobody", "' OR 1=1 --")
+    ]
+    assert {answer.status_code for answer in refused} == {401}
+    assert {answer.json()["detail"] for answer in refused} == {"The login or the password is not right."}
+    assert refused[0].headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize(
+    ("given", "pointers"),
+    [
+        ({}, {"/login", "/password"}),
+        ({"login": "", "password": "x" * 257}, {"/login", "/password"}),
+        ({"login": "a\0", "password": "x"}, {"/login"}),
+        ({"login": "alice", "password": PASSWORD, "remember": True}, {"/remember"}),
+        ({"login": ["alice"], "password": None}, {"/login", "/password"}),
+    ],
+)
+async def test_sign_in_refuses(stranger: Client, given: dict[str, Any], pointers: set[str]) -> None:
+    answer = await stranger.post("/v1/sessions", json=given)
+    assert answer.status_code == 422
+    assert faults(answer).keys() == pointers
+
+
+async def test_sessions_are_listed_newest_first_with_their_device(alice: Client, stranger: Client) -> None:
+    login = {"login": "alice", "password": PASSWORD}
+    await stranger.post("/v1/sessions", json=login, headers={"User-Agent": "Phone"})
+    sessions = (await alice.get("/v1/sessions")).json()["items"]
+    assert [session["current"] for session in sessions] == [False, True]
+    assert sessions[0]["device"] == "Phone"
+    assert "token" not in sessions[0]
+
+
+async def test_a_device_may_call_itself_anything(alice: Client, stranger: Client) -> None:
+    login = {"login": "alice", "password": PASSWORD}
+    made = await stranger.post("/v1/sessions", json=login, headers={"User-Agent": b"\xff\x01\x00" * 300})
+    assert made.status_code == 201
+
+
+async def test_signing_out_ends_this_session_alone(app: Any, alice: Client) -> None:
+    session = await create(client(app), "/v1/sessions", login="alice", password=PASSWORD)
+    phone = client(app, Authorization=f"Bearer {session['token']}")
+    assert (await phone.get("/v1/users/me")).status_code == 200
+    assert (await phone.delete("/v1/sessions/current")).status_code == 204
+    assert (await phone.get("/v1/users/me")).status_code == 401
+    assert (await alice.get("/v1/users/me")).status_code == 200
+
+
+async def test_a_session_can_be_ended_elsewhere_but_not_by_another(app: Any, alice: Client, charlie: Client) -> None:
+    session = await create(client(app), "/v1/sessions", login="alice", password=PASSWORD)
+    phone = client(app, Authorization=f"Bearer {session['token']}")
+    assert (await charlie.delete(f"/v1/sessions/{session['id']}")).status_code == 404
+    assert (await phone.get("/v1/users/me")).status_code == 200
+    assert (await alice.delete(f"/v1/sessions/{session['id']}")).status_code == 204
+    assert (await phone.get("/v1/users/me")).status_code == 401
+    assert (await alice.delete(f"/v1/sessions/{session['id']}")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "shifted",
+    [{Token.expires_at: YESTERDAY}, {Token.last_used_at: YESTERDAY - timedelta(days=30)}],
+    ids=["its time is up", "not used for too long"],
+)
+async def test_a_session_ends_by_itself(alice: Client, shifted: dict[Any, Any]) -> None:
+    assert (await alice.get("/v1/users/me")).status_code == 200
+    await Token.update(shifted, force=True)
+    forget_tokens()
+    assert (await alice.get("/v1/users/me")).status_code == 401
+
+
+async def test_a_remembered_session_ends_on_time_too(app: Any, alice: Client) -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=0.2)
+    await Token.update({Token.expires_at: soon}, force=True)
+    while datetime.now(UTC) < soon:
+        last = await alice.get("/v1/users/me")
+    assert last.status_code in (200, 401)
+    assert (await alice.get("/v1/users/me")).status_code == 401
+
+
+async def test_what_is_stored_opens_nothing(app: Any, alice: Client) -> None:
+    token = alice.headers["authorization"].removeprefix("Bearer ")
+    stored = await Token.select(Token.digest).first()
+    assert stored is not None
+    assert token.encode() not in stored["digest"]
+    assert len(stored["digest"]) == 32
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        "", "Bearer", "Bearer ", "Bearer x",
+        "Basic YWxpY2U6eA==", "Bearer chs_" + "A" * 51, "Bearer " + "a" * 100_000,
+        "Bearer \x00", b"\xff\xfe", "Bearer ch",
+        "Token {token}", "Bearer {token}0", "Bearer {token} {token}", "{token}",
+    ],
+)  # fmt: skip
+async def test_a_malformed_token_is_unauthorized(alice: Client, stranger: Client, authorization: Any) -> None:
+    if isinstance(authorization, str):
+        token = alice.headers["authorization"].removeprefix("Bearer ")
+        authorization = authorization.replace("{token}", token)
+    answer = await stranger.get("/v1/users/me", headers={"Authorization": authorization})
+    assert answer.status_code == 401
+    assert answer.json()["type"] == "/problems/unauthorized"
+    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+async def test_the_scheme_is_read_in_any_case(alice: Client, stranger: Client) -> None:
+    lower = alice.headers["authorization"].replace("Bearer", "bearer")
+    assert (await stranger.get("/v1/users/me", headers={"Authorization": lower})).status_code == 200
+
+
+async def test_a_keys_token_is_told_once(alice: Client) -> None:
+    made = await alice.post(KEYS, json={"name": "CI", "scopes": ["templates:read", "characters:read"]})
+    assert made.status_code == 201
+    token = made.json()["token"]
+    assert token.startswith("chk_")
+    read = await alice.get(made.headers["location"])
+    assert read.json() == {name: value for name, value in made.json().items() if name != "token"}
+    assert read.json()["scopes"] == ["characters:read", "templates:read"]
+    assert (await alice.get(KEYS)).json() == {"items": [read.json()]}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"name": ""}, {"/name": "Must be at least 1 character."}),
+        ({"name": "a\tb"}, {"/name": "Must not contain control characters."}),
+        ({"scopes": []}, {"/scopes": "Must have at least 1 item."}),
+        ({"scopes": "characters:read"}, {"/scopes": "Must be a list, not a string."}),
+        ({"expires_at": "2020-01-01T00:00:00Z"}, {"/expires_at": "Must be in the future."}),
+        ({"expires_at": "tomorrow"}, {"/expires_at": "Is not a valid RFC3339 encoded datetime."}),
+        (
+            {"name": 1, "kind": "session"},
+            {"/name": "Must be a string, not an integer.", "/kind": "Is not a known field."},
+        ),
+    ],
+)
+async def test_a_key_refuses(alice: Client, given: dict[str, Any], expected: dict[str, str]) -> None:
+    answer = await alice.post(KEYS, json={"name": "CI", "scopes": ["characters:read"]} | given)
+    assert answer.status_code == 422
+    assert faults(answer) == expected
+
+
+async def test_a_scope_that_is_none_is_refused_where_it_stands(alice: Client) -> None:
+    answer = await alice.post(KEYS, json={"name": "CI", "scopes": ["characters:read", "admin"]})
+    assert faults(answer).keys() == {"/scopes/1"}
+
+
+async def test_a_key_ends_at_its_time_or_when_revoked(app: Any, alice: Client) -> None:
+    program = await with_key(app, alice, "characters:write")
+    assert (await program.post("/v1/characters", json={"name": "Mira"})).status_code == 201
+    await Token.update({Token.expires_at: YESTERDAY}).where(Token.kind == "key")
+    forget_tokens()
+    assert (await program.post("/v1/characters", json={"name": "Mira"})).status_code == 401
+    other = await with_key(app, alice, "characters:write")
+    for key in (await alice.get(KEYS)).json()["items"]:
+        assert (await alice.delete(f"{KEYS}/{key['id']}")).status_code == 204
+    assert (await other.post("/v1/characters", json={"name": "Mira"})).status_code == 401
+
+
+async def test_a_key_is_its_owners_alone(alice: Client, charlie: Client) -> None:
+    key = await create(alice, KEYS, name="CI", scopes=["characters:read"])
+    assert (await charlie.get(f"{KEYS}/{key['id']}")).status_code == 404
+    assert (await charlie.delete(f"{KEYS}/{key['id']}")).status_code == 404
+    assert (await charlie.get(KEYS)).json() == {"items": []}
+    assert (await alice.get(f"{KEYS}/{key['id']}")).status_code == 200
+
+
+async def test_a_session_is_no_key(alice: Client) -> None:
+    session = (await alice.get("/v1/sessions")).json()["items"][0]
+    assert (await alice.delete(f"{KEYS}/{session['id']}")).status_code == 404
+
+
+async def test_a_suspended_members_tokens_open_nothing(app: Any, alice: Client) -> None:
+    from service.users.tables import User
+
+    await User.update({User.status: "suspended"}, force=True)
+    forget_tokens()
+    assert (await alice.get("/v1/users/me")).status_code == 401
+    answer = await client(app).post("/v1/sessions", json={"login": "alice", "password": PASSWORD})
+    assert answer.json()["detail"] == "The login or the password is not right."
+    assert (await client(app).get("/v1/users/alice")).status_code == 404
+
+
+async def test_two_members_sign_in_side_by_side(app: Any) -> None:
+    bea, dora = await signed_in(app, "bea"), await signed_in(app, "dora")
+    assert (await bea.get("/v1/users/me")).json()["username"] == "bea"
+    assert (await dora.get("/v1/users/me")).json()["username"] == "dora"
