@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -16,9 +17,9 @@ from service.settings import settings
 def main() -> None:
     set_up_logging(settings)
     started = time.perf_counter()
-    with _ending_quietly(), _private_server():
+    with _ending_quietly(), _own_port() as port, _private_server():
         asyncio.run(_prepare())
-        _serve(started)
+        _serve(started, port)
 
 
 async def _prepare() -> None:
@@ -40,7 +41,7 @@ async def _prepare() -> None:
         await insert_seeds()
 
 
-def _serve(started: float) -> None:
+def _serve(started: float, port: socket.socket) -> None:
     import uvicorn
 
     from service.app import app
@@ -54,16 +55,32 @@ def _serve(started: float) -> None:
         "  an operator  .venv/bin/piccolo user create",
     ):
         logger.info("{}", line)
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
-        host=settings.host,
-        port=settings.port,
         log_config=None,
         access_log=False,
         proxy_headers=False,  # TRUSTED_PROXIES decides, whatever serves the app
         server_header=False,
         timeout_graceful_shutdown=25,
     )
+    server = uvicorn.Server(config)
+    server.run(sockets=[port])
+    if not server.started:
+        sys.exit("The service did not start.")
+
+
+@contextlib.contextmanager
+def _own_port() -> Iterator[socket.socket]:
+    """Taken before a database is made for nothing. Nobody is let in yet: uvicorn listens once it can answer."""
+    with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as port:
+        port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            port.bind((settings.host, settings.port))
+        except OSError as error:
+            sys.exit(
+                f"{settings.host}:{settings.port} cannot be served: {error.strerror}. Set PORT or HOST to another."
+            )
+        yield port
 
 
 @contextlib.contextmanager
