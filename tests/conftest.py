@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -34,6 +35,7 @@ from service.app import app as application  # noqa: E402
 from service.database import DB  # noqa: E402
 from service.piccolo_app import APP_CONFIG  # noqa: E402
 from service.tokens.authentication import forget_tokens  # noqa: E402
+from tests.running import Service, execute, service_of_its_own  # noqa: E402
 
 PASSWORD = "a long enough password"
 
@@ -55,6 +57,23 @@ def database() -> Iterator[None]:
     yield
     share.stop()
     shutil.rmtree(DATA_DIR, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def fresh_database(database: None) -> Iterator[str]:
+    """The address of an empty database, beside the one of the app."""
+    name = f"fresh_{uuid4().hex}"
+    operator = embedded.dsn(DATA_DIR).replace("service@/service", "postgres@/postgres")
+    asyncio.run(execute(operator, f"CREATE DATABASE {name} OWNER service"))
+    yield embedded.dsn(DATA_DIR).replace("@/service", f"@/{name}")
+    asyncio.run(execute(operator, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture(scope="session")
+def running_service() -> Iterator[Service]:
+    """The service as a process of its own, shared by all tests: none stops or breaks it."""
+    with service_of_its_own() as service:
+        yield service.start()
 
 
 @pytest.fixture(scope="session")
