@@ -10,6 +10,7 @@ from litestar import Request, Response
 from litestar.enums import MediaType
 
 from service.errors import BadRequest, PreconditionFailed, Violation
+from service.listing import Rows
 from service.paging import encode_cursor
 
 T = TypeVar("T")
@@ -38,19 +39,20 @@ def created(row: Any, location: str) -> Rendered[Any]:
     return Rendered(row["item"], status=201, headers={"Location": location})
 
 
-def page(
-    request: Request[Any, Any, Any], rows: Sequence[Any], limit: int, keys: Sequence[str], shape: str
-) -> Rendered[Any]:
-    """A page of ``limit`` items of the one more that was asked for; ``keys`` name the sort keys in each row."""
-    more = len(rows) > limit
-    items = ",".join([row["item"] for row in rows[:limit]])
-    if not more:
-        return Rendered(f'{{"items":[{items}],"next_cursor":null}}')
-    last = rows[limit - 1]
-    cursor = encode_cursor([last[key] for key in keys], shape)
-    parameters = [(name, value) for name, value in request.query_params.items() if name != "cursor"]
-    link = f"{request.url.path}?{urlencode([*parameters, ('cursor', cursor)])}"
-    return Rendered(f'{{"items":[{items}],"next_cursor":"{cursor}"}}', headers={"Link": f'<{link}>; rel="next"'})
+def page(request: Request[Any, Any, Any], found: Rows, limit: int) -> Rendered[Any]:
+    """A page of ``limit`` items, with the way to the next one where there are more."""
+    shown = found.rows[:limit]
+    cursor = None
+    headers = {}
+    if len(found.rows) > limit:
+        cursor = encode_cursor([shown[-1][key] for key in found.keys], found.name)
+        parameters = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
+        link = f"{request.url.path}?{urlencode([*parameters, ('cursor', cursor)])}"
+        headers["Link"] = f'<{link}>; rel="next"'
+    items = ",".join([row["item"] for row in shown])
+    end = f'"{cursor}"' if cursor else "null"
+    total = "" if found.total is None else f',"total":{found.total}'
+    return Rendered(f'{{"items":[{items}],"next_cursor":{end}{total}}}', headers=headers)
 
 
 def collection(rows: Sequence[Any]) -> Rendered[Any]:

@@ -65,7 +65,7 @@ def violations(value: Any, wanted: Any, at: str = "") -> Iterator[Violation]:
         msgspec.convert(value, wanted)
     except msgspec.ValidationError as error:
         inner = list(_inner_violations(value, wanted, at))
-        yield from inner or [Violation(_told(wanted, value) or sentence(str(error)), pointer=at)]
+        yield from inner or [Violation(fault_of(error, wanted, value), pointer=at)]
 
 
 def _inner_violations(value: Any, wanted: Any, at: str) -> Iterator[Violation]:
@@ -82,6 +82,11 @@ def _inner_violations(value: Any, wanted: Any, at: str) -> Iterator[Violation]:
         elif isinstance(value, list) and typing.get_origin(choice) in (list, tuple):
             for index, item in enumerate(value):
                 yield from violations(item, typing.get_args(choice)[0], pointer(at, index))
+
+
+def fault_of(error: msgspec.ValidationError, wanted: Any, value: Any) -> str:
+    """A sentence for the person who gave a ``value`` that is not a ``wanted``."""
+    return _told(wanted, value) or sentence(str(error))
 
 
 def _told(wanted: Any, value: Any) -> str | None:

@@ -8,7 +8,7 @@ builder, compiled on first use and run with new parameters as a prepared stateme
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from copy import copy
 from functools import cached_property
@@ -199,11 +199,11 @@ class Prepared:
         async with DB.connection() as connection:
             return await connection.fetchval(sql, *arguments)
 
-    async def all(self, **given: Any) -> list[Any]:
-        """All rows as Records."""
+    async def all(self, *, timeout: float | None = None, **given: Any) -> list[Any]:  # noqa: ASYNC109 (asyncpg's own)
+        """All rows as Records. Raises TimeoutError after ``timeout`` seconds."""
         sql, arguments = self._bind(given)
         async with DB.connection() as connection:
-            return await connection.fetch(sql, *arguments)  # type: ignore[no-any-return]
+            return await connection.fetch(sql, *arguments, timeout=timeout)  # type: ignore[no-any-return]
 
     def _bind(self, given: Mapping[str, Any]) -> tuple[str, list[Any]]:
         sql, arguments = self._compiled
@@ -244,29 +244,6 @@ def written(change: Query[Any, Any], read: Query[Any, Any], *, also: Query[Any, 
     if also is None:
         return QueryString(f'WITH "{name}" AS ({{}}) {{}}', changed, sql(read))
     return QueryString(f'WITH "{name}" AS ({{}}), also AS ({{}}) {{}}', changed, sql(also), sql(read))
-
-
-def newest_first(read: Query[Any, Any], scopes: Sequence[Any], *, after: bool) -> QueryString:
-    """One statement for a page of ``limit`` rows that ``read`` renders, out of those in any of the disjoint ``scopes``.
-
-    Each scope is a keyset scan of its own, as PostgreSQL would read far more rows for an OR of them. ``after``: only
-    rows older than the one with ``created_at`` and ``id``.
-    """
-    table: Any = read.table
-
-    def scan(scope: Any) -> QueryString:
-        rows = table.select(*table.all_columns()).where(scope)
-        if after:
-            last = Param("created_at"), Param("id")
-            rows = rows.where(QueryString("({}, {}) < ({}, {})", table.created_at, table.id, *last))
-        rows = rows.order_by(table.created_at, table.id, ascending=False)
-        return QueryString("({} LIMIT {})", sql(rows), Param("limit"))
-
-    union = " UNION ALL ".join(["{}"] * len(scopes))
-    page = read.order_by(table.created_at, table.id, ascending=False)  # type: ignore[attr-defined]
-    return QueryString(
-        f'WITH "{table._meta.tablename}" AS ({union}) {{}} LIMIT {{}}', *map(scan, scopes), sql(page), Param("limit")
-    )
 
 
 def sql(query: Query[Any, Any]) -> QueryString:

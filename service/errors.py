@@ -183,6 +183,7 @@ _BY_STATUS = {kind.status: kind for kind in PROBLEMS.values()}
 
 # A connection that broke, a server that stops or starts, a time-out of ours: the same request may succeed in a second.
 _PASSING = (
+    TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.exceptions.OperatorInterventionError,
     asyncpg.exceptions.InsufficientResourcesError,

@@ -15,6 +15,7 @@ from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme, Tag
 
 from service.errors import MEDIA_TYPE, PROBLEMS, Problem
+from service.parameters import Query
 
 ASSETS_PATH = "/docs-assets"
 
@@ -109,6 +110,9 @@ def _complete(operation: Json, handler: HTTPRouteHandler, method: str, schema_of
     operation.pop("deprecated", None)
     for parameter in operation.get("parameters", ()):
         _without_null(parameter)
+    if query := handler.opt.get("query"):
+        operation["parameters"] = [*operation.get("parameters", ()), *_query_parameters(query)]
+        operation["description"] = operation.get("description", "") or (query.__doc__ or "").strip()
     body, answer = _body_of(handler), _answer_of(handler)
     if body in schema_of:
         for content in operation["requestBody"]["content"].values():
@@ -149,7 +153,10 @@ def _headers_of(handler: HTTPRouteHandler, status: str) -> list[str]:
     names = ["Location"] if status == "201" else []
     if "version" in getattr(answer, "__struct_fields__", ()):
         names.append("ETag")
-    if "cursor" in handler.parsed_fn_signature.parameters:
+    if "cursor" in {
+        *handler.parsed_fn_signature.parameters,
+        *getattr(handler.opt.get("query"), "__struct_fields__", ()),
+    }:
         names.append("Link")
     return names
 
@@ -174,6 +181,28 @@ def _answer_of(handler: HTTPRouteHandler) -> Any:
 def _named(kind: Any) -> bool:
     origin = getattr(kind, "__origin__", kind)
     return isinstance(origin, type) and issubclass(origin, msgspec.Struct)
+
+
+def _query_parameters(query: type[Query]) -> list[Json]:
+    parameters = []
+    for field in msgspec.structs.fields(query):
+        if field.name == "open":
+            continue
+        schema = msgspec.json.schema(field.type)
+        schema = next((choice for choice in schema.pop("anyOf", ()) if choice != {"type": "null"}), {}) | schema
+        parameter: Json = {"name": field.encode_name, "in": "query", "required": False, "schema": schema}
+        if isinstance(schema.get("type"), list):
+            schema["type"] = next(kind for kind in schema["type"] if kind != "null")
+        if None in schema.get("enum", ()):
+            schema["enum"] = [choice for choice in schema["enum"] if choice is not None]
+        if schema.get("type") == "array":
+            parameter |= {"style": "form", "explode": False}
+        if description := schema.pop("description", None):
+            parameter["description"] = description
+        if field.default not in (None, msgspec.NODEFAULT):
+            schema["default"] = field.default
+        parameters.append(parameter)
+    return parameters
 
 
 def _problem_response(slug: str) -> Json:

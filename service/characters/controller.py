@@ -9,6 +9,7 @@ from service.callers import CurrentUser, requires
 from service.characters import queries
 from service.characters.schemas import (
     CharacterCreate,
+    CharacterQuery,
     CharacterRead,
     CharacterSummary,
     CharacterUpdate,
@@ -16,7 +17,8 @@ from service.characters.schemas import (
     PromptRead,
     Validation,
 )
-from service.schemas import CursorText, IfMatch, Limit, Page
+from service.parameters import FieldsQuery, read_query
+from service.schemas import IfMatch, Page
 
 READ, WRITE = requires("characters:read"), requires("characters:write")
 
@@ -31,18 +33,22 @@ class CharacterController(Controller):
         row = await queries.create_character(user, data)
         return resource(row, created_at=f"/v1/characters/{row['id']}")
 
-    @get("/", public=True, guards=[READ])
+    @get("/", public=True, guards=[READ], query=CharacterQuery)
     async def list_characters(
-        self, request: Request[Any, Any, Any], user: CurrentUser, limit: Limit = 20, cursor: CursorText = None
+        self, request: Request[Any, Any, Any], user: CurrentUser
     ) -> Rendered[Page[CharacterSummary]]:
-        """Your own characters and everyone's public ones, newest first."""
-        rows = await queries.list_characters(user, limit, cursor)
-        return page(request, rows, limit, ("created_at", "id"), "characters")
+        """Your own characters and everyone's public ones, newest first or by relevance."""
+        query = read_query(request, CharacterQuery)
+        return page(request, await queries.list_characters(user, query), query.limit)
 
-    @get("/{character_id:uuid}", public=True, guards=[READ])
-    async def get_character(self, user: CurrentUser, character_id: FromPath[UUID]) -> Rendered[CharacterRead]:
-        """A character."""
-        return resource(await queries.get_character(user, character_id))
+    @get("/{character_id:uuid}", public=True, guards=[READ], query=FieldsQuery)
+    async def get_character(
+        self, request: Request[Any, Any, Any], user: CurrentUser, character_id: FromPath[UUID]
+    ) -> Rendered[CharacterRead]:
+        """A character. It has an ETag unless `fields` or `expand` shape it."""
+        query = read_query(request, FieldsQuery)
+        row = await queries.get_character(user, character_id, query)
+        return resource(row) if query == FieldsQuery() else Rendered(row["item"])
 
     @patch("/{character_id:uuid}", guards=[WRITE])
     async def update_character(

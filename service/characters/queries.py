@@ -11,17 +11,20 @@ from piccolo.querystring import QueryString
 from service.answers import check_if_match
 from service.bodies import merge_patch
 from service.callers import Caller
-from service.characters.schemas import CharacterCreate, CharacterUpdate, PromptRead, Validation
+from service.characters.filters import FILTERS, RANK, filters_of
+from service.characters.schemas import CharacterCreate, CharacterQuery, CharacterUpdate, PromptRead, Validation
 from service.characters.tables import Character, Revision
-from service.database import DB, NOW, Param, Prepared, insert, json_object, newest_first, utc, written
-from service.errors import Conflict, Forbidden, NotFound, Unprocessable, Violation
+from service.database import DB, NOW, Param, Prepared, insert, json_object, utc, written
+from service.errors import BadRequest, Conflict, Forbidden, NotFound, Unprocessable, Violation
 from service.identifiers import uuid7
-from service.paging import decode_cursor
+from service.listing import Listing, Rows, SortKey
+from service.parameters import FieldsQuery
 from service.schemas import given
 from service.templates.bounds import free_violations
 from service.templates.prompts import render
 from service.templates.queries import find_version, newest_version, rules_of, usable_version
 from service.templates.rules import Rules
+from service.users.queries import profile_fields
 
 EXTENSIONS_SIZE = 256 * 1024
 
@@ -49,6 +52,24 @@ CHARACTER = SUMMARY | {
     "extensions": Character.extensions,
     "forked_from": Character.forked_from,
 }
+_TEMPLATE_SHOWN = QueryString(
+    "CASE WHEN {} = {} OR {} <> 'private' THEN {} ELSE {} END",
+    Character.template.owner,
+    Param("user"),
+    Character.template.visibility,
+    json_object(
+        {
+            "id": Character.template,
+            "version": Character.template_version,
+            "name": Character.template.name,
+            "description": Character.template.description,
+            "style": Character.template.style,
+            "tags": Character.template.tags,
+            "newest_version": Character.template.newest_version,
+        }
+    ),
+    SUMMARY["template"],
+)
 _GIVEN = (
     "id", "owner", "name", "description", "prompt", "style", "tags", "visibility", "attributes", "extensions",
     "template", "template_version", "forked_from",
@@ -82,6 +103,7 @@ def read() -> Any:
     return Character.select(Character.id, Character.version, json_object(CHARACTER).as_alias("item"))
 
 
+_VISIBLE_ONE = (Character.id == Param("id")) & visible_to(Param("user"))
 _GET = Prepared(lambda: read().where(Character.id == Param("id"), visible_to(Param("user"))))
 _SOURCE = Prepared(
     lambda: Character.select(*(getattr(Character, name) for name in _GIVEN)).where(
@@ -114,24 +136,43 @@ def _update(columns: frozenset[str]) -> Prepared:
     )
 
 
-@cache
-def _page(*, after: bool) -> Prepared:
-    mine = owned_by(Param("user"))
-    others = (
-        alive()
+CHARACTERS = Listing(
+    Character,
+    scopes={
+        "mine": owned_by(Param("user")),
+        "others": alive()
         & (Character.visibility == "public")
-        & WhereRaw("{} IS DISTINCT FROM {}", Character.owner, Param("user"))
-    )
-    rows = Character.select(json_object(SUMMARY).as_alias("item"), Character.created_at, Character.id)
-    return Prepared(lambda: newest_first(rows, [mine, others], after=after))
+        & WhereRaw("{} IS DISTINCT FROM {}", Character.owner, Param("user")),
+        "owner": listed_to(Param("user"))
+        & WhereRaw("{} = (SELECT id FROM users WHERE username = {})", Character.owner, Param("owner")),
+    },
+    summary=SUMMARY,
+    fields=CHARACTER,
+    expand={"owner": json_object(profile_fields(Character.owner)), "template": _TEMPLATE_SHOWN},
+    filters=FILTERS,
+    sorts={
+        "created_at": SortKey(Character.created_at, datetime),
+        "updated_at": SortKey(Character.updated_at, datetime),
+        "name": SortKey(QueryString('lower({}) COLLATE "C"', Character.name), str),
+        "rank": RANK,
+    },
+    hidden=("search",),
+)
 
 
-async def list_characters(user: Caller, limit: int, cursor: str | None) -> list[Any]:
-    """One row more than ``limit`` where there are more."""
-    if cursor is None:
-        return await _page(after=False).all(user=user.id, limit=limit + 1)
-    at, character_id = decode_cursor(cursor, "characters", (datetime, UUID))
-    return await _page(after=True).all(user=user.id, limit=limit + 1, created_at=at, id=character_id)
+async def list_characters(user: Caller, query: CharacterQuery) -> Rows:
+    """Mine and everyone's public ones, or one owner's; ranked when there is a ``q`` and no other order is asked for."""
+    if query.sort is None and query.q is not None:
+        query = msgspec.structs.replace(query, sort=("-rank",))
+    elif query.q is None and any(name.endswith("rank") for name in query.sort or ()):
+        raise BadRequest(errors=[Violation("Only a search with q has ranks.", parameter="sort")])
+    filters = filters_of(query)
+    if query.owner is None:
+        scopes = ["mine", "others"] if user.id else ["others"]
+        return await CHARACTERS.rows(query, scopes=scopes, filters=filters, user=user.id)
+    if query.owner == "me":
+        return await CHARACTERS.rows(query, scopes=["mine"], filters=filters, user=user.id)
+    return await CHARACTERS.rows(query, scopes=["owner"], filters=filters, user=user.id, owner=query.owner)
 
 
 async def create_character(user: Caller, data: CharacterCreate) -> Any:
@@ -183,11 +224,15 @@ async def copy_character(user: Caller, character_id: UUID) -> Any:
     )
 
 
-async def get_character(user: Caller, character_id: UUID) -> Any:
+async def get_character(user: Caller, character_id: UUID, query: FieldsQuery | None = None) -> Any:
     """Raises NotFound also when the caller may not see it."""
-    if row := await _GET.one(id=character_id, user=user.id):
-        return row
-    raise NotFound
+    if query is None or (query.fields is None and query.expand is None):
+        row = await _GET.one(id=character_id, user=user.id)
+    else:
+        row = await CHARACTERS.one(query, _VISIBLE_ONE).one(id=character_id, user=user.id)
+    if row is None:
+        raise NotFound
+    return row
 
 
 async def update_character(user: Caller, character_id: UUID, data: CharacterUpdate, if_match: str | None) -> Any:

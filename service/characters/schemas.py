@@ -1,10 +1,11 @@
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from service.errors import Violation
+from service.parameters import AllTags, AnyTags, ListQuery, OwnerValue, SearchValue
 from service.schemas import Description, Input, Name, Prompt, Style, Tags, Time, Visibility
 from service.users.schemas import Owner
 
@@ -96,3 +97,23 @@ class PromptRead(msgspec.Struct, kw_only=True):
     prompt: str
     missing: list[str]
     unknown: list[str]
+
+
+class CharacterQuery(ListQuery, kw_only=True, frozen=True):
+    """Filters are joined by and. `attributes.<name>` compares an attribute; `.ne`, `.lt`, `.lte`, `.gt`, `.gte`, `.in`,
+    `.contains` and `.exists` behind it compare otherwise."""
+
+    open_prefix: ClassVar[str] = "attributes."
+
+    owner: OwnerValue | None = None
+    q: SearchValue | None = None
+    tags: AllTags | None = None
+    tags_any: AnyTags | None = msgspec.field(name="tags.any", default=None)
+    style: Style | None = None
+    visibility: Visibility | None = None
+    template: UUID | None = None
+    template_version: VersionNumber | None = None
+    created_at_gte: Time | None = msgspec.field(name="created_at.gte", default=None)
+    created_at_lt: Time | None = msgspec.field(name="created_at.lt", default=None)
+    updated_at_gte: Time | None = msgspec.field(name="updated_at.gte", default=None)
+    updated_at_lt: Time | None = msgspec.field(name="updated_at.lt", default=None)

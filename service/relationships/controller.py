@@ -6,15 +6,17 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 
 from service.answers import Rendered, page, resource
 from service.callers import CurrentUser, requires
+from service.parameters import read_query
 from service.relationships import queries
 from service.relationships.registry import TYPES
 from service.relationships.schemas import (
     RelationshipCreate,
+    RelationshipQuery,
     RelationshipRead,
     RelationshipTypeRead,
     RelationshipUpdate,
 )
-from service.schemas import Collection, CursorText, IfMatch, Limit, Page
+from service.schemas import Collection, IfMatch, Page
 
 READ, WRITE = requires("characters:read"), requires("characters:write")
 
@@ -50,18 +52,13 @@ class RelationshipController(Controller):
         row = await queries.create_relationship(user, character_id, data)
         return resource(row, created_at=f"/v1/relationships/{row['id']}?from={character_id}")
 
-    @get("/characters/{character_id:uuid}/relationships", public=True, guards=[READ])
+    @get("/characters/{character_id:uuid}/relationships", public=True, guards=[READ], query=RelationshipQuery)
     async def list_relationships(
-        self,
-        request: Request[Any, Any, Any],
-        user: CurrentUser,
-        character_id: FromPath[UUID],
-        limit: Limit = 20,
-        cursor: CursorText = None,
+        self, request: Request[Any, Any, Any], user: CurrentUser, character_id: FromPath[UUID]
     ) -> Rendered[Page[RelationshipRead]]:
         """A character's relationships, from whichever side they were made, read from its own."""
-        rows = await queries.list_relationships(user, character_id, limit, cursor)
-        return page(request, rows, limit, ("created_at", "id"), f"relationships of {character_id}")
+        query = read_query(request, RelationshipQuery)
+        return page(request, await queries.list_relationships(user, character_id, query), query.limit)
 
     @get("/relationships/{relationship_id:uuid}", public=True, guards=[READ])
     async def get_relationship(

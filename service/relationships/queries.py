@@ -1,57 +1,51 @@
-from datetime import datetime
-from functools import cache
 from typing import Any
 from uuid import UUID
 
+from piccolo.columns.combination import WhereRaw
 from piccolo.querystring import QueryString
 
 from service.answers import check_if_match
 from service.callers import Caller
 from service.characters.queries import get_character, listed_to, owned_by
 from service.characters.tables import Character
-from service.database import DB, NOW, Param, Prepared, insert, json_object, newest_first, on_constraint, utc, written
+from service.database import DB, NOW, Param, Prepared, insert, json_object, on_constraint, utc, written
 from service.errors import Conflict, Forbidden, NotFound, Unprocessable, Violation
 from service.identifiers import uuid7
-from service.paging import decode_cursor
+from service.listing import Filter, Listing, Rows, given_filters
 from service.relationships.registry import CUSTOM, TYPES
-from service.relationships.schemas import RelationshipCreate, RelationshipUpdate
+from service.relationships.schemas import RelationshipCreate, RelationshipQuery, RelationshipUpdate
 from service.relationships.tables import Relationship
 from service.schemas import given
 
 _TAKEN = {"one_relationship_of_a_type_per_pair": Conflict("These two have a relationship of this type already.")}
 
 
-def _seen_from(side: Any) -> QueryString:
-    """The row as it reads from one of its ends; from the source when ``side`` is neither."""
-
-    def either(from_source: Any, from_target: Any) -> QueryString:
-        return QueryString(
-            "CASE WHEN {} = {}::uuid THEN {} ELSE {} END", Relationship.target, side, from_target, from_source
-        )
-
-    source = json_object({"id": Relationship.source.id, "name": Relationship.source.name})
-    target = json_object({"id": Relationship.target.id, "name": Relationship.target.name})
-    return json_object(
-        {
-            "id": Relationship.id,
-            "version": Relationship.version,
-            "type": either(Relationship.type, Relationship.inverse_type),
-            "label": QueryString("nullif({}, '')", either(Relationship.label, Relationship.inverse_label)),
-            "source": either(source, target),
-            "target": either(target, source),
-            "description": Relationship.description,
-            "attitude": either(Relationship.source_attitude, Relationship.target_attitude),
-            "returned_attitude": either(Relationship.target_attitude, Relationship.source_attitude),
-            "created_at": utc(Relationship.created_at),
-            "updated_at": utc(Relationship.updated_at),
-        }
+def _either(from_source: Any, from_target: Any) -> QueryString:
+    """What is read from the side that the Param names; from the source when that is neither end."""
+    return QueryString(
+        "CASE WHEN {} = {}::uuid THEN {} ELSE {} END", Relationship.target, Param("side"), from_target, from_source
     )
+
+
+_SOURCE = json_object({"id": Relationship.source.id, "name": Relationship.source.name})
+_TARGET = json_object({"id": Relationship.target.id, "name": Relationship.target.name})
+_RELATIONSHIP: dict[str, Any] = {
+    "id": Relationship.id,
+    "version": Relationship.version,
+    "type": _either(Relationship.type, Relationship.inverse_type),
+    "label": QueryString("nullif({}, '')", _either(Relationship.label, Relationship.inverse_label)),
+    "source": _either(_SOURCE, _TARGET),
+    "target": _either(_TARGET, _SOURCE),
+    "description": Relationship.description,
+    "attitude": _either(Relationship.source_attitude, Relationship.target_attitude),
+    "returned_attitude": _either(Relationship.target_attitude, Relationship.source_attitude),
+    "created_at": utc(Relationship.created_at),
+    "updated_at": utc(Relationship.updated_at),
+}
 
 
 def _read() -> Any:
-    return Relationship.select(
-        Relationship.id, Relationship.version, _seen_from(Param("side")).as_alias("item"), Relationship.created_at
-    )
+    return Relationship.select(Relationship.id, Relationship.version, json_object(_RELATIONSHIP).as_alias("item"))
 
 
 def visible_to(user: Any) -> Any:
@@ -72,23 +66,23 @@ _COUNT_OWN = Prepared(
 )
 
 
-@cache
-def _page(*, after: bool) -> Prepared:
-    side, user = Param("side"), Param("user")
-    as_source = (Relationship.source == side) & listed_to(user, Relationship.target)
-    as_target = (Relationship.target == side) & listed_to(user, Relationship.source)
-    return Prepared(lambda: newest_first(_read(), [as_source, as_target], after=after))
+_RELATIONSHIPS = Listing(
+    Relationship,
+    scopes={
+        "as_source": (Relationship.source == Param("side")) & listed_to(Param("user"), Relationship.target),
+        "as_target": (Relationship.target == Param("side")) & listed_to(Param("user"), Relationship.source),
+    },
+    summary=_RELATIONSHIP,
+    filters={"type": Filter(WhereRaw("{} = {}", _either(Relationship.type, Relationship.inverse_type), Param("type")))},
+)
 
 
-async def list_relationships(user: Caller, character_id: UUID, limit: int, cursor: str | None) -> list[Any]:
-    """Both sides', as read from this character; one row more than ``limit`` where there are more."""
+async def list_relationships(user: Caller, character_id: UUID, query: RelationshipQuery) -> Rows:
+    """Both sides', as read from this character."""
     await get_character(user, character_id)
-    if cursor is None:
-        return await _page(after=False).all(side=character_id, user=user.id, limit=limit + 1)
-    at, relationship_id = decode_cursor(cursor, f"relationships of {character_id}", (datetime, UUID))
-    return await _page(after=True).all(
-        side=character_id, user=user.id, limit=limit + 1, created_at=at, id=relationship_id
-    )
+    filters = given_filters({"type": query.type})
+    scopes = ["as_source", "as_target"]
+    return await _RELATIONSHIPS.rows(query, scopes=scopes, filters=filters, side=character_id, user=user.id)
 
 
 async def create_relationship(user: Caller, character_id: UUID, data: RelationshipCreate) -> Any:

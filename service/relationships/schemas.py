@@ -4,6 +4,7 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from service.parameters import ListQuery
 from service.relationships.registry import Category, TypeName
 from service.relationships.tables import LABEL_LENGTH
 from service.schemas import Description, Input, Time
@@ -60,3 +61,9 @@ class RelationshipRead(msgspec.Struct, kw_only=True):
     returned_attitude: Attitude | None
     created_at: Time
     updated_at: Time
+
+
+class RelationshipQuery(ListQuery, kw_only=True, frozen=True):
+    """Of one type, read from the character's side."""
+
+    type: TypeName | None = None

@@ -8,10 +8,10 @@ from litestar.params import FromPath, PathParameter, QueryParameter
 from service.answers import Rendered, page, resource
 from service.callers import CurrentUser, requires
 from service.characters.schemas import CharacterRead
-from service.paging import decode_cursor
+from service.parameters import PageQuery, read_query
 from service.revisions import queries
 from service.revisions.schemas import RevisionDifferences, RevisionRead, RevisionSummary
-from service.schemas import CursorText, Limit, Page
+from service.schemas import Page
 
 READ, WRITE = requires("characters:read"), requires("characters:write")
 
@@ -25,19 +25,13 @@ class RevisionController(Controller):
     path = "/characters/{character_id:uuid}/revisions"
     tags = ("Revisions",)
 
-    @get("/", guards=[READ])
+    @get("/", guards=[READ], query=PageQuery)
     async def list_revisions(
-        self,
-        request: Request[Any, Any, Any],
-        user: CurrentUser,
-        character_id: FromPath[UUID],
-        limit: Limit = 20,
-        cursor: CursorText = None,
+        self, request: Request[Any, Any, Any], user: CurrentUser, character_id: FromPath[UUID]
     ) -> Rendered[Page[RevisionSummary]]:
         """The history of your character, newest first."""
-        shape = f"revisions of {character_id}"
-        before = decode_cursor(cursor, shape, (int,))[0] if cursor else 2**31 - 1
-        return page(request, await queries.list_revisions(user, character_id, limit, before), limit, ("number",), shape)
+        query = read_query(request, PageQuery)
+        return page(request, await queries.list_revisions(user, character_id, query), query.limit)
 
     @get("/{number:int}", guards=[READ])
     async def get_revision(

@@ -15,6 +15,9 @@ from service.characters.queries import CHARACTER, change, lock_own, owned_by
 from service.characters.tables import Character, Revision
 from service.database import DB, Param, Prepared, json_object, sql, utc
 from service.errors import NotFound
+from service.listing import Rows
+from service.paging import decode_cursor
+from service.parameters import PageQuery
 from service.revisions.schemas import Difference, RevisionDifferences
 
 _CONTENT = ("name", "description", "prompt", "style", "tags", "visibility", "attributes", "extensions")
@@ -63,10 +66,13 @@ _REPLACED_SINCE = Prepared(
 )
 
 
-async def list_revisions(user: Caller, character_id: UUID, limit: int, before: int) -> list[Any]:
-    """One row more than ``limit`` where there are more. Raises NotFound for all but the owner."""
+async def list_revisions(user: Caller, character_id: UUID, query: PageQuery) -> Rows:
+    """Raises NotFound for all but the owner."""
     await _present(user, character_id)
-    return await _LIST.all(character=character_id, before=before, limit=limit + 1)
+    name = f"revisions of {character_id}"
+    before = decode_cursor(query.cursor, name, (int,))[0] if query.cursor else 2**31 - 1
+    rows = await _LIST.all(character=character_id, before=before, limit=query.limit + 1)
+    return Rows(rows, ("number",), name, None)
 
 
 async def get_revision(user: Caller, character_id: UUID, number: int) -> dict[str, Any]:

@@ -6,12 +6,14 @@ from litestar.params import FromPath, JSONBody, PathParameter
 
 from service.answers import Rendered, collection, created, page, resource
 from service.callers import CurrentUser, requires
-from service.schemas import Collection, CursorText, IfMatch, Limit, Page
+from service.parameters import read_query
+from service.schemas import Collection, IfMatch, Page
 from service.templates import queries
 from service.templates.schemas import (
     CopyCreate,
     TemplateChanges,
     TemplateCreate,
+    TemplateQuery,
     TemplateRead,
     TemplateSummary,
     TemplateUpdate,
@@ -34,13 +36,13 @@ class TemplateController(Controller):
         row = await queries.create_template(user, data)
         return resource(row, created_at=f"/v1/templates/{row['id']}")
 
-    @get("/", public=True, guards=[READ])
+    @get("/", public=True, guards=[READ], query=TemplateQuery)
     async def list_templates(
-        self, request: Request[Any, Any, Any], user: CurrentUser, limit: Limit = 20, cursor: CursorText = None
+        self, request: Request[Any, Any, Any], user: CurrentUser
     ) -> Rendered[Page[TemplateSummary]]:
         """Your own templates and everyone's public ones, newest first."""
-        rows = await queries.list_templates(user, limit, cursor)
-        return page(request, rows, limit, ("created_at", "id"), "templates")
+        query = read_query(request, TemplateQuery)
+        return page(request, await queries.list_templates(user, query), query.limit)
 
     @get("/{template_id:uuid}", public=True, guards=[READ])
     async def get_template(self, user: CurrentUser, template_id: FromPath[UUID]) -> Rendered[TemplateRead]:

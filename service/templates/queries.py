@@ -10,17 +10,24 @@ from piccolo.querystring import QueryString
 
 from service.answers import check_if_match
 from service.callers import Caller
-from service.database import DB, NOW, Param, Prepared, json_object, newest_first, utc
+from service.database import DB, NOW, Param, Prepared, json_object, utc
 from service.errors import Conflict, Forbidden, NotFound, Unprocessable, Violation
 from service.identifiers import uuid7
-from service.paging import decode_cursor
+from service.listing import Filter, Listing, Rows, SortKey, given_filters
 from service.schemas import given
 from service.templates.changes import schema_changes
 from service.templates.prompts import prompt_violations
 from service.templates.rules import Rules
-from service.templates.schemas import TemplateChanges, TemplateCreate, TemplateUpdate, TemplateVersionCreate
+from service.templates.schemas import (
+    TemplateChanges,
+    TemplateCreate,
+    TemplateQuery,
+    TemplateUpdate,
+    TemplateVersionCreate,
+)
 from service.templates.subset import schema_violations
 from service.templates.tables import Template, TemplateVersion
+from service.users.queries import profile_fields
 
 _MOST_RULES = 1_000
 _rules: dict[tuple[UUID, int], Rules] = {}  # of published versions, which never change
@@ -41,6 +48,9 @@ _OWNER = QueryString(
     "CASE WHEN {} IS NULL THEN NULL ELSE {} END",
     Template.owner,
     json_object({"id": Template.owner.id, "username": Template.owner.username}),
+)
+_OWNER_SHOWN = QueryString(
+    "CASE WHEN {} IS NULL THEN NULL ELSE {} END", Template.owner, json_object(profile_fields(Template.owner))
 )
 SUMMARY: dict[str, Any] = {
     "id": Template.id,
@@ -105,14 +115,29 @@ _SOURCE = Prepared(
 )
 
 
-def _page(*, after: bool) -> Prepared:
-    mine = Template.owner == Param("user")
-    others = (Template.visibility == "public") & WhereRaw("{} IS DISTINCT FROM {}", Template.owner, Param("user"))
-    read = Template.select(json_object(SUMMARY).as_alias("item"), Template.created_at, Template.id)
-    return Prepared(lambda: newest_first(read, [mine, others], after=after))
-
-
-_FIRST_PAGE, _NEXT_PAGE = _page(after=False), _page(after=True)
+TEMPLATES = Listing(
+    Template,
+    scopes={
+        "mine": Template.owner == Param("user"),
+        "others": (Template.visibility == "public") & WhereRaw("{} IS DISTINCT FROM {}", Template.owner, Param("user")),
+        "owner": ((Template.owner == Param("user")) | (Template.visibility == "public"))
+        & WhereRaw("{} = (SELECT id FROM users WHERE username = {})", Template.owner, Param("owner")),
+    },
+    summary=SUMMARY,
+    fields=SUMMARY,
+    expand={"owner": _OWNER_SHOWN},
+    filters={
+        "style": Filter(Template.style == Param("style"), unindexed=True),
+        "visibility": Filter(Template.visibility == Param("visibility"), unindexed=True),
+        "tags": Filter(WhereRaw("{} @> {}::varchar[]", Template.tags, Param("tags")), unindexed=True),
+        "tags.any": Filter(WhereRaw("{} && {}::varchar[]", Template.tags, Param("tags_any")), unindexed=True),
+    },
+    sorts={
+        "created_at": SortKey(Template.created_at, datetime),
+        "updated_at": SortKey(Template.updated_at, datetime),
+        "name": SortKey(QueryString('lower({}) COLLATE "C"', Template.name), str),
+    },
+)
 
 _LIST_VERSIONS = Prepared(
     lambda: (
@@ -156,12 +181,17 @@ _USABLE = Prepared(
 )
 
 
-async def list_templates(user: Caller, limit: int, cursor: str | None) -> list[Any]:
-    """One row more than ``limit`` where there are more."""
-    if cursor is None:
-        return await _FIRST_PAGE.all(user=user.id, limit=limit + 1)
-    at, template_id = decode_cursor(cursor, "templates", (datetime, UUID))
-    return await _NEXT_PAGE.all(user=user.id, limit=limit + 1, created_at=at, id=template_id)
+async def list_templates(user: Caller, query: TemplateQuery) -> Rows:
+    """Mine and everyone's public ones, or one owner's."""
+    filters = given_filters(
+        {"style": query.style, "visibility": query.visibility, "tags": query.tags, "tags.any": query.tags_any}
+    )
+    if query.owner is None:
+        scopes = ["mine", "others"] if user.id else ["others"]
+        return await TEMPLATES.rows(query, scopes=scopes, filters=filters, user=user.id)
+    if query.owner == "me":
+        return await TEMPLATES.rows(query, scopes=["mine"], filters=filters, user=user.id)
+    return await TEMPLATES.rows(query, scopes=["owner"], filters=filters, user=user.id, owner=query.owner)
 
 
 async def create_template(user: Caller, data: TemplateCreate) -> Any:

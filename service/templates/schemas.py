@@ -4,6 +4,7 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from service.parameters import AllTags, AnyTags, ListQuery, OwnerValue
 from service.schemas import Description, Input, Name, Prompt, Style, Tags, Time, Visibility
 from service.templates.changes import Change
 from service.users.schemas import Owner
@@ -97,3 +98,13 @@ class TemplateChanges(msgspec.Struct, kw_only=True):
     before: int | None
     after: int
     changes: list[Change]
+
+
+class TemplateQuery(ListQuery, kw_only=True, frozen=True):
+    """Filters are joined by and."""
+
+    owner: OwnerValue | None = None
+    style: Style | None = None
+    visibility: Visibility | None = None
+    tags: AllTags | None = None
+    tags_any: AnyTags | None = msgspec.field(name="tags.any", default=None)

@@ -1,4 +1,3 @@
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -8,10 +7,10 @@ from litestar.params import FromPath
 from service.answers import Rendered, page, resource
 from service.callers import CurrentUser, requires
 from service.characters.schemas import CharacterRead
-from service.paging import decode_cursor
-from service.schemas import CursorText, Limit, Page
+from service.parameters import read_query
+from service.schemas import Page
 from service.trash import queries
-from service.trash.schemas import TrashedCharacter
+from service.trash.schemas import TrashedCharacter, TrashQuery
 
 READ, WRITE = requires("characters:read"), requires("characters:write")
 
@@ -20,14 +19,11 @@ class TrashController(Controller):
     path = "/trash"
     tags = ("Trash",)
 
-    @get("/", guards=[READ])
-    async def list_trash(
-        self, request: Request[Any, Any, Any], user: CurrentUser, limit: Limit = 20, cursor: CursorText = None
-    ) -> Rendered[Page[TrashedCharacter]]:
+    @get("/", guards=[READ], query=TrashQuery)
+    async def list_trash(self, request: Request[Any, Any, Any], user: CurrentUser) -> Rendered[Page[TrashedCharacter]]:
         """Your deleted characters, the last deleted first; each is kept for 30 days."""
-        after = decode_cursor(cursor, "trash", (datetime, UUID)) if cursor else None
-        rows = await queries.list_trash(user, limit, after)
-        return page(request, rows, limit, ("deleted_at", "id"), "trash")
+        query = read_query(request, TrashQuery)
+        return page(request, await queries.list_trash(user, query), query.limit)
 
     @post("/{character_id:uuid}/restorations", guards=[WRITE])
     async def restore_character(self, user: CurrentUser, character_id: FromPath[UUID]) -> Rendered[CharacterRead]:

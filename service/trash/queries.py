@@ -1,39 +1,32 @@
-from functools import cache
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from piccolo.querystring import QueryString
-
 from service.callers import Caller
+from service.characters.filters import FILTERS
 from service.characters.queries import SUMMARY, change, lock_own
 from service.characters.tables import Character
-from service.database import DB, Param, Prepared, json_object, sql, utc
+from service.database import DB, Param, utc
+from service.listing import Listing, Rows, SortKey, given_filters
+from service.trash.schemas import TrashQuery
 
 RETENTION_DAYS = 30
 
-_TRASHED = SUMMARY | {"deleted_at": utc(Character.deleted_at)}
+_TRASH = Listing(
+    Character,
+    scopes={"mine": (Character.owner == Param("user")) & Character.deleted_at.is_not_null()},
+    summary=SUMMARY | {"deleted_at": utc(Character.deleted_at)},
+    filters={name: FILTERS[name]._replace(selective=False) for name in ("style", "tags", "tags.any", "template")},
+    sorts={"deleted_at": SortKey(Character.deleted_at, datetime)},
+    default_sort="-deleted_at",
+)
 
 
-@cache
-def _page(*, after: bool) -> Prepared:
-    def write() -> QueryString:
-        rows = Character.select(json_object(_TRASHED).as_alias("item"), Character.deleted_at, Character.id).where(
-            Character.owner == Param("user"), Character.deleted_at.is_not_null()
-        )
-        if after:
-            keys = Character.deleted_at, Character.id, Param("deleted_at"), Param("id")
-            rows = rows.where(QueryString("({}, {}) < ({}, {})", *keys))
-        rows = rows.order_by(Character.deleted_at, Character.id, ascending=False)
-        return QueryString("{} LIMIT {}", sql(rows), Param("limit"))
-
-    return Prepared(write)
-
-
-async def list_trash(user: Caller, limit: int, after: list[Any] | None) -> list[Any]:
-    """The last deleted first; one row more than ``limit`` where there are more."""
-    if after is None:
-        return await _page(after=False).all(user=user.id, limit=limit + 1)
-    return await _page(after=True).all(user=user.id, limit=limit + 1, deleted_at=after[0], id=after[1])
+async def list_trash(user: Caller, query: TrashQuery) -> Rows:
+    filters = given_filters(
+        {"style": query.style, "tags": query.tags, "tags.any": query.tags_any, "template": query.template}
+    )
+    return await _TRASH.rows(query, scopes=["mine"], filters=filters, user=user.id)
 
 
 async def restore_character(user: Caller, character_id: UUID) -> Any:

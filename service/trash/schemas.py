@@ -1,8 +1,22 @@
+from uuid import UUID
+
+import msgspec
+
 from service.characters.schemas import CharacterSummary
-from service.schemas import Time
+from service.parameters import AllTags, AnyTags, ListQuery
+from service.schemas import Style, Time
 
 
 class TrashedCharacter(CharacterSummary, kw_only=True):
     """A deleted character; 30 days after `deleted_at` it is gone for good."""
 
     deleted_at: Time
+
+
+class TrashQuery(ListQuery, kw_only=True, frozen=True):
+    """Filters are joined by and."""
+
+    style: Style | None = None
+    template: UUID | None = None
+    tags: AllTags | None = None
+    tags_any: AnyTags | None = msgspec.field(name="tags.any", default=None)

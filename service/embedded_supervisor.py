@@ -1,0 +1,294 @@
+"""The program behind `embedded`: one per data directory, detached, it keeps PostgreSQL running while it has users.
+
+It holds `postgres.supervisor` for itself, and leaves holding `postgres.users`: who comes meanwhile waits for its end.
+Everybody waits for its start, so it imports the standard library only, and `-I -S` spares the rest.
+"""
+
+import ctypes
+import fcntl
+import hashlib
+import os
+import pwd
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote
+
+LOOK_EVERY = 0.1  # seconds between two looks at PostgreSQL and at its users
+QUICK_END = 10.0  # seconds; a PostgreSQL that ends sooner has failed
+FAILURES = 6  # in a row until the supervisor gives up, after 3 s
+STOP_LIMIT = 15.0  # seconds until PostgreSQL is no longer asked but told
+ANOTHER_AT_WORK = 3  # exit status
+
+# PostgreSQL refuses to run as root; what its own user cannot reach where it belongs lies here.
+STATE = Path("/var/lib/character-service")
+SOCKET = ".s.PGSQL.5432"
+
+
+class EmbeddedPostgresError(Exception):
+    """The private PostgreSQL cannot run; the text says why."""
+
+
+class Place:
+    """Where the PostgreSQL of a data directory lies and, for root, the user it runs as. Changes nothing."""
+
+    def __init__(self, data_dir: Path) -> None:
+        data_dir = data_dir.resolve()
+        self.server = _server_user()
+        self.is_elsewhere = not self.can_reach(data_dir)
+        self.home = STATE / _short_hash(data_dir) if self.is_elsewhere else data_dir
+        self.cluster = self.home / "postgres"
+        self.log = self.home / "postgres.log"
+        self.users = self.home / "postgres.users"
+        self.supervisor = self.home / "postgres.supervisor"
+        self.socket = self.home / "postgres.socket" / SOCKET
+        # macOS allows 103 bytes, Linux 107; a comma would part two hosts in the DSN.
+        if len(os.fsencode(self.socket)) > 103 or "," in str(self.socket):
+            self.socket = Path("/tmp", f"character-service-{_short_hash(self.home)}", SOCKET)
+        self.dsn = f"postgresql://service@/service?host={quote(str(self.socket.parent))}&port=5432"
+
+    def can_reach(self, path: Path) -> bool:
+        """Whether PostgreSQL's user may enter each directory on the way and, where there is a program, run it."""
+        if self.server is None:
+            return True
+        for step in (path, *path.parents):
+            with suppress(FileNotFoundError):
+                found = step.stat()
+                shift = 6 if found.st_uid == self.server.pw_uid else 3 if found.st_gid == self.server.pw_gid else 0
+                if not found.st_mode >> shift & 1:
+                    return False
+        return True
+
+    def make_home(self) -> None:
+        if self.is_elsewhere:
+            STATE.mkdir(exist_ok=True)
+            STATE.chmod(0o755)
+        self.home.parent.mkdir(parents=True, exist_ok=True)
+        self.make_private(self.home)
+
+    def make_private(self, directory: Path) -> None:
+        with suppress(FileExistsError):
+            directory.mkdir(mode=0o700)
+            if self.server:
+                os.chown(directory, self.server.pw_uid, self.server.pw_gid)
+
+    def is_supervised(self) -> bool:
+        try:
+            with self.supervisor.open() as lock:
+                return not try_lock(lock.fileno(), fcntl.LOCK_SH)
+        except FileNotFoundError:
+            return False
+
+    def is_ready(self) -> bool:
+        """Before the supervisor has written its pid, who answers is an old PostgreSQL about to end."""
+        return self.supervisor.read_text() != "" and (self.greet() or b"").endswith(b"Z\0\0\0\5I")
+
+    def greet(self) -> bytes | None:
+        """What PostgreSQL answers to the service's greeting and farewell; None when nobody listens."""
+        greeting = struct.pack("!i", 3 << 16) + b"user\0service\0database\0service\0\0"
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(5)
+            try:
+                line.connect(str(self.socket))
+                line.sendall(struct.pack("!i", len(greeting) + 4) + greeting + b"X\0\0\0\4")
+                return line.makefile("rb").read()
+            except (FileNotFoundError, ConnectionRefusedError):
+                return None
+            except OSError:
+                return b""
+
+
+def try_lock(file: int, kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _server_user() -> pwd.struct_passwd | None:
+    if os.geteuid() != 0:
+        return None
+    with suppress(KeyError):
+        return pwd.getpwnam("postgres")
+    return pwd.getpwnam("nobody")
+
+
+def _short_hash(path: Path) -> str:
+    return hashlib.sha256(os.fsencode(path)).hexdigest()[:10]
+
+
+class Supervisor:
+    def __init__(self, place: Place, lock: int, programs: Path, ephemeral: bool) -> None:
+        self.place = place
+        self.lock = lock
+        self.programs = programs
+        self.ephemeral = ephemeral
+        self.told_to_stop = False
+        self.users = os.open(place.users, os.O_RDWR)  # closed by the end of the process only
+        signal.signal(signal.SIGTERM, self._stop_soon)
+
+    def run(self) -> None:
+        if self.ephemeral and self.place.cluster.exists():
+            raise EmbeddedPostgresError(f"{self.place.cluster} exists already; an ephemeral database would be deleted.")
+        self._make_socket_directory()
+        try:
+            if not self.place.cluster.exists():
+                self._create_cluster()
+            self._keep_running()
+        finally:
+            shutil.rmtree(self.place.socket.parent, ignore_errors=True)
+        if self.ephemeral:
+            self._delete()
+
+    def _stop_soon(self, *_: object) -> None:
+        self.told_to_stop = True
+
+    def _is_wanted(self) -> bool:
+        return not (self.told_to_stop or try_lock(self.users, fcntl.LOCK_EX))
+
+    def _create_cluster(self) -> None:
+        """Complete it beside its place, so that one which exists has the service's role and database."""
+        new = self.place.home / "postgres.new"
+        shutil.rmtree(new, ignore_errors=True)
+        self.place.make_private(new)
+        options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", *self._locale()]
+        self._run("initdb", "-D", str(new), *options, *(["--no-sync"] if self.ephemeral else []))
+        statements = "CREATE ROLE service LOGIN;\nCREATE DATABASE service OWNER service;\n"
+        self._run("postgres", "--single", "-D", str(new), "-c", "exit_on_error=on", "postgres", stdin=statements)
+        new.rename(self.place.cluster)
+
+    def _locale(self) -> list[str]:
+        version = subprocess.run([self.programs / "postgres", "--version"], capture_output=True, text=True, check=True)
+        major = re.search(r"\d+", version.stdout)
+        if major and int(major[0]) >= 17:
+            return ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        return ["--locale=C.UTF-8"]
+
+    def _make_socket_directory(self) -> None:
+        """PostgreSQL trusts who can reach its socket; in /tmp somebody else may have made the directory before us."""
+        directory = self.place.socket.parent
+        self.place.make_private(directory)
+        found = directory.lstat()
+        owner = self.place.server.pw_uid if self.place.server else os.geteuid()
+        if found.st_uid != owner or found.st_mode & 0o077:
+            raise EmbeddedPostgresError(f"{directory} is not PostgreSQL's private directory: remove it.")
+
+    def _keep_running(self) -> None:
+        failures = 0
+        while self._is_wanted():
+            self._clear_remains()
+            os.pwrite(self.lock, str(os.getpid()).encode(), 0)
+            began = time.monotonic()
+            postgres = self._start_postgres()
+            while postgres.poll() is None and self._is_wanted():
+                time.sleep(LOOK_EVERY)
+            if postgres.poll() is None:
+                _stop(postgres)
+                return
+            failures = failures + 1 if time.monotonic() - began < QUICK_END else 1
+            if failures == FAILURES:
+                raise EmbeddedPostgresError(f"PostgreSQL ended {failures} times in a row.")
+            time.sleep(0.05 * 2**failures)
+
+    def _clear_remains(self) -> None:
+        """Make way for a new postgres after a crash.
+
+        One that still listens has lost its supervisor and is told to stop. The pid in postmaster.pid may by now be a
+        zombie's or a stranger's, which would deny the start; its parent's pid PostgreSQL ignores, so it becomes ours.
+        The rest of that file stays: it leads PostgreSQL to processes that still use the old shared memory.
+        """
+        pid_file = self.place.cluster / "postmaster.pid"
+        until = time.monotonic() + STOP_LIMIT
+        while self.place.greet() is not None:
+            if time.monotonic() > until:
+                raise EmbeddedPostgresError(f"A PostgreSQL from before still runs in {self.place.cluster}.")
+            with suppress(OSError, ValueError):
+                os.kill(int(pid_file.read_text().partition("\n")[0]), signal.SIGINT)
+            time.sleep(LOOK_EVERY)
+        with suppress(FileNotFoundError):
+            _, _, rest = pid_file.read_text().partition("\n")
+            pid_file.write_text(f"{os.getpid()}\n{rest}")
+        for remains in self.place.socket.parent.glob(f"{SOCKET}*"):
+            remains.unlink()
+
+    def _start_postgres(self) -> subprocess.Popen[str]:
+        settings = ["listen_addresses=", "port=5432", "max_connections=100", "timezone=UTC", "log_timezone=UTC"]
+        if self.ephemeral:
+            settings += ["fsync=off", "synchronous_commit=off", "full_page_writes=off"]
+        options = [f"--{setting}" for setting in settings]
+        return self._start("postgres", "-D", str(self.place.cluster), "-k", str(self.place.socket.parent), *options)
+
+    def _run(self, program: str, *arguments: str, stdin: str = "") -> None:
+        process = self._start(program, *arguments)
+        process.communicate(stdin)
+        if process.returncode:
+            raise EmbeddedPostgresError(f"{program} ended with {process.returncode}.")
+
+    def _start(self, program: str, *arguments: str) -> subprocess.Popen[str]:
+        server = self.place.server
+        return subprocess.Popen(
+            [self.programs / program, *arguments],
+            cwd="/",
+            env=os.environ | {"LC_ALL": "C"},
+            stdin=subprocess.PIPE,
+            text=True,
+            user=server.pw_uid if server else None,
+            group=server.pw_gid if server else None,
+            extra_groups=[] if server else None,
+            preexec_fn=_end_with_parent,
+        )
+
+    def _delete(self) -> None:
+        """Delete what is PostgreSQL's, the lock files last, and the directory if that leaves it empty."""
+        shutil.rmtree(self.place.cluster, ignore_errors=True)
+        for file in (self.place.log, self.place.supervisor, self.place.users):
+            file.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.place.home.rmdir()
+
+
+def _end_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGINT)  # PR_SET_PDEATHSIG: after a kill -9 of the supervisor, shut down
+
+
+def _stop(postgres: subprocess.Popen[str]) -> None:
+    """Roll back and shut down; a PostgreSQL that does not heed that recovers at its next start."""
+    for number, patience in ((signal.SIGINT, STOP_LIMIT), (signal.SIGQUIT, 4), (signal.SIGKILL, None)):
+        postgres.send_signal(number)
+        with suppress(subprocess.TimeoutExpired):
+            postgres.wait(patience)
+            return
+
+
+def main(data_dir: str, programs: str, *options: str) -> int:
+    """Take the lock and go on in the background; the process that was started says only whether it got it."""
+    place = Place(Path(data_dir))
+    lock = os.open(place.supervisor, os.O_RDWR | os.O_CREAT, 0o600)  # closed by the end of the process only
+    if not try_lock(lock, fcntl.LOCK_EX):
+        return ANOTHER_AT_WORK
+    os.ftruncate(lock, 0)
+    if os.fork():
+        return 0
+    os.umask(0o077)
+    with place.log.open("w") as log:
+        os.dup2(log.fileno(), sys.stdout.fileno())
+        os.dup2(log.fileno(), sys.stderr.fileno())
+    try:
+        Supervisor(place, lock, Path(programs), "--ephemeral" in options).run()
+    except (EmbeddedPostgresError, OSError, subprocess.SubprocessError) as error:
+        print(error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
