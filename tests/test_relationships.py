@@ -1,0 +1,171 @@
+"""Relationships: one row, read from both sides."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from service.relationships.registry import TYPES
+from service.relationships.tables import Relationship
+from tests.conftest import character, faults, public, relationship
+
+Client = httpx.AsyncClient
+
+NOWHERE = "0199a0a0-0000-7000-8000-000000000000"
+
+
+def of(end: Any) -> str:
+    return f"/v1/characters/{end['id']}/relationships"
+
+
+@pytest.fixture
+async def mira(alice: Client) -> Any:
+    return await character(alice, name="Mira")
+
+
+@pytest.fixture
+async def sol(alice: Client) -> Any:
+    return await character(alice, name="Sol")
+
+
+def told(row: Any) -> tuple[str, str, str]:
+    return row["source"]["name"], row["type"], row["target"]["name"]
+
+
+async def test_create_answers_the_same_bytes_as_get(alice: Client, mira: Any, sol: Any) -> None:
+    body = {"target": sol["id"], "type": "child_of", "attitude": -100, "returned_attitude": 100, "description": "Hm."}
+    made = await alice.post(of(mira), json=body)
+    assert made.status_code == 201
+    read = await alice.get(made.headers["location"])
+    assert read.content == made.content
+    assert read.headers["etag"] == made.headers["etag"] == f'"{made.json()["id"]}-1"'
+
+
+@pytest.mark.parametrize("type_name", sorted(TYPES.keys() - {"custom"}))
+async def test_a_type_reads_as_its_inverse_from_the_other_side(
+    alice: Client, mira: Any, sol: Any, type_name: str
+) -> None:
+    made = await relationship(alice, mira, sol, type=type_name, attitude=1, returned_attitude=2)
+    kind, from_target = TYPES[type_name]
+    inverse = kind.name if from_target else kind.inverse
+    (own,) = (await alice.get(of(mira))).json()["items"]
+    (other,) = (await alice.get(of(sol))).json()["items"]
+    assert own == made
+    assert told(own) == ("Mira", type_name, "Sol")
+    assert told(other) == ("Sol", inverse, "Mira")
+    assert (other["attitude"], other["returned_attitude"]) == (2, 1)
+    assert await Relationship.count() == 1
+
+
+async def test_a_custom_type_brings_its_own_words(alice: Client, mira: Any, sol: Any) -> None:
+    words = {"type": "custom", "label": "haunts", "inverse_label": "haunted by"}
+    made = await relationship(alice, mira, sol, **words)
+    assert made["label"] == "haunts"
+    other = await alice.get(f"/v1/relationships/{made['id']}?from={sol['id']}")
+    assert (other.json()["label"], told(other.json())) == ("haunted by", ("Sol", "custom", "Mira"))
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"type": "hates"}, {"/type"}),
+        ({"type": None, "target": "x", "strength": 1}, {"/type", "/target", "/strength"}),
+        ({"attitude": 101, "returned_attitude": -101}, {"/attitude", "/returned_attitude"}),
+        ({"attitude": 1.5}, {"/attitude"}),
+        ({"attitude": 10**30}, {"/attitude"}),
+        ({"description": "\0"}, {"/description"}),
+        ({"label": "x", "inverse_label": "y"}, {"/label", "/inverse_label"}),
+        ({"type": "custom"}, {"/label"}),
+        ({"type": "custom", "label": ""}, {"/label"}),
+        ({"type": "custom", "label": "a\0"}, {"/label"}),
+    ],
+)
+async def test_create_refuses(alice: Client, mira: Any, sol: Any, body: dict[str, Any], expected: set[str]) -> None:
+    answer = await alice.post(of(mira), json={"target": sol["id"], "type": "parent_of"} | body)
+    assert answer.status_code == 422, answer.text
+    assert faults(answer).keys() == expected
+
+
+async def test_nobody_is_related_to_themselves(alice: Client, mira: Any) -> None:
+    answer = await alice.post(of(mira), json={"target": mira["id"], "type": "sibling_of"})
+    assert (answer.status_code, faults(answer)) == (422, {"/target": "Must be another character."})
+
+
+async def test_both_ends_are_ones_own(alice: Client, charlie: Client, mira: Any) -> None:
+    theirs = await public(charlie)
+    for client, start, target in ((alice, mira, theirs), (alice, theirs, mira), (charlie, theirs, mira)):
+        answer = await client.post(of(start), json={"target": target["id"], "type": "parent_of"})
+        assert answer.status_code == 404
+    assert (await alice.post(of(mira), json={"target": NOWHERE, "type": "parent_of"})).status_code == 404
+    assert await Relationship.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("first", "again"), [("parent_of", "child_of"), ("child_of", "parent_of"), ("friend_of", "friend_of")]
+)
+async def test_a_pair_has_each_type_once_from_either_side(
+    alice: Client, mira: Any, sol: Any, first: str, again: str
+) -> None:
+    await relationship(alice, mira, sol, type=first)
+    same = await alice.post(of(mira), json={"target": sol["id"], "type": first})
+    mirrored = await alice.post(of(sol), json={"target": mira["id"], "type": again})
+    assert (same.status_code, mirrored.status_code) == (409, 409)
+    assert mirrored.json()["type"] == "/problems/conflict"
+    await relationship(alice, mira, sol, type="rival_of")
+
+
+async def test_a_patch_reads_and_writes_from_the_named_side(alice: Client, mira: Any, sol: Any) -> None:
+    made = await relationship(alice, mira, sol, attitude=1, returned_attitude=2)
+    path = f"/v1/relationships/{made['id']}"
+    changed = await alice.patch(f"{path}?from={sol['id']}", json={"attitude": -50, "description": "Feud"})
+    assert (changed.json()["attitude"], changed.json()["returned_attitude"]) == (-50, 1)
+    assert told(changed.json()) == ("Sol", "child_of", "Mira")
+    back = (await alice.get(f"{path}?from={mira['id']}")).json()
+    assert (back["attitude"], back["returned_attitude"], back["description"], back["version"]) == (1, -50, "Feud", 2)
+    emptied = (await alice.patch(path, json={"description": None, "attitude": None})).json()
+    assert (emptied["description"], emptied["attitude"], emptied["returned_attitude"]) == ("", None, -50)
+
+
+@pytest.mark.parametrize(
+    ("patch", "pointer"),
+    [({"type": "rival_of"}, "/type"), ({"target": NOWHERE}, "/target"), ({"attitude": "high"}, "/attitude")],
+)
+async def test_the_ends_and_the_type_stay(alice: Client, mira: Any, sol: Any, patch: Any, pointer: str) -> None:
+    made = await relationship(alice, mira, sol)
+    answer = await alice.patch(f"/v1/relationships/{made['id']}", json=patch)
+    assert (answer.status_code, faults(answer).keys()) == (422, {pointer})
+
+
+async def test_a_side_is_an_id(alice: Client, mira: Any, sol: Any) -> None:
+    made = await relationship(alice, mira, sol)
+    answer = await alice.get(f"/v1/relationships/{made['id']}?from=sol")
+    assert (answer.status_code, faults(answer)) == (400, {"from": "Is not a valid UUID."})
+
+
+async def test_an_end_is_an_end_for_both(alice: Client, mira: Any, sol: Any) -> None:
+    made = await relationship(alice, mira, sol)
+    assert (await alice.delete(f"/v1/relationships/{made['id']}")).status_code == 204
+    assert (await alice.delete(f"/v1/relationships/{made['id']}")).status_code == 404
+    assert (await alice.get(of(sol))).json()["items"] == []
+
+
+async def test_with_a_character_go_its_relationships(alice: Client, mira: Any, sol: Any) -> None:
+    made = await relationship(alice, mira, sol)
+    await alice.delete(f"/v1/characters/{sol['id']}")
+    assert (await alice.get(of(mira))).json()["items"] == []
+    assert (await alice.get(f"/v1/relationships/{made['id']}")).status_code == 404
+
+
+async def test_a_relationship_needs_two_visible_ends(alice: Client, stranger: Client, mira: Any) -> None:
+    known = await public(alice, "Known")
+    made = await relationship(alice, known, mira)
+    assert (await stranger.get(of(known))).json()["items"] == []
+    assert (await stranger.get(f"/v1/relationships/{made['id']}")).status_code == 404
+    await alice.patch(f"/v1/characters/{mira['id']}", json={"visibility": "public"})
+    assert [told(row) for row in (await stranger.get(of(known))).json()["items"]] == [("Known", "parent_of", "Mira")]
+
+
+async def test_types_are_listed_with_their_inverses(stranger: Client) -> None:
+    items = {item["name"]: item for item in (await stranger.get("/v1/relationship-types")).json()["items"]}
+    assert items["child_of"] == {"name": "child_of", "inverse": "parent_of", "symmetric": False, "category": "family"}
+    assert all(items[item["inverse"]]["inverse"] == name for name, item in items.items())
