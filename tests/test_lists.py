@@ -1,0 +1,205 @@
+"""Lists: pages, cursors, links, and parameters that no list knows."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import character, faults, public, relationship, template
+
+Client = httpx.AsyncClient
+
+Fill = Callable[[Client, Client], Awaitable[tuple[str, list[str]]]]
+
+
+async def characters(alice: Client, charlie: Client) -> tuple[str, list[str]]:
+    """Five that Alice may see, hers and another's mixed, and one that she may not."""
+    made = [
+        await character(alice),
+        await public(charlie),
+        await character(alice, visibility="unlisted"),
+        await public(charlie),
+        await public(alice),
+    ]
+    await character(charlie)
+    await character(charlie, visibility="unlisted")
+    return "/v1/characters", [row["id"] for row in made]
+
+
+async def templates(alice: Client, charlie: Client) -> tuple[str, list[str]]:
+    made = [
+        await template(alice),
+        await template(charlie, visibility="public"),
+        await template(alice, visibility="public"),
+        await template(alice, visibility="unlisted"),
+        await template(charlie, visibility="public"),
+    ]
+    await template(charlie)
+    await template(charlie, visibility="unlisted")
+    return "/v1/templates", [row["id"] for row in made]
+
+
+async def relationships(alice: Client, charlie: Client) -> tuple[str, list[str]]:
+    mira, sol = await character(alice), await character(alice)
+    made = [
+        await relationship(alice, *ends, type=name)
+        for name, ends in [
+            ("parent_of", (mira, sol)),
+            ("betrayed", (sol, mira)),
+            ("friend_of", (sol, mira)),
+            ("serves", (mira, sol)),
+            ("rival_of", (mira, sol)),
+        ]
+    ]
+    return f"/v1/characters/{mira['id']}/relationships", [row["id"] for row in made]
+
+
+every_list = pytest.mark.parametrize("fill", [characters, templates, relationships])
+
+
+def ids(answer: httpx.Response) -> list[str]:
+    return [item["id"] for item in answer.json()["items"]]
+
+
+async def walk(member: Client, path: str, **parameters: Any) -> list[list[str]]:
+    """The ids on each page."""
+    pages, cursor = [], {}
+    while True:
+        answer = await member.get(path, params=parameters | cursor)
+        assert answer.status_code == 200, answer.text
+        pages.append(ids(answer))
+        if (token := answer.json()["next_cursor"]) is None:
+            return pages
+        cursor = {"cursor": token}
+
+
+@every_list
+@pytest.mark.parametrize(("limit", "sizes"), [(1, [1] * 5), (2, [2, 2, 1]), (5, [5]), (100, [5])])
+async def test_a_walk_shows_each_row_once_newest_first(
+    alice: Client, charlie: Client, fill: Fill, limit: int, sizes: list[int]
+) -> None:
+    path, made = await fill(alice, charlie)
+    pages = await walk(alice, path, limit=limit)
+    assert [len(page) for page in pages] == sizes
+    assert [row for page in pages for row in page] == made[::-1]
+
+
+@every_list
+async def test_a_walk_is_not_disturbed_by_what_comes_and_goes(alice: Client, charlie: Client, fill: Fill) -> None:
+    path, made = await fill(alice, charlie)
+    first = await alice.get(f"{path}?limit=2")
+    if fill is characters:
+        await character(alice, name="Newer")
+        await alice.delete(f"/v1/characters/{made[4]}")
+    if fill is templates:
+        await template(alice, name="Newer")
+    if fill is relationships:
+        await alice.delete(f"/v1/relationships/{made[3]}")
+    rest = await alice.get(f"{path}?cursor={first.json()['next_cursor']}")
+    assert ids(first) + ids(rest) == made[::-1]
+
+
+@every_list
+async def test_a_page_links_to_the_next(alice: Client, charlie: Client, fill: Fill) -> None:
+    path, made = await fill(alice, charlie)
+    first = await alice.get(f"{path}?limit=2")
+    link = first.headers["link"]
+    assert link == f'<{path}?limit=2&cursor={first.json()["next_cursor"]}>; rel="next"'
+    second = await alice.get(link[1 : link.index(">")])
+    assert ids(second) == made[::-1][2:4]
+    assert first.json()["next_cursor"] not in second.headers["link"]
+    whole = await alice.get(path)
+    assert (whole.json()["next_cursor"], "link" in whole.headers) == (None, False)
+
+
+async def test_a_page_is_twenty_unless_asked_otherwise(alice: Client) -> None:
+    for _ in range(21):
+        await character(alice)
+    assert [len(page) for page in await walk(alice, "/v1/characters")] == [20, 1]
+
+
+@every_list
+async def test_a_cursor_is_of_one_list_and_untouched(alice: Client, charlie: Client, fill: Fill) -> None:
+    path, _ = await fill(alice, charlie)
+    cursor: str = (await alice.get(f"{path}?limit=1")).json()["next_cursor"]
+    other = await character(alice)
+    others = {"/v1/characters", "/v1/templates", f"/v1/characters/{other['id']}/relationships"} - {path}
+    for elsewhere in others:
+        answer = await alice.get(f"{elsewhere}?cursor={cursor}")
+        assert (answer.status_code, faults(answer).keys()) == (400, {"cursor"})
+    for at in range(0, len(cursor), 7):
+        tampered = cursor[:at] + ("A" if cursor[at] != "A" else "B") + cursor[at + 1 :]
+        assert (await alice.get(f"{path}?cursor={tampered}")).status_code == 400
+    assert (await alice.get(f"{path}?cursor={cursor[:-1]}")).status_code == 400
+
+
+@every_list
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("limit=0", {"limit": "Must be at least 1."}),
+        ("limit=101", {"limit": "Must be at most 100."}),
+        ("limit=-1", {"limit": "Must be at least 1."}),
+        ("limit=ten", {"limit": "Must be an integer."}),
+        ("limit=1.5", {"limit": "Must be an integer."}),
+        ("limit=", {"limit": "Must be an integer."}),
+        ("limit=%00", {"limit": "Must be an integer."}),
+        ("limit=1&limit=2", {"limit": "Must be given only once."}),
+        ("cursor=" + "a" * 1_001, {"cursor": "Must be at most 1000 characters."}),
+        ("cursor=%00", {"cursor": "Is not a cursor of this list; start again without it."}),
+        ("cursor=", {"cursor": "Is not a cursor of this list; start again without it."}),
+        ("limit=0&cursor=" + "a" * 1_001, {
+            "limit": "Must be at least 1.", "cursor": "Must be at most 1000 characters.",
+        }),
+        ("page=2&%00=x&limt=1", dict.fromkeys(["page", "\0", "limt"], "Is not a known parameter.")),
+    ],
+)  # fmt: skip
+async def test_a_list_refuses(alice: Client, charlie: Client, fill: Fill, query: str, expected: dict[str, str]) -> None:
+    path = "/v1/characters" if fill is characters else "/v1/templates"
+    if fill is relationships:
+        path = f"/v1/characters/{(await character(alice))['id']}/relationships"
+    answer = await alice.get(f"{path}?{query}")
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["type"] == "/problems/bad-request"
+    assert faults(answer) == expected
+
+
+@pytest.mark.parametrize(
+    "query", ["limit=" + "9" * 5_000, "limit=%FF", "cursor=%F0%9F", "cursor=a%0Ab", "=", "&&=1", "a" * 60_000]
+)
+async def test_no_query_is_too_strange(stranger: Client, query: str) -> None:
+    assert (await stranger.get(f"/v1/characters?{query}")).status_code == 400
+
+
+async def test_a_stranger_walks_the_public_ones(alice: Client, charlie: Client, stranger: Client) -> None:
+    _, made = await characters(alice, charlie)
+    assert await walk(stranger, "/v1/characters", limit=2) == [[made[4], made[3]], [made[1]]]
+
+
+async def test_lists_carry_summaries(alice: Client) -> None:
+    mira = await character(alice, description="Long", attributes={"a": 1})
+    (item,) = (await alice.get("/v1/characters")).json()["items"]
+    assert mira.keys() - item.keys() == {"description", "prompt", "attributes", "extensions", "forked_from"}
+    assert item == {name: mira[name] for name in item}
+
+
+async def test_rows_of_one_instant_are_walked_too(alice: Client, charlie: Client) -> None:
+    from service.characters.tables import Character
+
+    path, made = await characters(alice, charlie)
+    (newest,) = await Character.select(Character.created_at).where(Character.id == made[4])
+    await Character.update({Character.created_at: newest["created_at"]}, force=True)
+    assert [row for page in await walk(alice, path, limit=2) for row in page] == made[::-1]
+
+
+def test_the_lists_here_are_all_there_are(database: Any) -> None:
+    from service.app import app
+
+    paged = {
+        route.path_format
+        for route in app.routes
+        for handler in getattr(route, "route_handlers", [])
+        if "limit" in handler.parsed_fn_signature.parameters
+    }
+    assert paged == {"/v1/characters", "/v1/templates", "/v1/characters/{character_id}/relationships"}

@@ -1,0 +1,136 @@
+"""Versions of templates: drafts, publication, deprecation."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import FIGHTER, character, create, faults, template
+
+Client = httpx.AsyncClient
+
+KNIGHT = {"type": "object", "properties": {"horse": {"type": "string", "default": "Grey"}}}
+
+
+def versions(of: Any, *path: Any) -> str:
+    return "/".join(["/v1/templates", of["id"], "versions", *map(str, path)])
+
+
+@pytest.fixture
+async def fighter(alice: Client) -> Any:
+    return await template(alice, visibility="public")
+
+
+async def draft(alice: Client, fighter: Any, **given: Any) -> Any:
+    return await create(alice, versions(fighter), **{"attribute_schema": KNIGHT} | given)
+
+
+async def states(member: Client, fighter: Any) -> list[str]:
+    return [version["state"] for version in (await member.get(versions(fighter))).json()["items"]]
+
+
+async def test_a_draft_is_numbered_and_its_owners_alone(alice: Client, charlie: Client, fighter: Any) -> None:
+    made = await alice.post(versions(fighter), json={"attribute_schema": KNIGHT, "prompt": "{horse}"})
+    assert made.status_code == 201
+    assert made.headers["location"] == versions(fighter, 2)
+    assert (await alice.get(versions(fighter, 2))).content == made.content
+    assert (made.json()["number"], made.json()["state"], made.json()["published_at"]) == (2, "draft", None)
+    assert await states(alice, fighter) == ["published", "draft"]
+    assert await states(charlie, fighter) == ["published"]
+    assert (await charlie.get(versions(fighter, 2))).status_code == 404
+    assert (await charlie.get(versions(fighter, 2, "schema"))).status_code == 404
+
+
+async def test_a_draft_rules_nothing_until_it_is_published(alice: Client, fighter: Any) -> None:
+    await draft(alice, fighter)
+    assert (await alice.get(f"/v1/templates/{fighter['id']}")).json()["attribute_schema"] == FIGHTER
+    published = await alice.put(versions(fighter, 2, "publication"))
+    assert (published.status_code, published.json()["state"]) == (200, "published")
+    read = (await alice.get(f"/v1/templates/{fighter['id']}")).json()
+    assert (read["attribute_schema"], read["newest_version"], read["version"]) == (KNIGHT, 2, 2)
+
+
+async def test_published_twice_it_stays_as_it_was(alice: Client, fighter: Any) -> None:
+    await draft(alice, fighter)
+    first = await alice.put(versions(fighter, 2, "publication"))
+    assert (await alice.put(versions(fighter, 2, "publication"))).content == first.content
+
+
+async def test_an_older_draft_never_becomes_the_newest(alice: Client, fighter: Any) -> None:
+    await draft(alice, fighter)
+    await draft(alice, fighter, attribute_schema={"type": "object"})
+    await alice.put(versions(fighter, 3, "publication"))
+    await alice.put(versions(fighter, 2, "publication"))
+    assert (await alice.get(f"/v1/templates/{fighter['id']}")).json()["newest_version"] == 3
+
+
+async def test_characters_stay_on_the_version_they_began_on(alice: Client, fighter: Any) -> None:
+    before = await character(alice, template=fighter["id"])
+    await draft(alice, fighter)
+    await alice.put(versions(fighter, 2, "publication"))
+    after = await character(alice, template=fighter["id"])
+    assert (after["template"]["version"], after["attributes"]["horse"]) == (2, "Grey")
+    change = await alice.patch(f"/v1/characters/{before['id']}", json={"attributes": {"horse": "Bay"}})
+    assert (change.status_code, faults(change).keys()) == (422, {"/attributes/horse"})
+
+
+async def test_new_characters_avoid_a_deprecated_version(alice: Client, fighter: Any) -> None:
+    await draft(alice, fighter)
+    await alice.put(versions(fighter, 2, "publication"))
+    deprecated = await alice.put(versions(fighter, 2, "deprecation"))
+    assert (deprecated.status_code, deprecated.json()["state"]) == (200, "deprecated")
+    assert (await character(alice, template=fighter["id"]))["template"]["version"] == 1
+    assert (await character(alice, template=fighter["id"], template_version=2))["template"]["version"] == 2
+
+
+async def test_drafts_and_the_last_version_are_not_deprecated(alice: Client, fighter: Any) -> None:
+    await draft(alice, fighter)
+    for number in (1, 2):
+        answer = await alice.put(versions(fighter, number, "deprecation"))
+        assert (answer.status_code, answer.json()["type"]) == (409, "/problems/conflict")
+    assert await states(alice, fighter) == ["published", "draft"]
+
+
+async def test_a_retired_template_has_no_new_versions(alice: Client, fighter: Any) -> None:
+    await alice.delete(f"/v1/templates/{fighter['id']}")
+    assert (await alice.post(versions(fighter), json={"attribute_schema": KNIGHT})).status_code == 409
+
+
+async def test_a_schema_is_a_schema(stranger: Client, fighter: Any) -> None:
+    answer = await stranger.get(versions(fighter, 1, "schema"))
+    assert answer.headers["content-type"] == "application/schema+json"
+    assert answer.json() == FIGHTER
+
+
+@pytest.mark.parametrize(
+    ("body", "pointers"),
+    [
+        ({}, {"/attribute_schema"}),
+        ({"attribute_schema": None, "number": 7}, {"/attribute_schema", "/number"}),
+        (
+            {"attribute_schema": {"type": "object", "allOf": [], "if": {}}},
+            {"/attribute_schema/allOf", "/attribute_schema/if"},
+        ),
+        ({"attribute_schema": FIGHTER, "prompt": "{wings}"}, {"/prompt"}),
+    ],
+)
+async def test_a_draft_refuses(alice: Client, fighter: Any, body: dict[str, Any], pointers: set[str]) -> None:
+    answer = await alice.post(versions(fighter), json=body)
+    assert (answer.status_code, faults(answer).keys()) == (422, pointers)
+    assert await states(alice, fighter) == ["published"]
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(2, 404), ("x", 404), ("9" * 5_000, 404), (0, 400), (-1, 400), (2**31, 400), ("%00", 404)]
+)
+@pytest.mark.parametrize("path", ["", "/schema"])
+async def test_an_unknown_number(alice: Client, fighter: Any, number: Any, status: int, path: str) -> None:
+    answer = await alice.get(versions(fighter, number) + path)
+    assert answer.status_code == status
+    if status == 400:
+        assert faults(answer).keys() == {"number"}
+
+
+@pytest.mark.parametrize("state", ["publication", "deprecation"])
+async def test_only_a_version_that_is_there_changes_its_state(alice: Client, fighter: Any, state: str) -> None:
+    assert (await alice.put(versions(fighter, 2, state))).status_code == 404
