@@ -15,7 +15,7 @@ from service.paging import encode_cursor
 
 T = TypeVar("T")
 
-_ETAG = re.compile(r'(?:W/)?"[^"\s]*"')
+_ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
 
 
 class Rendered(Response[Any], Generic[T]):
