@@ -6,6 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
+from service.app import app as application
+from service.characters.tables import Character
 from tests.conftest import character, faults, public, relationship, template
 
 Client = httpx.AsyncClient
@@ -185,20 +187,16 @@ async def test_lists_carry_summaries(alice: Client) -> None:
 
 
 async def test_rows_of_one_instant_are_walked_too(alice: Client, charlie: Client) -> None:
-    from service.characters.tables import Character
-
     path, made = await characters(alice, charlie)
     (newest,) = await Character.select(Character.created_at).where(Character.id == made[4])
     await Character.update({Character.created_at: newest["created_at"]}, force=True)
     assert [row for page in await walk(alice, path, limit=2) for row in page] == made[::-1]
 
 
-def test_the_lists_here_are_all_there_are(database: Any) -> None:
-    from service.app import app
-
+def test_the_lists_here_are_all_there_are() -> None:
     paged = {
         route.path_format
-        for route in app.routes
+        for route in application.routes
         for handler in getattr(route, "route_handlers", [])
         if "limit" in handler.parsed_fn_signature.parameters
     }

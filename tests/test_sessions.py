@@ -8,6 +8,7 @@ import pytest
 
 from service.tokens.authentication import forget_tokens
 from service.tokens.tables import Token
+from service.users.tables import User
 from tests.conftest import PASSWORD, client, create, faults, signed_in, with_key
 
 Client = httpx.AsyncClient
@@ -200,8 +201,6 @@ async def test_a_session_is_no_key(alice: Client) -> None:
 
 
 async def test_a_suspended_members_tokens_open_nothing(app: Any, alice: Client) -> None:
-    from service.users.tables import User
-
     await User.update({User.status: "suspended"}, force=True)
     forget_tokens()
     assert (await alice.get("/v1/users/me")).status_code == 401

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.templates.tables import TemplateVersion
+from service.templates.tables import Template, TemplateVersion
 from tests.conftest import FIGHTER, character, faults, template
 
 Client = httpx.AsyncClient
@@ -113,8 +113,6 @@ async def test_delete_retires_it_and_keeps_its_characters(alice: Client) -> None
 
 
 async def test_nobody_owns_the_platforms_own(alice: Client, stranger: Client) -> None:
-    from service.templates.tables import Template
-
     made = await template(alice, visibility="public")
     await Template.update({Template.owner: None}, force=True)
     path = f"{TEMPLATES}/{made['id']}"
