@@ -158,11 +158,13 @@ async def test_with_a_character_go_its_relationships(alice: Client, mira: Any, s
 
 async def test_a_relationship_needs_two_visible_ends(alice: Client, stranger: Client, mira: Any) -> None:
     known = await public(alice, "Known")
-    made = await relationship(alice, known, mira)
+    made = [await relationship(alice, known, mira), await relationship(alice, mira, known, type="mentor_of")]
     assert (await stranger.get(of(known))).json()["items"] == []
-    assert (await stranger.get(f"/v1/relationships/{made['id']}")).status_code == 404
+    for row in made:
+        assert (await stranger.get(f"/v1/relationships/{row['id']}")).status_code == 404
     await alice.patch(f"/v1/characters/{mira['id']}", json={"visibility": "public"})
-    assert [told(row) for row in (await stranger.get(of(known))).json()["items"]] == [("Known", "parent_of", "Mira")]
+    seen = [told(row) for row in (await stranger.get(of(known))).json()["items"]]
+    assert seen == [("Known", "student_of", "Mira"), ("Known", "parent_of", "Mira")]
 
 
 async def test_types_are_listed_with_their_inverses(stranger: Client) -> None:
