@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from litestar.types import ASGIApp, Message, Receive, Send
+from litestar.utils import normalize_path
 from loguru import logger
 
 from service.errors import BadRequest, raw_problem, record, told
@@ -73,6 +74,7 @@ class Doorway:
     async def _answer(self, scope: Any, receive: Receive, answer: "_Answer", headers: dict[bytes, bytes]) -> None:
         if not self._is_ours(headers.get(b"host", b"").decode("latin-1")) and not scope["path"].startswith("/health/"):
             raise BadRequest("The Host header names no host of this service.")
+        scope["path"] = normalize_path(scope["path"])  # as the router will: //v1 must not pass by who looks for /v1
         if scope["method"] == "OPTIONS":
             await answer.send_allowed(self.allowed_methods(scope["path"]))
             return

@@ -19,14 +19,14 @@ _remembered: dict[str, tuple[float, Caller]] = {}
 
 class Authentication:
     """Sets ``scope["user"]``, and ``scope["auth"]`` to False when there is a token but no valid one: whether that
-    matters, the route's guards say."""
+    matters, the route's guards say. Outside /v1 nobody asks: health is told also while the database is away."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         caller: Caller | None = STRANGER
-        if scope["type"] == "http":
+        if scope["type"] == "http" and scope["path"].startswith("/v1/"):
             for name, value in scope["headers"]:
                 if name == b"authorization":
                     caller = await _caller(value.decode("latin-1"))
