@@ -44,7 +44,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cors_origins: Names = ()  # https://app.example.org
     trusted_proxies: Names = ()  # addresses or networks whose X-Forwarded-* headers are believed
     metrics_token: str = ""  # opens /metrics to other machines; empty: loopback only
-    rate_limit_scale: Annotated[float, Meta(gt=0)] = 1  # multiplies every rate limit
+    rate_limit_scale: Annotated[float, Meta(gt=0, le=1_000_000)] = 1  # multiplies every rate limit
 
     session_idle_days: Days = 30
     session_days: Days = 90
@@ -95,7 +95,7 @@ def _production_faults(settings: Settings, given: Mapping[str, Any]) -> list[str
     faults = []
     if not settings.database_url:
         faults.append("DATABASE_URL: required in production; the private PostgreSQL is for development.")
-    if "allowed_hosts" not in given or "*" in settings.allowed_hosts:
+    if "*" in (hosts := given.get("allowed_hosts", ())) or not hosts:
         faults.append("ALLOWED_HOSTS: required in production, as the names clients use, without '*'.")
     if settings.secret_key == DEVELOPMENT_SECRET or len(set(settings.secret_key)) < 10:
         faults.append("SECRET_KEY: required in production; at least 32 random characters.")
