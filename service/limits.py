@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, Literal
 
 from litestar.middleware.rate_limit import DURATION_VALUES, RateLimitConfig
@@ -29,7 +30,7 @@ class Windows:
                 self._drop(now)
             window = self._ends_and_counts[key] = [now + self.seconds, 0]
         window[1] += 1
-        return int(window[1]), int(window[0] - now) + 1
+        return int(window[1]), ceil(window[0] - now)
 
     def _drop(self, now: float) -> None:
         alive = {key: window for key, window in self._ends_and_counts.items() if window[0] > now}
