@@ -1,5 +1,6 @@
 """The service as a process of its own, and what the tests that start one need. Every wait is bounded."""
 
+import json
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import httpx
@@ -51,6 +53,16 @@ class Service:
     @property
     def output(self) -> str:
         return self.stdout + (self.directory / "stderr").read_text()
+
+    def access_lines(self, request_id: str, count: int) -> list[dict[str, Any]]:
+        """What production's log says of the ``count`` requests with this id; each line follows its answer."""
+
+        def lines() -> list[dict[str, Any]]:
+            complete = [json.loads(line) for line in self.stdout.splitlines(keepends=True) if line.endswith("\n")]
+            return [line for line in complete if line.get("request_id") == request_id and "milliseconds" in line]
+
+        wait_until(lambda: len(lines()) >= count, "the access lines did not come", patience=5)
+        return lines()
 
     def client(self, *, address: str = "127.0.0.1", **headers: str) -> httpx.Client:
         """A client that connects from ``address``."""
