@@ -60,7 +60,7 @@ class ProblemController(Controller):
 
 def _page(title: str, body: str) -> Response[str]:
     html = (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><link rel="icon" href="data:,">'
         f'<body style="font-family: system-ui; max-width: 40em; margin: 3em auto"><h1>{title}</h1>{body}</body></html>'
     )
     return Response(html, media_type=MediaType.HTML)

@@ -36,10 +36,13 @@ _SECURITY = [
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
 ]
 _NOTHING = b"default-src 'none'; frame-ancestors 'none'"
-_OWN_SCRIPTS = (
-    b"default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; font-src 'self' data:;"
-    b" img-src 'self' data:; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
-)
+_PAGE = _NOTHING + b"; base-uri 'none'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
+_APPLICATION = _PAGE + b"; script-src 'self'; connect-src 'self'; form-action 'self'"
+_POLICIES = {
+    "problems": _PAGE,
+    "docs": _APPLICATION.replace(b"script-src 'self'", b"script-src 'self' 'unsafe-inline'"),
+    "admin": _APPLICATION,
+}
 _NO_STORE = (b"cache-control", b"no-store")
 
 Headers = list[tuple[bytes, bytes]]
@@ -123,8 +126,8 @@ class _Answer:
             if self.status == 304:
                 headers = [header for header in headers if not header[0].startswith(b"content-")]
             if b"content-security-policy" not in names:
-                is_page = self.scope["path"].startswith(("/docs", "/admin", "/problems"))
-                headers.append((b"content-security-policy", _OWN_SCRIPTS if is_page else _NOTHING))
+                policy = _POLICIES.get(self.scope["path"].split("/")[1], _NOTHING)
+                headers.append((b"content-security-policy", policy))
             if b"cache-control" not in names:
                 headers += _caching(self.scope, names)
             message["headers"] = headers + self.extra
