@@ -1,54 +1,251 @@
-"""The admin site, for operators: Piccolo Admin, built once and mounted at /admin/."""
+"""The admin site, for operators: Piccolo Admin, built once and mounted at /admin/.
 
+Its tables are for looking at. What an operator may do is a form, which goes the way that the API goes; operators
+themselves are kept with ``piccolo user``.
+"""
+
+import asyncio
+import hmac
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import unquote
 
 from litestar import asgi
-from litestar.types import Receive, Scope, Send
+from litestar.types import Message, Receive, Send
+from loguru import logger
 from piccolo.apps.user.tables import BaseUser
-from piccolo_admin.endpoints import TableConfig, create_admin
+from piccolo.columns import Column
+from piccolo_admin.endpoints import FormConfig, TableConfig, create_admin
+from piccolo_admin.translations.data import ENGLISH
+from piccolo_api.crud.endpoints import OrderBy, PiccoloCRUD
+from piccolo_api.crud.validators import Validators
+from piccolo_api.rate_limiting.middleware import InMemoryLimitProvider
 from piccolo_api.session_auth.tables import SessionsBase
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 
 from service.characters.tables import Character, Revision
+from service.errors import MethodNotAllowed, NotFound
 from service.relationships.tables import Relationship
 from service.settings import settings
 from service.templates.tables import Template, TemplateVersion
+from service.tokens.authentication import forget_tokens
 from service.tokens.tables import Token
+from service.users.queries import reactivate_user, suspend_user
 from service.users.tables import User
 
 PREFIX = "/admin"
 
+_WRITABLE = (
+    f"{PREFIX}/public/login/",
+    f"{PREFIX}/public/logout/",
+    f"{PREFIX}/api/change-password/",
+    f"{PREFIX}/api/forms/",
+)
+_SWAGGER = (f"{PREFIX}/api/docs", f"{PREFIX}/public/docs")  # would load its scripts from another host
+
+# Piccolo Admin offers to change whatever it shows; what would be refused is not offered
+_HEAD = """<link rel="icon" href="data:,"><style>
+a[href$="/add/"], [data-uitest="save_button"], [data-uitest="drop_down_button"], [data-uitest="delete_row_button"],
+table:has(th > input[type="checkbox"]) :is(th, td):is(:first-child, :last-child),
+li:has(> a[href$="/mfa-setup/"]) { display: none !important }
+form:has([data-uitest="save_button"]) :is(input, textarea, select) { pointer-events: none }
+form:has([data-uitest="save_button"]) :is([data-uitest$="_array_widget"] a) { display: none }
+</style></head>"""
+
+
+class Operator(BaseUser, tablename="piccolo_user"):
+    """Piccolo's own table of users, with the hashing, some 200 ms of CPU, in a thread."""
+
+    @classmethod
+    async def login(cls, username: Any, password: Any) -> int | None:
+        """The id of the active operator with this name and password, if any."""
+        if not (_is_text(username, cls.username.length) and _is_text(password, cls._max_password_length)):
+            return None
+        operator = (
+            await cls.select(cls.id, cls.password)
+            .where(cls.username == username, cls.active.eq(True), cls.admin.eq(True))
+            .first()
+        )
+        stored = operator["password"] if operator else _NOBODYS
+        _, iterations, salt, _ = cls.split_stored_password(stored)
+        hashed = await asyncio.to_thread(cls.hash_password, password, salt, int(iterations))
+        if operator is None or not hmac.compare_digest(hashed, stored):
+            return None
+        await cls.update({cls.last_login: datetime.now()}).where(cls.id == operator["id"])
+        return int(operator["id"])
+
+    @classmethod
+    async def update_password(cls, user: str | int, password: str) -> None:
+        cls._validate_password(password)
+        hashed = await asyncio.to_thread(cls.hash_password, password)
+        await cls.update({cls.password: hashed}).where(
+            cls.username == user if isinstance(user, str) else cls.id == user
+        )
+
+
+def _is_text(given: Any, most: int | None) -> bool:
+    return isinstance(given, str) and "\0" not in given and len(given) <= (most or 0)
+
+
+_NOBODYS = Operator.hash_password("a password that opens nothing")
+
+
+class AllowedHosts(tuple[str, ...]):
+    """Those of the settings, where *.example.org stands for its subdomains, as the site's CSRF check asks for them."""
+
+    def __contains__(self, host: object) -> bool:
+        return any(host == name or fnmatchcase(str(host), name) for name in self)
+
+
+class Member(BaseModel):
+    username: str
+
+
+def _member_form(name: str, description: str, act: Callable[[str], Awaitable[None]], outcome: str) -> FormConfig:
+    async def submit(request: Request, data: Member) -> str:
+        username = data.username.strip()
+        try:
+            await act(username)
+        except NotFound:
+            raise ValueError("There is no such member.") from None
+        forget_tokens()
+        logger.info("Operator {}: member {} is {}", request.user.display_name, username, outcome)
+        return f"{username} is {outcome}."
+
+    return FormConfig(name, Member, submit, description, form_group="Members")
+
+
+def _check_order(piccolo_crud: PiccoloCRUD, request: Request) -> None:
+    """Piccolo Admin filters by no secret, but would sort by one, and answers an unknown column with a 500."""
+    for key, value in request.query_params.multi_items():
+        if key.rstrip("[]") == "__order":
+            for name in value.split(","):
+                if name.removeprefix("-") not in piccolo_crud.visible_fields_options:
+                    raise HTTPException(400, f"Rows cannot be sorted by {name}.")
+
+
+def _table(table: Any, group: str, columns: list[Column], newest_by: Column) -> TableConfig:
+    return TableConfig(
+        table,
+        menu_group=group,
+        visible_columns=columns,
+        exclude_visible_filters=table._meta.secret_columns,
+        link_column=columns[0],
+        order_by=[OrderBy(newest_by, ascending=False)],
+        validators=Validators(every=[_check_order]),
+    )
+
+
 _TABLES = [
-    TableConfig(User, menu_group="Members", exclude_visible_columns=[User.password_hash], link_column=User.username),
-    TableConfig(Token, menu_group="Members", exclude_visible_columns=[Token.digest]),
-    TableConfig(Template, menu_group="Templates", link_column=Template.name),
-    TableConfig(TemplateVersion, menu_group="Templates"),
-    TableConfig(Character, menu_group="Characters", link_column=Character.name),
-    TableConfig(Relationship, menu_group="Characters"),
-    TableConfig(Revision, menu_group="Characters"),
-    TableConfig(BaseUser, menu_group="Operators", exclude_visible_columns=[BaseUser.password]),
-    TableConfig(SessionsBase, menu_group="Operators", exclude_visible_columns=[SessionsBase.token]),
+    _table(
+        User,
+        "Members",
+        [User.username, User.display_name, User.email, User.status, User.created_at, User.deleted_at],
+        newest_by=User.created_at,
+    ),
+    _table(
+        Token,
+        "Members",
+        [Token.kind, Token.user, Token.name, Token.device, Token.scopes, Token.last_used_at, Token.expires_at],
+        newest_by=Token.created_at,
+    ),
+    _table(
+        Template,
+        "Templates",
+        [Template.name, Template.owner, Template.visibility, Template.newest_version, Template.updated_at],
+        newest_by=Template.created_at,
+    ),
+    _table(
+        TemplateVersion,
+        "Templates",
+        [TemplateVersion.number, TemplateVersion.template, TemplateVersion.published_at, TemplateVersion.deprecated_at],
+        newest_by=TemplateVersion.created_at,
+    ),
+    _table(
+        Character,
+        "Characters",
+        [Character.name, Character.owner, Character.template, Character.visibility, Character.updated_at],
+        newest_by=Character.created_at,
+    ),
+    _table(
+        Revision,
+        "Characters",
+        [Revision.number, Revision.character, Revision.replaced, Revision.created_at],
+        newest_by=Revision.created_at,
+    ),
+    _table(
+        Relationship,
+        "Characters",
+        [Relationship.type, Relationship.source, Relationship.target, Relationship.label, Relationship.created_at],
+        newest_by=Relationship.created_at,
+    ),
+    _table(
+        Operator,
+        "Operators",
+        [Operator.username, Operator.email, Operator.active, Operator.admin, Operator.last_login],
+        newest_by=Operator.id,
+    ),
+    _table(
+        SessionsBase,
+        "Operators",
+        [SessionsBase.id, SessionsBase.user_id, SessionsBase.expiry_date, SessionsBase.max_expiry_date],
+        newest_by=SessionsBase.id,
+    ),
+]
+
+_FORMS = [
+    _member_form("Suspend a member", "Shuts the member out; what is theirs stays.", suspend_user, "suspended"),
+    _member_form("Reactivate a member", "Lets a suspended member in again.", reactivate_user, "active"),
 ]
 
 _site: Any = create_admin(
     _TABLES,
-    auth_table=BaseUser,
-    session_table=SessionsBase,
+    _FORMS,
+    auth_table=Operator,
     site_name="Character service",
     production=settings.in_production,
-    allowed_hosts=list(settings.allowed_hosts),
+    allowed_hosts=AllowedHosts(settings.allowed_hosts),
     auto_include_related=False,
+    default_language_code="en",
+    translations=[ENGLISH.model_copy(update={"translations": ENGLISH.translations | {"Edit": "View"}})],
+    rate_limit_provider=InMemoryLimitProvider(
+        timespan=300, limit=max(1, round(20 * settings.rate_limit_scale)), block_duration=300
+    ),
 )
+_site.template = _site.template.replace("</head>", _HEAD)
 
 
-@asgi(PREFIX, is_mount=True, copy_scope=True)
-async def admin(scope: Scope, receive: Receive, send: Send) -> None:
+@asgi(PREFIX, is_mount=True, copy_scope=False)
+async def admin(scope: Any, receive: Receive, send: Send) -> None:
     """Litestar strips the prefix and forces a slash to the end; the site wants the path as it came, and root_path."""
     path = unquote((scope.get("raw_path") or b"").partition(b"?")[0].decode("latin-1")) or PREFIX + scope["path"]
+    scope["path"] = path
     if path == PREFIX:
         await send({"type": "http.response.start", "status": 307, "headers": [(b"location", b"/admin/")]})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
         return
+    if not path.startswith(f"{PREFIX}/") or path.startswith(_SWAGGER):
+        raise NotFound
+    if scope["method"] != "GET" and not path.startswith(_WRITABLE):
+        raise MethodNotAllowed(headers={"Allow": "GET, HEAD, OPTIONS"})
+
+    async def send_narrowed(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [_narrowed(*header) for header in message["headers"]]
+        await send(message)
+
     scope["root_path"] = PREFIX
-    scope["path"] = path
-    await _site(scope, receive, send)
+    await _site(scope, receive, send_narrowed)
+
+
+def _narrowed(name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    """The site's cookies are for the site alone, and in production for HTTPS alone."""
+    if name == b"set-cookie":
+        value = value.replace(b"Path=/;", b"Path=/admin/;").replace(b"SameSite=lax", b"SameSite=strict")
+        if settings.in_production and b"; Secure" not in value:
+            value += b"; Secure"
+    return name, value

@@ -2,6 +2,7 @@ from typing import Any
 
 from piccolo.columns import JSONB, UUID, Array, ForeignKey, Integer, OnDelete, OnUpdate, Text, Timestamptz, Varchar
 from piccolo.columns.defaults import TimestamptzNow
+from piccolo.columns.readable import Readable
 from piccolo.constraints import Check, Unique
 from piccolo.table import Table
 
@@ -37,6 +38,10 @@ class Character(Table, db=DB, tablename="characters"):
     known_character_visibility = Check(constrained("visibility", Visibility))
     known_character_style = Check(constrained("style", Style))
     pinned_to_a_version_of_its_template = Check("(template IS NULL) = (template_version IS NULL)")
+
+    @classmethod
+    def get_readable(cls) -> Readable:
+        return Readable("%s", [cls.name])
 
 
 class Revision(Table, db=DB, tablename="revisions", help_text="What one change of a character replaced."):

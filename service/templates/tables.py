@@ -2,6 +2,7 @@ from typing import Any
 
 from piccolo.columns import JSON, UUID, Array, ForeignKey, Integer, OnDelete, OnUpdate, Text, Timestamptz, Varchar
 from piccolo.columns.defaults import TimestamptzNow
+from piccolo.columns.readable import Readable
 from piccolo.constraints import Check, Unique
 from piccolo.table import Table
 
@@ -31,6 +32,10 @@ class Template(Table, db=DB, tablename="templates", help_text="What rules charac
 
     known_template_visibility = Check(constrained("visibility", Visibility))
     known_template_style = Check(constrained("style", Style))
+
+    @classmethod
+    def get_readable(cls) -> Readable:
+        return Readable("%s", [cls.name])
 
 
 class TemplateVersion(Table, db=DB, tablename="template_versions", help_text="Rules; once published, for ever."):

@@ -106,6 +106,25 @@ async def update_me(user: Caller, data: UserUpdate, if_match: str | None) -> Any
         return await get_me(user)
 
 
+async def suspend_user(username: str) -> None:
+    """Its tokens open nothing from now on, in other workers within seconds. Raises NotFound."""
+    await _set_status(username, "suspended")
+
+
+async def reactivate_user(username: str) -> None:
+    """Raises NotFound also for a member who left."""
+    await _set_status(username, "active")
+
+
+async def _set_status(username: str, status: str) -> None:
+    if not await (
+        User.update({User.status: status})
+        .where(User.username == username, User.deleted_at.is_null())
+        .returning(User.id)
+    ):
+        raise NotFound
+
+
 async def find_credentials(login: str) -> tuple[UUID | None, str | None, bool]:
     """Id, password hash and whether the account is active, of the account with this e-mail or username, if any."""
     key = folded(login)

@@ -1,5 +1,6 @@
 from piccolo.columns import JSON, UUID, Integer, Text, Timestamptz, Varchar
 from piccolo.columns.defaults import TimestamptzNow
+from piccolo.columns.readable import Readable
 from piccolo.constraints import Check, Unique
 from piccolo.table import Table
 
@@ -28,3 +29,7 @@ class User(Table, db=DB, tablename="users", help_text="A member: somebody who us
     one_account_per_email = Unique([email_key])
     one_account_per_username = Unique([username])
     known_user_status = Check("status IN ('active', 'suspended')")
+
+    @classmethod
+    def get_readable(cls) -> Readable:
+        return Readable("%s", [cls.username])
