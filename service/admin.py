@@ -75,6 +75,8 @@ class Operator(BaseUser, tablename="piccolo_user"):
         hashed = await asyncio.to_thread(cls.hash_password, password, salt, int(iterations))
         if operator is None or not hmac.compare_digest(hashed, stored):
             return None
+        if int(iterations) != cls._pbkdf2_iteration_count:
+            await cls.update_password(username, password)
         await cls.update({cls.last_login: datetime.now()}).where(cls.id == operator["id"])
         return int(operator["id"])
 
@@ -91,7 +93,7 @@ def _is_text(given: Any, most: int | None) -> bool:
     return isinstance(given, str) and "\0" not in given and len(given) <= (most or 0)
 
 
-_NOBODYS = Operator.hash_password("a password that opens nothing")
+_NOBODYS = Operator.hash_password("a password that opens nothing")  # so that an unknown name takes as long
 
 
 class AllowedHosts(tuple[str, ...]):

@@ -117,11 +117,8 @@ async def reactivate_user(username: str) -> None:
 
 
 async def _set_status(username: str, status: str) -> None:
-    if not await (
-        User.update({User.status: status})
-        .where(User.username == username, User.deleted_at.is_null())
-        .returning(User.id)
-    ):
+    member = (User.username == username) & User.deleted_at.is_null()
+    if not (is_username(username) and await User.update({User.status: status}).where(member).returning(User.id)):
         raise NotFound
 
 
