@@ -1,6 +1,9 @@
 """The admin site: operators sign in, see everything but secrets, and change nothing but a member's status."""
 
 import asyncio
+import os
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -297,3 +300,20 @@ async def test_strangers_and_forgers_suspend_nobody(
     del operator.headers["X-CSRFToken"]
     assert (await operator.post(path, json={"username": "alice"})).status_code == 403
     assert (await alice.get("/v1/users/me")).status_code == 200
+
+
+def test_in_production_every_cookie_needs_https() -> None:
+    ask = (
+        "import asyncio, httpx; from service.app import app\n"
+        "client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url='https://api.example.org')\n"
+        "print(asyncio.run(client.get('/admin/')).headers['set-cookie'])"
+    )
+    production = {
+        "ENVIRONMENT": "production",
+        "DATABASE_URL": "postgresql://nobody@localhost/nothing",
+        "ALLOWED_HOSTS": "*.example.org",
+        "SECRET_KEY": "0123456789abcdef" * 2,
+    }
+    told = subprocess.run([sys.executable, "-c", ask], env=os.environ | production, capture_output=True, text=True)
+    assert "csrftoken=" in told.stdout, told.stderr
+    assert told.stdout.strip().endswith("; Secure")
