@@ -13,8 +13,8 @@ from service.bodies import pointer
 from service.callers import Caller
 from service.characters.queries import CHARACTER, change, lock_own, owned_by
 from service.characters.tables import Character, Revision
-from service.database import DB, Param, Prepared, json_object, sql, utc
-from service.errors import NotFound
+from service.database import DB, Param, Prepared, json_object, on_constraint, sql, utc
+from service.errors import Conflict, NotFound
 from service.listing import Rows
 from service.paging import decode_cursor
 from service.parameters import PageQuery
@@ -22,6 +22,7 @@ from service.revisions.schemas import Difference, RevisionDifferences
 
 _CONTENT = ("name", "description", "prompt", "style", "tags", "visibility", "attributes", "extensions")
 _PIN = ("template", "template_version")
+_GONE = {"characters_template_fkey": Conflict("The template of that time is gone with its owner.")}
 
 _SUMMARY = {
     "number": Revision.number,
@@ -100,14 +101,16 @@ async def compare_revisions(user: Caller, character_id: UUID, before: int, after
 
 
 async def restore_revision(user: Caller, character_id: UUID, number: int) -> Any:
-    """A new revision with the content of an old one, pinned as it was then; the answer's row."""
+    """A new revision with the content of an old one, pinned as it was then; the answer's row. Raises Conflict when the
+    template of that time is gone."""
     async with DB.transaction():
         row = await lock_own(user, character_id)
         then = (await get_revision(user, character_id, number))["character"]
         pin = then["template"] or {"id": None, "version": None}
         content = {name: then[name] for name in _CONTENT}
         template = UUID(pin["id"]) if pin["id"] else None
-        return await change(row, content | {"template": template, "template_version": pin["version"]})
+        with on_constraint(_GONE):
+            return await change(row, content | {"template": template, "template_version": pin["version"]})
 
 
 async def _present(user: Caller, character_id: UUID) -> Any:
