@@ -1,3 +1,4 @@
+from copy import copy
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +18,12 @@ from service.relationships.schemas import RelationshipCreate, RelationshipQuery,
 from service.relationships.tables import Relationship
 from service.schemas import given
 
-_TAKEN = {"one_relationship_of_a_type_per_pair": Conflict("These two have a relationship of this type already.")}
+_NOT_YOURS = NotFound("There is no such character among your own.")
+_REFUSED = {
+    "one_relationship_of_a_type_per_pair": Conflict("These two have a relationship of this type already."),
+    "relationships_source_fkey": _NOT_YOURS,  # gone for good since it was looked for
+    "relationships_target_fkey": _NOT_YOURS,
+}
 
 
 def _either(from_source: Any, from_target: Any) -> QueryString:
@@ -92,7 +98,7 @@ async def create_relationship(user: Caller, character_id: UUID, data: Relationsh
     if data.target == character_id:
         raise Unprocessable.of([Violation("Must be another character.", pointer="/target")])
     if await _COUNT_OWN.value(ids=[character_id, data.target], user=user.id) != 2:
-        raise NotFound("There is no such character among your own.")
+        raise copy(_NOT_YOURS)
     kind, from_target = TYPES[data.type]
     forwards = (character_id, label, data.attitude)
     backwards = (data.target, inverse_label, data.returned_attitude)
@@ -101,7 +107,7 @@ async def create_relationship(user: Caller, character_id: UUID, data: Relationsh
     (source, label, source_attitude), (target, inverse_label, target_attitude) = (
         (backwards, forwards) if swapped else (forwards, backwards)
     )
-    with on_constraint(_TAKEN):
+    with on_constraint(_REFUSED):
         return await _CREATE.one(
             id=uuid7(),
             source=source,
