@@ -66,14 +66,16 @@ def ids(answer: httpx.Response) -> list[str]:
 
 async def walk(member: Client, path: str, **parameters: Any) -> list[list[str]]:
     """The ids on each page."""
-    pages, cursor = [], {}
-    while True:
+    pages: list[list[str]] = []
+    cursor: dict[str, str] = {}
+    while len(pages) < 10:
         answer = await member.get(path, params=parameters | cursor)
         assert answer.status_code == 200, answer.text
         pages.append(ids(answer))
         if (token := answer.json()["next_cursor"]) is None:
             return pages
         cursor = {"cursor": token}
+    raise AssertionError("The walk does not end.")
 
 
 @every_list
