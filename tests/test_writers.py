@@ -78,8 +78,10 @@ async def test_everyone_who_is_refused_gets_through_in_the_end(alice: Client) ->
         while True:
             read = (await alice.get(path)).json()
             change = {"attributes": {"count": read["attributes"]["count"] + 1}}
-            if (await alice.patch(path, json=change, headers=_if_match(read))).status_code == 200:
+            answer = await alice.patch(path, json=change, headers=_if_match(read))
+            if answer.status_code == 200:
                 return
+            assert answer.status_code == 412
 
     await asyncio.gather(*(add_one() for _ in range(10)))
     assert (await alice.get(path)).json()["attributes"] == {"count": 10}
@@ -216,7 +218,9 @@ async def test_a_relationship_against_the_end_of_one_of_its_ends(alice: Client, 
         async with connection.transaction():
             await connection.execute("DELETE FROM characters WHERE id = $1", ends[ending]["id"])
             related = asyncio.create_task(alice.post(path, json=body))
-            while not await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            while not related.done() and not await connection.fetchval(
+                "SELECT count(*) FROM pg_locks WHERE NOT granted"
+            ):
                 await asyncio.sleep(0.01)
     finally:
         await connection.close()
