@@ -139,6 +139,15 @@ def merge_patch(target: Any, patch: Any) -> Any:
     return merged
 
 
+def is_same(one: Any, other: Any) -> bool:
+    """Whether JSON calls two values equal: 1 and 1.0 are, 1 and true are not, though Python says so."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(is_same(value, other[name]) for name, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(is_same, one, other))
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
+
+
 def _nul_violations(value: Any, at: str = "") -> Iterator[Violation]:
     if isinstance(value, str) and "\0" in value:
         yield Violation("Must not contain the NUL character.", pointer=at)

@@ -9,7 +9,7 @@ from piccolo.columns.combination import WhereRaw
 from piccolo.querystring import QueryString
 
 from service.answers import check_if_match
-from service.bodies import merge_patch
+from service.bodies import is_same, merge_patch
 from service.callers import Caller
 from service.characters.filters import FILTERS, RANK, filters_of
 from service.characters.schemas import CharacterCreate, CharacterQuery, CharacterUpdate, PromptRead, Validation
@@ -324,7 +324,7 @@ def document(value: Mapping[str, Any]) -> str:
 
 def _same(name: str, before: Any, after: Any) -> bool:
     if name in DOCUMENTS:
-        return bool(msgspec.json.decode(before) == msgspec.json.decode(after))
+        return is_same(msgspec.json.decode(before), msgspec.json.decode(after))
     return bool(before == after)
 
 

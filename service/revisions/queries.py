@@ -9,7 +9,7 @@ import msgspec
 from piccolo.query import Query
 from piccolo.querystring import QueryString
 
-from service.bodies import pointer
+from service.bodies import is_same, pointer
 from service.callers import Caller
 from service.characters.queries import CHARACTER, change, lock_own, owned_by
 from service.characters.tables import Character, Revision
@@ -133,5 +133,5 @@ def _differences(before: Any, after: Any, at: str) -> Iterator[Difference]:
     if isinstance(before, dict) and isinstance(after, dict):
         for name in sorted(before.keys() | after.keys()):
             yield from _differences(before.get(name, msgspec.UNSET), after.get(name, msgspec.UNSET), pointer(at, name))
-    elif before != after:
+    elif not is_same(before, after):
         yield Difference(pointer=at, before=before, after=after)
