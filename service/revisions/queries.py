@@ -28,7 +28,7 @@ _SUMMARY = {
     "number": Revision.number,
     "created_at": utc(Revision.created_at),
     "changed": QueryString(
-        "(SELECT coalesce(json_agg(name), '[]') FROM jsonb_object_keys({}) AS name)", Revision.replaced
+        "(SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM jsonb_object_keys({}) AS name)", Revision.replaced
     ),
 }
 _CREATION = {
