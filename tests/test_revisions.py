@@ -1,0 +1,259 @@
+"""A character's history: every state it was in is read back as it was, and can be had again."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service.characters.tables import Revision
+from tests.conftest import character, create, template
+
+Client = httpx.AsyncClient
+
+CONTENT = ("name", "description", "prompt", "style", "tags", "visibility", "attributes", "extensions", "template")
+SCHEMAS: list[dict[str, Any]] = [
+    {"type": "object", "properties": {"a": {"default": 1}}},
+    {"type": "object", "required": ["a"], "properties": {"a": {"default": [True]}, "b": {"default": "b"}}},
+]
+
+values = st.recursive(
+    st.sampled_from([0, 1, 1.5, True, False, "", "x", None]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("ab"), inner, max_size=2),
+    max_leaves=3,
+)
+patches = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": st.sampled_from(["Mira", "Otto"]),
+        "description": st.sampled_from(["", "Tall", None]),
+        "style": st.sampled_from(["anime", None]),
+        "tags": st.lists(st.sampled_from(["night", "rain"]), max_size=2) | st.none(),
+        "visibility": st.sampled_from(["private", "unlisted", "public"]),
+        "attributes": st.dictionaries(st.sampled_from("abc"), values, max_size=3),
+        "extensions": st.dictionaries(st.sampled_from("ab"), values, max_size=1),
+        "template": st.sampled_from(["rules", "other", None]),
+        "template_version": st.sampled_from([1, 2]),
+    },
+)
+operations = st.lists(
+    st.tuples(st.just("patch"), patches)
+    | st.tuples(st.just("restore"), st.integers(0, 30))
+    | st.tuples(st.just("delete"), st.none()),
+    min_size=1,
+    max_size=10,
+)
+
+
+async def _templates(alice: Client) -> dict[str | None, str | None]:
+    ids: dict[str | None, str | None] = {None: None}
+    for name in ("rules", "other"):
+        made = await template(alice, name=name, attribute_schema=SCHEMAS[0])
+        await create(alice, f"/v1/templates/{made['id']}/versions", attribute_schema=SCHEMAS[1])
+        assert (await alice.put(f"/v1/templates/{made['id']}/versions/2/publication")).status_code == 200
+        ids[name] = made["id"]
+    return ids
+
+
+def _content(read: Any) -> str:
+    """As text, for 1 and true are equal in Python."""
+    return json.dumps({name: read[name] for name in CONTENT}, sort_keys=True)
+
+
+def _merged(target: Any, patch: Any) -> Any:
+    """RFC 7396, as its section 2 writes it."""
+    if not isinstance(patch, dict):
+        return patch
+    target = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            target.pop(name, None)
+        else:
+            target[name] = _merged(target.get(name), value)
+    return target
+
+
+@pytest.fixture
+async def ids(alice: Client) -> dict[str | None, str | None]:
+    return await _templates(alice)
+
+
+class History:
+    """What the API answered when each revision was made, and the operations that make them."""
+
+    def __init__(self, alice: Client, made: Any) -> None:
+        self.alice = alice
+        self.path = f"/v1/characters/{made['id']}"
+        self.trash = f"/v1/trash/{made['id']}"
+        self.answers = [made]
+
+    async def patch(self, change: dict[str, Any]) -> None:
+        before = self.answers[-1]
+        answer = await self.alice.patch(self.path, json=change)
+        if answer.status_code == 200:
+            self._check(before, change, answer.json())
+            self._grow(answer)
+        assert answer.status_code in (200, 422), answer.text
+        read = await self.alice.get(self.path)
+        assert read.json() == self.answers[-1]
+        assert read.headers["etag"] == f'"{before["id"]}-{len(self.answers)}"'
+
+    async def restore(self, number: int) -> None:
+        number = number % len(self.answers) + 1
+        answer = await self.alice.post(f"{self.path}/revisions/{number}/restorations")
+        assert answer.status_code == 201, answer.text
+        assert _content(answer.json()) == _content(self.answers[number - 1])
+        self._grow(answer)
+
+    async def delete(self, _: None) -> None:
+        assert (await self.alice.delete(self.path)).status_code == 204
+        back = await self.alice.post(f"{self.trash}/restorations")
+        assert back.status_code == 201
+        deleted = self.answers[-1] | {"version": len(self.answers) + 1, "updated_at": None}
+        self.answers.append(deleted)
+        assert _content(back.json()) == _content(deleted)
+        self._grow(back)
+
+    def _check(self, before: Any, change: dict[str, Any], after: Any) -> None:
+        """The answer has what was sent."""
+        empty = {"description": "", "tags": []}
+        for name in change.keys() & {"name", "description", "style", "tags", "visibility", "extensions"}:
+            wanted = empty.get(name) if change[name] is None else change[name]
+            assert json.dumps(after[name], sort_keys=True) == json.dumps(wanted, sort_keys=True)
+        merged = _merged(before["attributes"], change.get("attributes", {}))
+        found = (
+            after["attributes"] if after["template"] is None else {name: after["attributes"][name] for name in merged}
+        )
+        assert json.dumps(found, sort_keys=True) == json.dumps(merged, sort_keys=True)
+
+    def _grow(self, answer: httpx.Response) -> None:
+        """A new state is the next version; the same one is the same version."""
+        read = answer.json()
+        if _content(read) == _content(self.answers[-1]) and read["version"] == self.answers[-1]["version"]:
+            assert read == self.answers[-1]
+            return
+        self.answers.append(read)
+        assert read["version"] == len(self.answers)
+        assert answer.headers["etag"] == f'"{read["id"]}-{read["version"]}"'
+
+    async def check(self) -> None:
+        """Every revision reads as it was made, and there are as many as the version says."""
+        listed = (await self.alice.get(f"{self.path}/revisions?limit=100")).json()["items"]
+        assert [item["number"] for item in listed] == list(range(len(self.answers), 0, -1))
+        for item, answer in zip(listed, reversed(self.answers), strict=True):
+            revision = (await self.alice.get(f"{self.path}/revisions/{item['number']}")).json()
+            read = revision.pop("character")
+            assert revision == item
+            assert _content(read) == _content(answer)
+            assert read == answer | {"updated_at": answer["updated_at"] or item["created_at"]}
+        over = await self.alice.get(f"{self.path}/revisions/{len(self.answers) + 1}")
+        assert over.status_code == 404
+
+
+async def _play(alice: Client, ids: dict[str | None, str | None], steps: list[tuple[str, Any]]) -> None:
+    history = History(alice, await character(alice, attributes={"a": 1}))
+    for name, argument in steps:
+        if name == "patch" and "template" in argument:
+            argument = argument | {"template": ids[argument["template"]]}
+        await getattr(history, name)(argument)
+    await history.check()
+
+
+@given(steps=operations)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_every_state_is_read_back_as_it_was(
+    alice: Client, ids: dict[str | None, str | None], steps: list[tuple[str, Any]]
+) -> None:
+    await _play(alice, ids, steps)
+
+
+@pytest.mark.slow
+@given(steps=operations)
+@settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_every_state_is_read_back_as_it_was_many_times(
+    alice: Client, ids: dict[str | None, str | None], steps: list[tuple[str, Any]]
+) -> None:
+    await _play(alice, ids, steps)
+
+
+@pytest.mark.parametrize("other", [True, 1.5, "1", [1], {"n": 1}])
+async def test_a_value_of_another_type_is_a_change(alice: Client, other: Any) -> None:
+    mira = await character(alice, attributes={"a": 1, "b": [{"c": 1}]}, extensions={"a": 1})
+    path = f"/v1/characters/{mira['id']}"
+    change = {"attributes": {"a": other, "b": [{"c": other}]}, "extensions": {"a": other}}
+    changed = (await alice.patch(path, json=change)).json()
+    assert json.dumps(changed["attributes"]) == json.dumps(change["attributes"])
+    assert json.dumps(changed["extensions"]) == json.dumps(change["extensions"])
+    differences = (await alice.get(f"{path}/revisions/2/changes")).json()["differences"]
+    assert [difference["pointer"] for difference in differences][:1] == ["/attributes/a"]
+
+
+async def test_the_same_written_differently_is_no_change(alice: Client) -> None:
+    mira = await character(alice, attributes={"a": 1, "b": {"c": 2, "d": 3}, "e": 10**17}, extensions={"x": 1, "y": 2})
+    path = f"/v1/characters/{mira['id']}"
+    same = (
+        '{"attributes": {"b": {"d": 3.0, "c": 2}, "a": 1.0, "e": 1e17}, "extensions": {"y": 2, "x": 1}, "tags": null}'
+    )
+    answer = await alice.patch(path, content=same, headers={"Content-Type": "application/json"})
+    assert answer.content == (await alice.get(path)).content
+    assert answer.json() == mira
+    assert answer.headers["etag"] == f'"{mira["id"]}-1"'
+    assert len((await alice.get(f"{path}/revisions")).json()["items"]) == 1
+
+
+async def test_a_revision_stores_only_what_changed(alice: Client) -> None:
+    mira = await character(alice, description="x" * 5_000, attributes={"lore": "y" * 5_000})
+    path = f"/v1/characters/{mira['id']}"
+    await alice.patch(path, json={"name": "Mira II", "description": "x" * 5_000})
+    await alice.patch(path, json={"tags": ["new"], "attributes": {"lore": "y" * 5_000}})
+    await alice.delete(path)
+    rows = await Revision.select(Revision.number, Revision.replaced).order_by(Revision.number).output(load_json=True)
+    assert rows == [
+        {"number": 2, "replaced": {"name": "Mira"}},
+        {"number": 3, "replaced": {"tags": []}},
+        {"number": 4, "replaced": {"deleted_at": None}},
+    ]
+
+
+async def test_what_a_revision_changed(alice: Client) -> None:
+    mira = await character(alice, attributes={"a": {"b/c": 1}, "gone": 1})
+    path = f"/v1/characters/{mira['id']}"
+    await alice.patch(path, json={"name": "Mira II", "attributes": {"a": {"b/c": 2}, "gone": None, "new": []}})
+    await alice.patch(path, json={"name": "Mira"})
+    assert (await alice.get(f"{path}/revisions/2/changes")).json() == {
+        "before": 1,
+        "after": 2,
+        "differences": [
+            {"pointer": "/attributes/a/b~1c", "before": 1, "after": 2},
+            {"pointer": "/attributes/gone", "before": 1},
+            {"pointer": "/attributes/new", "after": []},
+            {"pointer": "/name", "before": "Mira", "after": "Mira II"},
+        ],
+    }
+    against = (await alice.get(f"{path}/revisions/3/changes?against=1")).json()
+    assert "/name" not in [difference["pointer"] for difference in against["differences"]]
+    assert (await alice.get(f"{path}/revisions/1/changes")).json()["differences"] == []
+
+
+async def test_a_history_is_paged(alice: Client) -> None:
+    mira = await character(alice)
+    path = f"/v1/characters/{mira['id']}"
+    for number in range(2, 7):
+        await alice.patch(path, json={"name": f"Mira {number}"})
+    found, page = [], f"{path}/revisions?limit=2"
+    while page:
+        answer = await alice.get(page)
+        found += [item["number"] for item in answer.json()["items"]]
+        page = answer.links["next"]["url"] if "next" in answer.links else ""
+    assert found == [6, 5, 4, 3, 2, 1]
+
+
+async def test_others_have_no_history_to_read(alice: Client, charlie: Client) -> None:
+    mira = await character(alice, visibility="public")
+    path = f"/v1/characters/{mira['id']}/revisions"
+    for part in ("", "/1", "/1/changes"):
+        assert (await charlie.get(path + part)).status_code == 404
+    assert (await charlie.post(f"{path}/1/restorations")).status_code == 403
+    assert (await alice.post(f"{path}/2/restorations")).status_code == 404
