@@ -32,6 +32,7 @@ from service.tokens.authentication import Authentication
 from service.tokens.controller import ApiKeyController, SessionController
 from service.trash.controller import TrashController
 from service.users.controller import UserController
+from service.writing import Writing
 
 MAX_BODY = 1024 * 1024
 
@@ -51,6 +52,7 @@ v1 = Router(
         GraphController,
     ],
     guards=[authenticated, known_parameters],
+    middleware=[Writing],
 )
 
 

@@ -1,5 +1,7 @@
 """Who is calling, and the guards that state what a route asks of them."""
 
+import re
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any, Literal
@@ -14,6 +16,8 @@ from litestar.params import QueryParameter
 from litestar.types import Guard
 
 from service.errors import BadRequest, Forbidden, Unauthorized, Violation, sent_name
+
+_IDEMPOTENCY_KEY = re.compile(rb"[!-~]{1,255}")
 
 Scope = Literal["characters:read", "characters:write", "templates:read", "templates:write"]
 
@@ -59,13 +63,18 @@ async def authenticated(connection: ASGIConnection[Any, Any, Any, Any], handler:
 
 
 async def known_parameters(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """On every route: in the query, only what the route declares, each at most once."""
-    if "query" in handler.opt:
-        return  # service/parameters.py reads it, as strictly
-    given = [name for name, _ in connection.query_params.items()]
-    known = _query_parameters(connection.scope["route_handler"])  # guards are given a new copy each time
-    faults = [Violation("Is not a known parameter.", parameter=name) for name in given if name not in known]
-    faults += [Violation("Must be given only once.", parameter=name) for name in known if given.count(name) > 1]
+    """On every route: in the query, only what the route declares, each at most once; and an Idempotency-Key only where
+    it keeps its promise."""
+    faults: list[Violation] = []
+    if "query" not in handler.opt:  # which service/parameters.py reads, as strictly
+        given = [name for name, _ in connection.query_params.items()]
+        known = _query_parameters(connection.scope["route_handler"])  # guards are given a new copy each time
+        faults += [Violation("Is not a known parameter.", parameter=name) for name in given if name not in known]
+        faults += [Violation("Must be given only once.", parameter=name) for name in known if given.count(name) > 1]
+        if "dry_run" in given and connection.query_params["dry_run"] not in ("true", "false"):
+            faults.append(Violation("Must be true or false.", parameter="dry_run"))
+    if keys := [value for name, value in connection.scope["headers"] if name == b"idempotency-key"]:
+        faults += _key_violations(handler, keys)
     if faults:
         raise BadRequest("The request's parameters are not valid.", errors=faults)
 
@@ -73,11 +82,21 @@ async def known_parameters(connection: ASGIConnection[Any, Any, Any, Any], handl
 @cache
 def _query_parameters(handler: BaseRouteHandler) -> list[str]:
     arguments = handler.parsed_fn_signature.parameters.items()
-    return [
+    declared = [
         sent_name(handler, name)
         for name, argument in arguments
         if isinstance(argument.kwarg_definition, QueryParameter)
     ]
+    return [*declared, "dry_run"] if handler.opt.get("dry_run") else declared
+
+
+def _key_violations(handler: BaseRouteHandler, keys: Sequence[bytes]) -> Iterator[Violation]:
+    if not handler.opt.get("idempotent"):
+        yield Violation("Is not taken here.", header="Idempotency-Key")
+    elif len(keys) > 1:
+        yield Violation("Must be given only once.", header="Idempotency-Key")
+    elif not _IDEMPOTENCY_KEY.fullmatch(keys[0]):
+        yield Violation("Must be 1 to 255 visible ASCII characters.", header="Idempotency-Key")
 
 
 async def current_user(request: Request[Caller, Any, Any]) -> Caller:

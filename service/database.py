@@ -159,17 +159,6 @@ async def pool() -> AsyncIterator[None]:
         await DB.close_connection_pool()
 
 
-@asynccontextmanager
-async def rehearsed(dry_run: bool) -> AsyncIterator[None]:
-    """Does all that the block does, and on a dry run undoes it at the end."""
-    if not dry_run:
-        yield
-        return
-    async with DB.transaction() as transaction:
-        yield
-        await transaction.rollback()
-
-
 class Param(str):
     """Stands in a Piccolo query for a value that is given, under this name, when the query runs."""
 

@@ -33,7 +33,21 @@ _HEADERS = {
     "ETag": "The version of this row, for If-Match and If-None-Match.",
     "Location": "Where the new resource is.",
     "Link": "The next page, as rel=next.",
+    "Idempotency-Replayed": "`true` when this was answered before and nothing was done now.",
 }
+_DRY_RUN = {
+    "name": "dry_run",
+    "in": "query",
+    "description": "Do everything and undo it, for a preview: no `Location`, no `ETag`, 200 in place of 201.",
+    "schema": {"type": "boolean", "default": False},
+}
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "Any name for this one request: sent again within 24 hours, it is answered again, not done again.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+}
+_TAKEN = {"dry_run": _DRY_RUN, "idempotent": _IDEMPOTENCY_KEY}  # by the option of a route that takes it
 _ALWAYS = ("bad-request", "unauthorized", "too-many-requests", "internal", "unavailable")
 _WITH_BODY = ("validation", "too-large", "unsupported-media-type", "conflict")
 _REF = "#/components/schemas/{name}"
@@ -113,6 +127,8 @@ def _complete(operation: Json, handler: HTTPRouteHandler, method: str, schema_of
     if query := handler.opt.get("query"):
         operation["parameters"] = [*operation.get("parameters", ()), *_query_parameters(query)]
         operation["description"] = operation.get("description", "") or (query.__doc__ or "").strip()
+    if also := [taken for option, taken in _TAKEN.items() if handler.opt.get(option)]:
+        operation["parameters"] = [*operation.get("parameters", ()), *also]
     body, answer = _body_of(handler), _answer_of(handler)
     if body in schema_of:
         for content in operation["requestBody"]["content"].values():
@@ -124,7 +140,10 @@ def _complete(operation: Json, handler: HTTPRouteHandler, method: str, schema_of
             content["schema"] = schema_of[answer]
     success["description"] = {"200": "Done.", "201": "Made.", "204": "Done; there is nothing to tell."}[status]
     success["headers"] = {name: _header(name) for name in _headers_of(handler, status)}
-    operation["responses"] = {status: success} | {
+    answers = {status: success}
+    if status == "201" and handler.opt.get("dry_run"):
+        answers["200"] = success | {"description": "What a dry run would make.", "headers": {}}
+    operation["responses"] = answers | {
         str(PROBLEMS[slug].status.value): {"$ref": f"#/components/responses/{slug}"}
         for slug in sorted(_problems_of(handler, method), key=lambda slug: PROBLEMS[slug].status)
     }
@@ -158,6 +177,8 @@ def _headers_of(handler: HTTPRouteHandler, status: str) -> list[str]:
         *getattr(handler.opt.get("query"), "__struct_fields__", ()),
     }:
         names.append("Link")
+    if handler.opt.get("idempotent"):
+        names.append("Idempotency-Replayed")
     return names
 
 

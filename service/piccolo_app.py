@@ -5,6 +5,7 @@ from pathlib import Path
 from piccolo.conf.apps import AppConfig
 
 from service.characters.tables import Character, Revision
+from service.idempotency import IdempotencyKey
 from service.purge import purge
 from service.relationships.tables import Relationship
 from service.seed import seed
@@ -15,6 +16,6 @@ from service.users.tables import User
 APP_CONFIG = AppConfig(
     app_name="service",
     migrations_folder_path=str(Path(__file__).parent.parent / "piccolo_migrations"),
-    table_classes=[User, Token, Template, TemplateVersion, Character, Revision, Relationship],
+    table_classes=[User, Token, Template, TemplateVersion, Character, Revision, Relationship, IdempotencyKey],
     commands=[seed, purge],
 )

@@ -7,6 +7,7 @@ from piccolo.table import Table
 
 from service.characters.tables import Character
 from service.database import DB
+from service.idempotency import ENDED, IdempotencyKey
 from service.settings import settings
 from service.templates.tables import Template, TemplateVersion
 from service.tokens.tables import Token
@@ -15,7 +16,7 @@ from service.users.tables import User
 
 
 async def purge() -> None:
-    """Delete trash and left accounts after 30 days, and tokens that have ended."""
+    """Delete trash and left accounts after 30 days, and tokens and idempotency keys that have ended."""
     for name, count in (await purge_everything()).items():
         print(f"{name}: {count} deleted")  # noqa: T201
 
@@ -27,6 +28,7 @@ async def purge_everything() -> dict[str, int]:
             Character, WhereRaw("{} < now() - {}::int * interval '1 day'", Character.deleted_at, RETENTION_DAYS)
         ),
         "tokens": await _delete(Token, _ended()),
+        "idempotency keys": await _delete(IdempotencyKey, ENDED),
         "accounts": await _purge_accounts(),
     }
 
@@ -65,5 +67,5 @@ async def _purge_accounts() -> int:
     return len(left)
 
 
-async def _delete(table: type[Table], condition: WhereRaw) -> int:
+async def _delete(table: type[Table], condition: Any) -> int:
     return len(await table.delete().where(condition).returning(table._meta.primary_key))

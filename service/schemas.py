@@ -36,7 +36,6 @@ CursorText = Annotated[
     str | None,
     QueryParameter(name="cursor", max_length=1000, description="Where to go on: `next_cursor` of the page before."),
 ]
-DryRun = Annotated[bool, QueryParameter(name="dry_run", description="Do everything, commit nothing: a preview.")]
 IfMatch = Annotated[
     str | None,
     HeaderParameter(name="If-Match", description="The ETag that was read: a change made since then answers 412."),

@@ -27,7 +27,7 @@ class CharacterController(Controller):
     path = "/characters"
     tags = ("Characters",)
 
-    @post("/", guards=[WRITE])
+    @post("/", guards=[WRITE], dry_run=True, idempotent=True)
     async def create_character(self, user: CurrentUser, data: JSONBody[CharacterCreate]) -> Rendered[CharacterRead]:
         """Make a character, checked against its template."""
         row = await queries.create_character(user, data)
@@ -50,19 +50,19 @@ class CharacterController(Controller):
         row = await queries.get_character(user, character_id, query)
         return resource(row) if query == FieldsQuery() else Rendered(row["item"])
 
-    @patch("/{character_id:uuid}", guards=[WRITE])
+    @patch("/{character_id:uuid}", guards=[WRITE], dry_run=True)
     async def update_character(
         self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[CharacterUpdate], if_match: IfMatch = None
     ) -> Rendered[CharacterRead]:
         """Change a character; what is not sent stays."""
         return resource(await queries.update_character(user, character_id, data, if_match))
 
-    @delete("/{character_id:uuid}", guards=[WRITE])
+    @delete("/{character_id:uuid}", guards=[WRITE], dry_run=True)
     async def delete_character(self, user: CurrentUser, character_id: FromPath[UUID], if_match: IfMatch = None) -> None:
         """Put a character into the trash."""
         await queries.delete_character(user, character_id, if_match)
 
-    @post("/{character_id:uuid}/copies", guards=[WRITE])
+    @post("/{character_id:uuid}/copies", guards=[WRITE], dry_run=True, idempotent=True)
     async def copy_character(
         self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[CopyCreate]
     ) -> Rendered[CharacterRead]:

@@ -5,11 +5,10 @@ from litestar import Controller, get, post
 from litestar.params import FromPath, PathParameter
 
 from service.callers import CurrentUser, requires
-from service.database import rehearsed
 from service.moving import queries
 from service.moving.schemas import Move, Usage
 from service.paging import decode_cursor, encode_cursor
-from service.schemas import CursorText, DryRun, Limit, Page
+from service.schemas import CursorText, Limit, Page
 
 Number = Annotated[int, PathParameter(ge=1, le=2**31 - 1)]
 
@@ -20,7 +19,7 @@ class MovingController(Controller):
     path = "/templates/{template_id:uuid}"
     tags = ("Templates",)
 
-    @post("/versions/{number:int}/migration", status_code=200, guards=[requires("characters:write")])
+    @post("/versions/{number:int}/migration", status_code=200, guards=[requires("characters:write")], dry_run=True)
     async def migrate_characters(
         self,
         user: CurrentUser,
@@ -28,7 +27,6 @@ class MovingController(Controller):
         number: Number,
         limit: Limit = 100,
         cursor: CursorText = None,
-        dry_run: DryRun = False,
     ) -> Page[Move]:
         """Move your characters of this template on to this version, each wholly or not at all.
 
@@ -36,8 +34,7 @@ class MovingController(Controller):
         """
         shape = f"migration to {template_id} {number}"
         after = decode_cursor(cursor, shape, (UUID,))[0] if cursor else _BEGINNING
-        async with rehearsed(dry_run):
-            moves, last = await queries.move_characters(user, template_id, number, limit, after)
+        moves, last = await queries.move_characters(user, template_id, number, limit, after)
         return Page(items=moves, next_cursor=encode_cursor([last], shape) if last else None)
 
     @get("/usage", public=True, guards=[requires("templates:read")])

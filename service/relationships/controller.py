@@ -44,7 +44,7 @@ class RelationshipController(Controller):
             ]
         )
 
-    @post("/characters/{character_id:uuid}/relationships", guards=[WRITE])
+    @post("/characters/{character_id:uuid}/relationships", guards=[WRITE], dry_run=True, idempotent=True)
     async def create_relationship(
         self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[RelationshipCreate]
     ) -> Rendered[RelationshipRead]:
@@ -67,7 +67,7 @@ class RelationshipController(Controller):
         """A relationship."""
         return resource(await queries.get_relationship(user, relationship_id, side))
 
-    @patch("/relationships/{relationship_id:uuid}", guards=[WRITE])
+    @patch("/relationships/{relationship_id:uuid}", guards=[WRITE], dry_run=True)
     async def update_relationship(
         self,
         user: CurrentUser,
@@ -79,7 +79,7 @@ class RelationshipController(Controller):
         """Change what is said and felt; the ends and the type stay."""
         return resource(await queries.update_relationship(user, relationship_id, side, data, if_match))
 
-    @delete("/relationships/{relationship_id:uuid}", guards=[WRITE])
+    @delete("/relationships/{relationship_id:uuid}", guards=[WRITE], dry_run=True)
     async def delete_relationship(
         self, user: CurrentUser, relationship_id: FromPath[UUID], if_match: IfMatch = None
     ) -> None:

@@ -47,7 +47,7 @@ class RevisionController(Controller):
         """How a revision differs from another."""
         return await queries.compare_revisions(user, character_id, against or max(1, number - 1), number)
 
-    @post("/{number:int}/restorations", guards=[WRITE])
+    @post("/{number:int}/restorations", guards=[WRITE], dry_run=True)
     async def restore_revision(
         self, user: CurrentUser, character_id: FromPath[UUID], number: Number
     ) -> Rendered[CharacterRead]:

@@ -30,7 +30,7 @@ class TemplateController(Controller):
     path = "/templates"
     tags = ("Templates",)
 
-    @post("/", guards=[WRITE])
+    @post("/", guards=[WRITE], dry_run=True, idempotent=True)
     async def create_template(self, user: CurrentUser, data: JSONBody[TemplateCreate]) -> Rendered[TemplateRead]:
         """Make a template; its version 1 is published at once."""
         row = await queries.create_template(user, data)
@@ -49,19 +49,19 @@ class TemplateController(Controller):
         """A template, with the prompt and the schema of its newest published version."""
         return resource(await queries.get_template(user, template_id))
 
-    @patch("/{template_id:uuid}", guards=[WRITE])
+    @patch("/{template_id:uuid}", guards=[WRITE], dry_run=True)
     async def update_template(
         self, user: CurrentUser, template_id: FromPath[UUID], data: JSONBody[TemplateUpdate], if_match: IfMatch = None
     ) -> Rendered[TemplateRead]:
         """Change what is said about a template; its rules change with a new version."""
         return resource(await queries.update_template(user, template_id, data, if_match))
 
-    @delete("/{template_id:uuid}", guards=[WRITE])
+    @delete("/{template_id:uuid}", guards=[WRITE], dry_run=True)
     async def delete_template(self, user: CurrentUser, template_id: FromPath[UUID], if_match: IfMatch = None) -> None:
         """Retire a template: no new characters begin on it, the others stay."""
         await queries.delete_template(user, template_id, if_match)
 
-    @post("/{template_id:uuid}/copies", guards=[WRITE])
+    @post("/{template_id:uuid}/copies", guards=[WRITE], dry_run=True, idempotent=True)
     async def copy_template(
         self, user: CurrentUser, template_id: FromPath[UUID], data: JSONBody[CopyCreate]
     ) -> Rendered[TemplateRead]:
@@ -76,7 +76,7 @@ class TemplateController(Controller):
         """A template's versions, oldest first; drafts only for its owner."""
         return collection(await queries.list_versions(user, template_id))
 
-    @post("/{template_id:uuid}/versions", guards=[WRITE])
+    @post("/{template_id:uuid}/versions", guards=[WRITE], dry_run=True, idempotent=True)
     async def create_template_version(
         self, user: CurrentUser, template_id: FromPath[UUID], data: JSONBody[TemplateVersionCreate]
     ) -> Rendered[TemplateVersionRead]:
@@ -106,14 +106,14 @@ class TemplateController(Controller):
         """What a version did to each attribute, against the version before."""
         return await queries.compare_version(user, template_id, number)
 
-    @put("/{template_id:uuid}/versions/{number:int}/publication", guards=[WRITE])
+    @put("/{template_id:uuid}/versions/{number:int}/publication", guards=[WRITE], dry_run=True)
     async def publish_template_version(
         self, user: CurrentUser, template_id: FromPath[UUID], number: Number
     ) -> Rendered[TemplateVersionRead]:
         """Publish a draft: it never changes again, and new characters begin on it."""
         return Rendered((await queries.publish_version(user, template_id, number))["item"])
 
-    @put("/{template_id:uuid}/versions/{number:int}/deprecation", guards=[WRITE])
+    @put("/{template_id:uuid}/versions/{number:int}/deprecation", guards=[WRITE], dry_run=True)
     async def deprecate_template_version(
         self, user: CurrentUser, template_id: FromPath[UUID], number: Number
     ) -> Rendered[TemplateVersionRead]:

@@ -25,13 +25,13 @@ class TrashController(Controller):
         query = read_query(request, TrashQuery)
         return page(request, await queries.list_trash(user, query), query.limit)
 
-    @post("/{character_id:uuid}/restorations", guards=[WRITE])
+    @post("/{character_id:uuid}/restorations", guards=[WRITE], dry_run=True)
     async def restore_character(self, user: CurrentUser, character_id: FromPath[UUID]) -> Rendered[CharacterRead]:
         """Take a character out of the trash, with its history and its relationships."""
         row = await queries.restore_character(user, character_id)
         return resource(row, created_at=f"/v1/characters/{character_id}")
 
-    @delete("/{character_id:uuid}", guards=[WRITE])
+    @delete("/{character_id:uuid}", guards=[WRITE], dry_run=True)
     async def purge_character(self, user: CurrentUser, character_id: FromPath[UUID]) -> None:
         """End a character for good."""
         await queries.purge_character(user, character_id)
