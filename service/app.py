@@ -12,6 +12,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from service.accounts.controller import AccountController
 from service.admin import admin
 from service.bodies import StrictRequest
+from service.bulk.controller import BulkController
 from service.callers import authenticated, current_user, known_parameters
 from service.characters.controller import CharacterController
 from service.database import pool
@@ -45,6 +46,7 @@ v1 = Router(
         ApiKeyController,
         TemplateController,
         CharacterController,
+        BulkController,
         RevisionController,
         TrashController,
         MovingController,

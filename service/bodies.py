@@ -48,10 +48,14 @@ def read_json(body: bytes, wanted: Any) -> Any:
         raise Unprocessable("A number in the body is out of range.") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest("The body is not valid JSON (UTF-8).") from error
-    found = [*violations(plain, wanted), *_nul_violations(plain)]
-    if found:
+    return converted(plain, wanted)  # where a "\\u0000" with its backslash escaped is no NUL after all
+
+
+def converted(plain: Any, wanted: Any) -> Any:
+    """Decoded JSON as ``wanted``. Raises Unprocessable with all faults."""
+    if found := [*violations(plain, wanted), *_nul_violations(plain)]:
         raise Unprocessable.of(found)
-    return msgspec.convert(plain, wanted)  # "\\u0000" with its backslash escaped: no NUL after all
+    return msgspec.convert(plain, wanted)
 
 
 @lru_cache(maxsize=256)

@@ -4,10 +4,10 @@ ServiceError
 ├── BadRequest 400             ├── TooLarge 413
 ├── Unauthorized 401           ├── UnsupportedMediaType 415
 ├── Forbidden 403              ├── Unprocessable 422
-├── NotFound 404               ├── TooManyRequests 429
-├── MethodNotAllowed 405       ├── InternalError 500
-├── Conflict 409               └── Unavailable 503
-└── PreconditionFailed 412
+├── NotFound 404               ├── FailedDependency 424
+├── MethodNotAllowed 405       ├── TooManyRequests 429
+├── Conflict 409               ├── InternalError 500
+└── PreconditionFailed 412     └── Unavailable 503
 
 A class carries its status; an instance one complete sentence for a person. Raised in ``queries``, told here.
 """
@@ -155,6 +155,12 @@ class Unprocessable(ServiceError):
     def of(cls, errors: Iterable[Violation]) -> "Unprocessable":
         found = list(errors)
         return cls("1 field is not valid." if len(found) == 1 else f"{len(found)} fields are not valid.", errors=found)
+
+
+class FailedDependency(ServiceError):
+    status = HTTPStatus.FAILED_DEPENDENCY
+    slug = "failed-dependency"
+    meaning = "Nothing is wrong with this operation, but it is not done: another one of the same atomic request failed."
 
 
 class TooManyRequests(ServiceError):

@@ -40,6 +40,7 @@ async def there(alice: Client) -> dict[str, Any]:
 
 WRITES = [
     ("POST", "/v1/characters", {"name": "New"}, 200),
+    ("POST", "/v1/characters/bulk", {"operations": [{"action": "create", "body": {"name": "New"}}]}, 200),
     ("PATCH", "/v1/characters/{mira}", {"name": "Other", "attributes": {"strength": 3}}, 200),
     ("DELETE", "/v1/characters/{mira}", None, 204),
     ("POST", "/v1/characters/{mira}/copies", {}, 200),

@@ -46,6 +46,7 @@ async def test_every_route_that_takes_a_key(alice: Client) -> None:
     fighters, mira, otto = await template(alice), await character(alice), await character(alice)
     posts = {
         "/v1/characters": MIRA,
+        "/v1/characters/bulk": {"operations": [{"action": "create", "body": MIRA}]},
         f"/v1/characters/{mira['id']}/copies": {},
         f"/v1/characters/{mira['id']}/relationships": {"target": otto["id"], "type": "friend_of"},
         "/v1/templates": {"name": "New", "attribute_schema": FIGHTER},
