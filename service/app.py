@@ -14,6 +14,7 @@ from service.admin import admin
 from service.bodies import StrictRequest
 from service.bulk.controller import BulkController
 from service.callers import authenticated, current_user, known_parameters
+from service.changes.controller import ChangeController
 from service.characters.controller import CharacterController
 from service.database import pool
 from service.docs import ASSETS, ProblemController, get_openapi, get_root
@@ -49,6 +50,7 @@ v1 = Router(
         BulkController,
         RevisionController,
         TrashController,
+        ChangeController,
         MovingController,
         RelationshipController,
         GraphController,

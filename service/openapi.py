@@ -27,6 +27,7 @@ _TAGS = {
     "Characters": "What the platform is for.",
     "Revisions": "A character's history: every change can be read, compared and undone.",
     "Trash": "Deleted characters, for 30 days.",
+    "Changes": "To keep a copy in step.",
     "Relationships": "What one character is to another: one row, read from both sides.",
 }
 _HEADERS = {

@@ -20,7 +20,7 @@ def encode_cursor(keys: Sequence[Any], shape: str) -> str:
     return base64.urlsafe_b64encode(_signature(text, shape) + text).decode().rstrip("=")
 
 
-def decode_cursor(cursor: str, shape: str, types: Sequence[Any]) -> list[Any]:
+def decode_cursor(cursor: str, shape: str, types: Sequence[Any], parameter: str = "cursor") -> list[Any]:
     """The keys, one of each of ``types``. Raises BadRequest unless ``encode_cursor`` made it for the same shape."""
     try:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
@@ -29,7 +29,7 @@ def decode_cursor(cursor: str, shape: str, types: Sequence[Any]) -> list[Any]:
             return list(msgspec.convert(msgspec.json.decode(text), tuple.__class_getitem__(tuple(types))))
     except (binascii.Error, ValueError, msgspec.DecodeError):
         pass
-    fault = Violation("Is not a cursor of this list; start again without it.", parameter="cursor")
+    fault = Violation("Is not a cursor of this list; start again without it.", parameter=parameter)
     raise BadRequest("The cursor is not valid.", errors=[fault])
 
 

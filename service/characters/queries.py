@@ -114,7 +114,7 @@ _CREATE = Prepared(lambda: written(insert(Character, *_GIVEN), read()))
 _LOCK = Prepared(
     lambda: (
         Character.select(*(getattr(Character, name) for name in (*_GIVEN, "version", "deleted_at")))
-        .where(Character.id == Param("id"), Character.owner == Param("user"))
+        .where(Character.id == Param("id"), Character.owner == Param("user"), Character.ended.eq(False))
         .lock_rows("UPDATE")
     )
 )

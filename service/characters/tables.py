@@ -37,6 +37,7 @@ class Character(Table, db=DB, tablename="characters"):
 
     known_character_visibility = Check(constrained("visibility", Visibility))
     known_character_style = Check(constrained("style", Style))
+    only_trash_is_ended = Check("deleted_at IS NOT NULL OR NOT ended")
     pinned_to_a_version_of_its_template = Check("(template IS NULL) = (template_version IS NULL)")
 
     @classmethod

@@ -14,7 +14,7 @@ RETENTION_DAYS = 30
 
 _TRASH = Listing(
     Character,
-    scopes={"mine": (Character.owner == Param("user")) & Character.deleted_at.is_not_null()},
+    scopes={"mine": (Character.owner == Param("user")) & Character.deleted_at.is_not_null() & Character.ended.eq(False)},
     summary=SUMMARY | {"deleted_at": utc(Character.deleted_at)},
     filters={name: FILTERS[name]._replace(selective=False) for name in ("style", "tags", "tags.any", "template")},
     sorts={"deleted_at": SortKey(Character.deleted_at, datetime)},
@@ -36,7 +36,11 @@ async def restore_character(user: Caller, character_id: UUID) -> Any:
 
 
 async def purge_character(user: Caller, character_id: UUID) -> None:
-    """For good, with its history and its relationships."""
+    """For good, with its history and its relationships. An empty row stays as long as trash does: those who follow the
+    feed of changes may not have seen the deletion."""
     async with DB.transaction():
-        await lock_own(user, character_id, in_trash=True)
+        row = await lock_own(user, character_id, in_trash=True)
         await Character.delete().where(Character.id == character_id)
+        empty = Character(id=character_id, owner=user.id, name="", version=row["version"] + 1)
+        empty.deleted_at, empty.ended = row["deleted_at"], True
+        await Character.insert(empty)
