@@ -194,6 +194,13 @@ class Prepared:
         async with DB.connection() as connection:
             return await connection.fetch(sql, *arguments, timeout=timeout)  # type: ignore[no-any-return]
 
+    async def batches(self, connection: asyncpg.Connection, size: int, **given: Any) -> AsyncIterator[list[Any]]:
+        """All rows as Records, never more than ``size`` at once; ``connection`` must be in a transaction."""
+        sql, arguments = self._bind(given)
+        cursor = await connection.cursor(sql, *arguments)
+        while rows := await cursor.fetch(size):
+            yield rows
+
     def _bind(self, given: Mapping[str, Any]) -> tuple[str, list[Any]]:
         sql, arguments = self._compiled
         return sql, [given[argument] if isinstance(argument, Param) else argument for argument in arguments]

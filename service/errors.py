@@ -203,6 +203,8 @@ _PASSING = (
 
 def told(error: Exception, handler: BaseRouteHandler | None = None) -> ServiceError:
     """The ServiceError that tells ``error`` to a client: never more than the client may know."""
+    if isinstance(error, ExceptionGroup):  # a streamed answer has tasks of its own
+        return told(error.exceptions[0], handler)
     if isinstance(error, ServiceError):
         return error
     if isinstance(error, ValidationException):

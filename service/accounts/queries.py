@@ -1,13 +1,58 @@
+import asyncio
+import time
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from service.accounts.schemas import PasswordUpdate
 from service.callers import Caller
-from service.database import DB, NOW
-from service.errors import Forbidden
-from service.tokens.queries import delete_tokens
+from service.characters.queries import CHARACTER
+from service.characters.tables import Character, Revision
+from service.database import DB, NOW, Param, Prepared, json_object, utc
+from service.errors import Forbidden, Unavailable
+from service.relationships.queries import RELATIONSHIP
+from service.relationships.tables import Relationship
+from service.templates.queries import SUMMARY as TEMPLATE
+from service.templates.queries import VERSION
+from service.templates.tables import Template, TemplateVersion
+from service.tokens.queries import KEY, SESSION, delete_tokens
+from service.tokens.tables import Token
 from service.users.passwords import hash_password, password_matches
-from service.users.queries import check_password
+from service.users.queries import check_password, own_fields
 from service.users.tables import User
+
+ROWS_AT_ONCE = 25  # of an export; a character can be 300 KiB
+LONGEST_EXPORT = 600.0  # seconds
+LONGEST_PAUSE = 60  # seconds in which the client takes a batch
+_exports = asyncio.Semaphore(2)  # each keeps a connection of this worker's pool for as long as its client reads
+
+
+def _all(fields: Any, of: Any, *conditions: Any) -> Prepared:
+    return Prepared(lambda: of.select(json_object(fields).as_alias("item")).where(*conditions).order_by(of.id))
+
+
+_USER = Param("user")
+_REVISION = {
+    "id": Revision.id,
+    "character": Revision.character,
+    "number": Revision.number,
+    "replaced": Revision.replaced,
+    "created_at": utc(Revision.created_at),
+}
+_EVERYTHING = {
+    "profile": _all(own_fields(), User, User.id == _USER),
+    "session": _all(SESSION, Token, Token.user == _USER, Token.kind == "session"),
+    "api_key": _all(KEY, Token, Token.user == _USER, Token.kind == "key"),
+    "template": _all(TEMPLATE, Template, Template.owner == _USER),
+    "template_version": _all(VERSION, TemplateVersion, TemplateVersion.template.owner == _USER),
+    "character": _all(
+        CHARACTER | {"deleted_at": utc(Character.deleted_at)},
+        Character,
+        Character.owner == _USER,
+        Character.ended.eq(False),
+    ),
+    "revision": _all(_REVISION, Revision, Revision.character.owner == _USER),
+    "relationship": _all(RELATIONSHIP, Relationship, Relationship.source.owner == _USER),
+}
 
 
 async def update_password(user: Caller, data: PasswordUpdate) -> None:
@@ -30,6 +75,39 @@ async def delete_account(user: Caller, password: str) -> None:
     async with DB.transaction():
         await User.update({User.status: "suspended", User.deleted_at: NOW}).where(User.id == user.id)
         await delete_tokens(user)
+
+
+async def export_account(user: Caller) -> AsyncGenerator[bytes, None]:
+    """All that the member owns, as it was at one moment, as NDJSON in pieces: read them all, or close it.
+
+    Raises Unavailable while too many exports are under way; one that is read too slowly breaks off.
+    """
+    pieces = _export(user)
+    await anext(pieces)  # as long as nothing is sent, a failure can be told
+    return pieces
+
+
+async def _export(user: Caller) -> AsyncGenerator[bytes, None]:
+    if _exports.locked():
+        raise Unavailable("Too many exports are under way.")
+    ends = time.monotonic() + LONGEST_EXPORT
+    async with (
+        _exports,
+        DB.connection() as connection,
+        connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        await connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{LONGEST_PAUSE}s'")
+        yield b""
+        for kind, rows in _EVERYTHING.items():
+            async for batch in rows.batches(connection, ROWS_AT_ONCE, user=user.id, side=None):
+                if time.monotonic() > ends:
+                    raise Unavailable("The export took too long to read.")
+                yield b"".join([_line(kind, row["item"]) for row in batch])
+
+
+def _line(kind: str, item: str) -> bytes:
+    """``item``, a JSON object, on one line; operators may have written JSON on several."""
+    return f'{{"kind":"{kind}",{item[1:]}'.replace("\n", " ").encode() + b"\n"
 
 
 async def _account(user: Caller) -> Any:

@@ -35,7 +35,7 @@ def _either(from_source: Any, from_target: Any) -> QueryString:
 
 _SOURCE = json_object({"id": Relationship.source.id, "name": Relationship.source.name})
 _TARGET = json_object({"id": Relationship.target.id, "name": Relationship.target.name})
-_RELATIONSHIP: dict[str, Any] = {
+RELATIONSHIP: dict[str, Any] = {
     "id": Relationship.id,
     "version": Relationship.version,
     "type": _either(Relationship.type, Relationship.inverse_type),
@@ -51,7 +51,7 @@ _RELATIONSHIP: dict[str, Any] = {
 
 
 def _read() -> Any:
-    return Relationship.select(Relationship.id, Relationship.version, json_object(_RELATIONSHIP).as_alias("item"))
+    return Relationship.select(Relationship.id, Relationship.version, json_object(RELATIONSHIP).as_alias("item"))
 
 
 def visible_to(user: Any) -> Any:
@@ -78,7 +78,7 @@ _RELATIONSHIPS = Listing(
         "as_source": (Relationship.source == Param("side")) & listed_to(Param("user"), Relationship.target),
         "as_target": (Relationship.target == Param("side")) & listed_to(Param("user"), Relationship.source),
     },
-    summary=_RELATIONSHIP,
+    summary=RELATIONSHIP,
     filters={"type": Filter(WhereRaw("{} = {}", _either(Relationship.type, Relationship.inverse_type), Param("type")))},
 )
 

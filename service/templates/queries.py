@@ -67,7 +67,7 @@ SUMMARY: dict[str, Any] = {
     "created_at": utc(Template.created_at),
     "updated_at": utc(Template.updated_at),
 }
-_VERSION: dict[str, Any] = {
+VERSION: dict[str, Any] = {
     "template": TemplateVersion.template,
     "number": TemplateVersion.number,
     "state": QueryString(
@@ -141,7 +141,7 @@ TEMPLATES = Listing(
 
 _LIST_VERSIONS = Prepared(
     lambda: (
-        TemplateVersion.select(json_object(_VERSION).as_alias("item"))
+        TemplateVersion.select(json_object(VERSION).as_alias("item"))
         .where(
             TemplateVersion.template == Param("template"),
             (TemplateVersion.template.owner == Param("user")) | TemplateVersion.published_at.is_not_null(),
@@ -155,7 +155,7 @@ _GET_VERSION = Prepared(
         TemplateVersion.attribute_schema,
         TemplateVersion.published_at,
         TemplateVersion.deprecated_at,
-        json_object(_VERSION).as_alias("item"),
+        json_object(VERSION).as_alias("item"),
     ).where(
         TemplateVersion.template == Param("template"),
         TemplateVersion.number == Param("number"),

@@ -22,14 +22,14 @@ _IDLE = timedelta(days=settings.session_idle_days)
 
 _TOLD_ONCE = {"token": QueryString("{}::text", Param("token"))}
 
-_SESSION: dict[str, Any] = {
+SESSION: dict[str, Any] = {
     "id": Token.id,
     "device": Token.device,
     "created_at": utc(Token.created_at),
     "expires_at": utc(Token.expires_at),
     "last_used_at": utc(Token.last_used_at),
 }
-_KEY: dict[str, Any] = {
+KEY: dict[str, Any] = {
     "id": Token.id,
     "name": Token.name,
     "scopes": Token.scopes,
@@ -80,7 +80,7 @@ _CREATE_SESSION = Prepared(
 _CREATE_KEY = Prepared(
     lambda: written(
         insert(Token, "id", "user", "digest", "name", "scopes", "expires_at", kind="key"),
-        Token.select(json_object(_KEY | _TOLD_ONCE).as_alias("item")),
+        Token.select(json_object(KEY | _TOLD_ONCE).as_alias("item")),
     )
 )
 _FIND = Prepared(
@@ -97,18 +97,16 @@ _FIND = Prepared(
 _LIST_SESSIONS = Prepared(
     lambda: (
         Token.select(
-            json_object(_SESSION | {"current": QueryString("{} = {}", Token.id, Param("current"))}).as_alias("item")
+            json_object(SESSION | {"current": QueryString("{} = {}", Token.id, Param("current"))}).as_alias("item")
         )
         .where(_own("session"))
         .order_by(Token.id, ascending=False)
     )
 )
 _LIST_KEYS = Prepared(
-    lambda: Token.select(json_object(_KEY).as_alias("item")).where(_own("key")).order_by(Token.id, ascending=False)
+    lambda: Token.select(json_object(KEY).as_alias("item")).where(_own("key")).order_by(Token.id, ascending=False)
 )
-_GET_KEY = Prepared(
-    lambda: Token.select(json_object(_KEY).as_alias("item")).where(_own("key"), Token.id == Param("id"))
-)
+_GET_KEY = Prepared(lambda: Token.select(json_object(KEY).as_alias("item")).where(_own("key"), Token.id == Param("id")))
 
 
 async def create_session(data: SessionCreate, device: str) -> tuple[UUID, Any]:

@@ -14,7 +14,9 @@ RETENTION_DAYS = 30
 
 _TRASH = Listing(
     Character,
-    scopes={"mine": (Character.owner == Param("user")) & Character.deleted_at.is_not_null() & Character.ended.eq(False)},
+    scopes={
+        "mine": (Character.owner == Param("user")) & Character.deleted_at.is_not_null() & Character.ended.eq(False)
+    },
     summary=SUMMARY | {"deleted_at": utc(Character.deleted_at)},
     filters={name: FILTERS[name]._replace(selective=False) for name in ("style", "tags", "tags.any", "template")},
     sorts={"deleted_at": SortKey(Character.deleted_at, datetime)},
