@@ -41,8 +41,8 @@ _EDGE = json_object(
 # One row a level: the characters that are new on it, all that were seen up to it, and the relationships that led there.
 # A cycle ends where it began, as what was seen is not new again. One level more than asked for finds no characters, but
 # the relationships among the last. Scans stop at their limit before anything is filtered out: that bounds the rows that
-# are read, however dense the graph is and whatever is wanted of it. LIMIT 1 keeps PostgreSQL to the primary key, where a
-# join might read a whole table.
+# are read, however dense the graph is and whatever is wanted of it. LIMIT 1 keeps PostgreSQL to the primary key, where
+# a join might read a whole table.
 _GRAPH = """
 WITH RECURSIVE
 level (depth, found, seen, steps, cut) AS (
