@@ -1,6 +1,19 @@
 from typing import Any
 
-from piccolo.columns import JSONB, UUID, Array, ForeignKey, Integer, OnDelete, OnUpdate, Text, Timestamptz, Varchar
+from piccolo.columns import (
+    JSONB,
+    UUID,
+    Array,
+    BigInt,
+    Boolean,
+    ForeignKey,
+    Integer,
+    OnDelete,
+    OnUpdate,
+    Text,
+    Timestamptz,
+    Varchar,
+)
 from piccolo.columns.defaults import TimestamptzNow
 from piccolo.columns.readable import Readable
 from piccolo.constraints import Check, Unique
@@ -31,6 +44,8 @@ class Character(Table, db=DB, tablename="characters"):
         "self", on_delete=OnDelete.set_null, on_update=OnUpdate.restrict, default=None, null=True, index=True
     )
     deleted_at = Timestamptz(default=None, null=True, help_text="In the trash since then.")
+    ended = Boolean(default=False, null=False, help_text="For good: what is left only tells the feed of changes so.")
+    written_in = BigInt(default=0, null=False, help_text="The transaction that wrote it last; a trigger says which.")
     version = Integer(default=1, null=False)
     created_at = Timestamptz(default=TimestamptzNow(), null=False)
     updated_at = Timestamptz(default=TimestamptzNow(), null=False)
