@@ -65,6 +65,20 @@ MINE_TO_RESTORE = {
 }
 MINE_TO_END = MINE_TO_RESTORE | {"alice": "404 404 404 hidden"}
 
+FOLLOWED = {
+    "stranger": "401    401    401    401",
+    "charlie": " hidden hidden hidden hidden",
+    "key": "     seen   seen   seen   hidden",
+    "alice": "   seen   seen   seen   hidden",
+}
+EXPORTED = FOLLOWED | {"key": "403 403 403 403", "alice": "seen seen seen seen"}
+CHANGED_IN_BULK = {
+    "stranger": "401    401    401    401",
+    "charlie": " hidden hidden hidden hidden",
+    "key": "     403    403    403    403",
+    "alice": "   seen   seen   seen   hidden",
+}
+
 NAME = "Ines the Unmistakable"
 
 
@@ -121,6 +135,14 @@ PROBES = [
         tells=lambda answer: answer.json() == {"characters": 1, "versions": {"1": 1}},
     ),
     Probe("GET /trash", TRASHED, "/trash"),
+    Probe("GET /changes", FOLLOWED, "/changes?limit=100"),
+    Probe("GET /users/me/export", EXPORTED, "/users/me/export"),
+    Probe(
+        "POST /characters/bulk",
+        CHANGED_IN_BULK,
+        "/characters/bulk?dry_run=true",
+        {"operations": [{"action": "update", "id": "{character}", "body": {"tags": ["bulk"]}}]},
+    ),
     Probe(
         "POST /templates/{template_id}/versions/{number}/migration",
         MINE_TO_MOVE,
@@ -228,15 +250,21 @@ async def _world(alice: Client, visibility: str) -> dict[str, str]:
 
 
 async def _outcome(caller: Client, probe: Probe, ids: dict[str, str]) -> str:
-    body = probe.body and {
-        name: value.format(**ids) if isinstance(value, str) else value for name, value in probe.body.items()
-    }
+    body = _filled(probe.body, ids)
     method = probe.route.partition(" ")[0]
     answer = await caller.request(method, "/v1" + probe.path.format(**ids), json=body)
     if answer.status_code >= 400:
         assert NAME not in answer.text
         return str(answer.status_code)
     return "seen" if answer.content and probe.tells(answer) else "hidden"
+
+
+def _filled(body: Any, ids: dict[str, str]) -> Any:
+    if isinstance(body, dict):
+        return {name: _filled(value, ids) for name, value in body.items()}
+    if isinstance(body, list):
+        return [_filled(value, ids) for value in body]
+    return body.format(**ids) if isinstance(body, str) else body
 
 
 async def test_a_private_template_stays_private_on_a_public_character(alice: Client, charlie: Client) -> None:
