@@ -165,7 +165,7 @@ async def _play(alice: Client, ids: dict[str | None, str | None], steps: list[tu
 
 
 @given(steps=operations)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_every_state_is_read_back_as_it_was(
     alice: Client, ids: dict[str | None, str | None], steps: list[tuple[str, Any]]
 ) -> None:
