@@ -14,7 +14,7 @@ from service.callers import Caller
 from service.characters.filters import FILTERS, RANK, filters_of
 from service.characters.schemas import CharacterCreate, CharacterQuery, CharacterUpdate, PromptRead, Validation
 from service.characters.tables import Character, Revision
-from service.database import DB, NOW, Param, Prepared, insert, json_object, utc, written
+from service.database import DB, NOW, Param, Prepared, insert, json_object, on_constraint, utc, written
 from service.errors import BadRequest, Conflict, Forbidden, NotFound, Unprocessable, Violation
 from service.identifiers import uuid7
 from service.listing import Listing, Rows, SortKey
@@ -136,6 +136,11 @@ def _update(columns: frozenset[str]) -> Prepared:
     )
 
 
+_GONE = {
+    name: Conflict("What the character builds on was deleted meanwhile.")
+    for name in ("characters_template_fkey", "pinned_to_a_known_version", "characters_forked_from_fkey")
+}
+
 CHARACTERS = Listing(
     Character,
     scopes={
@@ -189,7 +194,7 @@ async def create_character(user: Caller, data: CharacterCreate) -> Any:
             faults.append(Violation("Needs a template.", pointer="/template_version"))
     if faults:
         raise Unprocessable.of(faults)
-    return await _CREATE.one(
+    return await _create(
         id=uuid7(),
         owner=user.id,
         name=data.name,
@@ -217,11 +222,16 @@ async def copy_character(user: Caller, character_id: UUID) -> Any:
             await usable_version(user, template, number)
         except (NotFound, Conflict):
             template = number = None
-    return await _CREATE.one(
+    return await _create(
         **{name: original[name] for name in _GIVEN}
         | {"id": uuid7(), "owner": user.id, "visibility": "private", "forked_from": character_id}
         | {"template": template, "template_version": number}
     )
+
+
+async def _create(**columns: Any) -> Any:
+    with on_constraint(_GONE):
+        return await _CREATE.one(**columns)
 
 
 async def get_character(user: Caller, character_id: UUID, query: FieldsQuery | None = None) -> Any:
@@ -339,7 +349,8 @@ async def _pin(user: Caller, row: Any, changes: Mapping[str, Any]) -> tuple[dict
         return {"template": None, "template_version": None}, None
     if (template, number) == (row["template"], row["template_version"]):
         return {}, await rules_of(template, number)
-    number, rules = await usable_version(user, template, number)
+    beginning = template != row["template"]  # a retired template still rules those that began on it
+    number, rules = await usable_version(user, template, number, beginning=beginning)
     return {"template": template, "template_version": number}, rules
 
 

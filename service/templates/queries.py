@@ -310,16 +310,19 @@ async def deprecate_version(user: Caller, template_id: UUID, number: int) -> Any
         return await get_version(user, template_id, number)
 
 
-async def usable_version(user: Caller, template_id: UUID, number: int | None) -> tuple[int, Rules]:
+async def usable_version(
+    user: Caller, template_id: UUID, number: int | None, *, beginning: bool = True
+) -> tuple[int, Rules]:
     """The number and the rules of the version that a new character of ``user`` would be pinned to: the newest unless
-    ``number`` says which. Raises NotFound for what is not there or not to be seen, Conflict for a retired template."""
+    ``number`` says which. Raises NotFound for what is not there or not to be seen, Conflict for a retired template
+    unless the character began on it before."""
     row = await _USABLE.one(id=template_id, number=number, user=user.id)
     if row is None:
         raise NotFound("There is no such template.", errors=[Violation("Is not known.", pointer="/template")])
     if not row["published"]:
         fault = Violation("Is not known, or not published.", pointer="/template_version")
         raise NotFound("There is no such version of the template.", errors=[fault])
-    if row["retired_at"] is not None:
+    if beginning and row["retired_at"] is not None:
         raise Conflict("The template is retired: no new characters begin on it.")
     chosen = number or row["newest_version"]
     return chosen, await rules_of(template_id, chosen)
