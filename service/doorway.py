@@ -1,7 +1,7 @@
 """What every request passes before Litestar, in one pass: Litestar's middleware never sees an unknown path.
 
 It gives the request its id, refuses foreign hosts, answers OPTIONS, HEAD and 304, adds the headers that every answer
-carries, tells failures in front of Litestar as problems, counts, and writes the access line.
+carries, compresses, tells failures in front of Litestar as problems, counts, and writes the access line.
 """
 
 import re
@@ -13,6 +13,7 @@ from litestar.types import ASGIApp, Message, Receive, Send
 from litestar.utils import normalize_path
 from loguru import logger
 
+from service.compression import Compression, Headers, is_worth_it, preferred
 from service.errors import BadRequest, raw_problem, record, told
 from service.health import count_request
 from service.identifiers import uuid7
@@ -43,9 +44,6 @@ _POLICIES = {
     "docs": _APPLICATION.replace(b"script-src 'self'", b"script-src 'self' 'unsafe-inline'"),
     "admin": _APPLICATION,
 }
-_NO_STORE = (b"cache-control", b"no-store")
-
-Headers = list[tuple[bytes, bytes]]
 
 
 class Doorway:
@@ -65,7 +63,9 @@ class Doorway:
         given_id = headers.get(b"x-request-id", b"")
         request_id = given_id.decode() if _REQUEST_ID.fullmatch(given_id) else str(uuid7())
         scope.setdefault("state", {})["request_id"] = request_id
-        answer = _Answer(send, scope, headers, request_id, self._cors(headers))
+        answer = _Answer(send, scope, headers, [(b"x-request-id", request_id.encode()), *self._cors(headers)])
+        if self.origins:
+            answer.vary.append(b"Origin")
         with logger.contextualize(request_id=request_id):
             try:
                 await self._answer(scope, receive, answer, headers)
@@ -90,12 +90,9 @@ class Doorway:
         return name in self.hosts or (bool(self.parents) and name.endswith(self.parents)) or "*" in self.hosts
 
     def _cors(self, headers: dict[bytes, bytes]) -> Headers:
-        if not self.origins:
-            return []
-        vary: Headers = [(b"vary", b"Origin")]
         if (origin := headers.get(b"origin", b"")) not in self.origins:
-            return vary
-        allowed: Headers = [*vary, (b"access-control-allow-origin", origin)]
+            return []
+        allowed: Headers = [(b"access-control-allow-origin", origin)]
         if b"access-control-request-method" in headers:
             return [
                 *allowed,
@@ -109,40 +106,46 @@ class Doorway:
 class _Answer:
     """``send``, with what every answer carries."""
 
-    def __init__(self, send: Send, scope: Any, request: dict[bytes, bytes], request_id: str, cors: Headers) -> None:
+    def __init__(self, send: Send, scope: Any, request: dict[bytes, bytes], extra: Headers) -> None:
         self.send = send
         self.scope = scope
-        self.extra = [(b"x-request-id", request_id.encode()), *_SECURITY, *cors]
+        self.extra = [*_SECURITY, *extra]
+        self.vary = [b"Accept-Encoding"]
+        self.encoding = preferred(request.get(b"accept-encoding", b""))
+        self.compression: Compression | None = None
         self.without_body = scope["method"] == "HEAD"
         self.if_none_match = request.get(b"if-none-match") if scope["method"] in ("GET", "HEAD") else None
+        self.begun = False
         self.status = 0
         self.size = 0
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            headers: Headers = list(message.get("headers", ()))
-            names = {name for name, _ in headers}
-            message["status"] = self._status(message["status"], headers)
-            if self.status == 304:
-                headers = [header for header in headers if not header[0].startswith(b"content-")]
-            if b"content-security-policy" not in names:
-                policy = _POLICIES.get(self.scope["path"].split("/")[1], _NOTHING)
-                headers.append((b"content-security-policy", policy))
-            if b"cache-control" not in names:
-                headers += _caching(self.scope, names)
-            message["headers"] = headers + self.extra
-        elif message["type"] == "http.response.body":
+            headers = message["headers"] = self._complete(message)
+            message["status"] = self.status
+            if self.encoding is not None and is_worth_it(self.status, headers):
+                self.compression = Compression(self.encoding, message)
+            else:
+                await self._send(message)
+        else:
+            for each in self.compression.messages(message) if self.compression else (message,):
+                await self._send(each)
+
+    async def _send(self, message: Any) -> None:
+        if message["type"] == "http.response.body":
             if self.without_body:
                 message["body"] = b""
             self.size += len(message.get("body", b""))
+        self.begun = True
         await self.send(message)
 
     async def fail(self, error: Exception) -> None:
         """Tells a failure that nothing further in told; one in the middle of an answer can only break it off."""
         problem = told(error)
         record(error, problem)
-        if self.status:
+        if self.begun:
             raise error
+        self.compression = None
         status, headers, body = raw_problem(self.scope, problem)
         await self({"type": "http.response.start", "status": status, "headers": headers})
         await self({"type": "http.response.body", "body": body, "more_body": False})
@@ -152,26 +155,36 @@ class _Answer:
         await self({"type": "http.response.start", "status": 204, "headers": [(b"allow", allow)]})
         await self({"type": "http.response.body", "body": b"", "more_body": False})
 
-    def _status(self, status: int, headers: Headers) -> int:
-        if status == 200 and self.if_none_match is not None:
-            etag = next((value for name, value in headers if name == b"etag"), None)
-            if etag is not None and _matches(self.if_none_match, etag):
-                status, self.without_body = 304, True
-        self.status = status
-        return status
+    def _complete(self, start: Any) -> Headers:
+        """Decides the status; the headers that go with it."""
+        headers: Headers = list(start.get("headers", ()))
+        told = dict(headers)
+        self.status = start["status"]
+        if self.status == 200 and self.if_none_match is not None and _matches(self.if_none_match, told.get(b"etag")):
+            self.status, self.without_body = 304, True
+            headers = [header for header in headers if not header[0].startswith(b"content-")]
+        if b"content-security-policy" not in told:
+            policy = _POLICIES.get(self.scope["path"].split("/")[1], _NOTHING)
+            headers.append((b"content-security-policy", policy))
+        if b"cache-control" not in told:
+            headers.append((b"cache-control", b"no-cache" if b"etag" in told else b"no-store"))
+        return self._with_vary(headers) + self.extra
+
+    def _with_vary(self, headers: Headers) -> Headers:
+        """One Vary for all that an answer depends on: some caches read only the first."""
+        vary = [value for name, value in headers if name == b"vary"]
+        if self.scope["path"].startswith("/v1") and (b"cache-control", b"no-store") not in headers:
+            vary.append(b"Authorization")  # what may be kept was given to this caller
+        rest = [header for header in headers if header[0] != b"vary"]
+        return [*rest, (b"vary", b", ".join(vary + self.vary))]
 
 
-def _matches(if_none_match: bytes, etag: bytes) -> bool:
+def _matches(if_none_match: bytes, etag: bytes | None) -> bool:
     """The weak comparison of RFC 9110."""
+    if etag is None:
+        return False
     tags = {tag.strip().removeprefix(b"W/") for tag in if_none_match.split(b",")}
     return b"*" in tags or etag.removeprefix(b"W/") in tags
-
-
-def _caching(scope: Any, names: set[bytes]) -> Headers:
-    """What has an ETag may be kept, asked about each time, by the caller it was given to; the rest not at all."""
-    if b"etag" not in names:
-        return [_NO_STORE]
-    return [(b"cache-control", b"no-cache"), (b"vary", b"Authorization")]
 
 
 def _write_access_line(scope: Any, answer: _Answer, seconds: float) -> None:
