@@ -6,8 +6,10 @@ from typing import Any
 import httpx
 import pytest
 
+from service import embedded
 from service.characters.tables import Character, Revision
-from tests.conftest import character, faults, public, template, with_key
+from tests.conftest import DATA_DIR, character, faults, public, template, with_key
+from tests.running import execute
 
 Client = httpx.AsyncClient
 
@@ -88,6 +90,25 @@ async def test_each_operation_is_refused_as_its_own_request_would_be(alice: Clie
 async def test_what_fails_leaves_the_others_done(alice: Client) -> None:
     items = await bulk(alice, making("First"), INVALID, making("Last"))
     assert [item["status"] for item in items] == [201, 422, 201]
+    assert await names(alice) == ["First", "Last"]
+
+
+async def test_what_the_database_refuses_leaves_the_others_done(alice: Client) -> None:
+    dsn = embedded.dsn(DATA_DIR)
+    await execute(
+        dsn,
+        """
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN RAISE EXCEPTION 'refused' USING ERRCODE = 'data_exception'; END $$;
+        CREATE TRIGGER refuse AFTER INSERT ON characters FOR EACH ROW
+            WHEN (NEW.name = 'Refused') EXECUTE FUNCTION refuse();
+        """,
+    )
+    try:
+        items = await bulk(alice, making("First"), making("Refused"), making("Last"))
+    finally:
+        await execute(dsn, "DROP FUNCTION refuse CASCADE")
+    assert [item["status"] for item in items] == [201, 400, 201]
     assert await names(alice) == ["First", "Last"]
 
 

@@ -9,13 +9,22 @@ from uuid import uuid4
 import asyncpg
 import httpx
 import pytest
+from litestar import Litestar, post
+from litestar.di import Provide
+from litestar.params import JSONBody
 
 from service import embedded
+from service.callers import CurrentUser, current_user
+from service.characters.queries import create_character
+from service.characters.schemas import CharacterCreate
 from service.characters.tables import Character
 from service.database import DB
+from service.errors import Conflict, answer_problem
 from service.idempotency import IdempotencyKey
 from service.purge import purge_everything
-from tests.conftest import DATA_DIR, FIGHTER, PASSWORD, character, faults, template, with_key
+from service.tokens.authentication import Authentication
+from service.writing import Writing
+from tests.conftest import DATA_DIR, FIGHTER, PASSWORD, character, client, faults, template, with_key
 from tests.running import Service, execute, service_of_its_own
 
 Client = httpx.AsyncClient
@@ -97,6 +106,25 @@ async def test_a_failure_is_not_kept(alice: Client) -> None:
     assert refused.status_code == 422
     assert (await alice.post("/v1/characters", json=MIRA, headers=KEY)).status_code == 201
     assert await _rows() == (1, 1)
+
+
+async def test_what_a_handler_wrote_before_it_failed_is_undone(alice: Client) -> None:
+    @post("/v1/failing", idempotent=True)
+    async def write_and_fail(user: CurrentUser, data: JSONBody[CharacterCreate]) -> None:
+        await create_character(user, data)
+        raise Conflict
+
+    failing = Litestar(
+        [write_and_fail],
+        dependencies={"user": Provide(current_user)},
+        exception_handlers={Exception: answer_problem},
+        middleware=[Authentication, Writing],
+        logging_config=None,
+        openapi_config=None,
+    )
+    async with client(failing, Authorization=alice.headers["authorization"]) as member:
+        assert (await member.post("/v1/failing", json=MIRA, headers=KEY)).status_code == 409
+    assert await _rows() == (0, 0)
 
 
 async def test_a_dry_run_is_not_kept(alice: Client) -> None:
@@ -271,10 +299,10 @@ def test_work_and_key_survive_kill_9_together(two_workers: tuple[Service, Servic
 
 
 def _signed_in(service: Service, username: str) -> dict[str, str]:
-    with service.client() as client:
+    with service.client() as stranger:
         account = {"email": f"{username}@example.org", "username": username, "password": PASSWORD}
-        assert client.post("/v1/users", json=account).status_code == 201
-        session = client.post("/v1/sessions", json={"login": username, "password": PASSWORD})
+        assert stranger.post("/v1/users", json=account).status_code == 201
+        session = stranger.post("/v1/sessions", json={"login": username, "password": PASSWORD})
         return {"Authorization": f"Bearer {session.json()['token']}"}
 
 
