@@ -20,9 +20,14 @@ PUBLIC = {
     "GET /v1/templates/{template_id}/versions",
     "GET /v1/templates/{template_id}/versions/{number}",
     "GET /v1/templates/{template_id}/versions/{number}/schema",
+    "GET /v1/templates/{template_id}/versions/{number}/changes",
+    "GET /v1/templates/{template_id}/usage",
     "GET /v1/characters",
     "GET /v1/characters/{character_id}",
+    "GET /v1/characters/{character_id}/graph",
+    "GET /v1/characters/{character_id}/prompt",
     "GET /v1/characters/{character_id}/relationships",
+    "GET /v1/characters/{character_id}/validation",
     "GET /v1/relationships/{relationship_id}",
     "GET /v1/relationship-types",
 }
@@ -50,6 +55,9 @@ WITHOUT_SCOPE = {
     "GET /v1/relationship-types",
 }
 
+# Below /v1/templates, but it is characters that it writes.
+MIGRATION = "POST /v1/templates/{template_id}/versions/{number}/migration"
+
 SCOPES = {"characters:read", "characters:write", "templates:read", "templates:write"}
 EXAMPLES = {
     "number": "1",
@@ -72,9 +80,8 @@ def scope_of(route: str) -> str | None:
     if route in WITHOUT_SCOPE | SESSION_ONLY:
         return None
     method, path = route.split()
-    return (
-        f"{'templates' if path.startswith('/v1/templates') else 'characters'}:{'read' if method == 'GET' else 'write'}"
-    )
+    kind = "templates" if path.startswith("/v1/templates") and route != MIGRATION else "characters"
+    return f"{kind}:{'read' if method == 'GET' else 'write'}"
 
 
 async def statuses(member: Client, routes: Iterable[str]) -> dict[str, int]:

@@ -6,13 +6,20 @@ import httpx
 import pytest
 
 from tests.conftest import FIGHTER, character, create, relationship, template
-from tests.test_guards import PUBLIC, ROUTES
+from tests.test_guards import MIGRATION, PUBLIC, ROUTES
 
 Client = httpx.AsyncClient
 
 ABOUT_ROWS = {route for route in ROUTES if "_id}" in route}
 CHANGES = {route for route in ABOUT_ROWS if not route.startswith("GET")}
-ONES_OWN = {route for route in ABOUT_ROWS if "{session_id}" in route or "{key_id}" in route}
+TRASH = {route for route in ABOUT_ROWS if "/v1/trash/" in route}
+ONES_OWN = TRASH | {route for route in ABOUT_ROWS if "{session_id}" in route or "{key_id}" in route}
+# Reads what is public, and writes only what is the caller's own.
+ANYBODYS = {
+    "POST /v1/characters/{character_id}/copies": 201,
+    "POST /v1/templates/{template_id}/copies": 201,
+    MIGRATION: 200,
+}
 # Where the answer is 404 by contract: both ends of a relationship are the caller's own.
 RELATING = "POST /v1/characters/{character_id}/relationships"
 
@@ -22,11 +29,14 @@ async def belongings(alice: Client, visibility: str) -> dict[str, str]:
     fighter = await template(alice, visibility=visibility)
     await create(alice, f"/v1/templates/{fighter['id']}/versions", attribute_schema=FIGHTER)
     mira, sol = [await character(alice, visibility=visibility, template=fighter["id"]) for _ in range(2)]
+    trashed = await character(alice, visibility=visibility)
+    assert (await alice.delete(f"/v1/characters/{trashed['id']}")).status_code == 204
     key = await create(alice, "/v1/api-keys", name="CI", scopes=["characters:read"])
     return {
         "template_id": fighter["id"],
         "number": "1",
         "character_id": mira["id"],
+        "trashed_id": trashed["id"],
         "relationship_id": (await relationship(alice, mira, sol))["id"],
         "key_id": key["id"],
         "session_id": (await alice.get("/v1/sessions")).json()["items"][0]["id"],
@@ -41,13 +51,15 @@ async def call(member: Client, route: str, ids: dict[str, str]) -> httpx.Respons
         else {},
         "POST /v1/templates/{template_id}/versions": {"attribute_schema": FIGHTER},
     }
+    if route in TRASH:
+        ids = ids | {"character_id": ids["trashed_id"]}
     method, path = route.format(**ids).split()
     with_body = {"json": bodies.get(route, {})} if method in ("POST", "PATCH") else {}
     return await member.request(method, path, **with_body)
 
 
 async def all_of(alice: Client, ids: dict[str, str]) -> list[Any]:
-    reads = sorted(route for route in ABOUT_ROWS if route.startswith("GET"))
+    reads = ["GET /v1/trash", *sorted(route for route in ABOUT_ROWS if route.startswith("GET"))]
     answers = [await call(alice, route, ids) for route in reads]
     assert {answer.status_code for answer in answers} == {200}
     return [answer.json() for answer in answers]
@@ -68,7 +80,7 @@ async def test_what_is_private_is_not_there_for_a_stranger(alice: Client, strang
     assert answer.status_code == (404 if route in PUBLIC else 401)
 
 
-@pytest.mark.parametrize("route", sorted(CHANGES - ONES_OWN - {RELATING}))
+@pytest.mark.parametrize("route", sorted(CHANGES - ONES_OWN - ANYBODYS.keys() - {RELATING}))
 async def test_what_is_public_is_not_anothers_to_change(alice: Client, charlie: Client, route: str) -> None:
     ids = await belongings(alice, "public")
     before = await all_of(alice, ids)
@@ -77,7 +89,25 @@ async def test_what_is_public_is_not_anothers_to_change(alice: Client, charlie: 
     assert await all_of(alice, ids) == before
 
 
-@pytest.mark.parametrize("route", sorted(CHANGES - ONES_OWN))
+@pytest.mark.parametrize("route", sorted(ANYBODYS))
+async def test_what_is_public_is_anothers_to_begin_with(alice: Client, charlie: Client, route: str) -> None:
+    ids = await belongings(alice, "public")
+    before = await all_of(alice, ids)
+    assert (await call(charlie, route, ids)).status_code == ANYBODYS[route]
+    assert await all_of(alice, ids) == before
+
+
+@pytest.mark.parametrize("route", sorted(TRASH))
+async def test_what_was_public_is_not_there_for_another_once_it_is_in_the_trash(
+    alice: Client, charlie: Client, route: str
+) -> None:
+    ids = await belongings(alice, "public")
+    before = await all_of(alice, ids)
+    assert (await call(charlie, route, ids)).status_code == 404
+    assert await all_of(alice, ids) == before
+
+
+@pytest.mark.parametrize("route", sorted(CHANGES))
 async def test_what_is_public_is_its_owners_to_change(alice: Client, route: str) -> None:
     answer = await call(alice, route, await belongings(alice, "public"))
     assert answer.status_code in (200, 201, 204, 409)
