@@ -101,7 +101,8 @@ def _converted(name: str, value: str, wanted: Any, faults: list[Violation]) -> A
     try:
         return msgspec.convert(plain, wanted, strict=False)
     except msgspec.ValidationError as error:
-        faults.append(Violation(fault_of(error, wanted, value), parameter=name))
+        fault = fault_of(error, wanted, value).replace(", not a string.", ".")  # all are strings, as they are sent
+        faults.append(Violation(fault, parameter=name))
         return None
 
 
