@@ -29,6 +29,7 @@ from starlette.requests import Request
 
 from service.characters.tables import Character, Revision
 from service.errors import MethodNotAllowed, NotFound
+from service.idempotency import IdempotencyKey
 from service.relationships.tables import Relationship
 from service.settings import settings
 from service.templates.tables import Template, TemplateVersion
@@ -154,6 +155,12 @@ _TABLES = [
         "Members",
         [Token.kind, Token.user, Token.name, Token.device, Token.scopes, Token.last_used_at, Token.expires_at],
         newest_by=Token.created_at,
+    ),
+    _table(
+        IdempotencyKey,
+        "Members",
+        [IdempotencyKey.id, IdempotencyKey.user, IdempotencyKey.status, IdempotencyKey.created_at],
+        newest_by=IdempotencyKey.created_at,
     ),
     _table(
         Template,

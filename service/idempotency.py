@@ -1,10 +1,10 @@
 """Idempotency-Key: what a POST was answered, so that sent again it is answered again, not done again."""
 
+import uuid
 from hashlib import sha256
-from uuid import UUID
 
 import msgspec
-from piccolo.columns import JSON, Bytea, ForeignKey, OnDelete, OnUpdate, SmallInt, Timestamptz
+from piccolo.columns import JSON, UUID, Bytea, ForeignKey, OnDelete, OnUpdate, SmallInt, Timestamptz
 from piccolo.columns.defaults import TimestamptzNow
 from piccolo.querystring import QueryString
 from piccolo.table import Table
@@ -15,30 +15,30 @@ from service.users.tables import User
 
 
 class IdempotencyKey(Table, db=DB, tablename="idempotency_keys", help_text="What was answered to a key, for 24 hours."):
-    digest = Bytea(
-        primary_key=True, default=None, null=False, help_text="SHA-256 of member, method, path with its query, and key."
+    id = UUID(
+        primary_key=True, default=None, null=False, help_text="Of a SHA-256: member, method, path with its query, key."
     )
     user = ForeignKey(User, on_delete=OnDelete.cascade, on_update=OnUpdate.restrict, null=False, index=True)
-    body_digest = Bytea(default=None, null=False, help_text="SHA-256 of the request's body.")
+    body_digest = Bytea(default=None, null=False, secret=True, help_text="SHA-256 of the request's body.")
     status = SmallInt(default=None, null=False)
     headers = JSON(default="{}", null=False)
-    body = Bytea(default=None, null=False)
+    body = Bytea(default=None, null=False, secret=True)
     created_at = Timestamptz(default=TimestamptzNow(), null=False, index=True)
 
 
 _OLDEST = QueryString("now() - interval '24 hours'")
 ENDED = IdempotencyKey.created_at < _OLDEST
 
-_COLUMNS = ("digest", "user", "body_digest", "status", "headers", "body")
+_COLUMNS = ("id", "user", "body_digest", "status", "headers", "body")
 _TRY_LOCK = Prepared(lambda: QueryString("SELECT pg_try_advisory_xact_lock({})", Param("number")))
 _GET = Prepared(
     lambda: IdempotencyKey.select(*(getattr(IdempotencyKey, name) for name in _COLUMNS)).where(
-        IdempotencyKey.digest == Param("digest"), IdempotencyKey.created_at >= _OLDEST
+        IdempotencyKey.id == Param("id"), IdempotencyKey.created_at >= _OLDEST
     )
 )
 _KEEP = Prepared(
     lambda: insert(IdempotencyKey, *_COLUMNS).on_conflict(  # type: ignore[attr-defined]
-        target=IdempotencyKey.digest, action="DO UPDATE", values=IdempotencyKey.all_columns()
+        target=IdempotencyKey.id, action="DO UPDATE", values=IdempotencyKey.all_columns()
     )
 )
 
@@ -52,22 +52,22 @@ class Answer(msgspec.Struct):
 class Attempt(msgspec.Struct, frozen=True):
     """A request with a key, in a transaction: its answer is kept when, and only when, its work is."""
 
-    user: UUID
-    digest: bytes
+    user: uuid.UUID
+    id: uuid.UUID
     body_digest: bytes
 
     @classmethod
-    def of(cls, user: UUID, method: str, target: str, key: str, body: bytes) -> "Attempt":
+    def of(cls, user: uuid.UUID, method: str, target: str, key: str, body: bytes) -> "Attempt":
         """``target`` is the path with its query."""
         scoped = msgspec.json.encode([user, method, target, key])
-        return cls(user, sha256(scoped).digest(), sha256(body).digest())
+        return cls(user, uuid.UUID(bytes=sha256(scoped).digest()[:16]), sha256(body).digest())
 
     async def find_answer(self) -> Answer | None:
         """What the key was answered before; None the first time, and then no other gets as far until the transaction
         ends. Raises Conflict where another has, Unprocessable when the key came with another body before."""
-        if not await _TRY_LOCK.value(number=int.from_bytes(self.digest[:8], signed=True)):
+        if not await _TRY_LOCK.value(number=int.from_bytes(self.id.bytes[:8], signed=True)):
             raise Conflict("Another request with this Idempotency-Key is being worked on.")
-        row = await _GET.one(digest=self.digest)  # a statement of its own, to see what the last holder of the lock did
+        row = await _GET.one(id=self.id)  # a statement of its own, to see what the last holder of the lock did
         if row is None:
             return None
         if row["body_digest"] != self.body_digest:
@@ -77,7 +77,7 @@ class Attempt(msgspec.Struct, frozen=True):
 
     async def keep_answer(self, answer: Answer) -> None:
         await _KEEP.one(
-            digest=self.digest,
+            id=self.id,
             user=self.user,
             body_digest=self.body_digest,
             status=answer.status,

@@ -201,6 +201,9 @@ async def a_row_everywhere(alice: httpx.AsyncClient) -> None:
     mira = await character(alice, template=rules["id"], attributes={"strength": 3})
     odo = await character(alice, name="Odo")
     await create(alice, f"/v1/characters/{mira['id']}/relationships", target=odo["id"], type="friend_of")
+    assert (
+        await alice.post("/v1/characters", json={"name": "Una"}, headers={"Idempotency-Key": "once"})
+    ).status_code == 201
     renamed = await alice.patch(f"/v1/characters/{odo['id']}", json={"name": "Odon"})
     assert renamed.status_code == 200
 

@@ -125,6 +125,7 @@ async def test_nobody_elses_cache_may_answer(alice: Client) -> None:
 )  # fmt: skip
 async def test_head_is_get_without_its_body(alice: Client, path: str) -> None:
     await character(alice)
+    alice.headers["accept-encoding"] = "identity"  # or the length is that of the compressed body
     get, head = await alice.get(path), await alice.head(path)
     assert (head.status_code, head.content) == (get.status_code, b"")
     assert head.headers["content-length"] == str(len(get.content)) == get.headers["content-length"]

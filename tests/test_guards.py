@@ -44,6 +44,7 @@ SESSION_ONLY = {
     "DELETE /v1/api-keys/{key_id}",
     "PUT /v1/users/me/password",
     "DELETE /v1/users/me",
+    "GET /v1/users/me/export",
 }
 
 # Open to every API key.
