@@ -26,6 +26,7 @@ from service.limits import READS, WRITES, RateLimit
 from service.log import set_up_logging
 from service.moving.controller import MovingController
 from service.openapi import OPENAPI
+from service.prompts.controller import PromptController
 from service.relationships.controller import RelationshipController
 from service.revisions.controller import RevisionController
 from service.settings import settings
@@ -34,6 +35,8 @@ from service.tokens.authentication import Authentication
 from service.tokens.controller import ApiKeyController, SessionController
 from service.trash.controller import TrashController
 from service.users.controller import UserController
+from service.validations.controller import ValidationController
+from service.versions.controller import VersionController
 from service.writing import Writing
 
 MAX_BODY = 1024 * 1024
@@ -46,7 +49,10 @@ v1 = Router(
         SessionController,
         ApiKeyController,
         TemplateController,
+        VersionController,
         CharacterController,
+        PromptController,
+        ValidationController,
         BulkController,
         RevisionController,
         TrashController,

@@ -111,13 +111,13 @@ def openapi_document(app: Litestar) -> Json:
     schemas, components = msgspec.json.schema_components(kinds, ref_template=_REF)
     schema_of = dict(zip(kinds, schemas, strict=True))
     for (path, method), handler in handlers.items():
-        _complete(document["paths"][path][method], handler, method, schema_of)
+        _complete(document["paths"][path][method], handler, path, method, schema_of)
     document["components"]["schemas"] = components
     document["components"]["responses"] = {slug: _problem_response(slug) for slug in PROBLEMS}
     return document
 
 
-def _complete(operation: Json, handler: HTTPRouteHandler, method: str, schema_of: dict[Any, Json]) -> None:
+def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str, schema_of: dict[Any, Json]) -> None:
     text = operation.pop("description").strip()
     operation["summary"] = text.split("\n")[0].rstrip(".")
     if rest := text.partition("\n")[2].strip():
@@ -146,18 +146,18 @@ def _complete(operation: Json, handler: HTTPRouteHandler, method: str, schema_of
         answers["200"] = success | {"description": "What a dry run would make.", "headers": {}}
     operation["responses"] = answers | {
         str(PROBLEMS[slug].status.value): {"$ref": f"#/components/responses/{slug}"}
-        for slug in sorted(_problems_of(handler, method), key=lambda slug: PROBLEMS[slug].status)
+        for slug in sorted(_problems_of(handler, path, method), key=lambda slug: PROBLEMS[slug].status)
     }
     operation["security"] = [{"token": []}, {}] if handler.opt.get("public") else [{"token": []}]
     if scope := next((guard.scope for guard in handler.guards or () if hasattr(guard, "scope")), None):
         operation["x-scope"] = scope
 
 
-def _problems_of(handler: HTTPRouteHandler, method: str) -> set[str]:
+def _problems_of(handler: HTTPRouteHandler, path: str, method: str) -> set[str]:
     slugs = {*_ALWAYS}
     if handler.guards or not handler.opt.get("public"):
         slugs.add("forbidden")
-    if any("{" in path for path in handler.paths):
+    if "{" in path:
         slugs.add("not-found")
     if handler.parsed_data_field is not None:
         slugs |= {*_WITH_BODY, "not-found"}

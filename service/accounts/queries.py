@@ -12,13 +12,13 @@ from service.errors import Forbidden, Unavailable
 from service.relationships.queries import RELATIONSHIP
 from service.relationships.tables import Relationship
 from service.templates.queries import SUMMARY as TEMPLATE
-from service.templates.queries import VERSION
 from service.templates.tables import Template, TemplateVersion
 from service.tokens.queries import KEY, SESSION, delete_tokens
 from service.tokens.tables import Token
 from service.users.passwords import hash_password, password_matches
 from service.users.queries import check_password, own_fields
 from service.users.tables import User
+from service.versions.queries import VERSION
 
 ROWS_AT_ONCE = 25  # of an export; a character can be 300 KiB
 LONGEST_EXPORT = 600.0  # seconds

@@ -14,8 +14,6 @@ from service.characters.schemas import (
     CharacterSummary,
     CharacterUpdate,
     CopyCreate,
-    PromptRead,
-    Validation,
 )
 from service.parameters import FieldsQuery, read_query
 from service.schemas import IfMatch, Page
@@ -69,13 +67,3 @@ class CharacterController(Controller):
         """Make a private copy of your own, which knows its original."""
         row = await queries.copy_character(user, character_id)
         return resource(row, created_at=f"/v1/characters/{row['id']}")
-
-    @get("/{character_id:uuid}/validation", public=True, guards=[READ])
-    async def validate_character(self, user: CurrentUser, character_id: FromPath[UUID]) -> Validation:
-        """How a character stands to the newest version of its template."""
-        return await queries.validate_character(user, character_id)
-
-    @get("/{character_id:uuid}/prompt", public=True, guards=[READ])
-    async def render_prompt(self, user: CurrentUser, character_id: FromPath[UUID]) -> PromptRead:
-        """The prompt for an image generator: the character's own, or its template's, with everything filled in."""
-        return await queries.render_prompt(user, character_id)

@@ -1,7 +1,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -12,7 +12,7 @@ from service.answers import check_if_match
 from service.bodies import is_same, merge_patch
 from service.callers import Caller
 from service.characters.filters import FILTERS, RANK, filters_of
-from service.characters.schemas import CharacterCreate, CharacterQuery, CharacterUpdate, PromptRead, Validation
+from service.characters.schemas import CharacterCreate, CharacterQuery, CharacterUpdate
 from service.characters.tables import Character, Revision
 from service.database import DB, NOW, Param, Prepared, insert, json_object, on_constraint, utc, written
 from service.errors import BadRequest, Conflict, Forbidden, NotFound, Unprocessable, Violation
@@ -21,10 +21,9 @@ from service.listing import Listing, Rows, SortKey
 from service.parameters import FieldsQuery
 from service.schemas import given
 from service.templates.bounds import free_violations
-from service.templates.prompts import render
-from service.templates.queries import find_version, newest_version, rules_of, usable_version
 from service.templates.rules import Rules
 from service.users.queries import profile_fields
+from service.versions.queries import rules_of, usable_version
 
 EXTENSIONS_SIZE = 256 * 1024
 
@@ -74,7 +73,6 @@ _GIVEN = (
     "id", "owner", "name", "description", "prompt", "style", "tags", "visibility", "attributes", "extensions",
     "template", "template_version", "forked_from",
 )  # fmt: skip
-_PROMPT_FIELDS = ("name", "description", "style", "tags")  # what a placeholder may name beside attributes
 DOCUMENTS = ("attributes", "extensions")  # columns that hold JSON
 
 
@@ -213,9 +211,7 @@ async def create_character(user: Caller, data: CharacterCreate) -> Any:
 
 async def copy_character(user: Caller, character_id: UUID) -> Any:
     """A private copy of what the caller may see, pinned where they may begin characters, else ruled by nothing."""
-    original = await _SOURCE.one(id=character_id, user=user.id)
-    if original is None:
-        raise NotFound
+    original = await get_columns(user, character_id)
     template, number = original["template"], original["template_version"]
     if template is not None:
         try:
@@ -245,6 +241,13 @@ async def get_character(user: Caller, character_id: UUID, query: FieldsQuery | N
     return row
 
 
+async def get_columns(user: Caller, character_id: UUID) -> Any:
+    """What a character is made of, as columns. Raises NotFound also when the caller may not see it."""
+    if row := await _SOURCE.one(id=character_id, user=user.id):
+        return row
+    raise NotFound
+
+
 async def update_character(user: Caller, character_id: UUID, data: CharacterUpdate, if_match: str | None) -> Any:
     """Raises PreconditionFailed when ``if_match`` is stale, Unprocessable with every violation of the template."""
     changes = given(data, description="", tags=[], extensions={})
@@ -269,36 +272,6 @@ async def delete_character(user: Caller, character_id: UUID, if_match: str | Non
         row = await lock_own(user, character_id)
         check_if_match(if_match, character_id, row["version"])
         await change(row, {"deleted_at": datetime.now(UTC)})
-
-
-async def validate_character(user: Caller, character_id: UUID) -> Validation:
-    """Against the newest version that the caller may see, or else the one it is pinned to."""
-    row = await _SOURCE.one(id=character_id, user=user.id)
-    if row is None:
-        raise NotFound
-    attributes = msgspec.json.decode(row["attributes"])
-    if row["template"] is None:
-        return Validation(state="valid", version=None, problems=free_violations(attributes))
-    newest = await newest_version(user, row["template"]) or row["template_version"]
-    rules = await rules_of(row["template"], newest)
-    problems = rules.violations(rules.complete(attributes))
-    satisfied: Literal["valid", "stale"] = "valid" if newest == row["template_version"] else "stale"
-    return Validation(state="invalid" if problems else satisfied, version=newest, problems=problems)
-
-
-async def render_prompt(user: Caller, character_id: UUID) -> PromptRead:
-    """The character's own prompt, or its template's where the caller may see that: else an empty one."""
-    row = await _SOURCE.one(id=character_id, user=user.id)
-    if row is None:
-        raise NotFound
-    prompt, schema = row["prompt"], None
-    if row["template"] is not None:
-        version = await find_version(user, row["template"], row["template_version"], pinned_by_owner=row["owner"])
-        schema = msgspec.json.decode(version["attribute_schema"]) if version else None
-        prompt = prompt or (version["prompt"] if version else None)
-    values = msgspec.json.decode(row["attributes"]) | {name: row[name] for name in _PROMPT_FIELDS}
-    rendered = render(prompt or "", values, schema)
-    return PromptRead(prompt=rendered.prompt, missing=rendered.missing, unknown=rendered.unknown)
 
 
 async def lock_own(user: Caller, character_id: UUID, *, in_trash: bool = False) -> Any:

@@ -1,10 +1,9 @@
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from service.errors import Violation
 from service.parameters import AllTags, AnyTags, ListQuery, OwnerValue, SearchValue
 from service.schemas import Description, Input, Name, Prompt, Style, Tags, Time, Visibility
 from service.users.schemas import Owner
@@ -80,23 +79,6 @@ class CharacterRead(CharacterSummary, kw_only=True):
     attributes: dict[str, Any]
     extensions: dict[str, Any]
     forked_from: UUID | None
-
-
-class Validation(msgspec.Struct, kw_only=True):
-    """How a character stands to the newest version of its template that the caller may see: `stale` satisfies it but
-    is pinned to another, `invalid` does not satisfy it."""
-
-    state: Literal["valid", "stale", "invalid"]
-    version: int | None
-    problems: list[Violation]
-
-
-class PromptRead(msgspec.Struct, kw_only=True):
-    """The prompt with its placeholders filled in; those without a value, and those that name nothing."""
-
-    prompt: str
-    missing: list[str]
-    unknown: list[str]
 
 
 class CharacterQuery(ListQuery, kw_only=True, frozen=True):

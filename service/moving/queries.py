@@ -13,8 +13,9 @@ from service.characters.tables import Character
 from service.database import DB, Param, Prepared
 from service.errors import NotFound
 from service.moving.schemas import Move, Usage
-from service.templates.queries import get_template, get_version, rules_of
+from service.templates.queries import get_template
 from service.templates.rules import Rules
+from service.versions.queries import get_version, rules_of
 
 _TO_MOVE = Prepared(
     lambda: QueryString(

@@ -6,7 +6,6 @@ from msgspec import UNSET, Meta, UnsetType
 
 from service.parameters import AllTags, AnyTags, ListQuery, OwnerValue
 from service.schemas import Description, Input, Name, Prompt, Style, Tags, Time, Visibility
-from service.templates.changes import Change
 from service.users.schemas import Owner
 
 _EXAMPLE_SCHEMA = {
@@ -70,34 +69,8 @@ class TemplateRead(TemplateSummary, kw_only=True):
     attribute_schema: dict[str, Any]
 
 
-class TemplateVersionCreate(Input, kw_only=True):
-    """A draft, which only its owner sees until it is published. Without a prompt it takes the newest version's."""
-
-    prompt: TemplatePrompt | UnsetType = UNSET
-    attribute_schema: AttributeSchema
-
-
-class TemplateVersionRead(msgspec.Struct, kw_only=True):
-    template: UUID
-    number: int
-    state: Annotated[str, Meta(examples=["published"], description="`draft`, `published` or `deprecated`.")]
-    prompt: str
-    attribute_schema: dict[str, Any]
-    created_at: Time
-    published_at: Time | None
-    deprecated_at: Time | None
-
-
 class CopyCreate(Input):
     """A copy needs nothing but its original."""
-
-
-class TemplateChanges(msgspec.Struct, kw_only=True):
-    """What version `after` did to each attribute of version `before`; the first version adds them all."""
-
-    before: int | None
-    after: int
-    changes: list[Change]
 
 
 class TemplateQuery(ListQuery, kw_only=True, frozen=True):
