@@ -20,7 +20,9 @@ from service.paging import decode_cursor
 from service.parameters import FieldsQuery, ListQuery
 
 COUNTED = 10_000  # where counting stops
+PAGES = (20, 100)  # a list's statement is written for one of these limits, as PostgreSQL plans for rows it can count
 FEW = 1_000  # matches of a selective filter are sorted, up to so many; more are met on a walk through the sort's index
+_FEW, _HOW_MANY = QueryString(str(FEW)), QueryString("(SELECT count(*) FROM few)")
 UNINDEXED_TIMEOUT = 1.0  # seconds, for a filter that no index and no owner bounds
 
 
@@ -47,6 +49,7 @@ class Shape(NamedTuple):
     expand: tuple[str, ...]
     after: bool
     counted: bool
+    limit: int  # of PAGES
 
 
 class Rows(NamedTuple):
@@ -100,6 +103,7 @@ class Listing:
             expand=_allowed(query.expand, self.expand, "expand"),
             after=query.cursor is not None,
             counted=query.count is not None,
+            limit=next(limit for limit in PAGES if query.limit <= limit),
         )
         name = repr((self.table._meta.tablename, shape.scopes, sorted(filters.items()), sort, sorted(values.items())))
         given = {param: value for params in filters.values() for param, value in params.items()}
@@ -135,14 +139,14 @@ class Listing:
         ranked = any(self.sorts[name].ranks for name, _ in shape.sort)
         after = _after(keys) if shape.after else None
         walk = [(self.table.created_at, True), (self.table.id, True)] if ranked else keys
-        most = FEW if ranked else Param("limit")
+        most = FEW if ranked else shape.limit + 1
         parts: dict[str, QueryString] = {}
         if shape.counted:
             parts["counted"] = self._count(scopes, conditions)
         in_walk = [condition for condition in (*conditions, None if ranked else after) if condition is not None]
         if any(self.filters[name].selective for name in shape.filters):
             parts["few"] = self._find_few(scopes, conditions)
-            in_walk.append(WhereRaw("(SELECT count(*) FROM few) > {}", FEW))
+            in_walk.append(WhereRaw("{} > {}", _HOW_MANY, _FEW))
         scans = [self._scan([scope, *in_walk], walk, most) for scope in scopes]
         if "few" in parts:
             scans.append(self._sort_few(None if ranked else after, walk, most))
@@ -152,9 +156,9 @@ class Listing:
         ctes = ", ".join(f'"{part}" AS {"MATERIALIZED " if part == "few" else ""}({{}})' for part in parts)
         return QueryString(f"WITH {ctes} {{}} LIMIT {{}}", *parts.values(), page, Param("limit"))
 
-    def _scan(self, conditions: Sequence[Any], keys: Sequence[tuple[Any, bool]], most: Any) -> QueryString:
+    def _scan(self, conditions: Sequence[Any], keys: Sequence[tuple[Any, bool]], most: int) -> QueryString:
         rows = self.table.select(*self.table.all_columns(), *self.hidden).where(*conditions)
-        return QueryString("({} ORDER BY {} LIMIT {})", sql(rows), _order(keys), most)
+        return QueryString(f"({{}} ORDER BY {{}} LIMIT {most})", sql(rows), _order(keys))
 
     def _find_few(self, scopes: Sequence[Any], conditions: Sequence[Any]) -> QueryString:
         """All matches, or enough of them to know that they are not few."""
@@ -162,19 +166,19 @@ class Listing:
         for scope in scopes[1:]:
             anywhere = anywhere | scope
         rows = self.table.select(*self.table.all_columns(), *self.hidden).where(*conditions, anywhere)
-        return QueryString("{} LIMIT {}", sql(rows), FEW + 1)
+        return QueryString(f"{{}} LIMIT {FEW + 1}", sql(rows))
 
-    def _sort_few(self, after: Any, keys: Sequence[tuple[Any, bool]], most: Any) -> QueryString:
+    def _sort_few(self, after: Any, keys: Sequence[tuple[Any, bool]], most: int) -> QueryString:
         name = self.table._meta.tablename
-        where = QueryString("(SELECT count(*) FROM few) <= {}", FEW)
+        where = QueryString("{} <= {}", _HOW_MANY, _FEW)
         if after is not None:
             where = QueryString("{} AND {}", where, after.querystring)
-        template = f'(SELECT * FROM few AS "{name}" WHERE {{}} ORDER BY {{}} LIMIT {{}})'  # noqa: S608 (our table's name)
-        return QueryString(template, where, _order(keys), most)
+        template = f'(SELECT * FROM few AS "{name}" WHERE {{}} ORDER BY {{}} LIMIT {most})'  # noqa: S608 (our own names)
+        return QueryString(template, where, _order(keys))
 
     def _count(self, scopes: Sequence[Any], conditions: Sequence[Any]) -> QueryString:
         each = [
-            QueryString("({} LIMIT {})", sql(self.table.select(self.table.id).where(scope, *conditions)), COUNTED)
+            QueryString(f"({{}} LIMIT {COUNTED})", sql(self.table.select(self.table.id).where(scope, *conditions)))
             for scope in scopes
         ]
         union = QueryString(" UNION ALL ".join(["{}"] * len(each)), *each)

@@ -93,12 +93,15 @@ _SOURCE = Prepared(
 )
 
 
+# Written out: given as a parameter, a plan for any parameters could not use the index of what is public.
+_PUBLIC = WhereRaw("{} = 'public'", Template.visibility)
+
 TEMPLATES = Listing(
     Template,
     scopes={
         "mine": Template.owner == Param("user"),
-        "others": (Template.visibility == "public") & WhereRaw("{} IS DISTINCT FROM {}", Template.owner, Param("user")),
-        "owner": ((Template.owner == Param("user")) | (Template.visibility == "public"))
+        "others": _PUBLIC & WhereRaw("{} IS DISTINCT FROM {}", Template.owner, Param("user")),
+        "owner": ((Template.owner == Param("user")) | _PUBLIC)
         & WhereRaw("{} = (SELECT id FROM users WHERE username = {})", Template.owner, Param("owner")),
     },
     summary=SUMMARY,
