@@ -8,7 +8,7 @@ more rows for an OR of them; their union takes the table's name, so that the sel
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 from piccolo.columns.combination import WhereRaw
@@ -33,12 +33,13 @@ class SortKey(NamedTuple):
 
 
 class Filter(NamedTuple):
-    """A condition on Params. A selective one can match few rows among many, and has an index that finds them; an
-    unindexed one may have to look at every row."""
+    """A condition on Params. A selective one can match few rows among many, and has an index that finds them, in the
+    order of ``column`` where there is one; an unindexed one may have to look at every row."""
 
     condition: Any
     selective: bool = False
     unindexed: bool = False
+    column: Any = None
 
 
 class Shape(NamedTuple):
@@ -48,7 +49,7 @@ class Shape(NamedTuple):
     fields: tuple[str, ...]
     expand: tuple[str, ...]
     after: bool
-    counted: bool
+    counted: Literal["exact", "estimated"] | None
     limit: int  # of PAGES
 
 
@@ -102,7 +103,7 @@ class Listing:
             fields=_allowed(query.fields, self.fields, "fields"),
             expand=_allowed(query.expand, self.expand, "expand"),
             after=query.cursor is not None,
-            counted=query.count is not None,
+            counted=query.count,
             limit=next(limit for limit in PAGES if query.limit <= limit),
         )
         name = repr((self.table._meta.tablename, shape.scopes, sorted(filters.items()), sort, sorted(values.items())))
@@ -144,8 +145,10 @@ class Listing:
         if shape.counted:
             parts["counted"] = self._count(scopes, conditions)
         in_walk = [condition for condition in (*conditions, None if ranked else after) if condition is not None]
-        if any(self.filters[name].selective for name in shape.filters):
-            parts["few"] = self._find_few(scopes, conditions)
+        selective = [self.filters[name] for name in shape.filters if self.filters[name].selective]
+        selective = [found for found in selective if found.column is None or found.column is not walk[0][0]]
+        if selective:
+            parts["few"] = self._find_few(scopes, conditions, selective)
             in_walk.append(WhereRaw("{} > {}", _HOW_MANY, _FEW))
         scans = [self._scan([scope, *in_walk], walk, most) for scope in scopes]
         if "few" in parts:
@@ -160,8 +163,14 @@ class Listing:
         rows = self.table.select(*self.table.all_columns(), *self.hidden).where(*conditions)
         return QueryString(f"({{}} ORDER BY {{}} LIMIT {most})", sql(rows), _order(keys))
 
-    def _find_few(self, scopes: Sequence[Any], conditions: Sequence[Any]) -> QueryString:
-        """All matches, or enough of them to know that they are not few."""
+    def _find_few(self, scopes: Sequence[Any], conditions: Sequence[Any], by: Sequence[Filter]) -> QueryString:
+        """All matches, or enough of them to know that they are not few. An order that only a column's index has keeps
+        PostgreSQL from looking for them elsewhere."""
+        columns = [found.column for found in by]
+        if all(column is not None for column in columns):
+            order = [(columns[0], False), (self.table.id, False)]
+            scans = [self._scan([scope, *conditions], order, FEW + 1) for scope in scopes]
+            return QueryString(" UNION ALL ".join(["{}"] * len(scans)), *scans)
         anywhere = scopes[0]
         for scope in scopes[1:]:
             anywhere = anywhere | scope

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import msgspec
 from piccolo.columns.combination import WhereRaw
@@ -13,13 +13,14 @@ from service.characters.tables import Character
 from service.database import Param
 from service.errors import BadRequest, Violation
 from service.listing import Filter, SortKey, given_filters
+from service.schemas import Style
 
 MAX_ATTRIBUTE_FILTERS = 10
 
 _PREFIX = "attributes."
 _OPERATORS = ("ne", "lt", "lte", "gt", "gte", "in", "contains", "exists")
 _COMPARISONS = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
-_INDEXED = {"eq", "in", "exists"}
+_INDEXED = {"eq", "in", "exists"}  # "lacks" is what exists=false asks
 
 _QUERY = QueryString("websearch_to_tsquery('simple', plain({}))", Param("q"))
 _SEARCH = QueryString('"characters"."search"')
@@ -54,6 +55,10 @@ class CharacterFilters(dict[str, Filter]):
         return self.setdefault(name, _on_attribute(operator, Param(f"name{number}"), Param(f"value{number}")))
 
 
+def _on_time(column: Any, operator: str, value: Param) -> Filter:
+    return Filter(WhereRaw(f"{{}} {operator} {{}}", column, value), selective=True, column=column)
+
+
 FILTERS = CharacterFilters(
     {
         "q": Filter(
@@ -62,20 +67,25 @@ FILTERS = CharacterFilters(
         ),
         "tags": Filter(WhereRaw("{} @> {}::varchar[]", Character.tags, Param("tags")), selective=True),
         "tags.any": Filter(WhereRaw("{} && {}::varchar[]", Character.tags, Param("tags_any")), selective=True),
-        "style": Filter(Character.style == Param("style"), selective=True),
+        "style": Filter(Character.style == Param("style")),
         "visibility": Filter(Character.visibility == Param("visibility")),
         "template": Filter(Character.template == Param("template"), selective=True),
         "template_version": Filter(Character.template_version == Param("template_version"), unindexed=True),
-        "created_at.gte": Filter(Character.created_at >= Param("created_at_gte")),
-        "created_at.lt": Filter(Character.created_at < Param("created_at_lt")),
-        "updated_at.gte": Filter(Character.updated_at >= Param("updated_at_gte"), selective=True),
-        "updated_at.lt": Filter(Character.updated_at < Param("updated_at_lt"), selective=True),
+        "created_at.gte": _on_time(Character.created_at, ">=", Param("created_at_gte")),
+        "created_at.lt": _on_time(Character.created_at, "<", Param("created_at_lt")),
+        "updated_at.gte": _on_time(Character.updated_at, ">=", Param("updated_at_gte")),
+        "updated_at.lt": _on_time(Character.updated_at, "<", Param("updated_at_lt")),
+    }
+    # Written out, as PostgreSQL knows how common each style is: for any of them it would choose one plan.
+    | {
+        f"style.{style}": Filter(WhereRaw(f"{{}} = '{style}'", Character.style), selective=True)
+        for style in get_args(Style)
     }
 )
 
 
 def _on_attribute(operator: str, name: Param, value: Param) -> Filter:
-    """``value`` is a JSON text, or a text for ``contains`` beside it, or true or false for ``exists``."""
+    """``value`` is a JSON text, or a path query for ``eq`` and ``in``; ``exists`` and ``lacks`` need none."""
     attribute = QueryString("({} -> {})", Character.attributes, name)
     if operator in ("eq", "in"):
         # a path query finds any of several values through the one index
@@ -83,7 +93,9 @@ def _on_attribute(operator: str, name: Param, value: Param) -> Filter:
     elif operator == "ne":
         condition = WhereRaw("{} IS DISTINCT FROM {}::jsonb", attribute, value)
     elif operator == "exists":
-        condition = WhereRaw("({} ? {}) = {}::boolean", Character.attributes, name, value)
+        condition = WhereRaw("{} ? {}", Character.attributes, name)
+    elif operator == "lacks":
+        condition = WhereRaw("NOT {} ? {}", Character.attributes, name)
     elif operator == "contains":
         text = QueryString("lower({}::jsonb #>> ARRAY[]::text[])", value)
         condition = WhereRaw(
@@ -105,7 +117,6 @@ def filters_of(query: CharacterQuery) -> dict[str, dict[str, Any]]:
             "q": query.q,
             "tags": query.tags,
             "tags.any": query.tags_any,
-            "style": query.style,
             "visibility": query.visibility,
             "template": query.template,
             "template_version": query.template_version,
@@ -115,6 +126,8 @@ def filters_of(query: CharacterQuery) -> dict[str, dict[str, Any]]:
             "updated_at.lt": query.updated_at_lt,
         }
     )
+    if query.style is not None:
+        given[f"style.{query.style}"] = {}
     return given | _attribute_filters(query.open)
 
 
@@ -124,10 +137,10 @@ def _attribute_filters(open_parameters: Mapping[str, str]) -> dict[str, dict[str
     filters = {}
     for number, (parameter, text) in enumerate(sorted(open_parameters.items())):
         name, operator = _split(parameter)
-        filters[f"attributes.{operator}.{number}"] = {
-            f"name{number}": name,
-            f"value{number}": _value(parameter, name, operator, text),
-        }
+        value = _value(parameter, name, operator, text)
+        if operator == "exists" and not value:
+            operator = "lacks"
+        filters[f"attributes.{operator}.{number}"] = {f"name{number}": name, f"value{number}": value}
     return filters
 
 
@@ -148,7 +161,7 @@ def _value(parameter: str, name: str, operator: str, text: str) -> Any:
     if operator in ("eq", "in"):
         values = text.split(",") if operator == "in" else [text]
         member = msgspec.json.encode(name).decode()
-        return " || ".join(f"$.{member} == {_json(value)}" for value in values)
+        return "strict " + " || ".join(f"$.{member} == {_json(value)}" for value in values)
     return _json(text)
 
 
