@@ -1,7 +1,10 @@
 """``piccolo service purge``: ends what is past its time. Run it once a day."""
 
 from typing import Any
+from uuid import UUID
 
+import asyncpg
+from loguru import logger
 from piccolo.columns.combination import WhereRaw
 from piccolo.table import Table
 
@@ -45,26 +48,31 @@ def _ended() -> WhereRaw:
 
 
 async def _purge_accounts() -> int:
-    """What others built on stays, without a name: templates that characters of others are pinned to."""
     left: Any = await User.select(User.id).where(
         WhereRaw("{} < now() - {}::int * interval '1 day'", User.deleted_at, RETENTION_DAYS)
     )
-    for row in left:
+    return sum([await _purge_account(row["id"]) for row in left])
+
+
+async def _purge_account(user_id: UUID) -> bool:
+    """What others built on stays, without a name: templates that characters of others are pinned to. False when
+    somebody begins to build on something just now: then tomorrow."""
+    try:
         async with DB.transaction():
-            await Character.delete().where(Character.owner == row["id"])
-            unused = WhereRaw(
-                "{} = {} AND NOT EXISTS (SELECT FROM characters WHERE template = {})",
-                Template.owner,
-                row["id"],
-                Template.id,
-            )
-            doomed = [template["id"] for template in await Template.select(Template.id).where(unused)]
+            await Character.delete().where(Character.owner == user_id)
+            unused = WhereRaw("NOT EXISTS (SELECT FROM characters WHERE template = {})", Template.id)
+            doomed = await Template.select(Template.id).where(Template.owner == user_id, unused).output(as_list=True)
             if doomed:
                 await TemplateVersion.delete().where(TemplateVersion.template.is_in(doomed))
                 await Template.delete().where(Template.id.is_in(doomed))
-            await Template.update({Template.owner: None}).where(Template.owner == row["id"])
-            await User.delete().where(User.id == row["id"])
-    return len(left)
+            await Template.update({Template.owner: None, Template.version: Template.version + 1}).where(
+                Template.owner == user_id
+            )
+            await User.delete().where(User.id == user_id)
+    except asyncpg.ForeignKeyViolationError as error:
+        logger.warning("The account {} is purged another time: {}", user_id, error)
+        return False
+    return True
 
 
 async def _delete(table: type[Table], condition: Any) -> int:
