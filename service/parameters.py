@@ -3,7 +3,8 @@
 A handler names the Struct that declares its parameters with ``query=…``; the OpenAPI document shows the same Struct.
 """
 
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
+from types import NoneType, UnionType
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -99,11 +100,17 @@ def read_query(request: Request[Any, Any, Any], wanted: type[Q]) -> Q:
 def _converted(name: str, value: str, wanted: Any, faults: list[Violation]) -> Any:
     plain: Any = tuple(part.strip() for part in value.split(",")) if _is_names(wanted) else value
     try:
-        return msgspec.convert(plain, wanted, strict=False)
+        return msgspec.convert(plain, _without_none(wanted), strict=False)  # else the word null would be None
     except msgspec.ValidationError as error:
         fault = fault_of(error, wanted, value).replace(", not a string.", ".")  # all are strings, as they are sent
         faults.append(Violation(fault, parameter=name))
         return None
+
+
+def _without_none(wanted: Any) -> Any:
+    if get_origin(wanted) not in (Union, UnionType):
+        return wanted
+    return Union[tuple(part for part in get_args(wanted) if part is not NoneType)]  # noqa: UP007 (of a tuple)
 
 
 def _is_names(wanted: Any) -> bool:
