@@ -89,6 +89,7 @@ class Database(PostgresEngine):
             server_settings={
                 "application_name": "character-service",
                 "timezone": "UTC",
+                "pg_trgm.word_similarity_threshold": "0.5",  # forgives a name of five letters one that is wrong
                 **{name: str(round(seconds * 1000)) for name, seconds in milliseconds.items()},
             },
         )

@@ -23,6 +23,7 @@ _COMPARISONS = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 _INDEXED = {"eq", "in", "exists"}  # "lacks" is what exists=false asks
 
 _QUERY = QueryString("websearch_to_tsquery('simple', plain({}))", Param("q"))
+_LOOSE = QueryString("{} !~ '(^| )[-\"]'", Param("q"))  # excludes no word and quotes none
 _SEARCH = QueryString('"characters"."search"')
 
 # Ranked by words, then by how alike the name is; in whole numbers, so that a cursor can hold the rank.
@@ -62,7 +63,9 @@ def _on_time(column: Any, operator: str, value: Param) -> Filter:
 FILTERS = CharacterFilters(
     {
         "q": Filter(
-            WhereRaw("({} @@ {} OR plain({}) <% plain({}))", _SEARCH, _QUERY, Param("q"), Character.name),
+            WhereRaw(
+                "({} @@ {} OR ({} AND plain({}) <% plain({})))", _SEARCH, _QUERY, _LOOSE, Param("q"), Character.name
+            ),
             selective=True,
         ),
         "tags": Filter(WhereRaw("{} @> {}::varchar[]", Character.tags, Param("tags")), selective=True),
@@ -99,8 +102,9 @@ def _on_attribute(operator: str, name: Param, value: Param) -> Filter:
     elif operator == "contains":
         text = QueryString("lower({}::jsonb #>> ARRAY[]::text[])", value)
         condition = WhereRaw(
-            "({} @> {}::jsonb OR strpos(lower({} #>> ARRAY[]::text[]), {}) > 0)", attribute, value, attribute, text
-        )
+            "({} @> {}::jsonb OR (jsonb_typeof({}) = 'string' AND strpos(lower({} #>> ARRAY[]::text[]), {}) > 0))",
+            attribute, value, attribute, attribute, text,
+        )  # fmt: skip
     else:
         condition = WhereRaw(
             f"(jsonb_typeof({{}}) = jsonb_typeof({{}}::jsonb) AND {{}} {_COMPARISONS[operator]} {{}}::jsonb)",
