@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
+import msgspec
 from piccolo.columns.combination import WhereRaw
 from piccolo.querystring import QueryString, Selectable
 
@@ -88,6 +89,7 @@ class Listing:
         self.default_sort = (default_sort,)
         self.hidden = [QueryString(f'"{self.table._meta.tablename}"."{name}"', alias=name) for name in hidden]
         self._prepared = lru_cache(maxsize=500)(lambda shape: Prepared(lambda: self._write(shape)))
+        self._plan = lru_cache(maxsize=200)(lambda scopes, filters: Prepared(lambda: self._explain(scopes, filters)))
         self._one = lru_cache(maxsize=200)(self._write_one)
 
     async def rows(
@@ -116,6 +118,8 @@ class Listing:
         slow = any(self.filters[filter_name].unindexed for filter_name in filters)
         rows = await self._prepared(shape).all(**given, timeout=UNINDEXED_TIMEOUT if slow else None)
         total = (rows[0]["total"] if rows else 0) if shape.counted else None
+        if shape.counted == "estimated" and total == COUNTED:
+            total = max(COUNTED, await self._estimate(shape, given))
         return Rows(rows, (*(f"key_{index}" for index in range(len(sort))), "id"), name, total)
 
     def one(self, query: FieldsQuery, where: Any) -> Prepared:
@@ -186,12 +190,22 @@ class Listing:
         return QueryString(template, where, _order(keys))
 
     def _count(self, scopes: Sequence[Any], conditions: Sequence[Any]) -> QueryString:
-        each = [
-            QueryString(f"({{}} LIMIT {COUNTED})", sql(self.table.select(self.table.id).where(scope, *conditions)))
-            for scope in scopes
-        ]
-        union = QueryString(" UNION ALL ".join(["{}"] * len(each)), *each)
-        return QueryString("SELECT least(count(*), {}) AS total FROM ({}) AS hits", COUNTED, union)
+        hits = self._hits(scopes, conditions, f"({{}} LIMIT {COUNTED})")
+        return QueryString("SELECT least(count(*), {}) AS total FROM ({}) AS hits", COUNTED, hits)
+
+    async def _estimate(self, shape: Shape, given: Mapping[str, Any]) -> int:
+        """How many rows PostgreSQL expects, from its statistics alone."""
+        plan = await self._plan(shape.scopes, shape.filters).value(**given)
+        return int(msgspec.json.decode(plan)[0]["Plan"]["Plan Rows"])
+
+    def _explain(self, scopes: Sequence[str], filters: Sequence[str]) -> QueryString:
+        conditions = [self.filters[name].condition for name in filters]
+        hits = self._hits([self.scopes[name] for name in scopes], conditions, "({})")
+        return QueryString("EXPLAIN (FORMAT JSON) {}", hits)
+
+    def _hits(self, scopes: Sequence[Any], conditions: Sequence[Any], each: str) -> QueryString:
+        scans = [QueryString(each, sql(self.table.select(self.table.id).where(scope, *conditions))) for scope in scopes]
+        return QueryString(" UNION ALL ".join(["{}"] * len(scans)), *scans)
 
     def _page(self, shape: Shape, keys: Sequence[tuple[Any, bool]], after: Any) -> QueryString:
         columns = [self._item(shape.fields, shape.expand).as_alias("item"), self.table.id]
