@@ -1,7 +1,7 @@
 """Who is calling, and the guards that state what a route asks of them."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from litestar.params import QueryParameter
 from litestar.types import Guard
 
 from service.errors import BadRequest, Forbidden, Unauthorized, Violation, sent_name
+from service.parameters import read_value
 
 _IDEMPOTENCY_KEY = re.compile(rb"[!-~]{1,255}")
 
@@ -67,12 +68,14 @@ async def known_parameters(connection: ASGIConnection[Any, Any, Any, Any], handl
     it keeps its promise."""
     faults: list[Violation] = []
     if "query" not in handler.opt:  # which service/parameters.py reads, as strictly
-        given = [name for name, _ in connection.query_params.items()]
+        given = list(connection.query_params.items())
+        names = [name for name, _ in given]
         known = _query_parameters(connection.scope["route_handler"])  # guards are given a new copy each time
-        faults += [Violation("Is not a known parameter.", parameter=name) for name in given if name not in known]
-        faults += [Violation("Must be given only once.", parameter=name) for name in known if given.count(name) > 1]
-        if "dry_run" in given and connection.query_params["dry_run"] not in ("true", "false"):
-            faults.append(Violation("Must be true or false.", parameter="dry_run"))
+        faults += [Violation("Is not a known parameter.", parameter=name) for name in names if name not in known]
+        faults += [Violation("Must be given only once.", parameter=name) for name in known if names.count(name) > 1]
+        for name, value in given:
+            if name in known:
+                read_value(name, value, known[name], faults)
     if keys := [value for name, value in connection.scope["headers"] if name == b"idempotency-key"]:
         faults += _key_violations(handler, keys)
     if faults:
@@ -80,14 +83,14 @@ async def known_parameters(connection: ASGIConnection[Any, Any, Any, Any], handl
 
 
 @cache
-def _query_parameters(handler: BaseRouteHandler) -> list[str]:
-    arguments = handler.parsed_fn_signature.parameters.items()
-    declared = [
-        sent_name(handler, name)
-        for name, argument in arguments
+def _query_parameters(handler: BaseRouteHandler) -> Mapping[str, Any]:
+    """The type of each, by the name it is sent under."""
+    declared = {
+        sent_name(handler, name): argument.annotation
+        for name, argument in handler.parsed_fn_signature.parameters.items()
         if isinstance(argument.kwarg_definition, QueryParameter)
-    ]
-    return [*declared, "dry_run"] if handler.opt.get("dry_run") else declared
+    }
+    return declared | {"dry_run": Literal["true", "false"]} if handler.opt.get("dry_run") else declared
 
 
 def _key_violations(handler: BaseRouteHandler, keys: Sequence[bytes]) -> Iterator[Violation]:
