@@ -128,8 +128,8 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str
     if query := handler.opt.get("query"):
         operation["parameters"] = [*operation.get("parameters", ()), *_query_parameters(query)]
         operation["description"] = operation.get("description", "") or (query.__doc__ or "").strip()
-    if also := [taken for option, taken in _TAKEN.items() if handler.opt.get(option)]:
-        operation["parameters"] = [*operation.get("parameters", ()), *also]
+    if extra := [taken for option, taken in _TAKEN.items() if handler.opt.get(option)]:
+        operation["parameters"] = [*operation.get("parameters", ()), *extra]
     body, answer = _body_of(handler), _answer_of(handler)
     if body in schema_of:
         for content in operation["requestBody"]["content"].values():
@@ -139,6 +139,8 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str
     if answer in schema_of:
         for content in success["content"].values():
             content["schema"] = schema_of[answer]
+    if also := handler.opt.get("also"):
+        success["content"][also] = {"schema": {"type": "string"}}
     success["description"] = {"200": "Done.", "201": "Made.", "204": "Done; there is nothing to tell."}[status]
     success["headers"] = {name: _header(name) for name in _headers_of(handler, status)}
     answers = {status: success}

@@ -23,7 +23,7 @@ Types = Annotated[
 class GraphController(Controller):
     tags = ("Relationships",)
 
-    @get("/characters/{character_id:uuid}/graph", public=True, guards=[requires("characters:read")])
+    @get("/characters/{character_id:uuid}/graph", public=True, guards=[requires("characters:read")], also=MERMAID)
     async def get_graph(
         self,
         request: Request[Any, Any, Any],

@@ -20,6 +20,7 @@ from service.templates.schemas import (
 
 READ, WRITE = requires("templates:read"), requires("templates:write")
 
+
 Number = Annotated[int, PathParameter(ge=1, le=2**31 - 1)]
 
 

@@ -10,6 +10,8 @@ from service.schemas import Collection
 from service.versions import queries
 from service.versions.schemas import TemplateChanges, TemplateVersionCreate, TemplateVersionRead
 
+SCHEMA = "application/schema+json"
+
 READ, WRITE = requires("templates:read"), requires("templates:write")
 
 Number = Annotated[int, PathParameter(ge=1, le=2**31 - 1)]
@@ -41,13 +43,13 @@ class VersionController(Controller):
         """One version of a template."""
         return Rendered((await queries.get_version(user, template_id, number))["item"])
 
-    @get("/{number:int}/schema", public=True, guards=[READ])
+    @get("/{number:int}/schema", public=True, guards=[READ], media_type=SCHEMA)
     async def get_template_version_schema(
         self, user: CurrentUser, template_id: FromPath[UUID], number: Number
     ) -> Response[dict[str, Any]]:
         """A version's JSON Schema, for form generators and validators."""
         row = await queries.get_version(user, template_id, number)
-        return Response(row["attribute_schema"].encode(), media_type="application/schema+json")
+        return Response(row["attribute_schema"].encode(), media_type=SCHEMA)
 
     @get("/{number:int}/changes", public=True, guards=[READ])
     async def compare_template_version(
