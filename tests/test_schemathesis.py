@@ -1,0 +1,139 @@
+"""Schemathesis sends a running service what its OpenAPI document allows and what it forbids, and checks the answers
+against the document: ``schemathesis.toml`` says what little it forgives."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import FIGHTER, PASSWORD
+from tests.running import ROOT, Service, service_of_its_own
+
+# What ends the session that it is called with, and with it everything else.
+ENDINGS = (
+    "DELETE /v1/sessions/current",
+    "DELETE /v1/sessions/{session_id}",
+    "PUT /v1/users/me/password",
+    "DELETE /v1/users/me",
+)
+EXAMPLES = 100  # for each operation and phase
+SEED = 1
+AT_MOST = 900  # seconds
+THERE = 60  # characters that a random id may be of, and as many in the trash
+
+# Half of all ids are of something that is there.
+BINDINGS = """
+[dictionaries]
+characters.from-file = "characters"
+trash.from-file = "trash"
+templates.from-file = "templates"
+relationships.from-file = "relationships"
+numbers.values = [1, 2]
+passwords.values = ["{password}"]
+
+[parameters]
+"path.character_id" = {{ dictionary = "characters", probability = 0.5 }}
+"path.template_id" = {{ dictionary = "templates", probability = 0.5 }}
+"path.relationship_id" = {{ dictionary = "relationships", probability = 0.5 }}
+"path.number" = {{ dictionary = "numbers", probability = 0.5 }}
+"body.target" = {{ dictionary = "characters", probability = 0.5 }}
+
+[[operations]]
+include-path-regex = "^/v1/trash/"
+parameters."path.character_id" = {{ dictionary = "trash", probability = 0.5 }}
+"""
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    with service_of_its_own(RATE_LIMIT_SCALE="100000", PASSWORD_MEMORY_KIB="8192") as service:
+        yield service.start()
+
+
+@pytest.mark.slow
+def test_every_answer_is_as_the_document_says(service: Service, tmp_path: Path) -> None:
+    with _signed_in(service, "alice") as alice:
+        _furnish(alice, tmp_path)
+        operations = _operations(alice) - {*ENDINGS}
+        excluding = [argument for name in ENDINGS for argument in ("--exclude-name", name)]
+        told = _run(service, alice, tmp_path, *excluding, "--max-examples", str(EXAMPLES))
+        assert f"Tested: {len(operations)}\n" in told
+        assert alice.get("/v1/users/me").status_code == 200, "the session ended on the way"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_what_ends_a_session_answers_so_too(service: Service, tmp_path: Path, ending: str) -> None:
+    with _signed_in(service, re.sub("[^a-z]+", "-", ending.lower()).strip("-")) as member:
+        _furnish(member, tmp_path)
+        told = _run(service, member, tmp_path, "--include-name", ending, "--max-examples", "20")
+        assert "Tested: 1\n" in told
+
+
+def _run(service: Service, member: httpx.Client, directory: Path, *arguments: str) -> str:
+    """What schemathesis tells. Fails when it found anything."""
+    done = subprocess.run(
+        [
+            Path(sys.executable).with_name("schemathesis"), "run", f"{service.url}/openapi.json",
+            "--header", f"Authorization: {member.headers['Authorization']}",
+            "--checks", "all", "--phases", "examples,coverage,fuzzing,stateful", "--mode", "all",
+            "--seed", str(SEED), "--generation-database", "none", "--continue-on-failure", "--no-color",
+            *arguments,
+        ],
+        cwd=directory, capture_output=True, text=True, timeout=AT_MOST,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-30_000:] + done.stderr[-2_000:]
+    return done.stdout
+
+
+def _operations(member: httpx.Client) -> set[str]:
+    paths = member.get("/openapi.json").json()["paths"]
+    return {f"{method.upper()} {path}" for path, operations in paths.items() for method in operations}
+
+
+@contextmanager
+def _signed_in(service: Service, username: str) -> Iterator[httpx.Client]:
+    with service.client() as member:
+        _made(member, "/v1/users", email=f"{username}@example.org", username=username, password=PASSWORD)
+        session = _made(member, "/v1/sessions", login=username, password=PASSWORD)
+        member.headers["Authorization"] = f"Bearer {session['token']}"
+        yield member
+
+
+def _furnish(member: httpx.Client, directory: Path) -> None:
+    """Gives the member things, and schemathesis their ids."""
+    characters = [_made(member, "/v1/characters", name="Mira")["id"] for _ in range(THERE)]
+    trash = [_made(member, "/v1/characters", name="Gone")["id"] for _ in range(THERE)]
+    for character in trash:
+        assert member.delete(f"/v1/characters/{character}").status_code == 204
+    relationships = [
+        _made(member, f"/v1/characters/{source}/relationships", target=target, type="friend_of")["id"]
+        for source, target in zip(characters, characters[1:], strict=False)
+    ]
+    templates = [_made(member, "/v1/templates", name="Fighter", attribute_schema=FIGHTER)["id"] for _ in range(THERE)]
+    for template in templates:
+        _made(member, f"/v1/templates/{template}/versions", attribute_schema=FIGHTER)
+    _write(directory / "characters", characters)
+    _write(directory / "trash", trash)
+    _write(directory / "relationships", relationships)
+    _write(directory / "templates", templates)
+    configuration = shutil.copy(ROOT / "schemathesis.toml", directory)
+    with Path(configuration).open("a") as file:
+        file.write(BINDINGS.format(password=PASSWORD))
+
+
+def _made(member: httpx.Client, path: str, **body: Any) -> Any:
+    answer = member.post(path, json=body)
+    assert answer.status_code == 201, answer.text
+    return answer.json()
+
+
+def _write(path: Path, values: Iterable[str]) -> None:
+    path.write_text("".join(f'"{value}"\n' for value in values))
