@@ -119,7 +119,7 @@ def openapi_document(app: Litestar) -> Json:
 
 def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str, schema_of: dict[Any, Json]) -> None:
     text = operation.pop("description").strip()
-    operation["summary"] = text.split("\n")[0].rstrip(".")
+    operation["summary"] = text.split("\n")[0].rstrip(".").replace("`", "")  # shown as it is
     if rest := text.partition("\n")[2].strip():
         operation["description"] = rest
     operation.pop("deprecated", None)

@@ -1,8 +1,8 @@
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 from litestar import Controller, Request, delete, get, patch, post
-from litestar.params import FromPath, JSONBody, PathParameter
+from litestar.params import FromPath, JSONBody
 
 from service.answers import Rendered, page, resource
 from service.callers import CurrentUser, requires
@@ -19,9 +19,6 @@ from service.templates.schemas import (
 )
 
 READ, WRITE = requires("templates:read"), requires("templates:write")
-
-
-Number = Annotated[int, PathParameter(ge=1, le=2**31 - 1)]
 
 
 class TemplateController(Controller):
