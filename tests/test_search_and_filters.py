@@ -359,7 +359,7 @@ async def test_what_no_index_bounds_is_given_up_after_a_second(alice: Client) ->
         answer = await alice.get(f"{LIST}?attributes.level.gt=1")
         assert answer.status_code == 503
         assert answer.headers["retry-after"]
-        assert 0.9 < asyncio.get_running_loop().time() - began < 3
+        assert 0.9 < asyncio.get_running_loop().time() - began < 1.9  # sooner than waiting for a lock is given up
     assert await names(alice) == ["Mira"]
 
 

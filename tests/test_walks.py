@@ -20,9 +20,9 @@ TAGS = ("a", "b")
 
 rows = st.fixed_dictionaries(
     {
-        "name": st.sampled_from(["Ada", "ada", "Bob", "Éa", "Zoë", "ß"]),
-        "created_at": st.integers(0, 3),
-        "updated_at": st.integers(0, 3),
+        "name": st.sampled_from(["Ada", "ada", "Éa", "ß"]),
+        "created_at": st.integers(0, 1),
+        "updated_at": st.integers(0, 1),
         "tags": st.lists(st.sampled_from(TAGS), unique=True),
         "visibility": st.sampled_from(["private", "public"]),
     }
@@ -77,9 +77,9 @@ def passes(row: dict[str, Any], filtered: dict[str, str]) -> bool:
     )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    present=st.lists(rows, max_size=9),
+    present=st.lists(rows, max_size=12),
     sort=sorts,
     filtered=filters,
     limit=st.integers(1, 4),
