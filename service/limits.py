@@ -30,7 +30,7 @@ class Windows:
                 self._drop(now)
             window = self._ends_and_counts[key] = [now + self.seconds, 0]
         window[1] += 1
-        return int(window[1]), ceil(window[0] - now)
+        return int(window[1]), min(self.seconds, ceil(window[0] - now))  # a float may come out a hair longer
 
     def _drop(self, now: float) -> None:
         alive = {key: window for key, window in self._ends_and_counts.items() if window[0] > now}

@@ -76,6 +76,7 @@ def postgres_away(service: Service) -> Iterator[None]:
 @contextmanager
 def postgres_hanging(service: Service) -> Iterator[None]:
     """It keeps its connections, takes new ones, and answers none."""
+    os.kill(postmaster(service), signal.SIGSTOP)  # first: it makes no more backends
     stopped = [*backends(service), postmaster(service)]
     for number in stopped:
         os.kill(number, signal.SIGSTOP)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ def _furnish(member: httpx.Client, directory: Path) -> None:
         assert member.delete(f"/v1/characters/{character}").status_code == 204
     relationships = [
         _made(member, f"/v1/characters/{source}/relationships", target=target, type="friend_of")["id"]
-        for source, target in zip(characters, characters[1:], strict=False)
+        for source, target in pairwise(characters)
     ]
     templates = [_made(member, "/v1/templates", name="Fighter", attribute_schema=FIGHTER)["id"] for _ in range(THERE)]
     for template in templates:
