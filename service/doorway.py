@@ -113,7 +113,8 @@ class _Answer:
         self.vary = [b"Accept-Encoding"]
         self.encoding = preferred(request.get(b"accept-encoding", b""))
         self.compression: Compression | None = None
-        self.without_body = scope["method"] == "HEAD"
+        self.method = scope["method"]
+        self.without_body = self.method == "HEAD"
         self.if_none_match = request.get(b"if-none-match") if scope["method"] in ("GET", "HEAD") else None
         self.begun = False
         self.status = 0
@@ -121,6 +122,7 @@ class _Answer:
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            self.scope["method"] = self.method  # the server lets HEAD alone send less than its Content-Length
             headers = message["headers"] = self._complete(message)
             message["status"] = self.status
             if self.encoding is not None and is_worth_it(self.status, headers):

@@ -273,3 +273,13 @@ def test_whom_a_request_is_from(behind_proxy: Service, address: str, forwarded: 
 def test_metrics_for_who_has_the_token(behind_proxy: Service, forwarded: str, authorization: str, status: int) -> None:
     with behind_proxy.client(**{"X-Forwarded-For": forwarded, "Authorization": authorization}) as client:
         assert client.get("/metrics").status_code == status
+
+
+@pytest.mark.parametrize("path", ["/v1/relationship-types", "/v1/nowhere", "/docs"])
+def test_head_leaves_the_connection_usable(running_service: Service, path: str) -> None:
+    with running_service.client() as client:
+        for method in ("HEAD", "GET", "HEAD"):
+            answer = client.request(method, path)
+            assert bool(answer.content) == (method == "GET")
+            assert int(answer.headers["Content-Length"])
+    assert "Traceback" not in running_service.output
