@@ -15,7 +15,8 @@ from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme, Tag
 
 from service.errors import MEDIA_TYPE, PROBLEMS, Problem
-from service.parameters import Query
+from service.listing import Listing
+from service.parameters import FieldsQuery, Query
 
 ASSETS_PATH = "/docs-assets"
 
@@ -111,7 +112,10 @@ def openapi_document(app: Litestar) -> Json:
     schemas, components = msgspec.json.schema_components(kinds, ref_template=_REF)
     schema_of = dict(zip(kinds, schemas, strict=True))
     for (path, method), handler in handlers.items():
-        _complete(document["paths"][path][method], handler, path, method, schema_of)
+        operation = document["paths"][path][method]
+        _complete(operation, handler, path, method, schema_of)
+        if issubclass(handler.opt.get("query", Query), FieldsQuery):
+            _narrow(operation["responses"]["200"], components)
     document["components"]["schemas"] = components
     document["components"]["responses"] = {slug: _problem_response(slug) for slug in PROBLEMS}
     return document
@@ -126,7 +130,10 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str
     for parameter in operation.get("parameters", ()):
         _without_null(parameter)
     if query := handler.opt.get("query"):
-        operation["parameters"] = [*operation.get("parameters", ()), *_query_parameters(query)]
+        operation["parameters"] = [
+            *operation.get("parameters", ()),
+            *_query_parameters(query, handler.opt.get("listing")),
+        ]
         operation["description"] = operation.get("description", "") or (query.__doc__ or "").strip()
     if extra := [taken for option, taken in _TAKEN.items() if handler.opt.get(option)]:
         operation["parameters"] = [*operation.get("parameters", ()), *extra]
@@ -170,6 +177,22 @@ def _problems_of(handler: HTTPRouteHandler, path: str, method: str) -> set[str]:
     return slugs
 
 
+def _narrow(answer: Json, components: Json) -> None:
+    """Where `fields` says what is wanted, the rest is left out."""
+    for content in answer["content"].values():
+        content["schema"] = {"anyOf": [content["schema"], _partial(content["schema"], components)]}
+
+
+def _partial(reference: Json, components: Json) -> Json:
+    whole: Json = components[reference["$ref"].rpartition("/")[2]]
+    properties = whole["properties"]
+    title = f"Partial{whole['title']}"
+    if "items" not in properties:
+        return whole | {"title": title, "required": ["id"]}
+    items = {"type": "array", "items": _partial(properties["items"]["items"], components)}
+    return whole | {"title": title, "properties": properties | {"items": items}}
+
+
 def _headers_of(handler: HTTPRouteHandler, status: str) -> list[str]:
     answer = _answer_of(handler)
     names = ["Location"] if status == "201" else []
@@ -207,10 +230,11 @@ def _named(kind: Any) -> bool:
     return isinstance(origin, type) and issubclass(origin, msgspec.Struct)
 
 
-def _query_parameters(query: type[Query]) -> list[Json]:
+def _query_parameters(query: type[Query], listing: Listing | None) -> list[Json]:
     parameters = []
+    allowed = _allow_lists(listing) if listing else {}
     for field in msgspec.structs.fields(query):
-        if field.name == "open":
+        if field.name == "open" or allowed.get(field.name) == []:
             continue
         schema = msgspec.json.schema(field.type)
         schema = next((choice for choice in schema.pop("anyOf", ()) if choice != {"type": "null"}), {}) | schema
@@ -221,12 +245,22 @@ def _query_parameters(query: type[Query]) -> list[Json]:
             schema["enum"] = [choice for choice in schema["enum"] if choice is not None]
         if schema.get("type") == "array":
             parameter |= {"style": "form", "explode": False}
+            if choices := allowed.get(field.name):
+                schema["items"] = {"enum": choices}
         if description := schema.pop("description", None):
             parameter["description"] = description
         if field.default not in (None, msgspec.NODEFAULT):
             schema["default"] = field.default
         parameters.append(parameter)
     return parameters
+
+
+def _allow_lists(listing: Listing) -> dict[str, list[str]]:
+    return {
+        "fields": [*listing.fields],
+        "expand": [*listing.expand],
+        "sort": [prefix + name for name in listing.sorts for prefix in ("", "-")],
+    }
 
 
 def _problem_response(slug: str) -> Json:

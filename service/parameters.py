@@ -4,7 +4,7 @@ A handler names the Struct that declares its parameters with ``query=…``; the 
 """
 
 import re
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -103,7 +103,7 @@ def read_value(name: str, value: str, wanted: Any, faults: list[Violation]) -> A
     """The parameter's value as a ``wanted``, or None and one more of the faults. Stricter than what msgspec calls lax,
     which takes 1.0 for 1, a number for a time, and the word null for no value."""
     plain: Any = value
-    if _has(wanted, Names):
+    if _is_list(wanted):
         plain = tuple(part.strip() for part in value.split(","))
     elif _has(wanted, int) and _INTEGER.fullmatch(value):
         plain = int(value)
@@ -113,6 +113,10 @@ def read_value(name: str, value: str, wanted: Any, faults: list[Violation]) -> A
         fault = fault_of(error, wanted, value).replace(", not a string.", ".")  # all are strings, as they are sent
         faults.append(Violation(fault, parameter=name))
         return None
+
+
+def _is_list(wanted: Any) -> bool:
+    return get_origin(wanted) is tuple or any(map(_is_list, get_args(wanted)))
 
 
 def _has(wanted: Any, kind: Any) -> bool:

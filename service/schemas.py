@@ -38,7 +38,11 @@ CursorText = Annotated[
 ]
 IfMatch = Annotated[
     str | None,
-    HeaderParameter(name="If-Match", description="The ETag that was read: a change made since then answers 412."),
+    HeaderParameter(
+        name="If-Match",
+        description="The ETag that was read: a change made since then answers 412.",
+        schema_extra={"pattern": r'^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$'},
+    ),
 ]
 IfNoneMatch = Annotated[
     str | None,

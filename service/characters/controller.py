@@ -31,7 +31,7 @@ class CharacterController(Controller):
         row = await queries.create_character(user, data)
         return resource(row, created_at=f"/v1/characters/{row['id']}")
 
-    @get("/", public=True, guards=[READ], query=CharacterQuery)
+    @get("/", public=True, guards=[READ], query=CharacterQuery, listing=queries.CHARACTERS)
     async def list_characters(
         self, request: Request[Any, Any, Any], user: CurrentUser
     ) -> Rendered[Page[CharacterSummary]]:
@@ -39,7 +39,7 @@ class CharacterController(Controller):
         query = read_query(request, CharacterQuery)
         return page(request, await queries.list_characters(user, query), query.limit)
 
-    @get("/{character_id:uuid}", public=True, guards=[READ], query=FieldsQuery)
+    @get("/{character_id:uuid}", public=True, guards=[READ], query=FieldsQuery, listing=queries.CHARACTERS)
     async def get_character(
         self, request: Request[Any, Any, Any], user: CurrentUser, character_id: FromPath[UUID]
     ) -> Rendered[CharacterRead]:

@@ -1,9 +1,19 @@
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
+from msgspec import Meta
 
+from service.parameters import Query
 from service.relationships.registry import TypeName
 from service.schemas import Style, Visibility
+
+
+class GraphQuery(Query, kw_only=True, frozen=True):
+    """How far to look, and along what."""
+
+    depth: Annotated[int, Meta(ge=1, le=4, description="How many steps away at most.")] = 2
+    types: Annotated[tuple[TypeName, ...], Meta(description="Only relationships of these types: `a,b`.")] | None = None
 
 
 class Node(msgspec.Struct, kw_only=True):

@@ -52,7 +52,13 @@ class RelationshipController(Controller):
         row = await queries.create_relationship(user, character_id, data)
         return resource(row, created_at=f"/v1/relationships/{row['id']}?from={character_id}")
 
-    @get("/characters/{character_id:uuid}/relationships", public=True, guards=[READ], query=RelationshipQuery)
+    @get(
+        "/characters/{character_id:uuid}/relationships",
+        public=True,
+        guards=[READ],
+        query=RelationshipQuery,
+        listing=queries.RELATIONSHIPS,
+    )
     async def list_relationships(
         self, request: Request[Any, Any, Any], user: CurrentUser, character_id: FromPath[UUID]
     ) -> Rendered[Page[RelationshipRead]]:

@@ -72,7 +72,7 @@ _COUNT_OWN = Prepared(
 )
 
 
-_RELATIONSHIPS = Listing(
+RELATIONSHIPS = Listing(
     Relationship,
     scopes={
         "as_source": (Relationship.source == Param("side")) & listed_to(Param("user"), Relationship.target),
@@ -88,7 +88,7 @@ async def list_relationships(user: Caller, character_id: UUID, query: Relationsh
     await get_character(user, character_id)
     filters = given_filters({"type": query.type})
     scopes = ["as_source", "as_target"]
-    return await _RELATIONSHIPS.rows(query, scopes=scopes, filters=filters, side=character_id, user=user.id)
+    return await RELATIONSHIPS.rows(query, scopes=scopes, filters=filters, side=character_id, user=user.id)
 
 
 async def create_relationship(user: Caller, character_id: UUID, data: RelationshipCreate) -> Any:

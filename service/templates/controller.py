@@ -31,7 +31,7 @@ class TemplateController(Controller):
         row = await queries.create_template(user, data)
         return resource(row, created_at=f"/v1/templates/{row['id']}")
 
-    @get("/", public=True, guards=[READ], query=TemplateQuery)
+    @get("/", public=True, guards=[READ], query=TemplateQuery, listing=queries.TEMPLATES)
     async def list_templates(
         self, request: Request[Any, Any, Any], user: CurrentUser
     ) -> Rendered[Page[TemplateSummary]]:

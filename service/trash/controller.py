@@ -19,7 +19,7 @@ class TrashController(Controller):
     path = "/trash"
     tags = ("Trash",)
 
-    @get("/", guards=[READ], query=TrashQuery)
+    @get("/", guards=[READ], query=TrashQuery, listing=queries.TRASH)
     async def list_trash(self, request: Request[Any, Any, Any], user: CurrentUser) -> Rendered[Page[TrashedCharacter]]:
         """Your deleted characters, the last deleted first; each is kept for 30 days."""
         query = read_query(request, TrashQuery)

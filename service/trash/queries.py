@@ -12,7 +12,7 @@ from service.trash.schemas import TrashQuery
 
 RETENTION_DAYS = 30
 
-_TRASH = Listing(
+TRASH = Listing(
     Character,
     scopes={
         "mine": (Character.owner == Param("user")) & Character.deleted_at.is_not_null() & Character.ended.eq(False)
@@ -28,7 +28,7 @@ async def list_trash(user: Caller, query: TrashQuery) -> Rows:
     filters = given_filters(
         {"style": query.style, "tags": query.tags, "tags.any": query.tags_any, "template": query.template}
     )
-    return await _TRASH.rows(query, scopes=["mine"], filters=filters, user=user.id)
+    return await TRASH.rows(query, scopes=["mine"], filters=filters, user=user.id)
 
 
 async def restore_character(user: Caller, character_id: UUID) -> Any:
