@@ -108,6 +108,9 @@ async def test_a_template_must_be_there_to_be_used(alice: Client, charlie: Clien
         ({"attributes": {"big": 2**63}}, {
             "/attributes/big": "Must be between -9223372036854775808 and 9223372036854775807.",
         }),
+        ({"attributes": {"big": -1e19}}, {
+            "/attributes/big": "Must be between -9223372036854775808 and 9223372036854775807.",
+        }),
         ({"attributes": {str(n): n for n in range(201)}}, {"/attributes": "Must have at most 200 members."}),
         ({"attributes": {"x": "x" * 65_536}}, {"/attributes": "Must be at most 64 KiB as JSON."}),
         ({"extensions": {"x": "x" * 262_144}}, {"/extensions": "Must be at most 256 KiB of JSON."}),

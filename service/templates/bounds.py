@@ -89,8 +89,8 @@ def _name_fault(name: str) -> str | None:
 def _scalar_fault(value: object) -> str | None:
     if isinstance(value, str):
         return "Must not contain NUL or a lone surrogate." if _UNSTORABLE.search(value) else None
-    if isinstance(value, float):
-        return None if math.isfinite(value) else "Must be a finite number."
-    if isinstance(value, int) and not BIGINT_MIN <= value <= BIGINT_MAX:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "Must be a finite number."
+    if isinstance(value, int | float) and not BIGINT_MIN <= value <= BIGINT_MAX:  # 1e30 is read back as an integer
         return f"Must be between {BIGINT_MIN} and {BIGINT_MAX}."
     return None
