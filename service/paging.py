@@ -17,7 +17,7 @@ _SIGNATURE = 9  # bytes; with it a cursor stays a multiple of 3, so base64 needs
 def encode_cursor(keys: Sequence[Any], shape: str) -> str:
     """An opaque cursor for ``keys``, valid only for lists of this ``shape`` (which rows, in which order)."""
     text = msgspec.json.encode(keys)
-    return base64.urlsafe_b64encode(_signature(text, shape) + text).decode().rstrip("=")
+    return _written(_signature(text, shape) + text)
 
 
 def decode_cursor(cursor: str, shape: str, types: Sequence[Any], parameter: str = "cursor") -> list[Any]:
@@ -25,12 +25,16 @@ def decode_cursor(cursor: str, shape: str, types: Sequence[Any], parameter: str 
     try:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         signature, text = raw[:_SIGNATURE], raw[_SIGNATURE:]
-        if signature == _signature(text, shape):
+        if signature == _signature(text, shape) and _written(raw) == cursor:  # base64 has several spellings
             return list(msgspec.convert(msgspec.json.decode(text), tuple.__class_getitem__(tuple(types))))
     except (binascii.Error, ValueError, msgspec.DecodeError):
         pass
     fault = Violation("Is not a cursor of this list; start again without it.", parameter=parameter)
     raise BadRequest("The cursor is not valid.", errors=[fault])
+
+
+def _written(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
 def _signature(text: bytes, shape: str) -> bytes:
