@@ -142,6 +142,23 @@ async def test_the_drawing_has_an_arrow_for_each_relationship(alice: Client) -> 
 
 
 @pytest.mark.parametrize(
+    ("accept", "given"),
+    [
+        ("TEXT/vnd.mermaid", "text/vnd.mermaid"),
+        ("text/vnd.mermaid, */*;q=0.1", "text/vnd.mermaid"),
+        ("application/json, text/vnd.mermaid;q=0.5", "application/json"),
+        ("text/vnd.mermaidx", "application/json"),
+        ("*/*", "application/json"),
+        ("", "application/json"),
+    ],
+)
+async def test_it_is_drawn_for_who_prefers_that(alice: Client, accept: str, given: str) -> None:
+    cast = await _cast(alice, "Mira")
+    answer = await alice.get(f"/v1/characters/{cast['Mira']}/graph", headers={"Accept": accept})
+    assert (answer.status_code, answer.headers["content-type"].partition(";")[0]) == (200, given)
+
+
+@pytest.mark.parametrize(
     "hostile",
     [
         '"] --> x["',

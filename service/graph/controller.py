@@ -2,6 +2,8 @@ from typing import Any
 from uuid import UUID
 
 from litestar import Controller, Request, Response, get
+from litestar.datastructures.headers import Accept
+from litestar.enums import MediaType
 from litestar.params import FromPath
 
 from service.callers import CurrentUser, requires
@@ -29,6 +31,6 @@ class GraphController(Controller):
         """Who is around a character, up to 500 of those you may see. `Accept: text/vnd.mermaid` draws it."""
         query = read_query(request, GraphQuery)
         graph = await queries.get_graph(user, character_id, query.depth, query.types)
-        if MERMAID in request.headers.get("accept", ""):
+        if Accept(request.headers.get("accept", "")).best_match([MediaType.JSON, MERMAID]) == MERMAID:
             return Response(draw(graph), media_type=MERMAID, headers={"Vary": "Accept"})  # type: ignore[arg-type]
         return Response(graph, headers={"Vary": "Accept"})
