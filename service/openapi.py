@@ -5,6 +5,7 @@ problems, scopes and headers come from the routes themselves.
 """
 
 import re
+from inspect import cleandoc
 from typing import Any
 
 import msgspec
@@ -116,13 +117,16 @@ def openapi_document(app: Litestar) -> Json:
         _complete(operation, handler, path, method, schema_of)
         if issubclass(handler.opt.get("query", Query), FieldsQuery):
             _narrow(operation["responses"]["200"], components)
+    for schema in components.values():
+        if "description" in schema:
+            schema["description"] = cleandoc(schema["description"])  # Python 3.13 has done so already
     document["components"]["schemas"] = components
     document["components"]["responses"] = {slug: _problem_response(slug) for slug in PROBLEMS}
     return document
 
 
 def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str, schema_of: dict[Any, Json]) -> None:
-    text = operation.pop("description").strip()
+    text = cleandoc(operation.pop("description"))
     operation["summary"] = text.split("\n")[0].rstrip(".").replace("`", "")  # shown as it is
     if rest := text.partition("\n")[2].strip():
         operation["description"] = rest
@@ -134,7 +138,7 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str
             *operation.get("parameters", ()),
             *_query_parameters(query, handler.opt.get("listing")),
         ]
-        operation["description"] = operation.get("description", "") or (query.__doc__ or "").strip()
+        operation["description"] = operation.get("description", "") or cleandoc(query.__doc__ or "")
     if extra := [taken for option, taken in _TAKEN.items() if handler.opt.get(option)]:
         operation["parameters"] = [*operation.get("parameters", ()), *extra]
     body, answer = _body_of(handler), _answer_of(handler)
