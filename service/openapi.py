@@ -111,15 +111,15 @@ def openapi_document(app: Litestar) -> Json:
     }
     kinds = [Problem, *sorted(wanted, key=str)]
     schemas, components = msgspec.json.schema_components(kinds, ref_template=_REF)
+    for component in components.values():
+        if "description" in component:
+            component["description"] = cleandoc(component["description"])  # Python 3.13 has done so already
     schema_of = dict(zip(kinds, schemas, strict=True))
     for (path, method), handler in handlers.items():
         operation = document["paths"][path][method]
         _complete(operation, handler, path, method, schema_of)
         if issubclass(handler.opt.get("query", Query), FieldsQuery):
             _narrow(operation["responses"]["200"], components)
-    for schema in components.values():
-        if "description" in schema:
-            schema["description"] = cleandoc(schema["description"])  # Python 3.13 has done so already
     document["components"]["schemas"] = components
     document["components"]["responses"] = {slug: _problem_response(slug) for slug in PROBLEMS}
     return document
