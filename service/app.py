@@ -1,12 +1,8 @@
 """The contents page: every controller, the v1 router, and what stands in front of them."""
 
-from collections.abc import Callable
-
 from litestar import Litestar, Router
 from litestar.di import Provide
-from litestar.exceptions import MethodNotAllowedException
 from litestar.types import ASGIApp
-from litestar.utils import normalize_path
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service.accounts.controller import AccountController
@@ -18,8 +14,8 @@ from service.changes.controller import ChangeController
 from service.characters.controller import CharacterController
 from service.database import pool
 from service.docs import ASSETS, ProblemController, get_openapi, get_root
-from service.doorway import Doorway
-from service.errors import allowed, answer_problem
+from service.doorway import Doorway, Options
+from service.errors import answer_problem
 from service.graph.controller import GraphController
 from service.health import HealthController
 from service.limits import READS, WRITES, RateLimit
@@ -84,23 +80,11 @@ def create_app() -> Litestar:
 
 
 def _in_front_of(app: Litestar) -> ASGIApp:
-    limited = RateLimit(RateLimit(app.asgi_handler, WRITES), READS)
-    doorway: ASGIApp = Doorway(Authentication(limited), settings, _methods_of(app))
+    limited = RateLimit(RateLimit(Options(app.asgi_handler, app.asgi_router), WRITES), READS)
+    doorway: ASGIApp = Doorway(Authentication(limited), settings)
     if settings.trusted_proxies:
         return ProxyHeadersMiddleware(doorway, list(settings.trusted_proxies))  # type: ignore[arg-type, return-value]
     return doorway
-
-
-def _methods_of(app: Litestar) -> Callable[[str], list[str]]:
-    def methods(path: str) -> list[str]:
-        """Every method that ``path`` answers to. Raises NotFoundException for none."""
-        try:
-            app.asgi_router.handle_routing(path=normalize_path(path), method="TRACE")  # which no route has
-        except MethodNotAllowedException as error:
-            return allowed((error.headers or {})["allow"])
-        return allowed("GET, POST, PUT, PATCH, DELETE")  # a mounted application, which takes what it gets
-
-    return methods
 
 
 app = create_app()

@@ -6,15 +6,16 @@ carries, compresses, tells failures in front of Litestar as problems, counts, an
 
 import re
 import time
-from collections.abc import Callable, Iterable
 from typing import Any
 
+from litestar._asgi.asgi_router import ASGIRouter
+from litestar.exceptions import MethodNotAllowedException, NotFoundException
 from litestar.types import ASGIApp, Message, Receive, Send
 from litestar.utils import normalize_path
 from loguru import logger
 
 from service.compression import Compression, Headers, is_worth_it, preferred
-from service.errors import BadRequest, raw_problem, record, told
+from service.errors import BadRequest, allowed, raw_problem, record, told
 from service.health import count_request
 from service.identifiers import uuid7
 from service.settings import Settings
@@ -47,9 +48,8 @@ _POLICIES = {
 
 
 class Doorway:
-    def __init__(self, app: ASGIApp, settings: Settings, allowed_methods: Callable[[str], list[str]]) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
-        self.allowed_methods = allowed_methods
         self.origins = {origin.encode() for origin in settings.cors_origins}
         self.hosts = {host.lower() for host in settings.allowed_hosts if not host.startswith("*")}
         self.parents = tuple(host[1:].lower() for host in settings.allowed_hosts if host.startswith("*."))
@@ -78,9 +78,6 @@ class Doorway:
         if not self._is_ours(headers.get(b"host", b"").decode("latin-1")) and not scope["path"].startswith("/health/"):
             raise BadRequest("The Host header names no host of this service.")
         scope["path"] = normalize_path(scope["path"])  # as the router will: //v1 must not pass by who looks for /v1
-        if scope["method"] == "OPTIONS":
-            await answer.send_allowed(self.allowed_methods(scope["path"]))
-            return
         if scope["method"] == "HEAD":
             scope["method"] = "GET"
         await self.app(scope, receive, answer)
@@ -101,6 +98,32 @@ class Doorway:
                 (b"access-control-max-age", b"600"),
             ]
         return [*allowed, (b"access-control-expose-headers", _EXPOSED.encode())]
+
+
+class Options:
+    """Answers OPTIONS with every method of the path, where Litestar would tell one handler's."""
+
+    def __init__(self, app: ASGIApp, router: ASGIRouter) -> None:
+        self.app = app
+        self.router = router
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "OPTIONS" or not (methods := self._methods(scope["path"])):
+            await self.app(scope, receive, send)
+            return
+        allow = ", ".join(methods).encode()
+        await send({"type": "http.response.start", "status": 204, "headers": [(b"allow", allow)]})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _methods(self, path: str) -> list[str]:
+        """Every method that the path answers to; none for an unknown one."""
+        try:
+            self.router.handle_routing(path=path, method="TRACE")  # which no route has
+        except MethodNotAllowedException as error:
+            return allowed((error.headers or {})["allow"])
+        except NotFoundException:
+            return []
+        return allowed("GET, POST, PUT, PATCH, DELETE")  # a mounted application, which takes what it gets
 
 
 class _Answer:
@@ -151,11 +174,6 @@ class _Answer:
         status, headers, body = raw_problem(self.scope, problem)
         await self({"type": "http.response.start", "status": status, "headers": headers})
         await self({"type": "http.response.body", "body": body, "more_body": False})
-
-    async def send_allowed(self, methods: Iterable[str]) -> None:
-        allow = ", ".join(methods).encode()
-        await self({"type": "http.response.start", "status": 204, "headers": [(b"allow", allow)]})
-        await self({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _complete(self, start: Any) -> Headers:
         """Decides the status; the headers that go with it."""

@@ -90,7 +90,7 @@ class Limit(RateLimitConfig):
         return scope["client"][0] if scope.get("client") else "-"
 
 
-READS = Limit(("minute", 6_000), methods=frozenset({"GET"}))
+READS = Limit(("minute", 6_000), methods=frozenset({"GET", "OPTIONS"}))
 WRITES = Limit(("minute", 1_200), methods=frozenset({"POST", "PUT", "PATCH", "DELETE"}))
 SIGN_IN = Limit(("minute", 20), by="address")
 SIGN_UP = Limit(("hour", 10), by="address")

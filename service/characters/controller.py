@@ -1,3 +1,4 @@
+from collections.abc import Awaitable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -15,17 +16,26 @@ from service.characters.schemas import (
     CharacterUpdate,
     CopyCreate,
 )
+from service.errors import Violation
 from service.parameters import FieldsQuery, read_query
 from service.schemas import IfMatch, Page
 
 READ, WRITE = requires("characters:read"), requires("characters:write")
 
 
+def _into_new(request: Request[Any, Any, Any], sound: Mapping[str, Any]) -> Awaitable[list[Violation]]:
+    return queries.look_further_into_new(request.user, sound)
+
+
+def _into_changes(request: Request[Any, Any, Any], sound: Mapping[str, Any]) -> Awaitable[list[Violation]]:
+    return queries.look_further_into_changes(request.user, request.path_params["character_id"], sound)
+
+
 class CharacterController(Controller):
     path = "/characters"
     tags = ("Characters",)
 
-    @post("/", guards=[WRITE], dry_run=True, idempotent=True)
+    @post("/", guards=[WRITE], dry_run=True, idempotent=True, look_further=_into_new)
     async def create_character(self, user: CurrentUser, data: JSONBody[CharacterCreate]) -> Rendered[CharacterRead]:
         """Make a character, checked against its template."""
         row = await queries.create_character(user, data)
@@ -48,7 +58,7 @@ class CharacterController(Controller):
         row = await queries.get_character(user, character_id, query)
         return resource(row) if query == FieldsQuery() else Rendered(row["item"])
 
-    @patch("/{character_id:uuid}", guards=[WRITE], dry_run=True)
+    @patch("/{character_id:uuid}", guards=[WRITE], dry_run=True, look_further=_into_changes)
     async def update_character(
         self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[CharacterUpdate], if_match: IfMatch = None
     ) -> Rendered[CharacterRead]:

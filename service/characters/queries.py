@@ -1,4 +1,5 @@
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -183,16 +184,7 @@ async def list_characters(user: Caller, query: CharacterQuery) -> Rows:
 
 async def create_character(user: Caller, data: CharacterCreate) -> Any:
     """Raises Unprocessable with every violation of the template, NotFound and Conflict as ``usable_version`` does."""
-    attributes, number = data.attributes, None
-    faults = _extension_violations(data.extensions)
-    if data.template is not None:
-        number, rules = await usable_version(user, data.template, data.template_version)
-        attributes = rules.complete(attributes)
-        faults += rules.violations(attributes)
-    else:
-        faults += free_violations(attributes)
-        if data.template_version is not None:
-            faults.append(Violation("Needs a template.", pointer="/template_version"))
+    attributes, number, faults = await _begun(user, data)
     if faults:
         raise Unprocessable.of(faults)
     return await _create(
@@ -212,6 +204,13 @@ async def create_character(user: Caller, data: CharacterCreate) -> Any:
     )
 
 
+async def look_further_into_new(user: Caller, sound: Mapping[str, Any]) -> list[Violation]:
+    """What is wrong with the ``sound`` members of a new character that has other faults."""
+    with suppress(NotFound, Conflict):
+        return (await _begun(user, CharacterCreate(**{"name": ""} | dict(sound))))[2]
+    return []
+
+
 async def copy_character(user: Caller, character_id: UUID) -> Any:
     """A private copy of what the caller may see, pinned where they may begin characters, else ruled by nothing."""
     original = await get_columns(user, character_id)
@@ -226,6 +225,18 @@ async def copy_character(user: Caller, character_id: UUID) -> Any:
         | {"id": uuid7(), "owner": user.id, "visibility": "private", "forked_from": character_id}
         | {"template": template, "template_version": number}
     )
+
+
+async def _begun(user: Caller, data: CharacterCreate) -> tuple[dict[str, Any], int | None, list[Violation]]:
+    """A new character's attributes, completed, the number of its version, and what is wrong with it."""
+    faults = _extension_violations(data.extensions)
+    if data.template is not None:
+        number, rules = await usable_version(user, data.template, data.template_version)
+        attributes = rules.complete(data.attributes)
+        return attributes, number, faults + rules.violations(attributes)
+    if data.template_version is not None:
+        faults.append(Violation("Needs a template.", pointer="/template_version"))
+    return data.attributes, None, faults + free_violations(data.attributes)
 
 
 async def _create(**columns: Any) -> Any:
@@ -253,20 +264,35 @@ async def get_columns(user: Caller, character_id: UUID) -> Any:
 
 async def update_character(user: Caller, character_id: UUID, data: CharacterUpdate, if_match: str | None) -> Any:
     """Raises PreconditionFailed when ``if_match`` is stale, Unprocessable with every violation of the template."""
-    changes = given(data, description="", tags=[], extensions={})
     async with DB.transaction():
         row = await lock_own(user, character_id)
         check_if_match(if_match, character_id, row["version"])
-        faults = _extension_violations(changes.get("extensions", {}))
-        if changes.keys() & {"attributes", "template", "template_version"}:
-            attributes = merge_patch(msgspec.json.decode(row["attributes"]), changes.get("attributes", {}))
-            pin, rules = await _pin(user, row, changes)
-            attributes = rules.complete(attributes) if rules else attributes
-            faults += rules.violations(attributes) if rules else free_violations(attributes)
-            changes |= pin | {"attributes": attributes}
+        changes, faults = await _changed(user, row, data)
         if faults:
             raise Unprocessable.of(faults)
         return await change(row, changes)
+
+
+async def look_further_into_changes(user: Caller, character_id: UUID, sound: Mapping[str, Any]) -> list[Violation]:
+    """What is wrong with the ``sound`` members of a change that has other faults."""
+    with suppress(NotFound, Conflict, Unprocessable):
+        row = await get_columns(user, character_id)
+        if row["owner"] == user.id:
+            return (await _changed(user, row, CharacterUpdate(**sound)))[1]
+    return []
+
+
+async def _changed(user: Caller, row: Any, data: CharacterUpdate) -> tuple[dict[str, Any], list[Violation]]:
+    """The columns that change, and what is wrong with them."""
+    changes = given(data, description="", tags=[], extensions={})
+    faults = _extension_violations(changes.get("extensions", {}))
+    if changes.keys() & {"attributes", "template", "template_version"}:
+        attributes = merge_patch(msgspec.json.decode(row["attributes"]), changes.get("attributes", {}))
+        pin, rules = await _pin(user, row, changes)
+        attributes = rules.complete(attributes) if rules else attributes
+        faults += rules.violations(attributes) if rules else free_violations(attributes)
+        changes |= pin | {"attributes": attributes}
+    return changes, faults
 
 
 async def delete_character(user: Caller, character_id: UUID, if_match: str | None) -> None:

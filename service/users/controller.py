@@ -2,7 +2,7 @@ from litestar import Controller, get, patch, post
 from litestar.params import FromPath, JSONBody
 
 from service.answers import Rendered, resource
-from service.callers import CurrentUser
+from service.callers import CurrentUser, requires_session
 from service.limits import SIGN_UP
 from service.schemas import IfMatch
 from service.users import queries
@@ -18,12 +18,12 @@ class UserController(Controller):
         """Sign up. A taken e-mail address (in any case) or username answers 409."""
         return resource(await queries.create_user(data), created_at="/v1/users/me")
 
-    @get("/me")
+    @get("/me", guards=[requires_session])
     async def get_me(self, user: CurrentUser) -> Rendered[Me]:
         """Your own account."""
         return resource(await queries.get_me(user))
 
-    @patch("/me")
+    @patch("/me", guards=[requires_session])
     async def update_me(self, user: CurrentUser, data: JSONBody[UserUpdate], if_match: IfMatch = None) -> Rendered[Me]:
         """Change your profile; a new e-mail address needs `current_password`."""
         return resource(await queries.update_me(user, data, if_match))
