@@ -24,10 +24,10 @@ ENDINGS = (
     "PUT /v1/users/me/password",
     "DELETE /v1/users/me",
 )
-EXAMPLES = 100  # for each operation and phase
+EXAMPLES = 150  # for each operation and phase
 SEED = 1
 AT_MOST = 900  # seconds
-THERE = 60  # characters that a random id may be of, and as many in the trash
+THERE = 60  # of each kind of thing that a random id may be of
 
 # Half of all ids are of something that is there.
 BINDINGS = """
@@ -36,13 +36,15 @@ characters.from-file = "characters"
 trash.from-file = "trash"
 templates.from-file = "templates"
 relationships.from-file = "relationships"
-numbers.values = [1, 2]
+sessions.from-file = "sessions"
+numbers.values = [1, 2, 3]
 passwords.values = ["{password}"]
 
 [parameters]
 "path.character_id" = {{ dictionary = "characters", probability = 0.5 }}
 "path.template_id" = {{ dictionary = "templates", probability = 0.5 }}
 "path.relationship_id" = {{ dictionary = "relationships", probability = 0.5 }}
+"path.session_id" = {{ dictionary = "sessions", probability = 0.5 }}
 "path.number" = {{ dictionary = "numbers", probability = 0.5 }}
 "body.target" = {{ dictionary = "characters", probability = 0.5 }}
 
@@ -120,7 +122,13 @@ def _furnish(member: httpx.Client, directory: Path) -> None:
     ]
     templates = [_made(member, "/v1/templates", name="Fighter", attribute_schema=FIGHTER)["id"] for _ in range(THERE)]
     for template in templates:
-        _made(member, f"/v1/templates/{template}/versions", attribute_schema=FIGHTER)
+        versions = f"/v1/templates/{template}/versions"
+        _made(member, versions, attribute_schema=FIGHTER)
+        assert member.put(f"{versions}/2/publication").status_code == 200
+        _made(member, versions, attribute_schema=FIGHTER)
+    login = {"login": member.get("/v1/users/me").json()["username"], "password": PASSWORD}
+    sessions = [_made(member, "/v1/sessions", **login)["id"] for _ in range(THERE)]
+    _write(directory / "sessions", sessions)
     _write(directory / "characters", characters)
     _write(directory / "trash", trash)
     _write(directory / "relationships", relationships)
