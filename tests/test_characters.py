@@ -249,3 +249,25 @@ async def test_an_unknown_id_is_not_found(alice: Client, method: str, unknown: s
     body = {"json": {}} if method == "PATCH" else {}
     answer = await alice.request(method, f"{CHARACTERS}/{unknown}", **body)
     assert (answer.status_code, answer.json()["type"]) == (404, "/problems/not-found")
+
+
+async def test_faults_of_members_and_of_attributes_are_told_together(alice: Client) -> None:
+    rules = await template(alice)
+    broken = {"name": "x" * 121, "attributes": {"strength": 30}, "extensions": {"x": "x" * 262_144}}
+    expected = {
+        "/name": "Must be at most 120 characters.",
+        "/attributes/strength": "30 is greater than the maximum of 20.",
+        "/extensions": "Must be at most 256 KiB of JSON.",
+    }
+    answer = await alice.post("/v1/characters", json=broken | {"template": rules["id"]})
+    assert (answer.status_code, faults(answer)) == (422, expected)
+
+    made = await character(alice, template=rules["id"])
+    answer = await alice.patch(f"/v1/characters/{made['id']}", json=broken)
+    assert (answer.status_code, faults(answer)) == (422, expected)
+
+
+async def test_faults_of_others_characters_tell_nothing_of_them(alice: Client, charlie: Client) -> None:
+    made = await character(alice, template=(await template(alice))["id"])
+    answer = await charlie.patch(f"/v1/characters/{made['id']}", json={"name": "", "attributes": {"strength": 30}})
+    assert faults(answer) == {"/name": "Must be at least 1 character."}

@@ -106,6 +106,8 @@ def test_members_behind_one_address_do_not_share_a_count(service: Service, stran
         ("HEAD", "/v1/characters", 200, READS),
         ("GET", "/v1/characters?limit=none", 400, READS),
         ("GET", "/v1/nowhere", 404, READS),
+        ("OPTIONS", "/v1/characters", 204, READS),
+        ("OPTIONS", "/v1/nowhere", 404, READS),
         ("GET", "/v1/users/nobody-there", 404, READS),
         ("GET", "/v1/users/me", 401, READS),
         ("PUT", "/v1/characters", 405, WRITES),

@@ -260,3 +260,12 @@ async def test_others_have_no_history_to_read(alice: Client, charlie: Client) ->
         assert (await charlie.get(path + part)).status_code == 404
     assert (await charlie.post(f"{path}/1/restorations")).status_code == 403
     assert (await alice.post(f"{path}/2/restorations")).status_code == 404
+
+
+async def test_a_restoration_may_name_the_version_that_was_read(alice: Client) -> None:
+    made = await character(alice)
+    path = f"/v1/characters/{made['id']}"
+    assert (await alice.patch(path, json={"name": "Odo"})).status_code == 200
+    restorations = f"{path}/revisions/1/restorations"
+    assert (await alice.post(restorations, headers={"If-Match": f'"{made["id"]}-1"'})).status_code == 412
+    assert (await alice.post(restorations, headers={"If-Match": f'"{made["id"]}-2"'})).status_code == 201

@@ -11,7 +11,7 @@ from service.characters.schemas import CharacterRead
 from service.parameters import PageQuery, read_query
 from service.revisions import queries
 from service.revisions.schemas import RevisionDifferences, RevisionRead, RevisionSummary
-from service.schemas import Page
+from service.schemas import IfMatch, Page
 
 READ, WRITE = requires("characters:read"), requires("characters:write")
 
@@ -49,8 +49,8 @@ class RevisionController(Controller):
 
     @post("/{number:int}/restorations", guards=[WRITE], dry_run=True)
     async def restore_revision(
-        self, user: CurrentUser, character_id: FromPath[UUID], number: Number
+        self, user: CurrentUser, character_id: FromPath[UUID], number: Number, if_match: IfMatch = None
     ) -> Rendered[CharacterRead]:
         """Make your character what it was: a new revision, so nothing is lost."""
-        row = await queries.restore_revision(user, character_id, number)
+        row = await queries.restore_revision(user, character_id, number, if_match)
         return resource(row, created_at=f"/v1/characters/{character_id}")

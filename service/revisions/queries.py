@@ -9,6 +9,7 @@ import msgspec
 from piccolo.query import Query
 from piccolo.querystring import QueryString
 
+from service.answers import check_if_match
 from service.bodies import is_same, pointer
 from service.callers import Caller
 from service.characters.queries import CHARACTER, change, lock_own, owned_by
@@ -100,11 +101,12 @@ async def compare_revisions(user: Caller, character_id: UUID, before: int, after
     return RevisionDifferences(before=before, after=after, differences=list(differences))
 
 
-async def restore_revision(user: Caller, character_id: UUID, number: int) -> Any:
+async def restore_revision(user: Caller, character_id: UUID, number: int, if_match: str | None) -> Any:
     """A new revision with the content of an old one, pinned as it was then; the answer's row. Raises Conflict when the
     template of that time is gone."""
     async with DB.transaction():
         row = await lock_own(user, character_id)
+        check_if_match(if_match, character_id, row["version"])
         then = (await get_revision(user, character_id, number))["character"]
         pin = then["template"] or {"id": None, "version": None}
         content = {name: then[name] for name in _CONTENT}
