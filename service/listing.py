@@ -117,7 +117,9 @@ class Listing:
             given |= {f"after_{index}": key for index, key in enumerate(keys)}
         slow = any(self.filters[filter_name].unindexed for filter_name in filters)
         rows = await self._prepared(shape).all(**given, timeout=UNINDEXED_TIMEOUT if slow else None)
-        total = (rows[0]["total"] if rows else 0) if shape.counted else None
+        total = None
+        if shape.counted and (rows or not shape.after):  # a page that became empty behind its cursor cannot tell
+            total = rows[0]["total"] if rows else 0
         if shape.counted == "estimated" and total == COUNTED:
             total = max(COUNTED, await self._estimate(shape, given))
         return Rows(rows, (*(f"key_{index}" for index in range(len(sort))), "id"), name, total)
