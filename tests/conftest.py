@@ -1,6 +1,7 @@
 """The database, the app, and the cast: a stranger; Alice, who owns things; Charlie, who must not see them."""
 
 import asyncio
+import atexit
 import os
 import shutil
 import tempfile
@@ -15,6 +16,7 @@ from pytest_asyncio import is_async_test
 
 # Before anything of the service is imported: its settings are read once.
 DATA_DIR = Path(tempfile.mkdtemp(prefix="character-service-tests-"))
+atexit.register(shutil.rmtree, DATA_DIR, ignore_errors=True)
 DATA_DIR.chmod(0o755)  # as root, PostgreSQL runs as another user
 TEST_ENVIRONMENT = {
     "ENVIRONMENT": "development",
@@ -56,7 +58,6 @@ def database() -> Iterator[None]:
     assert result.success
     yield
     share.stop()
-    shutil.rmtree(DATA_DIR, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
