@@ -83,6 +83,7 @@ def _in_front_of(app: Litestar) -> ASGIApp:
     limited = RateLimit(RateLimit(Options(app.asgi_handler, app.asgi_router), WRITES), READS)
     doorway: ASGIApp = Doorway(Authentication(limited), settings)
     if settings.trusted_proxies:
+        # uvicorn and Litestar each have ASGI types of their own
         return ProxyHeadersMiddleware(doorway, list(settings.trusted_proxies))  # type: ignore[arg-type, return-value]
     return doorway
 

@@ -45,7 +45,7 @@ def requires(scope: Scope) -> Guard:
         if caller.kind == "key" and scope not in caller.scopes:
             raise Forbidden(f"This API key lacks the scope {scope}.")
 
-    guard.scope = scope  # type: ignore[attr-defined]
+    guard.scope = scope  # type: ignore[attr-defined] # for the OpenAPI document
     return guard
 
 

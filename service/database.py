@@ -33,7 +33,7 @@ class Transaction(PostgresTransaction):
 
     async def __aenter__(self) -> "Transaction":
         if self._parent is not None:
-            return self._parent  # type: ignore[return-value]
+            return self._parent  # type: ignore[return-value] # Piccolo's type, our object
         async with AsyncExitStack() as stack:
             self.connection = await stack.enter_async_context(self.engine.connection())
             self.transaction = self.connection.transaction()
@@ -142,7 +142,7 @@ class Database(PostgresEngine):
             embedded.start(settings.data_dir)
 
 
-class _Connection(asyncpg.Connection):  # type: ignore[misc]
+class _Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no types
     def get_reset_query(self) -> str:
         return ""  # a round trip per request; we leave no session state behind outside transactions
 
@@ -193,7 +193,7 @@ class Prepared:
         """All rows as Records. Raises TimeoutError after ``timeout`` seconds."""
         sql, arguments = self._bind(given)
         async with DB.connection() as connection:
-            return await connection.fetch(sql, *arguments, timeout=timeout)  # type: ignore[no-any-return]
+            return await connection.fetch(sql, *arguments, timeout=timeout)  # type: ignore[no-any-return] # asyncpg
 
     async def batches(self, connection: asyncpg.Connection, size: int, **given: Any) -> AsyncIterator[list[Any]]:
         """All rows as Records, never more than ``size`` at once; ``connection`` must be in a transaction."""
@@ -236,7 +236,7 @@ def written(change: Query[Any, Any], read: Query[Any, Any], *, also: Query[Any, 
     """One statement of two or three: ``change`` writes rows, ``also`` writes others, and ``read``, which selects from
     the table that ``change`` writes, sees just its rows."""
     table = read.table
-    changed = sql(change.returning(*table.all_columns()))  # type: ignore[attr-defined]
+    changed = sql(change.returning(*table.all_columns()))  # type: ignore[attr-defined] # any that writes
     name = table._meta.tablename
     if also is None:
         return QueryString(f'WITH "{name}" AS ({{}}) {{}}', changed, sql(read))

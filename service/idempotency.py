@@ -37,7 +37,7 @@ _GET = Prepared(
     )
 )
 _KEEP = Prepared(
-    lambda: insert(IdempotencyKey, *_COLUMNS).on_conflict(  # type: ignore[attr-defined]
+    lambda: insert(IdempotencyKey, *_COLUMNS).on_conflict(  # type: ignore[attr-defined] # an Insert, typed as any Query
         target=IdempotencyKey.id, action="DO UPDATE", values=IdempotencyKey.all_columns()
     )
 )

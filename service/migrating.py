@@ -29,7 +29,7 @@ def _one_at_a_time(run: Any) -> Any:
         finally:
             await connection.close()  # which gives the lock back, also after a crash
 
-    run_locked.__wrapped__ = run  # type: ignore[attr-defined]
+    run_locked.__wrapped__ = run  # type: ignore[attr-defined] # a mark, as functools leaves it
     return run_locked
 
 

@@ -21,7 +21,7 @@ from service.users.tables import User
 async def purge() -> None:
     """Delete trash and left accounts after 30 days, and tokens and idempotency keys that have ended."""
     for name, count in (await purge_everything()).items():
-        print(f"{name}: {count} deleted")  # noqa: T201
+        print(f"{name}: {count} deleted")  # noqa: T201 (a command's answer)
 
 
 async def purge_everything() -> dict[str, int]:

@@ -2,7 +2,6 @@
 
 from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
-from uuid import UUID
 
 import msgspec
 from litestar.params import HeaderParameter, QueryParameter
@@ -44,10 +43,6 @@ IfMatch = Annotated[
         schema_extra={"pattern": r'^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$'},
     ),
 ]
-IfNoneMatch = Annotated[
-    str | None,
-    HeaderParameter(name="If-None-Match", description="The ETag that was read: answers 304 while it holds."),
-]
 
 Item = TypeVar("Item")
 
@@ -68,10 +63,6 @@ class Collection(msgspec.Struct, Generic[Item], kw_only=True):
     """A list short enough to be given whole."""
 
     items: list[Item]
-
-
-class Reference(msgspec.Struct, kw_only=True):
-    id: UUID
 
 
 def constrained(column: str, choices: Any) -> str:

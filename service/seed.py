@@ -28,7 +28,7 @@ async def seed() -> None:
     if settings.in_production:
         raise SystemExit("Seeds are for development: the demo members' characters are public.")
     inserted = await insert_seeds()
-    print(f"Seeds: {inserted} rows inserted." if inserted else "Seeds: all there already.")  # noqa: T201
+    print(f"Seeds: {inserted} rows inserted." if inserted else "Seeds: all there already.")  # noqa: T201 (a command's answer)
 
 
 async def insert_seeds() -> int:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 
 import msgspec
 from piccolo.columns.combination import WhereRaw
@@ -38,14 +38,6 @@ RANK = SortKey(
     int,
     ranks=True,
 )
-
-
-class AttributeFilter(NamedTuple):
-    """``attributes.<name>.<operator>=<value>``, the operator ``eq`` when there is none."""
-
-    name: str
-    operator: str
-    value: Any
 
 
 class CharacterFilters(dict[str, Filter]):
