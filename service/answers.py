@@ -1,13 +1,13 @@
 """Answers whose JSON PostgreSQL has rendered: it goes out untouched."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlencode
 from uuid import UUID
 
 from litestar import Request, Response
-from litestar.enums import MediaType
+from litestar.types import ASGIApp, Receive, Send
 
 from service.errors import BadRequest, PreconditionFailed, Violation
 from service.listing import Rows
@@ -19,24 +19,35 @@ _ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
 
 
 class Rendered(Response[Any], Generic[T]):
-    """A body that is JSON already, documented as a ``T``."""
+    """A body that is JSON already, documented as a ``T``. Of Litestar's Response it is the type alone: nothing is left
+    to be encoded, merged or guessed, and what sends it is three lines instead of three calls of three objects."""
 
-    def __init__(self, body: str | bytes, *, status: int = 200, headers: dict[str, str] | None = None) -> None:
-        content = body.encode() if isinstance(body, str) else body
-        super().__init__(content, status_code=status, media_type=MediaType.JSON, headers=headers)
+    def __init__(self, body: str | bytes, *, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
+        self.rendered = body.encode() if isinstance(body, str) else body
+        self.status = status
+        self.told = headers or {}
+
+    def to_asgi_response(self, *_: Any, **__: Any) -> ASGIApp:  # type: ignore[override] # any ASGI application will do
+        return self._send
+
+    async def _send(self, scope: Any, receive: Receive, send: Send) -> None:
+        headers = [(name.encode(), value.encode("latin-1")) for name, value in self.told.items()]
+        headers += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(self.rendered))]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": self.rendered, "more_body": False})
 
 
 def resource(row: Any, *, created_at: str | None = None) -> Rendered[Any]:
     """The answer for one row of (id, version, item): its ETag, and its Location when it was just created there."""
-    headers = {"ETag": etag(row["id"], row["version"])}
+    headers = {"etag": etag(row["id"], row["version"])}
     if created_at is None:
         return Rendered(row["item"], headers=headers)
-    return Rendered(row["item"], status=201, headers=headers | {"Location": created_at})
+    return Rendered(row["item"], status=201, headers=headers | {"location": created_at})
 
 
 def created(row: Any, location: str) -> Rendered[Any]:
     """The answer for something new that has no versions."""
-    return Rendered(row["item"], status=201, headers={"Location": location})
+    return Rendered(row["item"], status=201, headers={"location": location})
 
 
 def page(request: Request[Any, Any, Any], found: Rows, limit: int) -> Rendered[Any]:
@@ -48,7 +59,7 @@ def page(request: Request[Any, Any, Any], found: Rows, limit: int) -> Rendered[A
         cursor = encode_cursor([shown[-1][key] for key in found.keys], found.name)
         parameters = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
         link = f"{request.url.path}?{urlencode([*parameters, ('cursor', cursor)])}"
-        headers["Link"] = f'<{link}>; rel="next"'
+        headers["link"] = f'<{link}>; rel="next"'
     items = ",".join([row["item"] for row in shown])
     end = f'"{cursor}"' if cursor else "null"
     total = "" if found.total is None else f',"total":{found.total}'

@@ -9,7 +9,7 @@ from service.accounts.controller import AccountController
 from service.admin import admin
 from service.bodies import StrictRequest
 from service.bulk.controller import BulkController
-from service.callers import authenticated, current_user, known_parameters
+from service.callers import admitted, current_user
 from service.changes.controller import ChangeController
 from service.characters.controller import CharacterController
 from service.database import pool
@@ -57,7 +57,7 @@ v1 = Router(
         RelationshipController,
         GraphController,
     ],
-    guards=[authenticated, known_parameters],
+    guards=[admitted],
     middleware=[Writing],
 )
 

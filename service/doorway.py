@@ -18,6 +18,7 @@ from service.compression import Compression, Headers, is_worth_it, preferred
 from service.errors import BadRequest, allowed, raw_problem, record, told
 from service.health import count_request
 from service.identifiers import uuid7
+from service.log import log_request
 from service.settings import Settings
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -209,13 +210,16 @@ def _matches(if_none_match: bytes, etag: bytes | None) -> bool:
 
 def _write_access_line(scope: Any, answer: _Answer, seconds: float) -> None:
     route = scope.get("path_template") or "-"
+    status = answer.status or 499
     count_request(scope["method"], route, answer.status, seconds)
-    logger.bind(
+    log_request(
+        f"{scope['method']} {scope['path']} {status} in {seconds * 1000:.1f} ms",
+        request_id=scope["state"]["request_id"],
         method=scope["method"],
         path=scope["path"],
         route=route,
-        status=answer.status or 499,
+        status=status,
         milliseconds=round(seconds * 1000, 2),
         bytes=answer.size,
         client=scope["client"][0] if scope.get("client") else "-",
-    ).info("{} {} {} in {:.1f} ms", scope["method"], scope["path"], answer.status or 499, seconds * 1000)
+    )

@@ -6,6 +6,7 @@ Production writes one JSON object a line to standard output; development writes 
 import logging
 import sys
 import traceback
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,10 +18,13 @@ if TYPE_CHECKING:
     from loguru import Message, Record
 
 _encoder = msgspec.json.Encoder(enc_hook=str)
+_access_lines_are_json = False
 
 
 def set_up_logging(settings: Settings) -> None:
     """Sends everything that is logged in this process through loguru. Can be called again."""
+    global _access_lines_are_json
+    _access_lines_are_json = settings.in_production and settings.log_level in ("DEBUG", "INFO")
     logger.remove()
     if settings.in_production:
         logger.add(_write_json, level=settings.log_level, format="{message}", diagnose=False, backtrace=False)
@@ -50,6 +54,21 @@ class _ToLoguru(logging.Handler):
 _LEVELS = {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}
 
 
+def log_request(message: str, **told: Any) -> None:
+    """The access line. Where lines are JSON, it is written at once: a record of loguru's, with all that it knows of the
+    caller's frame, process and thread, would cost six times as much, on every request."""
+    if _access_lines_are_json:
+        line = {
+            "time": datetime.now().astimezone().isoformat(),
+            "level": "INFO",
+            "logger": "access",
+            "message": message,
+        }
+        _write(line | told)
+    else:
+        logger.bind(**told).info("{}", message)
+
+
 def _write_json(message: "Message") -> None:
     record = message.record
     line: dict[str, Any] = {
@@ -61,6 +80,10 @@ def _write_json(message: "Message") -> None:
     }
     if (failure := record["exception"]) and failure.type is not None:
         line["exception"] = "".join(traceback.format_exception(failure.type, failure.value, failure.traceback))
+    _write(line)
+
+
+def _write(line: dict[str, Any]) -> None:
     sys.stdout.buffer.write(_encoder.encode(line) + b"\n")
     sys.stdout.buffer.flush()
 

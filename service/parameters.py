@@ -4,6 +4,8 @@ A handler names the Struct that declares its parameters with ``query=…``; the 
 """
 
 import re
+from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
 from urllib.parse import parse_qsl
 
@@ -73,12 +75,14 @@ class ListQuery(FieldsQuery, kw_only=True, frozen=True):
 
 def read_query(request: Request[Any, Any, Any], wanted: type[Q]) -> Q:
     """The query string as a ``wanted``. Raises BadRequest with every fault."""
-    text = request.scope["query_string"]
+    if not (text := request.scope["query_string"]):
+        nothing: Q = _nothing_asked(wanted)
+        return nothing
     try:
         pairs = parse_qsl(text.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
     except ValueError as error:
         raise BadRequest("The query string cannot be read.") from error
-    fields = {field.encode_name: field for field in msgspec.structs.fields(wanted)}
+    fields = _fields(wanted)
     values: dict[str, Any] = {}
     others: dict[str, str] = {}
     faults: list[Violation] = []
@@ -97,6 +101,17 @@ def read_query(request: Request[Any, Any, Any], wanted: type[Q]) -> Q:
         raise BadRequest("The request's parameters are not valid.", errors=faults)
     by_name = {fields[name].name: value for name, value in values.items()}
     return wanted(**by_name, open=others)
+
+
+@cache
+def _nothing_asked(wanted: type[Q]) -> Q:
+    return wanted()
+
+
+@cache
+def _fields(wanted: type[Query]) -> Mapping[str, msgspec.structs.FieldInfo]:
+    """The parameters, by the name they are sent under."""
+    return {field.encode_name: field for field in msgspec.structs.fields(wanted)}
 
 
 def read_value(name: str, value: str, wanted: Any, faults: list[Violation]) -> Any:
