@@ -8,6 +8,7 @@ builder, compiled on first use and run with new parameters as a prepared stateme
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from copy import copy
@@ -24,6 +25,8 @@ from piccolo.table import Table
 from service import embedded
 from service.errors import ServiceError, Unavailable
 from service.settings import settings
+
+_FRESH = 300  # seconds
 
 
 class Transaction(PostgresTransaction):
@@ -65,6 +68,8 @@ class Database(PostgresEngine):
         dsn = embedded.dsn(settings.data_dir) if private else settings.database_url
         self.private = private
         super().__init__(config={"dsn": dsn, "server_settings": {"timezone": "UTC"}}, extensions=())
+        self._at_hand: list[tuple[asyncpg.Connection, float]] = []  # taken from the pool, free, and since when
+        self._waiting = 0  # those who ask the pool for one
 
     async def check_version(self) -> None:
         """Piccolo would connect here, that is, whenever this module is imported."""
@@ -97,6 +102,8 @@ class Database(PostgresEngine):
     async def close_connection_pool(self) -> None:
         if self.pool is None:
             return
+        while self._at_hand:
+            await self.pool.release(self._at_hand.pop()[0])
         pool, self.pool = self.pool, None
         try:
             await asyncio.wait_for(pool.close(), 5)
@@ -117,21 +124,42 @@ class Database(PostgresEngine):
             yield current.connection
             return
         try:
-            if pool := self.pool:
-                connection = await pool.acquire(timeout=settings.database_acquire_timeout)
-            else:
-                connection = await self.get_new_connection()
+            connection = await (self._take(pool) if (pool := self.pool) else self.get_new_connection())
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise Unavailable("The database cannot be reached.") from error
+        sound = False
         try:
             yield connection
+            sound = True
         finally:
-            if not connection.is_closed() and connection.is_in_transaction():
+            if _is_open(connection) and connection.is_in_transaction():
                 connection.terminate()  # its COMMIT failed or was cut short: nobody knows what state it is in
-            if pool:
-                await pool.release(connection)
-            else:
+            if pool is None:
                 await connection.close()
+            elif sound and not self._waiting and pool is self.pool:
+                self._at_hand.append((connection, time.monotonic()))
+            else:
+                await pool.release(connection)  # which sees to a query that was cut short
+
+    def idle_connections(self) -> int:
+        """How many are open and free."""
+        return (self.pool.get_idle_size() if self.pool else 0) + len(self._at_hand)
+
+    async def _take(self, pool: asyncpg.Pool) -> asyncpg.Connection:
+        """One at hand, which costs nothing, else one of the pool's. A connection that lay too long may be dead without
+        knowing it."""
+        while self._at_hand:
+            connection, since = self._at_hand.pop()
+            if _is_open(connection):
+                if time.monotonic() - since < _FRESH:
+                    return connection
+                connection.terminate()
+            await pool.release(connection)
+        self._waiting += 1
+        try:
+            return await pool.acquire(timeout=settings.database_acquire_timeout)
+        finally:
+            self._waiting -= 1
 
     async def _run_in_pool(self, query: str, args: Any = None) -> Any:
         async with self.connection() as connection:
@@ -140,6 +168,13 @@ class Database(PostgresEngine):
     def _start_private_server(self) -> None:
         if self.private:
             embedded.start(settings.data_dir)
+
+
+def _is_open(connection: asyncpg.Connection) -> bool:
+    try:
+        return not connection.is_closed()
+    except asyncpg.InterfaceError:
+        return False  # it broke, and the pool has taken it back by itself
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no types

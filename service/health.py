@@ -66,7 +66,7 @@ class HealthController(Controller):
             raise Forbidden("Metrics are for this machine, or for METRICS_TOKEN.")
         if DB.pool is not None:
             _CONNECTIONS.labels("open").set(DB.pool.get_size())
-            _CONNECTIONS.labels("idle").set(DB.pool.get_idle_size())
+            _CONNECTIONS.labels("idle").set(DB.idle_connections())
         return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
 
 

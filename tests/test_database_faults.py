@@ -8,16 +8,17 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 import asyncpg
 import httpx
 import msgspec
 import pytest
+from piccolo.querystring import QueryString
 
 from service import database, embedded
-from service.database import DB
+from service.database import DB, Prepared
 from service.errors import Unavailable
 from service.settings import settings
 from tests.conftest import PASSWORD
@@ -163,11 +164,11 @@ async def whole_pool(app: Any) -> AsyncIterator[None]:
     """Afterwards every connection of the pool can be had, all at once."""
     yield
     assert DB.pool is not None
-    connections = await asyncio.gather(*(DB.pool.acquire(timeout=5) for _ in range(DB.pool.get_max_size())))
-    for connection in connections:
-        assert not connection.is_in_transaction()
-        assert await connection.fetchval("SELECT 1") == 1
-        await DB.pool.release(connection)
+    async with AsyncExitStack() as stack:
+        for _ in range(DB.pool.get_max_size()):
+            connection = await stack.enter_async_context(DB.connection())
+            assert not connection.is_in_transaction()
+            assert await connection.fetchval("SELECT 1") == 1
 
 
 @pytest.fixture
@@ -254,14 +255,46 @@ async def count_late() -> int:
 
 
 @asynccontextmanager
-async def exhausted_pool() -> AsyncIterator[None]:
+async def exhausted_pool() -> AsyncIterator[list[Any]]:
     assert DB.pool is not None
-    held = [await DB.pool.acquire() for _ in range(DB.pool.get_max_size())]
-    try:
-        yield
-    finally:
-        for connection in held:
-            await DB.pool.release(connection)
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(DB.connection()) for _ in range(DB.pool.get_max_size())]
+
+
+async def test_who_waits_for_a_connection_gets_the_next_one(whole_pool: None) -> None:
+    async def ask() -> int:
+        return int(await Prepared(lambda: QueryString("SELECT 1")).value())
+
+    async with exhausted_pool():
+        waiting = [asyncio.create_task(ask()) for _ in range(20)]
+        await asyncio.sleep(0.05)
+        assert not any(task.done() for task in waiting)
+    async with asyncio.timeout(2):
+        assert await asyncio.gather(*waiting) == [1] * 20
+
+
+async def test_a_connection_that_broke_while_it_was_free_is_not_given_out(whole_pool: None) -> None:
+    async with exhausted_pool():
+        pass  # as many as there can be are free now
+    assert DB.idle_connections() == settings.database_pool_size
+    await execute(
+        DB.config["dsn"],
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = 'character-service'",
+    )
+    await asyncio.sleep(0.1)
+    async with exhausted_pool() as connections:
+        assert [connection.is_closed() for connection in connections] == [False] * len(connections)
+
+
+async def test_a_connection_that_lay_long_is_made_anew(whole_pool: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def process() -> int:
+        return int(await Prepared(lambda: QueryString("SELECT pg_backend_pid()")).value())
+
+    first = await process()
+    assert await process() == first
+    monkeypatch.setattr(database, "_FRESH", 0)
+    assert await process() != first
 
 
 async def test_an_exhausted_pool_is_unavailable_in_time(

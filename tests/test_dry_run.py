@@ -153,4 +153,4 @@ async def test_nothing_is_held_after_a_dry_run(alice: Client) -> None:
         assert (await alice.post("/v1/characters", json={"name": "Mira"}, params=DRY)).status_code == 200
         assert (await alice.post("/v1/characters", json={"name": ""}, params=DRY)).status_code == 422
     assert DB.pool is not None
-    assert DB.pool.get_idle_size() == DB.pool.get_size()
+    assert DB.idle_connections() == DB.pool.get_size()

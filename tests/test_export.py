@@ -50,7 +50,7 @@ async def fill(member: Client, number: int) -> None:
 async def all_connections_idle() -> bool:
     """Within a second."""
     for _ in range(100):
-        if DB.pool.get_idle_size() == DB.pool.get_size():
+        if DB.idle_connections() == DB.pool.get_size():
             return True
         await asyncio.sleep(0.01)
     return False

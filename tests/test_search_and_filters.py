@@ -345,8 +345,10 @@ async def test_a_list_is_one_statement(alice: Client, statements: list[str], que
     for _ in range(5):
         await character(alice, template=fighter["id"], tags=["a"])
     await alice.get(LIST)  # remembers the token
+    await asyncio.sleep(0)  # asyncpg tells a moment later
     statements.clear()
     answer = await alice.get(f"{LIST}?{query}")
+    await asyncio.sleep(0)
     assert len(answer.json()["items"]) == 5
     assert len(statements) == 1
 
