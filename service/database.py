@@ -33,6 +33,7 @@ class Transaction(PostgresTransaction):
     """Piccolo's transaction, but one that always gives its connection back, also when COMMIT fails or is cancelled."""
 
     engine: "Database"
+    is_rehearsal = False  # it will be rolled back, whatever happens
 
     async def __aenter__(self) -> "Transaction":
         if self._parent is not None:
@@ -76,6 +77,21 @@ class Database(PostgresEngine):
 
     def transaction(self, allow_nested: bool = True) -> Transaction:
         return Transaction(engine=self, allow_nested=allow_nested)
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Outside of the open transaction, for the block: on another connection, committed at once."""
+        token = self.current_transaction.set(None)
+        try:
+            yield
+        finally:
+            self.current_transaction.reset(token)
+
+    @property
+    def is_rehearsing(self) -> bool:
+        """Whether all that is done now will be undone."""
+        current = self.current_transaction.get()
+        return isinstance(current, Transaction) and current.is_rehearsal
 
     async def start_connection_pool(self, **_: Any) -> None:
         self._start_private_server()

@@ -6,6 +6,7 @@ from piccolo.conf.apps import AppConfig
 
 from service.characters.tables import Character, Revision
 from service.idempotency import IdempotencyKey
+from service.pictures.tables import StoredFile
 from service.purge import purge
 from service.relationships.tables import Relationship
 from service.seed import seed
@@ -16,6 +17,16 @@ from service.users.tables import User
 APP_CONFIG = AppConfig(
     app_name="service",
     migrations_folder_path=str(Path(__file__).parent.parent / "piccolo_migrations"),
-    table_classes=[User, Token, Template, TemplateVersion, Character, Revision, Relationship, IdempotencyKey],
+    table_classes=[
+        StoredFile,
+        User,
+        Token,
+        Template,
+        TemplateVersion,
+        Character,
+        Revision,
+        Relationship,
+        IdempotencyKey,
+    ],
     commands=[seed, purge],
 )

@@ -16,6 +16,7 @@ from msgspec import Meta
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
 Days = Annotated[int, Meta(ge=1, le=3650)]
 Names = tuple[str, ...]  # written as a,b,c
+_BUCKET = r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._/-]*)?)?$"
 
 DEVELOPMENT_SECRET = "for development only: change me in production"  # noqa: S105 (refused in production)
 
@@ -29,7 +30,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=1, le=65535)] = 8000
     public_url: str = ""  # where clients reach us, for links; empty: http://HOST:PORT
-    data_dir: Path = Path(".data")  # the private PostgreSQL and uploaded pictures
+    data_dir: Path = Path(".data")  # the private PostgreSQL, and uploaded files without STORAGE_URL
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     database_url: str = ""  # empty: a private PostgreSQL in DATA_DIR (development only)
@@ -39,7 +40,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_lock_timeout: Seconds = 2
     database_idle_in_transaction_timeout: Seconds = 10
 
-    secret_key: Annotated[str, Meta(min_length=32)] = DEVELOPMENT_SECRET  # signs cursors
+    storage_url: Annotated[str, Meta(pattern=_BUCKET)] = ""  # s3://bucket/prefix; empty: DATA_DIR/files
+    s3_endpoint_url: Annotated[str, Meta(pattern="^(https?://.+)?$")] = ""  # empty: Amazon's own
+    s3_region: str = "us-east-1"
+    s3_access_key_id: str = ""  # empty: as the AWS tools find it (environment, instance)
+    s3_secret_access_key: str = ""
+
+    secret_key: Annotated[str, Meta(min_length=32)] = DEVELOPMENT_SECRET  # signs cursors and links, names files
     allowed_hosts: Names = ("localhost", "127.0.0.1", "[::1]")  # *.example.org allows subdomains
     cors_origins: Names = ()  # https://app.example.org
     trusted_proxies: Names = ()  # addresses or networks whose X-Forwarded-* headers are believed

@@ -20,6 +20,7 @@ from service.errors import BadRequest, Conflict, Forbidden, NotFound, Unprocessa
 from service.identifiers import uuid7
 from service.listing import Listing, Rows, SortKey
 from service.parameters import FieldsQuery
+from service.pictures.queries import picture_fields
 from service.schemas import given
 from service.templates.bounds import free_violations
 from service.templates.rules import Rules
@@ -41,7 +42,7 @@ SUMMARY: dict[str, Any] = {
         Character.template,
         json_object({"id": Character.template, "version": Character.template_version}),
     ),
-    "portrait": QueryString("NULL::json"),
+    "portrait": picture_fields(Character.portrait, QueryString("'/v1/characters/' || {} || '/portrait'", Character.id)),
     "created_at": utc(Character.created_at),
     "updated_at": utc(Character.updated_at),
 }
@@ -72,7 +73,7 @@ _TEMPLATE_SHOWN = QueryString(
 )
 _GIVEN = (
     "id", "owner", "name", "description", "prompt", "style", "tags", "visibility", "attributes", "extensions",
-    "template", "template_version", "forked_from",
+    "template", "template_version", "forked_from", "portrait",
 )  # fmt: skip
 DOCUMENTS = ("attributes", "extensions")  # columns that hold JSON
 
@@ -142,7 +143,12 @@ def _update(columns: frozenset[str]) -> Prepared:
 
 _GONE = {
     name: Conflict("What the character builds on was deleted meanwhile.")
-    for name in ("characters_template_fkey", "pinned_to_a_known_version", "characters_forked_from_fkey")
+    for name in (
+        "characters_template_fkey",
+        "pinned_to_a_known_version",
+        "characters_forked_from_fkey",
+        "characters_portrait_fkey",
+    )
 }
 
 CHARACTERS = Listing(
@@ -201,6 +207,7 @@ async def create_character(user: Caller, data: CharacterCreate) -> Any:
         template=data.template,
         template_version=number,
         forked_from=None,
+        portrait=None,
     )
 
 

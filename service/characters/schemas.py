@@ -5,6 +5,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from service.parameters import AllTags, AnyTags, ListQuery, OwnerValue, SearchValue
+from service.pictures.schemas import Portrait
 from service.schemas import Description, Input, Name, Prompt, Style, Tags, Time, Visibility
 from service.users.schemas import Owner
 
@@ -68,7 +69,7 @@ class CharacterSummary(msgspec.Struct, kw_only=True):
     visibility: Visibility
     owner: Owner
     template: Pin | None
-    portrait: dict[str, Any] | None
+    portrait: Portrait | None
     created_at: Time
     updated_at: Time
 

@@ -20,6 +20,7 @@ from piccolo.constraints import Check, Unique
 from piccolo.table import Table
 
 from service.database import DB
+from service.pictures.tables import StoredFile
 from service.schemas import NAME_LENGTH, TAG_LENGTH, Style, Visibility, constrained
 from service.templates.tables import Template
 from service.users.tables import User
@@ -43,6 +44,7 @@ class Character(Table, db=DB, tablename="characters"):
     forked_from: ForeignKey[Any] = ForeignKey(
         "self", on_delete=OnDelete.set_null, on_update=OnUpdate.restrict, default=None, null=True, index=True
     )
+    portrait = ForeignKey(StoredFile, on_delete=OnDelete.restrict, on_update=OnUpdate.restrict, default=None, null=True)
     deleted_at = Timestamptz(default=None, null=True, help_text="In the trash since then.")
     ended = Boolean(default=False, null=False, help_text="For good: what is left only tells the feed of changes so.")
     written_in = BigInt(default=0, null=False, help_text="The transaction that wrote it last; a trigger says which.")

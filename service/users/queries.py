@@ -9,6 +9,7 @@ from service.callers import Caller
 from service.database import DB, NOW, Param, Prepared, insert, json_object, on_constraint, utc, written
 from service.errors import Conflict, Forbidden, NotFound, Unprocessable, Violation
 from service.identifiers import uuid7
+from service.pictures.queries import picture_fields
 from service.schemas import given
 from service.users.passwords import hash_password, password_matches
 from service.users.schemas import RESERVED_USERNAMES, UserCreate, UserUpdate, folded, is_username
@@ -23,7 +24,7 @@ def profile_fields(user: Any = User) -> dict[str, Any]:
         "display_name": user.display_name,
         "bio": user.bio,
         "links": user.links,
-        "avatar": QueryString("NULL::json"),
+        "avatar": picture_fields(user.avatar, QueryString("'/v1/users/' || {} || '/avatar'", user.username)),
         "created_at": utc(user.created_at),
     }
 

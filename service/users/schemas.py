@@ -1,11 +1,12 @@
 import re
 import unicodedata
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from service.pictures.schemas import Portrait
 from service.schemas import END, Input, Name, Time
 from service.users.tables import BIO_LENGTH, EMAIL_LENGTH, USERNAME_LENGTH
 
@@ -91,7 +92,7 @@ class Profile(msgspec.Struct, kw_only=True):
     display_name: str
     bio: str
     links: list[Link]
-    avatar: dict[str, Any] | None
+    avatar: Portrait | None
     created_at: Time
 
 

@@ -1,10 +1,11 @@
-from piccolo.columns import JSON, UUID, Integer, Text, Timestamptz, Varchar
+from piccolo.columns import JSON, UUID, ForeignKey, Integer, OnDelete, OnUpdate, Text, Timestamptz, Varchar
 from piccolo.columns.defaults import TimestamptzNow
 from piccolo.columns.readable import Readable
 from piccolo.constraints import Check, Unique
 from piccolo.table import Table
 
 from service.database import DB
+from service.pictures.tables import StoredFile
 
 EMAIL_LENGTH = 254
 USERNAME_LENGTH = 32
@@ -21,6 +22,7 @@ class User(Table, db=DB, tablename="users", help_text="A member: somebody who us
     display_name = Varchar(length=120, default="", null=False)
     bio = Text(default="", null=False)
     links = JSON(default="[]", null=False)
+    avatar = ForeignKey(StoredFile, on_delete=OnDelete.restrict, on_update=OnUpdate.restrict, default=None, null=True)
     deleted_at = Timestamptz(default=None, null=True, help_text="The member left; purged 30 days later.")
     version = Integer(default=1, null=False)
     created_at = Timestamptz(default=TimestamptzNow(), null=False)
