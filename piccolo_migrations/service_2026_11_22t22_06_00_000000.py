@@ -22,7 +22,6 @@ STEPS = [
         " WHERE replaced ->> 'portrait' IS NOT NULL",
         "DROP INDEX revisions_portrait",
     ),
-    ("CREATE INDEX files_stored ON files (stored_at)", "DROP INDEX files_stored"),
 ]
 
 

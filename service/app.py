@@ -7,6 +7,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service.accounts.controller import AccountController
 from service.admin import admin
+from service.avatars.controller import AvatarController
 from service.bodies import StrictRequest
 from service.bulk.controller import BulkController
 from service.callers import admitted, current_user
@@ -22,6 +23,8 @@ from service.limits import READS, WRITES, RateLimit
 from service.log import set_up_logging
 from service.moving.controller import MovingController
 from service.openapi import OPENAPI
+from service.pictures.controller import MediaController
+from service.portraits.controller import PortraitController
 from service.prompts.controller import PromptController
 from service.relationships.controller import RelationshipController
 from service.revisions.controller import RevisionController
@@ -41,12 +44,14 @@ v1 = Router(
     "/v1",
     route_handlers=[
         UserController,
+        AvatarController,
         AccountController,
         SessionController,
         ApiKeyController,
         TemplateController,
         VersionController,
         CharacterController,
+        PortraitController,
         PromptController,
         ValidationController,
         BulkController,
@@ -66,7 +71,7 @@ def create_app() -> Litestar:
     """The whole service, as an ASGI application."""
     set_up_logging(settings)
     app = Litestar(
-        [v1, HealthController, ProblemController, get_root, get_openapi, ASSETS, admin],
+        [v1, MediaController, HealthController, ProblemController, get_root, get_openapi, ASSETS, admin],
         dependencies={"user": Provide(current_user)},
         exception_handlers={Exception: answer_problem},
         lifespan=[lambda _: pool()],

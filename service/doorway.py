@@ -189,12 +189,13 @@ class _Answer:
             headers.append((b"content-security-policy", policy))
         if b"cache-control" not in told:
             headers.append((b"cache-control", b"no-cache" if b"etag" in told else b"no-store"))
-        return self._with_vary(headers) + self.extra
+        return self._with_vary(headers) + [header for header in self.extra if header[0] not in told]
 
     def _with_vary(self, headers: Headers) -> Headers:
         """One Vary for all that an answer depends on: some caches read only the first."""
         vary = [value for name, value in headers if name == b"vary"]
-        if self.scope["path"].startswith("/v1") and (b"cache-control", b"no-store") not in headers:
+        caching = dict(headers)[b"cache-control"]
+        if self.scope["path"].startswith("/v1") and caching != b"no-store" and not caching.startswith(b"public"):
             vary.append(b"Authorization")  # what may be kept was given to this caller
         rest = [header for header in headers if header[0] != b"vary"]
         return [*rest, (b"vary", b", ".join(vary + self.vary))]

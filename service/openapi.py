@@ -51,6 +51,23 @@ _IDEMPOTENCY_KEY = {
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
 }
 _TAKEN = {"dry_run": _DRY_RUN, "idempotent": _IDEMPOTENCY_KEY}  # by the option of a route that takes it
+_BYTES = {"type": "string", "format": "binary"}
+_PICTURE = {"image/webp": {"schema": _BYTES}}
+_UPLOAD = {
+    "required": True,
+    "content": {
+        "image/*": {"schema": _BYTES},
+        "application/octet-stream": {"schema": _BYTES},
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "properties": {"file": _BYTES},
+                "required": ["file"],
+                "additionalProperties": False,
+            }
+        },
+    },
+}
 _ALWAYS = ("bad-request", "unauthorized", "too-many-requests", "internal", "unavailable")
 _WITH_BODY = ("validation", "too-large", "unsupported-media-type", "conflict")
 _REF = "#/components/schemas/{name}"
@@ -141,6 +158,8 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str
         operation["description"] = operation.get("description", "") or cleandoc(query.__doc__ or "")
     if extra := [taken for option, taken in _TAKEN.items() if handler.opt.get(option)]:
         operation["parameters"] = [*operation.get("parameters", ()), *extra]
+    if handler.opt.get("upload"):
+        operation["requestBody"] = _UPLOAD
     body, answer = _body_of(handler), _answer_of(handler)
     if body in schema_of:
         for content in operation["requestBody"]["content"].values():
@@ -152,11 +171,15 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str
             content["schema"] = schema_of[answer]
     if also := handler.opt.get("also"):
         success["content"][also] = {"schema": {"type": "string"}}
+    if handler.opt.get("picture"):
+        success["content"] = _PICTURE | success["content"]
     success["description"] = {"200": "Done.", "201": "Made.", "204": "Done; there is nothing to tell."}[status]
     success["headers"] = {name: _header(name) for name in _headers_of(handler, status)}
     answers = {status: success}
     if status == "201" and handler.opt.get("dry_run"):
         answers["200"] = success | {"description": "What a dry run would make.", "headers": {}}
+    if handler.opt.get("picture"):
+        answers["307"] = {"description": "Where it is, for ten minutes.", "headers": {"Location": _header("Location")}}
     operation["responses"] = answers | {
         str(PROBLEMS[slug].status.value): {"$ref": f"#/components/responses/{slug}"}
         for slug in sorted(_problems_of(handler, path, method), key=lambda slug: PROBLEMS[slug].status)
@@ -172,7 +195,7 @@ def _problems_of(handler: HTTPRouteHandler, path: str, method: str) -> set[str]:
         slugs.add("forbidden")
     if "{" in path:
         slugs.add("not-found")
-    if handler.parsed_data_field is not None:
+    if handler.parsed_data_field is not None or handler.opt.get("upload"):
         slugs |= {*_WITH_BODY, "not-found"}
     if "if_match" in handler.parsed_fn_signature.parameters:
         slugs.add("precondition-failed")
@@ -200,7 +223,7 @@ def _partial(reference: Json, components: Json) -> Json:
 def _headers_of(handler: HTTPRouteHandler, status: str) -> list[str]:
     answer = _answer_of(handler)
     names = ["Location"] if status == "201" else []
-    if "version" in getattr(answer, "__struct_fields__", ()):
+    if "version" in getattr(answer, "__struct_fields__", ()) or handler.opt.get("picture"):
         names.append("ETag")
     if "cursor" in {
         *handler.parsed_fn_signature.parameters,

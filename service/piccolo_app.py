@@ -5,6 +5,7 @@ from pathlib import Path
 from piccolo.conf.apps import AppConfig
 
 from service.characters.tables import Character, Revision
+from service.collect import collect
 from service.idempotency import IdempotencyKey
 from service.pictures.tables import StoredFile
 from service.purge import purge
@@ -28,5 +29,5 @@ APP_CONFIG = AppConfig(
         Relationship,
         IdempotencyKey,
     ],
-    commands=[seed, purge],
+    commands=[seed, purge, collect],
 )

@@ -140,8 +140,10 @@ class _told:  # noqa: N801 (reads as the function that it would be)
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        from obstore.exceptions import BaseError
+        from obstore.exceptions import BaseError, NotFoundError
 
+        if isinstance(error, NotFoundError):
+            raise FileNotFoundError(self.name) from error
         if isinstance(error, BaseError):
             logger.warning("The storage failed for {}: {}", self.name, error)
             raise Unavailable("The storage cannot be reached.") from error

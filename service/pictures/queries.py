@@ -13,8 +13,11 @@ from piccolo.querystring import QueryString
 
 from service.database import DB, Param, Prepared, json_object
 from service.pictures.schemas import SIZES
+from service.pictures.tables import StoredFile
 from service.pictures.workers import WORKERS
 from service.storage import STORAGE, derived_key
+
+LINK_SECONDS = 600
 
 _KEY = derived_key("names of files")
 _CLAIM = Prepared(
@@ -26,12 +29,22 @@ _CLAIM = Prepared(
         *(Param(name) for name in ("name", "size", "width", "height", "color")),
     )
 )
+_ABOUT = Prepared(
+    lambda: StoredFile.select(StoredFile.width, StoredFile.height, StoredFile.color).where(
+        StoredFile.name == Param("name")
+    )
+)
 
 
 def picture_fields(of: Any, url: Any) -> QueryString:
     """What is told of the picture that ``of``, a foreign key to a file, refers to; ``url`` is where it is."""
     fields = {"url": url, "width": of.width, "height": of.height, "color": of.color}
     return QueryString("CASE WHEN {} IS NOT NULL THEN {} END", of, json_object(fields))
+
+
+def picture_columns(of: Any) -> list[Any]:
+    """The row that a picture is shown from, by what refers to it."""
+    return [of.name.as_alias("name"), *(getattr(of, name).as_alias(name) for name in ("width", "height", "color"))]
 
 
 async def store_picture(content: bytes) -> str:
@@ -52,6 +65,12 @@ async def store_file(content: bytes) -> str:
     name = await name_of(content)
     await _store(name, {name: content}, size=len(content), width=None, height=None, color=None)
     return name
+
+
+async def get_past_picture(name: str) -> dict[str, Any]:
+    """What ``picture_fields`` tells, but of a picture that no route gives any more: behind a link of ten minutes."""
+    row = await _ABOUT.one(name=name)
+    return {"url": await STORAGE.link(file_name(name, "original"), LINK_SECONDS), **row}
 
 
 async def name_of(content: bytes) -> str:

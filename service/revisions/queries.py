@@ -12,13 +12,14 @@ from piccolo.querystring import QueryString
 from service.answers import check_if_match
 from service.bodies import is_same, pointer
 from service.callers import Caller
-from service.characters.queries import CHARACTER, change, lock_own, owned_by
+from service.characters.queries import change, lock_own, owned_by, read
 from service.characters.tables import Character, Revision
 from service.database import DB, Param, Prepared, json_object, on_constraint, sql, utc
 from service.errors import Conflict, NotFound
 from service.listing import Rows
 from service.paging import decode_cursor
 from service.parameters import PageQuery
+from service.pictures.queries import get_past_picture
 from service.revisions.schemas import Difference, RevisionDifferences
 
 _CONTENT = ("name", "description", "prompt", "style", "tags", "visibility", "attributes", "extensions")
@@ -55,9 +56,7 @@ def _page() -> QueryString:
 
 _LIST = Prepared(_page)
 _PRESENT = Prepared(
-    lambda: Character.select(Character.id, Character.version, json_object(CHARACTER).as_alias("item")).where(
-        Character.id == Param("id"), owned_by(Param("user"))
-    )
+    lambda: read().columns(Character.portrait).where(Character.id == Param("id"), owned_by(Param("user")))
 )
 _REPLACED_SINCE = Prepared(
     lambda: (
@@ -79,10 +78,16 @@ async def list_revisions(user: Caller, character_id: UUID, query: PageQuery) -> 
 
 async def get_revision(user: Caller, character_id: UUID, number: int) -> dict[str, Any]:
     """A RevisionRead, as JSON decodes it. Raises NotFound also for a number that is still to come."""
+    return (await _get_revision(user, character_id, number))[0]
+
+
+async def _get_revision(user: Caller, character_id: UUID, number: int) -> tuple[dict[str, Any], str | None]:
+    """And the name of the portrait's file."""
     present = await _present(user, character_id)
     if number > present["version"]:
         raise NotFound
     character: dict[str, Any] = msgspec.json.decode(present["item"])
+    portrait = present["portrait"]
     made: dict[str, Any] = {"number": 1, "created_at": character["created_at"], "changed": []}
     for revision in await _REPLACED_SINCE.all(character=character_id, number=number):
         replaced = msgspec.json.decode(revision["replaced"])
@@ -90,15 +95,18 @@ async def get_revision(user: Caller, character_id: UUID, number: int) -> dict[st
             made = {"number": number, "created_at": revision["created_at"], "changed": sorted(replaced)}
         else:
             _lay_over(character, replaced)
-    return made | {"character": character | {"version": number, "updated_at": made["created_at"]}}
+            portrait = replaced.get("portrait", portrait)
+    if portrait != present["portrait"]:
+        character["portrait"] = await get_past_picture(portrait) if portrait else None
+    return made | {"character": character | {"version": number, "updated_at": made["created_at"]}}, portrait
 
 
 async def compare_revisions(user: Caller, character_id: UUID, before: int, after: int) -> RevisionDifferences:
-    earlier = (await get_revision(user, character_id, before))["character"]
-    later = (await get_revision(user, character_id, after))["character"]
-    kept = {*_CONTENT, "template"}
-    differences = _differences({name: earlier[name] for name in kept}, {name: later[name] for name in kept}, at="")
-    return RevisionDifferences(before=before, after=after, differences=list(differences))
+    earlier, one = await _get_revision(user, character_id, before)
+    later, other = await _get_revision(user, character_id, after)
+    kept = {*_CONTENT, "template"} | ({"portrait"} if one != other else set())
+    was, became = ({name: side["character"][name] for name in kept} for side in (earlier, later))
+    return RevisionDifferences(before=before, after=after, differences=list(_differences(was, became, at="")))
 
 
 async def restore_revision(user: Caller, character_id: UUID, number: int, if_match: str | None) -> Any:
@@ -107,9 +115,10 @@ async def restore_revision(user: Caller, character_id: UUID, number: int, if_mat
     async with DB.transaction():
         row = await lock_own(user, character_id)
         check_if_match(if_match, character_id, row["version"])
-        then = (await get_revision(user, character_id, number))["character"]
+        revision, portrait = await _get_revision(user, character_id, number)
+        then = revision["character"]
         pin = then["template"] or {"id": None, "version": None}
-        content = {name: then[name] for name in _CONTENT}
+        content = {name: then[name] for name in _CONTENT} | {"portrait": portrait}
         template = UUID(pin["id"]) if pin["id"] else None
         with on_constraint(_GONE):
             return await change(row, content | {"template": template, "template_version": pin["version"]})
