@@ -12,8 +12,6 @@ from service.database import DB, Param, Prepared
 from service.pictures.queries import files_of
 from service.storage import STORAGE
 
-AT_ONCE = 500
-
 # Whatever may hold a file's name; each needs an index for it.
 REFERRERS = (
     "SELECT FROM characters WHERE portrait = files.name",
@@ -22,13 +20,6 @@ REFERRERS = (
 )
 
 _OLD = "stored_at < now() - interval '1 day'"  # an upload stores its file first, and refers to it then
-_NEXT = Prepared(
-    lambda: QueryString(
-        f"SELECT max(name) FROM (SELECT name FROM files WHERE name > {{}} AND {_OLD} ORDER BY name LIMIT {AT_ONCE})"  # noqa: S608 (ours)
-        " AS batch",
-        Param("after"),
-    )
-)
 _DELETE = Prepared(
     lambda: QueryString(
         f"DELETE FROM files WHERE name > {{}} AND name <= {{}} AND {_OLD}"  # noqa: S608 (ours)
@@ -37,6 +28,20 @@ _DELETE = Prepared(
         Param("until"),
     )
 )
+
+
+def batch_of(size: int) -> Prepared:
+    """The last name of the next ``size`` old files ``after`` one."""
+    return Prepared(
+        lambda: QueryString(
+            f"SELECT max(name) FROM (SELECT name FROM files WHERE name > {{}} AND {_OLD} ORDER BY name LIMIT {size})"  # noqa: S608 (ours)
+            " AS batch",
+            Param("after"),
+        )
+    )
+
+
+_NEXT = batch_of(500)
 
 
 async def collect() -> None:

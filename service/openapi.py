@@ -53,6 +53,10 @@ _IDEMPOTENCY_KEY = {
 _TAKEN = {"dry_run": _DRY_RUN, "idempotent": _IDEMPOTENCY_KEY}  # by the option of a route that takes it
 _BYTES = {"type": "string", "format": "binary"}
 _PICTURE = {"image/webp": {"schema": _BYTES}}
+_ELSEWHERE = {
+    "description": "It is at another address, for ten minutes.",
+    "headers": {"Location": {"description": "Where the picture is.", "schema": {"type": "string"}}},
+}
 _UPLOAD = {
     "required": True,
     "content": {
@@ -179,7 +183,7 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str
     if status == "201" and handler.opt.get("dry_run"):
         answers["200"] = success | {"description": "What a dry run would make.", "headers": {}}
     if handler.opt.get("picture"):
-        answers["307"] = {"description": "Where it is, for ten minutes.", "headers": {"Location": _header("Location")}}
+        answers["307"] = _ELSEWHERE
     operation["responses"] = answers | {
         str(PROBLEMS[slug].status.value): {"$ref": f"#/components/responses/{slug}"}
         for slug in sorted(_problems_of(handler, path, method), key=lambda slug: PROBLEMS[slug].status)

@@ -20,6 +20,7 @@ from loguru import logger
 from service.errors import Unavailable
 from service.settings import Settings, settings
 
+RETRIES = 3
 YEAR = "private, max-age=31536000, immutable"
 
 
@@ -105,7 +106,7 @@ class Bucket:
             address.netloc,
             region=settings.s3_region,
             client_options={"allow_http": settings.s3_endpoint_url.startswith("http://"), "timeout": "30s"},
-            retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=20)},
+            retry_config={"max_retries": RETRIES, "retry_timeout": timedelta(seconds=20)},
             **{name: value for name, value in given.items() if value},
         )
 

@@ -8,6 +8,7 @@ import pytest
 from service.database import DB
 from service.piccolo_app import APP_CONFIG
 from tests.conftest import FIGHTER, character, faults, public, relationship, template, with_key
+from tests.pictures import drawn, give_portrait
 
 Client = httpx.AsyncClient
 
@@ -30,6 +31,7 @@ async def there(alice: Client) -> dict[str, Any]:
     assert (await alice.put(f"{spare.headers['location']}/publication")).status_code == 200
     mira, otto = await character(alice, template=fighters["id"], template_version=1), await character(alice)
     related = await relationship(alice, mira, otto)
+    await give_portrait(mira)
     await alice.patch(f"/v1/characters/{mira['id']}", json={"name": "Mira the Second"})
     gone = await character(alice, name="Gone")
     await alice.delete(f"/v1/characters/{gone['id']}")
@@ -43,6 +45,8 @@ WRITES = [
     ("POST", "/v1/characters/bulk", {"operations": [{"action": "create", "body": {"name": "New"}}]}, 200),
     ("PATCH", "/v1/characters/{mira}", {"name": "Other", "attributes": {"strength": 3}}, 200),
     ("DELETE", "/v1/characters/{mira}", None, 204),
+    ("PUT", "/v1/characters/{mira}/portrait", drawn(), 200),
+    ("DELETE", "/v1/characters/{mira}/portrait", None, 204),
     ("POST", "/v1/characters/{mira}/copies", {}, 200),
     ("POST", "/v1/characters/{mira}/revisions/1/restorations", None, 200),
     ("POST", "/v1/trash/{gone}/restorations", None, 200),
@@ -65,17 +69,22 @@ WRITES = [
 async def test_a_dry_run_answers_as_the_write_would_and_writes_nothing(
     alice: Client, there: dict[str, Any], method: str, path: str, body: Any, status: int
 ) -> None:
-    given = {name: there.get(str(value).strip("{}"), value) for name, value in body.items()} if body else body
+    given = {"content": body} if isinstance(body, bytes) else {"json": _named(body, there)}
     before = await everything()
-    dry = await alice.request(method, path.format(**there), json=given, params=DRY)
+    dry = await alice.request(method, path.format(**there), **given, params=DRY)
     assert dry.status_code == status, dry.text
     assert not {"location", "etag"} & dry.headers.keys()
     assert await everything() == before
-    real = await alice.request(method, path.format(**there), json=given, params={"dry_run": "false"})
+    real = await alice.request(method, path.format(**there), **given, params={"dry_run": "false"})
     assert real.status_code in ((201, 200) if status == 200 else (204,))
     assert await everything() != before
     if status == 200:
         assert dry.json().keys() == real.json().keys()
+
+
+def _named(body: Any, there: dict[str, Any]) -> Any:
+    """``body``, with the ids of what it names."""
+    return {name: there.get(str(value).strip("{}"), value) for name, value in body.items()} if body else body
 
 
 async def test_a_dry_run_has_the_whole_body(alice: Client) -> None:

@@ -14,6 +14,7 @@ Client = httpx.AsyncClient
 PUBLIC = {
     "POST /v1/users",
     "GET /v1/users/{username}",
+    "GET /v1/users/{username}/avatar",
     "POST /v1/sessions",
     "GET /v1/templates",
     "GET /v1/templates/{template_id}",
@@ -25,6 +26,7 @@ PUBLIC = {
     "GET /v1/characters",
     "GET /v1/characters/{character_id}",
     "GET /v1/characters/{character_id}/graph",
+    "GET /v1/characters/{character_id}/portrait",
     "GET /v1/characters/{character_id}/prompt",
     "GET /v1/characters/{character_id}/relationships",
     "GET /v1/characters/{character_id}/validation",
@@ -47,12 +49,16 @@ SESSION_ONLY = {
     "GET /v1/users/me/export",
     "GET /v1/users/me",
     "PATCH /v1/users/me",
+    "PUT /v1/users/me/avatar",
+    "GET /v1/users/me/avatar",
+    "DELETE /v1/users/me/avatar",
 }
 
 # Open to every API key.
 WITHOUT_SCOPE = {
     "POST /v1/users",
     "GET /v1/users/{username}",
+    "GET /v1/users/{username}/avatar",
     "GET /v1/relationship-types",
 }
 

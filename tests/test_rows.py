@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from tests.conftest import FIGHTER, character, create, relationship, template
+from tests.pictures import drawn, give_portrait
 from tests.test_guards import MIGRATION, PUBLIC, ROUTES
 
 Client = httpx.AsyncClient
@@ -22,6 +23,8 @@ ANYBODYS = {
 }
 # Where the answer is 404 by contract: both ends of a relationship are the caller's own.
 RELATING = "POST /v1/characters/{character_id}/relationships"
+PORTRAYING = "PUT /v1/characters/{character_id}/portrait"
+PICTURE = drawn()
 
 
 async def belongings(alice: Client, visibility: str) -> dict[str, str]:
@@ -29,6 +32,7 @@ async def belongings(alice: Client, visibility: str) -> dict[str, str]:
     fighter = await template(alice, visibility=visibility)
     await create(alice, f"/v1/templates/{fighter['id']}/versions", attribute_schema=FIGHTER)
     mira, sol = [await character(alice, visibility=visibility, template=fighter["id"]) for _ in range(2)]
+    await give_portrait(mira)
     trashed = await character(alice, visibility=visibility)
     assert (await alice.delete(f"/v1/characters/{trashed['id']}")).status_code == 204
     key = await create(alice, "/v1/api-keys", name="CI", scopes=["characters:read"])
@@ -54,6 +58,8 @@ async def call(member: Client, route: str, ids: dict[str, str]) -> httpx.Respons
     if route in TRASH:
         ids = ids | {"character_id": ids["trashed_id"]}
     method, path = route.format(**ids).split()
+    if route == PORTRAYING:
+        return await member.put(path, content=PICTURE)
     with_body = {"json": bodies.get(route, {})} if method in ("POST", "PATCH") else {}
     return await member.request(method, path, **with_body)
 
@@ -62,7 +68,7 @@ async def all_of(alice: Client, ids: dict[str, str]) -> list[Any]:
     reads = ["GET /v1/trash", *sorted(route for route in ABOUT_ROWS if route.startswith("GET"))]
     answers = [await call(alice, route, ids) for route in reads]
     assert {answer.status_code for answer in answers} == {200}
-    return [answer.json() for answer in answers]
+    return [answer.content for answer in answers]
 
 
 @pytest.mark.parametrize("route", sorted(ABOUT_ROWS))

@@ -105,7 +105,7 @@ def test_the_example_names_every_variable_with_its_default_and_says_what_it_is()
     lines = (ROOT / ".env.example").read_text().splitlines()
     entries = {}
     for comment, line in pairwise(lines):
-        if match := re.fullmatch(r"#?([A-Z_]+)=(.*)", line):
+        if match := re.fullmatch(r"#?([A-Z0-9_]+)=(.*)", line):
             assert re.match(r"# \w", comment), f"{line}: a line above says what it is"
             entries[match[1]] = match[2].strip('"')
     assert set(entries) == VARIABLES

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from tests.conftest import character, client, create, template
+from tests.pictures import give_portrait
 
 Client = httpx.AsyncClient
 
@@ -55,6 +56,8 @@ MINE_TO_RELATE = COPIED | {"charlie": "404 404 404 404"}
 MINE_TO_MOVE = COPIED | {"charlie": "hidden hidden hidden hidden", "alice": "seen seen seen hidden"}
 MINE_TO_CHANGE = COPIED | {"charlie": "404 403 403 404"}
 MINE_TO_DELETE = MINE_TO_CHANGE | {"alice": "hidden hidden hidden 404"}
+NO_PICTURE = MINE_TO_CHANGE | {"alice": "415 415 415 404"}  # the probe sends none
+PORTRAIT_TO_DELETE = MINE_TO_CHANGE | {"alice": "hidden hidden hidden 404"}
 RELATED_TO_CHANGE = MINE_TO_CHANGE | {"charlie": "404 404 403 404"}
 RELATED_TO_DELETE = RELATED_TO_CHANGE | {"alice": "hidden hidden hidden 404"}
 MINE_TO_RESTORE = {
@@ -97,6 +100,12 @@ class Probe(NamedTuple):
 PROBES = [
     Probe("GET /characters", LISTED, "/characters"),
     Probe("GET /characters/{character_id}", BY_ID, "/characters/{character}"),
+    Probe(
+        "GET /characters/{character_id}/portrait",
+        BY_ID,
+        "/characters/{character}/portrait",
+        tells=lambda answer: answer.headers["content-type"] == "image/webp",
+    ),
     Probe("GET /characters/{character_id}/prompt", BY_ID, "/characters/{character}/prompt"),
     Probe(
         "GET /characters/{character_id}/validation",
@@ -168,6 +177,8 @@ PROBES = [
     Probe("POST /trash/{character_id}/restorations", MINE_TO_RESTORE, "/trash/{character}/restorations"),
 ]
 ENDINGS = [
+    Probe("PUT /characters/{character_id}/portrait", NO_PICTURE, "/characters/{character}/portrait"),
+    Probe("DELETE /characters/{character_id}/portrait", PORTRAIT_TO_DELETE, "/characters/{character}/portrait"),
     Probe("DELETE /trash/{character_id}", MINE_TO_END, "/trash/{character}"),
     Probe("DELETE /characters/{character_id}", MINE_TO_DELETE, "/characters/{character}"),
 ]
@@ -178,7 +189,8 @@ OTHERS = {
     "GET /api-keys", "POST /api-keys", "GET /api-keys/{key_id}", "DELETE /api-keys/{key_id}",
     "GET /sessions", "POST /sessions", "DELETE /sessions/current", "DELETE /sessions/{session_id}",
     "POST /users", "GET /users/me", "PATCH /users/me", "DELETE /users/me", "PUT /users/me/password",
-    "GET /users/{username}",
+    "GET /users/{username}", "GET /users/{username}/avatar",
+    "GET /users/me/avatar", "PUT /users/me/avatar", "DELETE /users/me/avatar",
     "GET /templates", "POST /templates", "GET /templates/{template_id}", "PATCH /templates/{template_id}",
     "DELETE /templates/{template_id}", "POST /templates/{template_id}/copies",
     "GET /templates/{template_id}/versions", "POST /templates/{template_id}/versions",
@@ -235,6 +247,7 @@ async def _world(alice: Client, visibility: str) -> dict[str, str]:
     shown = "public" if visibility == "trashed" else visibility
     assert (await alice.put(f"/v1/templates/{rules['id']}/versions/2/publication")).status_code == 200
     subject = await character(alice, name=NAME, visibility=shown, template=rules["id"], template_version=1)
+    await give_portrait(subject)
     witness = await character(alice, name="Witness", visibility="public")
     related = await create(
         alice, f"/v1/characters/{witness['id']}/relationships", target=subject["id"], type="friend_of"
