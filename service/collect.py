@@ -12,6 +12,8 @@ from service.database import DB, Param, Prepared
 from service.pictures.queries import files_of
 from service.storage import STORAGE
 
+AT_ONCE = 500
+
 # Whatever may hold a file's name; each needs an index for it.
 REFERRERS = (
     "SELECT FROM characters WHERE portrait = files.name",
@@ -20,6 +22,14 @@ REFERRERS = (
 )
 
 _OLD = "stored_at < now() - interval '1 day'"  # an upload stores its file first, and refers to it then
+_NEXT = Prepared(
+    lambda: QueryString(
+        f"SELECT max(name) FROM (SELECT name FROM files WHERE name > {{}} AND {_OLD} ORDER BY name LIMIT {{}})"  # noqa: S608 (ours)
+        " AS batch",
+        Param("after"),
+        Param("size"),
+    )
+)
 _DELETE = Prepared(
     lambda: QueryString(
         f"DELETE FROM files WHERE name > {{}} AND name <= {{}} AND {_OLD}"  # noqa: S608 (ours)
@@ -30,20 +40,6 @@ _DELETE = Prepared(
 )
 
 
-def batch_of(size: int) -> Prepared:
-    """The last name of the next ``size`` old files ``after`` one."""
-    return Prepared(
-        lambda: QueryString(
-            f"SELECT max(name) FROM (SELECT name FROM files WHERE name > {{}} AND {_OLD} ORDER BY name LIMIT {size})"  # noqa: S608 (ours)
-            " AS batch",
-            Param("after"),
-        )
-    )
-
-
-_NEXT = batch_of(500)
-
-
 async def collect() -> None:
     """Delete files that no character, no member and no revision has referred to for a day."""
     print(f"files: {await collect_files()} deleted")  # noqa: T201 (a command's answer)
@@ -52,7 +48,7 @@ async def collect() -> None:
 async def collect_files() -> int:
     """How many were deleted, each with its thumbnails."""
     after, count = "", 0
-    while until := await _NEXT.value(after=after):
+    while until := await _NEXT.value(after=after, size=AT_ONCE):
         count += await _collect_between(after, until)
         after = until
     return count

@@ -166,7 +166,7 @@ async def test_it_goes_through_all_files_in_batches(app: Any, monkeypatch: pytes
     for number in range(7):
         await store_file(bytes([number]))
     await age()
-    monkeypatch.setattr(collect, "_NEXT", collect.batch_of(2))
+    monkeypatch.setattr(collect, "AT_ONCE", 2)
     assert await collect_files() == 7
 
 
