@@ -27,9 +27,11 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from service.admin_pictures import HEAD, add_pictures
 from service.characters.tables import Character, Revision
 from service.errors import MethodNotAllowed, NotFound
 from service.idempotency import IdempotencyKey
+from service.pictures.tables import StoredFile
 from service.relationships.tables import Relationship
 from service.settings import settings
 from service.templates.tables import Template, TemplateVersion
@@ -147,7 +149,7 @@ _TABLES = [
     _table(
         User,
         "Members",
-        [User.username, User.display_name, User.email, User.status, User.created_at, User.deleted_at],
+        [User.username, User.avatar, User.display_name, User.email, User.status, User.created_at, User.deleted_at],
         newest_by=User.created_at,
     ),
     _table(
@@ -177,8 +179,21 @@ _TABLES = [
     _table(
         Character,
         "Characters",
-        [Character.name, Character.owner, Character.template, Character.visibility, Character.updated_at],
+        [
+            Character.name,
+            Character.portrait,
+            Character.owner,
+            Character.template,
+            Character.visibility,
+            Character.updated_at,
+        ],
         newest_by=Character.created_at,
+    ),
+    _table(
+        StoredFile,
+        "Characters",
+        [StoredFile.name, StoredFile.width, StoredFile.height, StoredFile.color, StoredFile.size, StoredFile.stored_at],
+        newest_by=StoredFile.stored_at,
     ),
     _table(
         Revision,
@@ -225,7 +240,8 @@ _site: Any = create_admin(
         timespan=300, limit=max(1, round(20 * settings.rate_limit_scale)), block_duration=300
     ),
 )
-_site.template = _site.template.replace("</head>", _HEAD)
+_site.template = _site.template.replace("</head>", HEAD + _HEAD)
+add_pictures(_site)
 
 
 @asgi(PREFIX, is_mount=True, copy_scope=False)

@@ -17,6 +17,7 @@ from piccolo_api.session_auth.tables import SessionsBase
 from service.admin import AllowedHosts, Operator
 from service.piccolo_app import APP_CONFIG
 from tests.conftest import PASSWORD, character, client, create, template
+from tests.pictures import give_portrait
 
 OPERATORS_PASSWORD = "an operator's password"
 TABLES = [table._meta.tablename for table in (*APP_CONFIG.table_classes, BaseUser, SessionsBase)]
@@ -206,6 +207,7 @@ async def a_row_everywhere(alice: httpx.AsyncClient) -> None:
     ).status_code == 201
     renamed = await alice.patch(f"/v1/characters/{odo['id']}", json={"name": "Odon"})
     assert renamed.status_code == 200
+    await give_portrait(odo)
 
 
 async def test_every_table_can_be_looked_at_and_none_be_written(operator: Any, alice: httpx.AsyncClient) -> None:
@@ -214,14 +216,27 @@ async def test_every_table_can_be_looked_at_and_none_be_written(operator: Any, a
         path = f"/admin/api/tables/{name}/"
         rows = (await operator.get(path, params={"__readable": "true"})).json()["rows"]
         assert rows, name
-        for part in ("ids/", "count/", "schema/", "references/", "new/", f"{rows[0]['id']}/"):
+        key = rows[0].get("id") or rows[0]["name"]
+        for part in ("ids/", "count/", "schema/", "references/", "new/", f"{key}/"):
             assert (await operator.get(path + part)).status_code == 200, path + part
         for method in ("POST", "PUT", "PATCH", "DELETE"):
-            for address in (path, f"{path}{rows[0]['id']}/"):
+            for address in (path, f"{path}{key}/"):
                 answer = await operator.request(method, address, json={})
                 assert answer.status_code == 405, (method, address)
                 assert answer.headers["allow"] == "GET, HEAD, OPTIONS"
         assert (await operator.get(path, params={"__readable": "true"})).json()["rows"] == rows
+
+
+async def test_portraits_are_shown_to_operators_alone(
+    operator: httpx.AsyncClient, alice: httpx.AsyncClient, stranger: httpx.AsyncClient
+) -> None:
+    await give_portrait(await character(alice))
+    row = (await operator.get("/admin/api/tables/characters/")).json()["rows"][0]
+    path = f"/admin/api/pictures/{row['portrait']}"
+    assert (await operator.get(path)).headers["content-type"] == "image/webp"
+    assert (await operator.get(path[:-1])).status_code == 404
+    assert {(await each.get(path)).status_code for each in (stranger, alice)} == {401}
+    assert (await stranger.get("/admin/pictures.js")).headers["content-type"].startswith("text/javascript")
 
 
 async def test_rows_are_told_by_name(operator: httpx.AsyncClient, alice: httpx.AsyncClient) -> None:

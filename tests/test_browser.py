@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from tests.pictures import drawn
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
@@ -185,6 +187,26 @@ def test_operators_see_the_characters_by_name(operator: Browser) -> None:
     assert "OWNER" in operator.texts("thead th")
     assert "sefu_lampwright" in operator.texts("tbody td")
     operator.look("admin-characters")
+    assert operator.complaints() == []
+
+
+def test_operators_see_portraits(operator: Browser, url: str) -> None:
+    member = {"username": "petra", "email": "petra@example.org", "password": PASSWORD}
+    assert httpx.post(f"{url}/v1/users", json=member).status_code == 201
+    session = httpx.post(f"{url}/v1/sessions", json={"login": "petra", "password": PASSWORD}).json()
+    with httpx.Client(base_url=f"{url}/v1", headers={"Authorization": f"Bearer {session['token']}"}) as petra:
+        mira = petra.post("/characters", json={"name": "Mira Halloran"}).json()
+        png = {"Content-Type": "image/png"}
+        for path in (f"/characters/{mira['id']}/portrait", "/users/me/avatar"):
+            assert petra.put(path, content=drawn(width=300, height=300), headers=png).status_code == 200
+    for table in ("characters", "users", "files"):
+        operator.open(f"/admin/#/{table}/")
+        picture = operator.wait_for("td img[data-file]")
+        wait_until(lambda: picture.get_property("naturalWidth") == 64)  # noqa: B023
+        operator.look(f"admin-{table}-pictures")
+    operator.open(f"/admin/#/characters/{mira['id']}/")
+    operator.wait_for("form img[data-file]")
+    operator.look("admin-character-picture")
     assert operator.complaints() == []
 
 

@@ -1,0 +1,59 @@
+"""Pictures in the admin site: where it would show the name of a file, a script of ours puts the picture itself."""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service.pictures.queries import file_name
+from service.pictures.transfer import WEBP
+from service.storage import STORAGE
+
+_SCRIPT = """
+const isName = /^[0-9a-f]{64}$/;
+
+function show(place, name) {
+  const before = place.querySelector(":scope > img[data-file]");
+  if (before?.dataset.file === name) return;
+  before?.remove();
+  if (!isName.test(name)) return;
+  const picture = document.createElement("img");
+  picture.dataset.file = name;
+  picture.alt = "";
+  picture.addEventListener("error", () => { picture.hidden = true; });
+  picture.src = `./api/pictures/${name}`;
+  place.append(picture);
+}
+
+function showAll() {
+  for (const link of document.querySelectorAll('td a[href*="/files/"]')) show(link, link.textContent.trim());
+  for (const field of document.querySelectorAll("form input")) show(field.parentElement, field.value);
+}
+
+new MutationObserver(showAll).observe(document, { childList: true, subtree: true, characterData: true });
+"""
+HEAD = """<script type="module" src="./pictures.js"></script><style>
+img[data-file] { display: block; max-height: 64px; border-radius: 4px }
+img[data-file][hidden] { display: none }
+a:has(> img[data-file]:not([hidden])) { font-size: 0 }
+</style>"""
+
+
+def add_pictures(site: Any) -> None:
+    """For the operators who are signed in, as all that is below /api; the script has nothing to hide."""
+    api = next(route for route in site.routes if route.path == "/api").app.app
+    api.router.routes.insert(0, Route("/pictures/{name}", _get_picture))
+    site.router.routes.insert(0, Route("/pictures.js", _get_script))
+
+
+async def _get_script(_: Request) -> Response:
+    return Response(_SCRIPT, media_type="text/javascript", headers={"Cache-Control": "no-cache"})
+
+
+async def _get_picture(request: Request) -> Response:
+    try:
+        content = await STORAGE.get(file_name(request.path_params["name"], "64"))
+    except FileNotFoundError:
+        return Response(status_code=404)
+    return Response(content, media_type=WEBP, headers={"Cache-Control": "private, max-age=3600"})
