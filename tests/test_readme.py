@@ -39,6 +39,7 @@ def told(fresh_service: Service) -> str:
         '"outcome":"moved","filled":["/attributes/luck"]',
         '"detail":"17 is greater than the maximum of 12."',
         '"state":"invalid"',
+        '"width":1,"height":1,"color":"#c27a43"',
         '-- "mentor of" -->',
     ],
 )
