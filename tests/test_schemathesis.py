@@ -15,14 +15,16 @@ import httpx
 import pytest
 
 from tests.conftest import FIGHTER, PASSWORD
+from tests.pictures import drawn
 from tests.running import ROOT, Service, service_of_its_own
 
-# What ends the session that it is called with, and with it everything else.
+# What ends the session that it is called with, and with it everything else; or takes from it what others ask for.
 ENDINGS = (
     "DELETE /v1/sessions/current",
     "DELETE /v1/sessions/{session_id}",
     "PUT /v1/users/me/password",
     "DELETE /v1/users/me",
+    "DELETE /v1/users/me/avatar",
 )
 EXAMPLES = 150  # for each operation and phase
 SEED = 1
@@ -39,12 +41,14 @@ relationships.from-file = "relationships"
 sessions.from-file = "sessions"
 numbers.values = [1, 2, 3]
 passwords.values = ["{password}"]
+usernames.values = ["{username}"]
 
 [parameters]
 "path.character_id" = {{ dictionary = "characters", probability = 0.5 }}
 "path.template_id" = {{ dictionary = "templates", probability = 0.5 }}
 "path.relationship_id" = {{ dictionary = "relationships", probability = 0.5 }}
 "path.session_id" = {{ dictionary = "sessions", probability = 0.5 }}
+"path.username" = {{ dictionary = "usernames", probability = 0.5 }}
 "path.number" = {{ dictionary = "numbers", probability = 0.5 }}
 "body.target" = {{ dictionary = "characters", probability = 0.5 }}
 
@@ -112,7 +116,10 @@ def _signed_in(service: Service, username: str) -> Iterator[httpx.Client]:
 
 def _furnish(member: httpx.Client, directory: Path) -> None:
     """Gives the member things, and schemathesis their ids."""
-    characters = [_made(member, "/v1/characters", name="Mira")["id"] for _ in range(THERE)]
+    png, shown = {"Content-Type": "image/png"}, _made(member, "/v1/characters", name="Mira")["id"]
+    for path in (f"/v1/characters/{shown}/portrait", "/v1/users/me/avatar"):
+        assert member.put(path, content=drawn(), headers=png).status_code == 200
+    characters = [_made(member, f"/v1/characters/{shown}/copies")["id"] for _ in range(THERE)]
     trash = [_made(member, "/v1/characters", name="Gone")["id"] for _ in range(THERE)]
     for character in trash:
         assert member.delete(f"/v1/characters/{character}").status_code == 204
@@ -135,7 +142,7 @@ def _furnish(member: httpx.Client, directory: Path) -> None:
     _write(directory / "templates", templates)
     configuration = shutil.copy(ROOT / "schemathesis.toml", directory)
     with Path(configuration).open("a") as file:
-        file.write(BINDINGS.format(password=PASSWORD))
+        file.write(BINDINGS.format(password=PASSWORD, username=login["login"]))
 
 
 def _made(member: httpx.Client, path: str, **body: Any) -> Any:

@@ -2,6 +2,7 @@
 its memory or environment. A few at a time, as many again waiting, and the others are asked to come back."""
 
 import asyncio
+import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -9,14 +10,15 @@ from typing import Any
 
 import msgspec
 
-from service.errors import ServiceError, Unavailable, Unprocessable, UnsupportedMediaType
+from service.errors import Unavailable, Unprocessable, UnsupportedMediaType
+from service.pictures.kinds import kind_of
 
 AT_ONCE = 1  # the other core is for requests
 WAITING = 16
-PATIENCE = 35  # seconds; the process should have ended itself by then
+PATIENCE = 65  # seconds; the process should have ended itself by then
 
 _PROGRAM = Path(__file__).with_name("processing.py")
-_REFUSALS: dict[int, type[ServiceError]] = {415: UnsupportedMediaType, 422: Unprocessable}
+_BUSY = "The machine was too busy for the picture."
 
 
 class Picture(msgspec.Struct, kw_only=True):
@@ -34,23 +36,27 @@ class Workers:
 
     async def clean(self, content: bytes) -> Picture:
         """Raises UnsupportedMediaType or Unprocessable for what is no good picture, Unavailable when too many wait."""
+        kind = kind_of(content)
+        if kind is None:
+            raise UnsupportedMediaType("The file is no PNG, JPEG, WebP, AVIF or GIF, whatever its name says.")
         if self._uploads >= self._most:
             raise Unavailable("Too many pictures are being worked on.")
         self._uploads += 1
         try:
             async with self._free:
-                return _read(await _run(content))
+                return _read(await _run(content, kind))
         finally:
             self._uploads -= 1
 
 
-async def _run(content: bytes) -> bytes:
-    """What the process writes; what is cut short when it dies."""
+async def _run(content: bytes, kind: str) -> bytes:
+    """What the process writes, which is cut short when it dies. Raises Unavailable when it does not get to it."""
     try:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-I",
             str(_PROGRAM),
+            kind,
             env={},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -61,20 +67,22 @@ async def _run(content: bytes) -> bytes:
     try:
         output, _ = await asyncio.wait_for(process.communicate(content), PATIENCE)
     except TimeoutError:
-        return b""
+        raise Unavailable(_BUSY) from None
     finally:
         if process.returncode is None:
             with suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+    if process.returncode == -signal.SIGALRM:
+        raise Unavailable(_BUSY)
     return output
 
 
 def _read(output: bytes) -> Picture:
     head, _, body = output.partition(b"\n")
     about: dict[str, Any] = msgspec.json.decode(head) if head else {}
-    if status := about.get("status"):
-        raise _REFUSALS[status](about["detail"])
+    if "detail" in about:
+        raise Unprocessable(about["detail"])
     sizes: dict[str, int] = about.get("files", {})
     if not sizes or len(body) != sum(sizes.values()):
         raise Unprocessable("The picture cannot be decoded.")
