@@ -176,6 +176,7 @@ def bucket() -> Iterator[Bucket]:
         yield Bucket(settings)
 
 
+@pytest.mark.slow
 async def test_with_a_bucket_pictures_are_fetched_from_it(
     alice: Client, stranger: Client, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 from service.pictures.schemas import SIZES
 from service.pictures.transfer import MAX_UPLOAD
 from tests.conftest import character, faults, public
-from tests.pictures import FORMATS, drawn, opened
+from tests.pictures import drawn, opened
 
 Client = httpx.AsyncClient
 
@@ -24,7 +24,7 @@ async def get(member: Client, row: Any, size: str = "original", **headers: str) 
     return await member.get(f"/v1/characters/{row['id']}/portrait", params={"size": size}, headers=headers)
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", ["PNG", "AVIF"])
 async def test_a_picture_becomes_the_portrait(alice: Client, kind: str) -> None:
     mira = await character(alice)
     answer = await put(alice, mira, drawn(kind, 120, 80), **{"Content-Type": "application/octet-stream"})

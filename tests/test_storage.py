@@ -51,6 +51,7 @@ async def test_many_may_write_the_same(stored: Storage) -> None:
     await stored.delete([NAME])
 
 
+@pytest.mark.slow
 async def test_a_bucket_signs_links_that_end(bucket: Bucket) -> None:
     await bucket.put(NAME, b"picture")
     link = await bucket.link(NAME, 2)
