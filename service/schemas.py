@@ -11,13 +11,16 @@ from msgspec import Meta
 END = r"$(?!\n)"
 
 # No control characters (C0, C1, line and paragraph separators) and none that turn the direction of a line.
-_PLAIN = "^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*" + END
+UNPRINTABLE = "[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
+_PLAIN = f"^[^{UNPRINTABLE[1:-1]}]*" + END
 _PLAIN_FAULT = {"fault": "Must not contain control characters."}  # what bodies.py says instead of the pattern
 
 NAME_LENGTH = 120
 DESCRIPTION_LENGTH = 10_000
 PROMPT_LENGTH = 4_000
 TAG_LENGTH = 50
+MOST_TAGS = 20
+EXTENSIONS_SIZE = 256 * 1024  # bytes of JSON
 
 Name = Annotated[
     str, Meta(min_length=1, max_length=NAME_LENGTH, pattern=_PLAIN, extra=_PLAIN_FAULT, examples=["Mira Halloran"])
@@ -25,7 +28,7 @@ Name = Annotated[
 Description = Annotated[str, Meta(max_length=DESCRIPTION_LENGTH)]
 Prompt = Annotated[str, Meta(max_length=PROMPT_LENGTH)]
 Tag = Annotated[str, Meta(min_length=1, max_length=TAG_LENGTH, pattern=_PLAIN, extra=_PLAIN_FAULT)]
-Tags = Annotated[list[Tag], Meta(max_length=20, examples=[["detective", "night"]])]
+Tags = Annotated[list[Tag], Meta(max_length=MOST_TAGS, examples=[["detective", "night"]])]
 Style = Literal["realistic", "cartoon", "anime", "fantasy", "cyberpunk", "vintage", "minimalist"]
 Visibility = Literal["private", "unlisted", "public"]
 Time = Annotated[datetime, Meta(tz=True)]

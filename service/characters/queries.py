@@ -21,13 +21,11 @@ from service.identifiers import uuid7
 from service.listing import Listing, Rows, SortKey
 from service.parameters import FieldsQuery
 from service.pictures.queries import picture_fields
-from service.schemas import given
+from service.schemas import EXTENSIONS_SIZE, given
 from service.templates.bounds import free_violations
 from service.templates.rules import Rules
 from service.users.queries import profile_fields
 from service.versions.queries import rules_of, usable_version
-
-EXTENSIONS_SIZE = 256 * 1024
 
 SUMMARY: dict[str, Any] = {
     "id": Character.id,

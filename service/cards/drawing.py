@@ -1,0 +1,37 @@
+"""The picture of an exported card: the portrait in the format that its container asks for."""
+
+import asyncio
+from io import BytesIO
+
+from PIL import Image, ImageDraw
+
+_AT_ONCE = asyncio.Semaphore(2)
+_FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP"}
+_BACKGROUND, _FIGURE = "#d9dce1", "#aeb4be"
+
+
+async def drawn(portrait: bytes | None, path: str) -> bytes:
+    """``portrait``, a WebP of our own, as the kind of picture that ``path`` ends in (else PNG); without one, the
+    outline of somebody."""
+    async with _AT_ONCE:
+        return await asyncio.to_thread(_encoded, portrait, _FORMATS.get(path.rpartition(".")[2].lower(), "PNG"))
+
+
+def _encoded(portrait: bytes | None, kind: str) -> bytes:
+    if portrait is not None and kind == "WEBP":
+        return portrait
+    picture = Image.open(BytesIO(portrait), formats=["WEBP"]) if portrait is not None else _somebody()
+    target = BytesIO()
+    if kind == "PNG":
+        picture.save(target, "PNG", compress_level=3)  # the usual 6 takes three times as long for little
+    else:
+        picture.convert("RGB").save(target, kind, quality=90)
+    return target.getvalue()
+
+
+def _somebody() -> Image.Image:
+    picture = Image.new("RGB", (400, 600), _BACKGROUND)
+    pen = ImageDraw.Draw(picture)
+    pen.ellipse((120, 140, 280, 320), fill=_FIGURE)
+    pen.ellipse((40, 360, 360, 880), fill=_FIGURE)
+    return picture
