@@ -11,14 +11,17 @@ from service.avatars.controller import AvatarController
 from service.bodies import StrictRequest
 from service.bulk.controller import BulkController
 from service.callers import admitted, current_user
+from service.cards.controller import CardController
 from service.changes.controller import ChangeController
 from service.characters.controller import CharacterController
+from service.copies.controller import CopyController
 from service.database import pool
 from service.docs import ASSETS, ProblemController, get_openapi, get_root
 from service.doorway import Doorway, Options
 from service.errors import answer_problem
 from service.graph.controller import GraphController
 from service.health import HealthController
+from service.imports.controller import ImportController
 from service.limits import READS, WRITES, RateLimit
 from service.log import set_up_logging
 from service.moving.controller import MovingController
@@ -52,6 +55,9 @@ v1 = Router(
         VersionController,
         CharacterController,
         PortraitController,
+        CopyController,
+        CardController,
+        ImportController,
         PromptController,
         ValidationController,
         BulkController,

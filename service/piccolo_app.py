@@ -4,6 +4,7 @@ from pathlib import Path
 
 from piccolo.conf.apps import AppConfig
 
+from service.cards.tables import Card, CardAsset
 from service.characters.tables import Character, Revision
 from service.collect import collect
 from service.idempotency import IdempotencyKey
@@ -26,6 +27,8 @@ APP_CONFIG = AppConfig(
         TemplateVersion,
         Character,
         Revision,
+        Card,
+        CardAsset,
         Relationship,
         IdempotencyKey,
     ],

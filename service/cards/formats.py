@@ -28,7 +28,7 @@ _COLUMNS = ("name", "description", "tags")
 _UNPRINTABLE = re.compile(UNPRINTABLE)
 
 
-class Card(msgspec.Struct):
+class CardContent(msgspec.Struct):
     """``data`` is the card's, whole; of V1 that is the document."""
 
     spec: Spec
@@ -47,13 +47,13 @@ class Own(msgspec.Struct):
     notes: list[str] = []
 
 
-def card_of(document: dict[str, Any]) -> Card:
+def card_of(document: dict[str, Any]) -> CardContent:
     """Raises Unprocessable for what is no card, or has a name, description, tags or extensions of a wrong type."""
     data, spec = document.get("data"), document.get("spec")
     if isinstance(data, dict):
         card = _enveloped(document, data)
     elif "name" in document and document.keys() & {*_V1[1:]}:
-        card = Card("v1", VERSIONS["v1"], document)
+        card = CardContent("v1", VERSIONS["v1"], document)
         if spec is not None:
             card.notes.append("The card says that it is more than V1, but has no data: it was read as V1.")
         if missing := [name for name in _V1 if name not in document]:
@@ -123,10 +123,10 @@ def _empty() -> dict[str, Any]:
     return dict.fromkeys(_V2, "") | {"alternate_greetings": [], "tags": [], "extensions": {}}
 
 
-def _enveloped(document: dict[str, Any], data: dict[str, Any]) -> Card:
+def _enveloped(document: dict[str, Any], data: dict[str, Any]) -> CardContent:
     name = document.get("spec")
     spec = _SPECS.get(name) if isinstance(name, str) else None
-    card = Card(spec or "v3", str(document.get("spec_version") or VERSIONS[spec or "v3"])[:VERSION_LENGTH], data)
+    card = CardContent(spec or "v3", str(document.get("spec_version") or VERSIONS[spec or "v3"])[:VERSION_LENGTH], data)
     if spec is None:
         card.notes.append("The card names no specification that is known here: it was read as V3.")
     if card.spec == "v3" and "group_only_greetings" not in data:

@@ -13,7 +13,7 @@ import msgspec
 from service.cards import png
 from service.cards.charx import MOST_ENTRIES, is_charx, is_safe, read_charx
 from service.cards.documents import read_document
-from service.cards.formats import Card, card_of
+from service.cards.formats import CardContent, card_of
 from service.errors import Unprocessable, UnsupportedMediaType
 
 CHARA, CCV3 = "chara", "ccv3"
@@ -29,7 +29,7 @@ _ELSEWHERE = ("http:", "https:", "//")
 class CardFile(msgspec.Struct):
     """``icon`` is the path that the picture had among the files, if it was one of them."""
 
-    card: Card
+    card: CardContent
     files: dict[str, bytes] = {}
     picture: bytes | None = None
     icon: str | None = None
@@ -71,7 +71,7 @@ def _in_png(content: bytes, texts: png.Texts) -> CardFile:
     return found
 
 
-def _best_of(texts: Mapping[str, bytes]) -> tuple[Card, list[str]]:
+def _best_of(texts: Mapping[str, bytes]) -> tuple[CardContent, list[str]]:
     """ccv3 wins over chara, unless only chara can be read."""
     failures: dict[str, Unprocessable] = {}
     for keyword in (CCV3, CHARA):

@@ -14,7 +14,6 @@ from service.characters.schemas import (
     CharacterRead,
     CharacterSummary,
     CharacterUpdate,
-    CopyCreate,
 )
 from service.errors import Violation
 from service.parameters import FieldsQuery, read_query
@@ -69,11 +68,3 @@ class CharacterController(Controller):
     async def delete_character(self, user: CurrentUser, character_id: FromPath[UUID], if_match: IfMatch = None) -> None:
         """Put a character into the trash."""
         await queries.delete_character(user, character_id, if_match)
-
-    @post("/{character_id:uuid}/copies", guards=[WRITE], dry_run=True, idempotent=True)
-    async def copy_character(
-        self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[CopyCreate]
-    ) -> Rendered[CharacterRead]:
-        """Make a private copy of your own, which knows its original."""
-        row = await queries.copy_character(user, character_id)
-        return resource(row, created_at=f"/v1/characters/{row['id']}")

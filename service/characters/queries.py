@@ -186,8 +186,9 @@ async def list_characters(user: Caller, query: CharacterQuery) -> Rows:
     return await CHARACTERS.rows(query, scopes=["owner"], filters=filters, user=user.id, owner=query.owner)
 
 
-async def create_character(user: Caller, data: CharacterCreate) -> Any:
-    """Raises Unprocessable with every violation of the template, NotFound and Conflict as ``usable_version`` does."""
+async def create_character(user: Caller, data: CharacterCreate, portrait: str | None = None) -> Any:
+    """``portrait`` is the name of a stored picture. Raises Unprocessable with every violation of the template, NotFound
+    and Conflict as ``usable_version`` does."""
     attributes, number, faults = await _begun(user, data)
     if faults:
         raise Unprocessable.of(faults)
@@ -205,7 +206,7 @@ async def create_character(user: Caller, data: CharacterCreate) -> Any:
         template=data.template,
         template_version=number,
         forked_from=None,
-        portrait=None,
+        portrait=portrait,
     )
 
 
@@ -326,6 +327,15 @@ async def change(row: Any, changes: Mapping[str, Any]) -> Any:
     if not differing:
         return await _GET.one(id=row["id"], user=row["owner"])
     replaced = {name: msgspec.Raw(row[name].encode()) if name in DOCUMENTS else row[name] for name in differing}
+    return await _write(row, replaced, differing)
+
+
+async def touch(row: Any) -> None:
+    """The next version of the locked ``row``, for a change of what lies beside it: its revision replaces nothing."""
+    await _write(row, {}, {})
+
+
+async def _write(row: Any, replaced: Mapping[str, Any], differing: Mapping[str, Any]) -> Any:
     return await _update(frozenset(differing)).one(
         id=row["id"],
         version=row["version"] + 1,

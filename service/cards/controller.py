@@ -1,0 +1,49 @@
+import re
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID
+
+from litestar import Controller, Request, Response, get, put
+from litestar.params import FromPath, JSONBody
+
+from service.answers import Rendered, etag
+from service.callers import CurrentUser, requires
+from service.cards import queries
+from service.cards.queries import CardFile
+from service.cards.schemas import CardQuery, CardRead, CardUpdate, Format
+from service.parameters import read_query
+from service.schemas import IfMatch
+
+MEDIA_TYPES: dict[Format, str] = {"json": "application/json", "png": "image/png", "charx": "application/zip"}
+
+_NOT_ASCII = re.compile("[^A-Za-z0-9._-]+")
+_SEPARATORS = re.compile(r"[/\\]")
+
+
+class CardController(Controller):
+    path = "/characters/{character_id:uuid}/card"
+    tags = ("Cards",)
+
+    @get("/", public=True, guards=[requires("characters:read")], query=CardQuery, card=True)
+    async def get_card(
+        self, request: Request[Any, Any, Any], user: CurrentUser, character_id: FromPath[UUID]
+    ) -> Response[CardRead]:
+        """A character as a Character Card, to take it elsewhere."""
+        query = read_query(request, CardQuery)
+        card = await queries.get_card(user, character_id, query)
+        return Response(card.content, media_type=MEDIA_TYPES[query.format], headers=_headers(card, query.format))  # type: ignore[arg-type] # rendered already
+
+    @put("/", guards=[requires("characters:write")], dry_run=True, card=True)
+    async def update_card(
+        self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[CardUpdate], if_match: IfMatch = None
+    ) -> Rendered[CardRead]:
+        """Change what only a card has, such as greetings and the lorebook."""
+        card = await queries.update_card(user, character_id, data, if_match)
+        return Rendered(card.content, headers=_headers(card, "json"))
+
+
+def _headers(card: CardFile, suffix: Format) -> dict[str, str]:
+    name = _SEPARATORS.sub("_", card.character["name"])
+    plain = _NOT_ASCII.sub("_", name).strip("._") or "character"
+    disposition = f"attachment; filename=\"{plain}.{suffix}\"; filename*=UTF-8''{quote(name, safe='')}.{suffix}"
+    return {"ETag": etag(card.character["id"], card.character["version"]), "Content-Disposition": disposition}

@@ -1,0 +1,149 @@
+import json
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from piccolo.querystring import QueryString
+
+from service.answers import check_if_match
+from service.callers import Caller
+from service.cards.documents import LARGEST, written_document
+from service.cards.drawing import drawn
+from service.cards.exporting import Export, Kept, as_charx, as_json, as_png
+from service.cards.formats import VERSIONS, CardContent
+from service.cards.schemas import CardQuery, CardUpdate
+from service.cards.tables import Card, CardAsset
+from service.characters.queries import lock_own, touch, visible_to
+from service.characters.tables import Character
+from service.database import DB, NOW, Param, Prepared, insert
+from service.errors import BadRequest, NotFound, TooLarge, Violation
+from service.identifiers import uuid7
+from service.pictures.queries import file_name
+from service.storage import STORAGE
+
+PORTRAIT_SIZE = "1024"  # what readers of cards show; a PNG of the original could have 100 MiB
+
+_EXPORT = Prepared(
+    lambda: Character.select(
+        *(getattr(Character, name) for name in ("id", "version", "name", "description", "tags", "extensions")),
+        *(getattr(Character, name) for name in ("portrait", "created_at", "updated_at")),
+        Character.owner.username.as_alias("username"),
+        QueryString(
+            "(SELECT to_json(card) FROM (SELECT spec, spec_version, data, icon, file FROM cards WHERE character = {})"
+            " AS card)",
+            Character.id,
+        ).as_alias("card"),
+    ).where(Character.id == Param("id"), visible_to(Param("user")))
+)
+_ASSETS = Prepared(
+    lambda: (
+        CardAsset.select(CardAsset.path, CardAsset.file)
+        .where(CardAsset.card.character == Param("character"))
+        .order_by(CardAsset.id)
+    )
+)
+_DATA = Prepared(lambda: Card.select(Card.data).where(Card.character == Param("character")))
+_CREATE = Prepared(lambda: insert(Card, "id", "character", "file", "spec", "spec_version", "data", "icon"))
+_CREATE_ASSET = Prepared(lambda: insert(CardAsset, "card", "path", "file"))
+_UPDATE = Prepared(
+    lambda: Card.update({Card.data: Param("data"), Card.updated_at: NOW}).where(Card.character == Param("character"))
+)
+_COPY = Prepared(
+    lambda: QueryString(
+        "WITH original AS (SELECT * FROM cards WHERE character = {}), copy AS ("
+        " INSERT INTO cards (id, character, file, spec, spec_version, data, icon, created_at, updated_at)"
+        " SELECT {}::uuid, {}::uuid, file, spec, spec_version, data, icon, now(), now() FROM original RETURNING id)"
+        " INSERT INTO card_assets (card, path, file)"
+        " SELECT copy.id, path, card_assets.file FROM copy, original JOIN card_assets ON card = original.id"
+        " ORDER BY card_assets.id",
+        Param("original"),
+        Param("id"),
+        Param("copy"),
+    )
+)
+
+
+class CardFile(msgspec.Struct):
+    """A card to send, and the character whose it is."""
+
+    character: Any
+    content: bytes
+
+
+async def get_card(user: Caller, character_id: UUID, query: CardQuery) -> CardFile:
+    """Raises NotFound also when the caller may not see the character, BadRequest for a CHARX that is to be V2."""
+    if query.format == "charx" and query.spec == "v2":
+        raise BadRequest(errors=[Violation("Must be v3: a CHARX is nothing else.", parameter="spec")])
+    row = await _EXPORT.one(id=character_id, user=user.id)
+    if row is None:
+        raise NotFound
+    export = _export(row)
+    if query.format == "json":
+        return CardFile(row, as_json(export, query.spec or export.spec))
+    portrait = await STORAGE.get(file_name(row["portrait"], PORTRAIT_SIZE)) if row["portrait"] else None
+    assets = await _ASSETS.all(character=character_id)
+    files = {asset["path"]: await STORAGE.get(asset["file"]) for asset in assets}
+    if query.format == "png":
+        return CardFile(row, as_png(export, query.spec, await drawn(portrait, ".png"), files))
+    return CardFile(row, as_charx(export, await drawn(portrait, export.icon), files))
+
+
+async def update_card(user: Caller, character_id: UUID, data: CardUpdate, if_match: str | None) -> CardFile:
+    """Makes a next version of the character. Raises PreconditionFailed when ``if_match`` is stale, TooLarge for more
+    than a card may have."""
+    async with DB.transaction():
+        row = await lock_own(user, character_id)
+        check_if_match(if_match, character_id, row["version"])
+        kept = await _DATA.one(character=character_id)
+        before = json.loads(kept["data"]) if kept else {}
+        after = _changed(before, data)
+        if after != before:
+            text = _text(after)
+            if kept:
+                await _UPDATE.one(character=character_id, data=text)
+            else:
+                await _create(character_id, data=text, spec="v3", spec_version=VERSIONS["v3"], file=None, icon=None)
+            await touch(row)
+        return await get_card(user, character_id, CardQuery())
+
+
+async def create_card(
+    character_id: UUID, card: CardContent, *, file: str, icon: str | None, assets: Mapping[str, str]
+) -> None:
+    """What was imported, of a character that has no card. ``assets`` are the names of stored files, by path."""
+    card_id = await _create(
+        character_id, data=_text(card.data), spec=card.spec, spec_version=card.spec_version, file=file, icon=icon
+    )
+    for path, name in assets.items():
+        await _CREATE_ASSET.one(card=card_id, path=path, file=name)
+
+
+async def copy_card(original: UUID, copy: UUID) -> None:
+    """If there is one."""
+    await _COPY.one(original=original, id=uuid7(), copy=copy)
+
+
+async def _create(character_id: UUID, **columns: Any) -> UUID:
+    card_id = uuid7()
+    await _CREATE.one(id=card_id, character=character_id, **columns)
+    return card_id
+
+
+def _changed(before: dict[str, Any], data: CardUpdate) -> dict[str, Any]:
+    sent = {name: value for name, value in msgspec.structs.asdict(data).items() if value is not msgspec.UNSET}
+    removed = {name for name, value in sent.items() if value is None}
+    return {name: value for name, value in (before | sent).items() if name not in removed}
+
+
+def _text(data: dict[str, Any]) -> str:
+    text = written_document(data)
+    if len(text.encode()) > LARGEST:
+        raise TooLarge(f"A card is at most {LARGEST // 1024**2} MiB of JSON.")
+    return text
+
+
+def _export(row: Any) -> Export:
+    card = json.loads(row["card"]) if row["card"] else None
+    kept = card and Kept(card["file"] is not None, card["spec"], card["spec_version"], card["data"], card["icon"])
+    return Export(row, kept)

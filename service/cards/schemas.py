@@ -1,0 +1,53 @@
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from service.parameters import Query
+from service.schemas import Input
+
+Format = Literal["json", "png", "charx"]
+UnixTime = Annotated[int, Meta(ge=0, le=2**53, description="Seconds since 1970.")]
+
+
+class CardQuery(Query, kw_only=True, frozen=True):
+    """What a card is wanted in, and by which specification."""
+
+    format: Annotated[Format, Meta(description="`png` and `charx` bring the portrait and the other files.")] = "json"
+    spec: (
+        Annotated[
+            Literal["v2", "v3"],
+            Meta(description="Without it the card's own (V1 as V2); a PNG has both. A CHARX is V3."),
+        ]
+        | None
+    ) = None
+
+
+class CardUpdate(Input, kw_only=True):
+    """What only a card has. What is not sent stays, and null removes; the rest belongs to the character."""
+
+    personality: str | UnsetType = UNSET
+    scenario: str | UnsetType = UNSET
+    first_mes: str | UnsetType = UNSET
+    mes_example: str | UnsetType = UNSET
+    creator_notes: str | UnsetType = UNSET
+    system_prompt: str | UnsetType = UNSET
+    post_history_instructions: str | UnsetType = UNSET
+    alternate_greetings: list[str] | UnsetType = UNSET
+    group_only_greetings: list[str] | UnsetType = UNSET
+    creator: str | UnsetType = UNSET
+    character_version: str | UnsetType = UNSET
+    character_book: dict[str, Any] | None | UnsetType = UNSET
+    nickname: str | None | UnsetType = UNSET
+    creator_notes_multilingual: dict[str, str] | None | UnsetType = UNSET
+    source: list[str] | None | UnsetType = UNSET
+    creation_date: UnixTime | None | UnsetType = UNSET
+    modification_date: UnixTime | None | UnsetType = UNSET
+
+
+class CardRead(msgspec.Struct, kw_only=True):
+    """A Character Card. `data` is as it was imported, under the fields that were edited since."""
+
+    spec: Literal["chara_card_v2", "chara_card_v3"]
+    spec_version: str
+    data: dict[str, Any]

@@ -1,0 +1,41 @@
+from piccolo.columns import JSON, UUID, BigSerial, ForeignKey, OnDelete, OnUpdate, Timestamptz, Varchar
+from piccolo.columns.defaults import TimestamptzNow
+from piccolo.constraints import Check, Unique
+from piccolo.table import Table
+
+from service.cards.charx import LONGEST_PATH
+from service.cards.formats import VERSION_LENGTH, Spec
+from service.characters.tables import Character
+from service.database import DB
+from service.pictures.tables import StoredFile
+from service.schemas import constrained
+
+FILE_LENGTH = 255
+
+
+class Card(Table, db=DB, tablename="cards", help_text="What a character has as a Character Card."):
+    id = UUID(primary_key=True, default=None, null=False)
+    character = ForeignKey(Character, on_delete=OnDelete.cascade, on_update=OnUpdate.restrict, null=False, unique=True)
+    file = Varchar(
+        length=FILE_LENGTH,
+        default=None,
+        null=True,
+        help_text="What the imported file was called; none: the character was born here.",
+    )
+    spec = Varchar(length=2, default=None, null=False)
+    spec_version = Varchar(length=VERSION_LENGTH, default=None, null=False)
+    data = JSON(default="{}", null=False, help_text="All that the card said, in its own order.")
+    icon = Varchar(length=LONGEST_PATH, default=None, null=True, help_text="Where a CHARX has the portrait.")
+    created_at = Timestamptz(default=TimestamptzNow(), null=False)
+    updated_at = Timestamptz(default=TimestamptzNow(), null=False)
+
+    known_card_spec = Check(constrained("spec", Spec))
+
+
+class CardAsset(Table, db=DB, tablename="card_assets", help_text="A file that came with a card, for its export."):
+    id = BigSerial(primary_key=True)
+    card = ForeignKey(Card, on_delete=OnDelete.cascade, on_update=OnUpdate.restrict, null=False)
+    path = Varchar(length=LONGEST_PATH, default=None, null=False)
+    file = ForeignKey(StoredFile, on_delete=OnDelete.restrict, on_update=OnUpdate.restrict, null=False, index=True)
+
+    one_asset_per_path = Unique([card, path])
