@@ -28,6 +28,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from service.admin_pictures import HEAD, add_pictures
+from service.cards.tables import Card, CardAsset
 from service.characters.tables import Character, Revision
 from service.errors import MethodNotAllowed, NotFound
 from service.idempotency import IdempotencyKey
@@ -200,6 +201,18 @@ _TABLES = [
         "Characters",
         [Revision.number, Revision.character, Revision.replaced, Revision.created_at],
         newest_by=Revision.created_at,
+    ),
+    _table(
+        Card,
+        "Characters",
+        [Card.character, Card.file, Card.spec, Card.spec_version, Card.updated_at],
+        newest_by=Card.created_at,
+    ),
+    _table(
+        CardAsset,
+        "Characters",
+        [CardAsset.path, CardAsset.card, CardAsset.file],
+        newest_by=CardAsset.id,
     ),
     _table(
         Relationship,

@@ -19,6 +19,7 @@ REFERRERS = (
     "SELECT FROM characters WHERE portrait = files.name",
     "SELECT FROM users WHERE avatar = files.name",
     "SELECT FROM revisions WHERE replaced ->> 'portrait' = files.name",
+    "SELECT FROM card_assets WHERE file = files.name",
 )
 
 _OLD = "stored_at < now() - interval '1 day'"  # an upload stores its file first, and refers to it then
@@ -41,7 +42,7 @@ _DELETE = Prepared(
 
 
 async def collect() -> None:
-    """Delete files that no character, no member and no revision has referred to for a day."""
+    """Delete files that no character, member, revision or card has referred to for a day."""
     print(f"files: {await collect_files()} deleted")  # noqa: T201 (a command's answer)
 
 

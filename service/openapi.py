@@ -27,6 +27,7 @@ _TAGS = {
     "API keys": "Tokens for programs, with scopes.",
     "Templates": "Reusable rules for characters, in versions that never change once published.",
     "Characters": "What the platform is for.",
+    "Cards": "Characters that come from elsewhere, and go there.",
     "Revisions": "A character's history: every change can be read, compared and undone.",
     "Trash": "Deleted characters, for 30 days.",
     "Changes": "To keep a copy in step.",
@@ -70,6 +71,21 @@ _UPLOAD = {
                 "additionalProperties": False,
             }
         },
+    },
+}
+_CARDS = {"image/png": {"schema": _BYTES}, "application/zip": {"schema": _BYTES}}
+_FILES = {"type": "array", "items": _BYTES, "minItems": 1, "maxItems": 100}
+_UPLOADS = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "properties": {"file": _FILES},
+                "required": ["file"],
+                "additionalProperties": False,
+            }
+        }
     },
 }
 _ALWAYS = ("bad-request", "unauthorized", "too-many-requests", "internal", "unavailable")
@@ -162,6 +178,8 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str
         operation["description"] = operation.get("description", "") or cleandoc(query.__doc__ or "")
     if extra := [taken for option, taken in _TAKEN.items() if handler.opt.get(option)]:
         operation["parameters"] = [*operation.get("parameters", ()), *extra]
+    if handler.opt.get("uploads"):
+        operation["requestBody"] = _UPLOADS
     if handler.opt.get("upload"):
         operation["requestBody"] = _UPLOAD
     body, answer = _body_of(handler), _answer_of(handler)
@@ -175,6 +193,8 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str
             content["schema"] = schema_of[answer]
     if also := handler.opt.get("also"):
         success["content"][also] = {"schema": {"type": "string"}}
+    if handler.opt.get("card") and method == "get":
+        success["content"] |= _CARDS
     if handler.opt.get("picture"):
         success["content"] = _PICTURE | success["content"]
     success["description"] = {"200": "Done.", "201": "Made.", "204": "Done; there is nothing to tell."}[status]
@@ -199,7 +219,7 @@ def _problems_of(handler: HTTPRouteHandler, path: str, method: str) -> set[str]:
         slugs.add("forbidden")
     if "{" in path:
         slugs.add("not-found")
-    if handler.parsed_data_field is not None or handler.opt.get("upload"):
+    if handler.parsed_data_field is not None or handler.opt.keys() & {"upload", "uploads"}:
         slugs |= {*_WITH_BODY, "not-found"}
     if "if_match" in handler.parsed_fn_signature.parameters:
         slugs.add("precondition-failed")
@@ -227,7 +247,7 @@ def _partial(reference: Json, components: Json) -> Json:
 def _headers_of(handler: HTTPRouteHandler, status: str) -> list[str]:
     answer = _answer_of(handler)
     names = ["Location"] if status == "201" else []
-    if "version" in getattr(answer, "__struct_fields__", ()) or handler.opt.get("picture"):
+    if "version" in getattr(answer, "__struct_fields__", ()) or handler.opt.keys() & {"picture", "card"}:
         names.append("ETag")
     if "cursor" in {
         *handler.parsed_fn_signature.parameters,

@@ -50,7 +50,8 @@ class Writing:
         """It is done, or told again as when it was done. The key commits with the work."""
         body = await _let_in(request)
         target = f"{request.scope['path']}?{request.scope['query_string'].decode('latin-1')}"
-        attempt = Attempt.of(request.user.id, request.method, target, request.headers["idempotency-key"], body)
+        compared = _without_boundary(request, body)
+        attempt = Attempt.of(request.user.id, request.method, target, request.headers["idempotency-key"], compared)
         async with DB.transaction() as transaction:
             if (answer := await attempt.find_answer()) is not None:
                 answer.headers["idempotency-replayed"] = "true"
@@ -80,6 +81,14 @@ async def _let_in(request: Request[Any, Any, Any]) -> bytes:
     """The body. Whoever may not do this learns nothing of a key, and no transaction waits for a slow client."""
     await request.scope["route_handler"].authorize_connection(request)
     return await request.body()
+
+
+def _without_boundary(request: Request[Any, Any, Any], body: bytes) -> bytes:
+    """A form as it is compared with the one that was sent before: clients put another boundary between its parts each
+    time. Names of files count, and their order."""
+    media_type, options = request.content_type
+    boundary = options.get("boundary")
+    return body.replace(boundary.encode(), b"") if media_type == "multipart/form-data" and boundary else body
 
 
 async def _send(answer: Answer, send: Send) -> None:

@@ -40,7 +40,7 @@ V2_DATA = V1 | {
                 "position": "before_char",
             }
         ],
-    },  # fmt: skip
+    },
     "extensions": {"talkativeness": "0.5", "depth_prompt": {"prompt": "", "depth": 4}},
     "unknown_field": {"nested": ["ж", "🌧", ""]},
 }

@@ -5,6 +5,8 @@ from typing import Any
 
 from service.accounts.schemas import PasswordUpdate
 from service.callers import Caller
+from service.cards.queries import CARD
+from service.cards.tables import Card
 from service.characters.queries import CHARACTER
 from service.characters.tables import Character, Revision
 from service.database import DB, NOW, Param, Prepared, json_object, utc
@@ -21,6 +23,7 @@ from service.users.tables import User
 from service.versions.queries import VERSION
 
 ROWS_AT_ONCE = 25  # of an export; a character can be 300 KiB
+CARDS_AT_ONCE = 1  # of 8 MiB
 LONGEST_EXPORT = 600.0  # seconds
 LONGEST_PAUSE = 60  # seconds in which the client takes a batch
 _exports = asyncio.Semaphore(2)  # each keeps a connection of this worker's pool for as long as its client reads
@@ -51,6 +54,7 @@ _EVERYTHING = {
         Character.ended.eq(False),
     ),
     "revision": _all(_REVISION, Revision, Revision.character.owner == _USER),
+    "card": _all(CARD, Card, Card.character.owner == _USER),
     "relationship": _all(RELATIONSHIP, Relationship, Relationship.source.owner == _USER),
 }
 
@@ -99,7 +103,8 @@ async def _export(user: Caller) -> AsyncGenerator[bytes, None]:
         await connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{LONGEST_PAUSE}s'")
         yield b""
         for kind, rows in _EVERYTHING.items():
-            async for batch in rows.batches(connection, ROWS_AT_ONCE, user=user.id, side=None):
+            at_once = CARDS_AT_ONCE if kind == "card" else ROWS_AT_ONCE
+            async for batch in rows.batches(connection, at_once, user=user.id, side=None):
                 if time.monotonic() > ends:
                     raise Unavailable("The export took too long to read.")
                 yield b"".join([_line(kind, row["item"]) for row in batch])

@@ -16,7 +16,7 @@ from service.cards.schemas import CardQuery, CardUpdate
 from service.cards.tables import Card, CardAsset
 from service.characters.queries import lock_own, touch, visible_to
 from service.characters.tables import Character
-from service.database import DB, NOW, Param, Prepared, insert
+from service.database import DB, NOW, Param, Prepared, insert, utc
 from service.errors import BadRequest, NotFound, TooLarge, Violation
 from service.identifiers import uuid7
 from service.pictures.queries import file_name
@@ -36,6 +36,18 @@ _EXPORT = Prepared(
         ).as_alias("card"),
     ).where(Character.id == Param("id"), visible_to(Param("user")))
 )
+CARD = {
+    "character": Card.character,
+    "file": Card.file,
+    "spec": Card.spec,
+    "spec_version": Card.spec_version,
+    "data": Card.data,
+    "assets": QueryString(
+        "(SELECT coalesce(json_agg(path ORDER BY id), '[]') FROM card_assets WHERE card = {})", Card.id
+    ),
+    "created_at": utc(Card.created_at),
+    "updated_at": utc(Card.updated_at),
+}
 _ASSETS = Prepared(
     lambda: (
         CardAsset.select(CardAsset.path, CardAsset.file)

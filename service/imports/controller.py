@@ -7,9 +7,10 @@ from litestar.datastructures import UploadFile
 from service.answers import Rendered
 from service.callers import CurrentUser, requires
 from service.cards.tables import FILE_LENGTH
-from service.errors import BadRequest, ServiceError, Unprocessable, UnsupportedMediaType, Violation
+from service.errors import ServiceError, Unprocessable, UnsupportedMediaType, Violation
 from service.imports import queries
 from service.imports.schemas import ImportOutcomes
+from service.pictures.transfer import read_form
 
 MOST_FILES = 100
 MAX_BODY = 50 * 1024 * 1024
@@ -52,10 +53,7 @@ async def _files(request: Request[Any, Any, Any]) -> list[UploadFile]:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "multipart/form-data":
         raise UnsupportedMediaType("The body must be a form (multipart/form-data) with one or many 'file'.")
-    try:
-        form = [*(await request.form()).multi_items()]
-    except (UnicodeDecodeError, LookupError) as error:  # a part that is no file, in whatever its charset says
-        raise BadRequest("The form cannot be read.") from error
+    form = await read_form(request)
     faults = [Violation("Is not a known field.", pointer=f"/{name}") for name in {name for name, _ in form} - {"file"}]
     files = [value for name, value in form if name == "file" and isinstance(value, UploadFile)]
     if len(files) != sum(name == "file" for name, _ in form) or not 0 < len(files) <= MOST_FILES:

@@ -38,11 +38,7 @@ async def read_upload(request: Request[Any, Any, Any]) -> bytes:
 
 
 async def _read_form(request: Request[Any, Any, Any]) -> bytes:
-    await request.body()  # a dry run has read it, which form() alone would not know
-    try:
-        form = list((await request.form()).multi_items())
-    except (UnicodeDecodeError, LookupError) as error:  # of a field that is text, or says that it is
-        raise BadRequest("The form cannot be read.") from error
+    form = await read_form(request)
     faults = [Violation("Is not a known field.", pointer=f"/{name}") for name, _ in form if name != "file"]
     files = [value for name, value in form if name == "file"]
     if len(files) != 1 or not isinstance(files[0], UploadFile):
@@ -50,6 +46,15 @@ async def _read_form(request: Request[Any, Any, Any]) -> bytes:
     if faults:
         raise Unprocessable.of(faults)
     return bytes(await files[0].read())
+
+
+async def read_form(request: Request[Any, Any, Any]) -> list[tuple[str, Any]]:
+    """The fields of a form, by name. Raises BadRequest."""
+    await request.body()  # a dry run has read it, which form() alone would not know
+    try:
+        return list((await request.form()).multi_items())
+    except (UnicodeDecodeError, LookupError) as error:  # of a field that is text, or says that it is
+        raise BadRequest("The form cannot be read.") from error
 
 
 async def show_picture(request: Request[Any, Any, Any], row: Any, size: Size, *, public: bool) -> Response[Any]:
