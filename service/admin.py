@@ -205,7 +205,7 @@ _TABLES = [
     _table(
         Card,
         "Characters",
-        [Card.character, Card.file, Card.spec, Card.spec_version, Card.updated_at],
+        [Card.spec, Card.character, Card.file, Card.spec_version, Card.updated_at],
         newest_by=Card.created_at,
     ),
     _table(
