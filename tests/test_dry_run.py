@@ -7,6 +7,7 @@ import pytest
 
 from service.database import DB
 from service.piccolo_app import APP_CONFIG
+from tests.cards import V2, in_json
 from tests.conftest import FIGHTER, character, faults, public, relationship, template, with_key
 from tests.pictures import drawn, give_portrait
 
@@ -48,6 +49,8 @@ WRITES = [
     ("PUT", "/v1/characters/{mira}/portrait", drawn(), 200),
     ("DELETE", "/v1/characters/{mira}/portrait", None, 204),
     ("POST", "/v1/characters/{mira}/copies", {}, 200),
+    ("POST", "/v1/imports", [("file", ("mira.json", in_json(V2)))], 200),
+    ("PUT", "/v1/characters/{mira}/card", {"scenario": "Night."}, 200),
     ("POST", "/v1/characters/{mira}/revisions/1/restorations", None, 200),
     ("POST", "/v1/trash/{gone}/restorations", None, 200),
     ("DELETE", "/v1/trash/{gone}", None, 204),
@@ -69,7 +72,7 @@ WRITES = [
 async def test_a_dry_run_answers_as_the_write_would_and_writes_nothing(
     alice: Client, there: dict[str, Any], method: str, path: str, body: Any, status: int
 ) -> None:
-    given = {"content": body} if isinstance(body, bytes) else {"json": _named(body, there)}
+    given = _given(body, there)
     before = await everything()
     dry = await alice.request(method, path.format(**there), **given, params=DRY)
     assert dry.status_code == status, dry.text
@@ -80,6 +83,12 @@ async def test_a_dry_run_answers_as_the_write_would_and_writes_nothing(
     assert await everything() != before
     if status == 200:
         assert dry.json().keys() == real.json().keys()
+
+
+def _given(body: Any, there: dict[str, Any]) -> dict[str, Any]:
+    if isinstance(body, bytes | list):
+        return {"content" if isinstance(body, bytes) else "files": body}
+    return {"json": _named(body, there)}
 
 
 def _named(body: Any, there: dict[str, Any]) -> Any:

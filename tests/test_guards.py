@@ -25,6 +25,7 @@ PUBLIC = {
     "GET /v1/templates/{template_id}/usage",
     "GET /v1/characters",
     "GET /v1/characters/{character_id}",
+    "GET /v1/characters/{character_id}/card",
     "GET /v1/characters/{character_id}/graph",
     "GET /v1/characters/{character_id}/portrait",
     "GET /v1/characters/{character_id}/prompt",

@@ -24,7 +24,14 @@ def told(fresh_service: Service) -> str:
     """All that the tour prints, every command of it having succeeded."""
     script = "\n".join(["set -eu", *TOUR])
     environment = os.environ | {"API": f"{fresh_service.url}/v1"}
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment, timeout=60)
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=fresh_service.directory,
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=60,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -41,6 +48,9 @@ def told(fresh_service: Service) -> str:
         '"state":"invalid"',
         '"width":1,"height":1,"color":"#c27a43"',
         '-- "mentor of" -->',
+        '"notes":["1 of 2 tags are repeated, unfit or too many: only the card has them."]',
+        "it is neither JSON, PNG nor CHARX.",
+        '"name":"Captain Duarte","description":"A harbour pilot with a past.","personality":"wry","scenario":"Fog."',
     ],
 )
 def test_the_tour_shows_what_it_says(told: str, expected: str) -> None:

@@ -23,6 +23,7 @@ ANYBODYS = {
 }
 # Where the answer is 404 by contract: both ends of a relationship are the caller's own.
 RELATING = "POST /v1/characters/{character_id}/relationships"
+CARDING = "PUT /v1/characters/{character_id}/card"
 PORTRAYING = "PUT /v1/characters/{character_id}/portrait"
 PICTURE = drawn()
 
@@ -60,7 +61,7 @@ async def call(member: Client, route: str, ids: dict[str, str]) -> httpx.Respons
     method, path = route.format(**ids).split()
     if route == PORTRAYING:
         return await member.put(path, content=PICTURE)
-    with_body = {"json": bodies.get(route, {})} if method in ("POST", "PATCH") else {}
+    with_body = {"json": bodies.get(route, {})} if method in ("POST", "PATCH") or route == CARDING else {}
     return await member.request(method, path, **with_body)
 
 

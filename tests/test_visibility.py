@@ -113,6 +113,7 @@ PROBES = [
         "/characters/{character}/validation",
         tells=lambda answer: answer.json()["state"] == "stale",
     ),
+    Probe("GET /characters/{character_id}/card", BY_ID, "/characters/{character}/card"),
     Probe("GET /characters/{character_id}/graph", BY_ID, "/characters/{character}/graph"),
     Probe("GET /characters/{character_id}/graph", LISTED, "/characters/{witness}/graph"),
     Probe(
@@ -173,6 +174,9 @@ PROBES = [
         "PATCH /relationships/{relationship_id}", RELATED_TO_CHANGE, "/relationships/{relationship}", {"attitude": 1}
     ),
     Probe("PATCH /characters/{character_id}", MINE_TO_CHANGE, "/characters/{character}", {"tags": ["seen"]}),
+    Probe(
+        "PUT /characters/{character_id}/card", MINE_TO_CHANGE, "/characters/{character}/card", {"scenario": "Night."}
+    ),
     Probe("DELETE /relationships/{relationship_id}", RELATED_TO_DELETE, "/relationships/{relationship}"),
     Probe("POST /trash/{character_id}/restorations", MINE_TO_RESTORE, "/trash/{character}/restorations"),
 ]
@@ -184,7 +188,7 @@ ENDINGS = [
 ]
 # These never tell of a character that was there before.
 OTHERS = {
-    "POST /characters",
+    "POST /characters", "POST /imports",
     "GET /relationship-types",
     "GET /api-keys", "POST /api-keys", "GET /api-keys/{key_id}", "DELETE /api-keys/{key_id}",
     "GET /sessions", "POST /sessions", "DELETE /sessions/current", "DELETE /sessions/{session_id}",
