@@ -31,7 +31,7 @@ class Rendered(Response[Any], Generic[T]):
         return self._send
 
     async def _send(self, scope: Any, receive: Receive, send: Send) -> None:
-        headers = [(name.encode(), value.encode("latin-1")) for name, value in self.told.items()]
+        headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in self.told.items()]
         headers += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(self.rendered))]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.rendered, "more_body": False})
