@@ -90,7 +90,7 @@ def test_through_files(card: tuple[str, Any, Any]) -> None:
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=5_000, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=1_500, suppress_health_check=list(HealthCheck))
 @given(cards)
 def test_many_through_files(card: tuple[str, Any, Any]) -> None:
     round_trip(card)

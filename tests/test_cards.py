@@ -67,6 +67,14 @@ async def test_it_comes_back_as_it_went(alice: Client) -> None:
         assert (back["portrait"] is None) == (format == "json")
 
 
+async def test_a_picture_for_want_of_a_portrait_is_none(alice: Client) -> None:
+    mira = await character(alice)
+    content = (await card(alice, mira, format="png")).content
+    assert opened(content).size == (400, 600)
+    again = (await imported(alice, content))["character"]
+    assert again["portrait"] is None
+
+
 async def test_a_png_is_both_and_shows_the_portrait(alice: Client) -> None:
     made = (await imported(alice, in_png(drawn("PNG", 60, 40, "#00ff00"), chara=V2)))["character"]
     answer = await card(alice, made, format="png")
@@ -78,7 +86,6 @@ async def test_a_png_is_both_and_shows_the_portrait(alice: Client) -> None:
     assert (found["ccv3"]["spec"], found["ccv3"]["data"]) == ("chara_card_v3", V2_DATA | {"group_only_greetings": []})
     for spec, keyword in (("v2", "chara"), ("v3", "ccv3")):
         assert texts((await card(alice, made, format="png", spec=spec)).content).keys() == {keyword}
-    assert opened((await card(alice, await character(alice), format="png")).content).size == (400, 600)
 
 
 async def test_a_charx_carries_its_files_and_the_portrait(alice: Client) -> None:
@@ -97,7 +104,12 @@ async def test_a_charx_carries_its_files_and_the_portrait(alice: Client) -> None
     assert found == {"assets/emotion/a.bin": b"\0\1", "notes.txt": b"x"}
     kept = read_texts((await card(alice, made, format="png")).content).values
     assert base64.b64decode(kept["chara-ext-asset_:notes.txt"]) == b"x"
-    born = entries((await card(alice, await character(alice), format="charx")).content)
+    mira = await character(alice)
+    without = entries((await card(alice, mira, format="charx")).content)
+    assert without.keys() == {"card.json"}
+    assert json.loads(without["card.json"])["data"]["assets"][0]["uri"] == "ccdefault:"
+    await give_portrait(mira)
+    born = entries((await card(alice, mira, format="charx")).content)
     assert json.loads(born["card.json"])["data"]["assets"][0]["uri"] == f"embeded://{ICON}"
     assert opened(born[ICON]).format == "PNG"
 

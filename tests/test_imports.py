@@ -7,13 +7,18 @@ from uuid import UUID
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
+from service import storage
 from service.cards.tables import Card, CardAsset
 from service.characters.tables import Character
 from service.collect import collect_files
 from service.database import DB
 from service.imports import controller, queries
+from service.pictures import queries as pictures
 from service.pictures.tables import StoredFile
+from service.settings import settings
+from service.storage import Bucket
 from tests.cards import V1, V2, V2_DATA, V3, V3_DATA, exported, import_files, imported, in_charx, in_json, in_png
 from tests.conftest import character, faults, with_key
 from tests.pictures import drawn, huge_png
@@ -23,6 +28,9 @@ Client = httpx.AsyncClient
 ICON = "assets/icon/image/main.png"
 ICON_ASSET = {"type": "icon", "uri": f"embeded://{ICON}", "name": "main", "ext": "png"}
 BOUNDARY = {"Content-Type": "multipart/form-data; boundary=x"}
+AWAY = replace(
+    settings, storage_url="s3://b", s3_endpoint_url="http://127.0.0.1:1", s3_access_key_id="a", s3_secret_access_key="b"
+)
 KEY = {"Idempotency-Key": "a-key"}
 
 
@@ -147,6 +155,19 @@ async def test_an_import_sent_again_is_answered_again(alice: Client) -> None:
     other = await alice.post("/v1/imports", **form("one", in_json(V2), b"no card"))
     assert (other.status_code, faults(other).keys()) == (422, {"Idempotency-Key"})
     assert await Character.count() == 1
+
+
+async def test_what_cannot_be_stored_now_can_be_sent_again(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [("file", ("a", in_json(V1))), ("file", ("b", in_charx(V3, **{"a.bin": b"1"})))]
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "RETRIES", 0)
+        patch.setattr(pictures, "STORAGE", Bucket(AWAY))
+        items = (await alice.post("/v1/imports", files=files)).json()["items"]
+        assert [item["status"] for item in items] == [201, 503]
+        assert (await alice.post("/v1/imports", files=files, headers=KEY)).status_code == 503
+        assert await Character.count() == 1
+    again = await alice.post("/v1/imports", files=files, headers=KEY)
+    assert [item["status"] for item in again.json()["items"]] == [201, 201]
 
 
 async def test_a_dry_run_tells_and_leaves_nothing(alice: Client) -> None:

@@ -10,7 +10,7 @@ from service.cards.charx import CARD, write_charx
 from service.cards.documents import written_document
 from service.cards.formats import Spec, born_here, completed, document_of, laid_over
 from service.cards.png import LONGEST_KEYWORD, with_texts
-from service.cards.reading import ASSET, CCV3, CHARA, DEFAULT_ICON
+from service.cards.reading import ASSET, CCV3, CHARA, DEFAULT_ICON, NO_PORTRAIT
 
 Wanted = Literal["v2", "v3"]
 
@@ -55,18 +55,24 @@ def as_json(export: Export, spec: Wanted) -> bytes:
     return written_document(export.document(spec)).encode()
 
 
-def as_png(export: Export, spec: Wanted | None, picture: bytes, files: Mapping[str, bytes]) -> bytes:
+def as_png(
+    export: Export, spec: Wanted | None, picture: bytes, files: Mapping[str, bytes], *, is_portrait: bool = True
+) -> bytes:
     """With ``spec`` None it is both: old readers look for V2."""
     keywords: dict[str, Wanted] = {CHARA: "v2", CCV3: "v3"}
     texts = {keyword: as_json(export, each) for keyword, each in keywords.items() if spec is None or each == spec} | {
         ASSET + path: file for path, file in files.items() if _fits(ASSET + path)
     }
+    if not is_portrait:
+        texts[NO_PORTRAIT] = b""
     return with_texts(picture, {keyword: base64.b64encode(text) for keyword, text in texts.items()})
 
 
-def as_charx(export: Export, picture: bytes, files: Mapping[str, bytes]) -> bytes:
-    document = export.document("v3", f"embeded://{DEFAULT_ICON}")
+def as_charx(export: Export, picture: bytes | None, files: Mapping[str, bytes]) -> bytes:
     carried = {path: file for path, file in files.items() if path != CARD}
+    if picture is None:
+        return write_charx(written_document(export.document("v3")).encode(), carried)
+    document = export.document("v3", f"embeded://{DEFAULT_ICON}")
     return write_charx(written_document(document).encode(), carried | {export.icon: picture})
 
 

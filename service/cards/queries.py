@@ -97,8 +97,9 @@ async def get_card(user: Caller, character_id: UUID, query: CardQuery) -> CardFi
     assets = await _ASSETS.all(character=character_id)
     files = {asset["path"]: await STORAGE.get(asset["file"]) for asset in assets}
     if query.format == "png":
-        return CardFile(row, as_png(export, query.spec, await drawn(portrait, ".png"), files))
-    return CardFile(row, as_charx(export, await drawn(portrait, export.icon), files))
+        picture = await drawn(portrait, ".png")
+        return CardFile(row, as_png(export, query.spec, picture, files, is_portrait=portrait is not None))
+    return CardFile(row, as_charx(export, await drawn(portrait, export.icon) if portrait else None, files))
 
 
 async def update_card(user: Caller, character_id: UUID, data: CardUpdate, if_match: str | None) -> CardFile:

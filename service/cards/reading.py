@@ -18,6 +18,7 @@ from service.errors import Unprocessable, UnsupportedMediaType
 
 CHARA, CCV3 = "chara", "ccv3"
 ASSET = "chara-ext-asset_:"  # and its path: a file in a PNG
+NO_PORTRAIT = "chara-no-portrait"  # ours: the picture is there as a PNG must have one
 DEFAULT_ICON = "assets/icon/image/main.png"  # where a CHARX has its portrait when the card does not say
 
 MOST_NOTES = 50
@@ -56,7 +57,7 @@ def read_file(content: bytes) -> CardFile:
 
 def _in_png(content: bytes, texts: png.Texts) -> CardFile:
     card, notes = _best_of(texts.values)
-    found = CardFile(card, picture=png.without_texts(content))
+    found = CardFile(card, picture=None if NO_PORTRAIT in texts.values else png.without_texts(content))
     found.notes[:0] = texts.notes + notes
     assets = {name.removeprefix(ASSET): value for name, value in texts.values.items() if name.startswith(ASSET)}
     if len(assets) > MOST_ENTRIES:

@@ -36,7 +36,7 @@ async def import_file(user: Caller, name: str, content: bytes) -> Imported | Ser
             return await _import(user, name, content)
     except Exception as error:
         problem = told(error)
-        if problem.status == 500:
+        if problem.status == 500 or (problem.status > 500 and DB.transaction_exists()):  # it can be sent again, whole
             raise
         return problem
 
