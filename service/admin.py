@@ -30,8 +30,10 @@ from starlette.requests import Request
 from service.admin_pictures import HEAD, add_pictures
 from service.cards.tables import Card, CardAsset
 from service.characters.tables import Character, Revision
+from service.emails.tables import EmailToken
 from service.errors import MethodNotAllowed, NotFound
 from service.idempotency import IdempotencyKey
+from service.letters.tables import Letter
 from service.pictures.tables import StoredFile
 from service.relationships.tables import Relationship
 from service.settings import settings
@@ -156,8 +158,29 @@ _TABLES = [
     _table(
         Token,
         "Members",
-        [Token.kind, Token.user, Token.name, Token.device, Token.scopes, Token.last_used_at, Token.expires_at],
+        [
+            Token.kind,
+            Token.user,
+            Token.name,
+            Token.device,
+            Token.address,
+            Token.scopes,
+            Token.last_used_at,
+            Token.expires_at,
+        ],
         newest_by=Token.created_at,
+    ),
+    _table(
+        EmailToken,
+        "Members",
+        [EmailToken.purpose, EmailToken.user, EmailToken.created_at, EmailToken.expires_at],
+        newest_by=EmailToken.created_at,
+    ),
+    _table(
+        Letter,
+        "Members",
+        [Letter.kind, Letter.address, Letter.attempts, Letter.due_at, Letter.created_at],
+        newest_by=Letter.created_at,
     ),
     _table(
         IdempotencyKey,

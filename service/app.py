@@ -18,6 +18,8 @@ from service.copies.controller import CopyController
 from service.database import pool
 from service.docs import ASSETS, ProblemController, get_openapi, get_root
 from service.doorway import Doorway, Options
+from service.emails.controller import EmailVerificationController, PasswordResetController
+from service.emails.courier import courier
 from service.errors import answer_problem
 from service.graph.controller import GraphController
 from service.health import HealthController
@@ -51,6 +53,8 @@ v1 = Router(
         AccountController,
         SessionController,
         ApiKeyController,
+        EmailVerificationController,
+        PasswordResetController,
         TemplateController,
         VersionController,
         CharacterController,
@@ -80,7 +84,7 @@ def create_app() -> Litestar:
         [v1, MediaController, HealthController, ProblemController, get_root, get_openapi, ASSETS, admin],
         dependencies={"user": Provide(current_user)},
         exception_handlers={Exception: answer_problem},
-        lifespan=[lambda _: pool()],
+        lifespan=[lambda _: pool(), lambda _: courier()],
         logging_config=None,
         openapi_config=OPENAPI,
         request_class=StrictRequest,

@@ -63,8 +63,8 @@ async def admitted(connection: ASGIConnection[Any, Any, Any, Any], handler: Base
 
 def _authenticate(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """A valid token, or none at all where the route says ``public=True``."""
-    if connection.auth is False:
-        raise Unauthorized("The token is not valid, has expired or was revoked.")
+    if connection.auth is not None:
+        raise Unauthorized(connection.auth)
     if connection.user.id is None and not handler.opt.get("public"):
         raise Unauthorized
 

@@ -25,6 +25,7 @@ _TAGS = {
     "Users": "Members and their profiles.",
     "Sessions": "Signing in and out. Send the token as `Authorization: Bearer <token>`.",
     "API keys": "Tokens for programs, with scopes.",
+    "E-mail": "Letters with a link that proves who reads an address: it is verified, or the password is chosen anew.",
     "Templates": "Reusable rules for characters, in versions that never change once published.",
     "Characters": "What the platform is for.",
     "Cards": "Characters that come from elsewhere, and go there.",
@@ -38,6 +39,12 @@ _HEADERS = {
     "Location": "Where the new resource is.",
     "Link": "The next page, as rel=next.",
     "Idempotency-Replayed": "`true` when this was answered before and nothing was done now.",
+}
+_DESCRIPTIONS = {
+    "200": "Done.",
+    "201": "Made.",
+    "202": "Taken: it is done in a while.",
+    "204": "Done; there is nothing to tell.",
 }
 _DRY_RUN = {
     "name": "dry_run",
@@ -197,7 +204,7 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str
         success["content"] |= _CARDS
     if handler.opt.get("picture"):
         success["content"] = _PICTURE | success["content"]
-    success["description"] = {"200": "Done.", "201": "Made.", "204": "Done; there is nothing to tell."}[status]
+    success["description"] = _DESCRIPTIONS[status]
     success["headers"] = {name: _header(name) for name in _headers_of(handler, status)}
     answers = {status: success}
     if status == "201" and handler.opt.get("dry_run"):

@@ -7,7 +7,9 @@ from piccolo.conf.apps import AppConfig
 from service.cards.tables import Card, CardAsset
 from service.characters.tables import Character, Revision
 from service.collect import collect
+from service.emails.tables import EmailToken
 from service.idempotency import IdempotencyKey
+from service.letters.tables import Letter
 from service.pictures.tables import StoredFile
 from service.purge import purge
 from service.relationships.tables import Relationship
@@ -23,6 +25,8 @@ APP_CONFIG = AppConfig(
         StoredFile,
         User,
         Token,
+        EmailToken,
+        Letter,
         Template,
         TemplateVersion,
         Character,

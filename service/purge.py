@@ -10,7 +10,11 @@ from piccolo.table import Table
 
 from service.characters.tables import Character
 from service.database import DB
+from service.emails.queries import ENDED as ENDED_EMAIL_TOKEN
+from service.emails.tables import EmailToken
 from service.idempotency import ENDED, IdempotencyKey
+from service.letters.queries import OVERDUE
+from service.letters.tables import Letter
 from service.settings import settings
 from service.templates.tables import Template, TemplateVersion
 from service.tokens.tables import Token
@@ -19,7 +23,7 @@ from service.users.tables import User
 
 
 async def purge() -> None:
-    """Delete trash and left accounts after 30 days, and tokens and idempotency keys that have ended."""
+    """Delete trash and left accounts after 30 days, and what has ended of tokens, letters and idempotency keys."""
     for name, count in (await purge_everything()).items():
         print(f"{name}: {count} deleted")  # noqa: T201 (a command's answer)
 
@@ -31,6 +35,8 @@ async def purge_everything() -> dict[str, int]:
             Character, WhereRaw("{} < now() - {}::int * interval '1 day'", Character.deleted_at, RETENTION_DAYS)
         ),
         "tokens": await _delete(Token, _ended()),
+        "email tokens": await _delete(EmailToken, ENDED_EMAIL_TOKEN),
+        "letters": await _delete(Letter, OVERDUE),
         "idempotency keys": await _delete(IdempotencyKey, ENDED),
         "accounts": await _purge_accounts(),
     }

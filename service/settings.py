@@ -6,6 +6,7 @@ A ``.env`` file in the working directory is read too; the real environment wins.
 import os
 import sys
 from collections.abc import Mapping
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -53,6 +54,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     metrics_token: str = ""  # opens /metrics to other machines; empty: loopback only
     rate_limit_scale: Annotated[float, Meta(gt=0, le=1_000_000)] = 1  # multiplies every rate limit
 
+    smtp_host: str = ""  # the mail server; empty: letters go to the log in development, nowhere in production
+    smtp_port: Annotated[int, Meta(ge=1, le=65535)] = 587
+    smtp_tls: Literal["none", "starttls", "implicit"] = "starttls"
+    smtp_user: str = ""
+    smtp_password: str = ""
+    mail_from: str = ""  # Character service <no-reply@example.org>
+    links_url: str = ""  # the front end that letters link to: /verify-email, /reset-password; empty: PUBLIC_URL
+
     session_idle_days: Days = 30
     session_days: Days = 90
     password_memory_kib: Annotated[int, Meta(ge=8192, le=1048576)] = 19456  # argon2id, as OWASP recommends
@@ -83,6 +92,8 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
             except msgspec.ValidationError as error:
                 faults.append(f"{variable}: {error}.")
     settings = Settings(**given)
+    if settings.smtp_host and "@" not in parseaddr(settings.mail_from)[1]:
+        faults.append("MAIL_FROM: required with SMTP_HOST, as 'Name <name@example.org>'.")
     if settings.in_production:
         faults += _production_faults(settings, given)
     if faults:

@@ -16,6 +16,10 @@ PUBLIC = {
     "GET /v1/users/{username}",
     "GET /v1/users/{username}/avatar",
     "POST /v1/sessions",
+    "POST /v1/email-verifications",
+    "PUT /v1/email-verifications/{token}",
+    "POST /v1/password-resets",
+    "PUT /v1/password-resets/{token}",
     "GET /v1/templates",
     "GET /v1/templates/{template_id}",
     "GET /v1/templates/{template_id}/versions",
@@ -38,7 +42,12 @@ PUBLIC = {
 # Closed to every API key, whatever its scopes.
 SESSION_ONLY = {
     "POST /v1/sessions",
+    "POST /v1/email-verifications",
+    "PUT /v1/email-verifications/{token}",
+    "POST /v1/password-resets",
+    "PUT /v1/password-resets/{token}",
     "GET /v1/sessions",
+    "DELETE /v1/sessions",
     "DELETE /v1/sessions/current",
     "DELETE /v1/sessions/{session_id}",
     "POST /v1/api-keys",
@@ -66,10 +75,13 @@ WITHOUT_SCOPE = {
 # Below /v1/templates, but it is characters that it writes.
 MIGRATION = "POST /v1/templates/{template_id}/versions/{number}/migration"
 
+ENDINGS = {"DELETE /v1/sessions", "DELETE /v1/sessions/current"}  # of the session that is asked with
+
 SCOPES = {"characters:read", "characters:write", "templates:read", "templates:write"}
 EXAMPLES = {
     "number": "1",
     "username": "nobody",
+    "token": "nothing",
     **dict.fromkeys(
         ["template_id", "character_id", "relationship_id", "session_id", "key_id"],
         "0199a0a0-0000-7000-8000-000000000000",
@@ -122,7 +134,7 @@ async def test_an_invalid_token_is_refused_on_public_routes_too(app: Any) -> Non
 
 
 async def test_a_member_is_refused_nowhere_before_the_body_is_read(alice: Client) -> None:
-    found = await statuses(alice, ROUTES - {"DELETE /v1/sessions/current"})
+    found = await statuses(alice, ROUTES - ENDINGS)
     assert not {route for route, status in found.items() if status in (401, 403, 405) or status >= 500}
 
 
@@ -156,7 +168,7 @@ async def test_a_key_with_every_scope_never_reaches_the_account(app: Any, alice:
 
 
 async def test_every_route_refuses_parameters_that_it_does_not_declare(alice: Client) -> None:
-    routes = ROUTES - {"DELETE /v1/sessions/current"}
+    routes = ROUTES - ENDINGS
     for route in routes:
         method, path = route.format(**EXAMPLES).split()
         answer = await alice.request(method, f"{path}?colour=red")

@@ -8,6 +8,7 @@ from litestar.response import Stream
 from service.accounts import queries
 from service.accounts.schemas import AccountDelete, PasswordUpdate
 from service.callers import CurrentUser, requires_session
+from service.letters.queries import announce_letters
 from service.limits import SIGN_IN
 from service.tokens.authentication import forget_tokens
 
@@ -24,6 +25,7 @@ class AccountController(Controller):
         """Change your password; your other sessions end."""
         await queries.update_password(user, data)
         forget_tokens()
+        announce_letters()
 
     @get("/export", media_type=NDJSON)
     async def export_account(self, user: CurrentUser) -> Stream:

@@ -10,15 +10,16 @@ from service.cards.tables import Card
 from service.characters.queries import CHARACTER
 from service.characters.tables import Character, Revision
 from service.database import DB, NOW, Param, Prepared, json_object, utc
-from service.errors import Forbidden, Unavailable
+from service.errors import Unavailable
+from service.letters.queries import post_letter
 from service.relationships.queries import RELATIONSHIP
 from service.relationships.tables import Relationship
 from service.templates.queries import SUMMARY as TEMPLATE
 from service.templates.tables import Template, TemplateVersion
 from service.tokens.queries import KEY, SESSION, delete_tokens
 from service.tokens.tables import Token
-from service.users.passwords import check_password, hash_password, password_matches
-from service.users.queries import own_fields
+from service.users.passwords import check_password, hash_password
+from service.users.queries import confirm_password, own_fields
 from service.users.tables import User
 from service.versions.queries import VERSION
 
@@ -62,21 +63,21 @@ _EVERYTHING = {
 async def update_password(user: Caller, data: PasswordUpdate) -> None:
     """Ends the member's other sessions. Raises Forbidden when the current password is not right."""
     account = await _account(user)
-    if not await password_matches(account["password_hash"], data.current_password):
-        raise Forbidden("The current password is not right.")
+    await confirm_password(user, account["password_hash"], data.current_password, "The current password is not right.")
     own_words = {account["email"] or "", account["username"], account["display_name"]}
     await check_password(data.new_password, own_words, "/new_password")
     password_hash = await hash_password(data.new_password)
     async with DB.transaction():
         await User.update({User.password_hash: password_hash}).where(User.id == user.id)
         await delete_tokens(user, kind="session", but=user.token_id)
+        if account["email"]:
+            await post_letter("password_changed", account["email"], account["username"])
 
 
 async def delete_account(user: Caller, password: str) -> None:
     """Suspends it at once; what is left of it is purged 30 days later. Raises Forbidden when the password is wrong."""
     account = await _account(user)
-    if not await password_matches(account["password_hash"], password):
-        raise Forbidden("The password is not right.")
+    await confirm_password(user, account["password_hash"], password, "The password is not right.")
     async with DB.transaction():
         await User.update({User.status: "suspended", User.deleted_at: NOW}).where(User.id == user.id)
         await delete_tokens(user)

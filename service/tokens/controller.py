@@ -1,7 +1,7 @@
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
-from litestar import Controller, delete, get, post
+from litestar import Controller, Request, delete, get, post
 from litestar.params import FromPath, HeaderParameter, JSONBody
 
 from service.answers import Rendered, collection, created
@@ -22,16 +22,23 @@ class SessionController(Controller):
 
     @post("/", public=True, middleware=[SIGN_IN.middleware])
     async def create_session(
-        self, data: JSONBody[SessionCreate], user_agent: UserAgent = ""
+        self, request: Request[Any, Any, Any], data: JSONBody[SessionCreate], user_agent: UserAgent = ""
     ) -> Rendered[SessionCreated]:
         """Sign in with an e-mail address or a username."""
-        session_id, session = await queries.create_session(data, user_agent)
+        address = request.client.host if request.client else ""
+        session_id, session = await queries.create_session(data, user_agent, address)
         return created(session, f"/v1/sessions/{session_id}")
 
     @get("/")
     async def list_sessions(self, user: CurrentUser) -> Rendered[Collection[Session]]:
         """Where you are signed in."""
         return collection(await queries.list_sessions(user))
+
+    @delete("/")
+    async def delete_sessions(self, user: CurrentUser) -> None:
+        """Sign out everywhere, here included; API keys go on."""
+        await queries.delete_tokens(user, kind="session")
+        forget_tokens()
 
     @delete("/current")
     async def delete_current_session(self, user: CurrentUser) -> None:

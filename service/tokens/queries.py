@@ -10,9 +10,10 @@ from service.database import NOW, Param, Prepared, insert, json_object, utc, wri
 from service.errors import Forbidden, NotFound, Unauthorized, Unprocessable, Violation
 from service.identifiers import uuid7
 from service.settings import settings
+from service.tokens.attempts import SignIn
 from service.tokens.schemas import ApiKeyCreate, SessionCreate
 from service.tokens.secrets import Kind, digest, new_token
-from service.tokens.tables import DEVICE_LENGTH, Token
+from service.tokens.tables import ADDRESS_LENGTH, DEVICE_LENGTH, Token
 from service.users.passwords import is_outdated, password_matches
 from service.users.queries import find_credentials, own_fields, rehash_password
 
@@ -25,6 +26,7 @@ _TOLD_ONCE = {"token": QueryString("{}::text", Param("token"))}
 SESSION: dict[str, Any] = {
     "id": Token.id,
     "device": Token.device,
+    "address": Token.address,
     "created_at": utc(Token.created_at),
     "expires_at": utc(Token.expires_at),
     "last_used_at": utc(Token.last_used_at),
@@ -64,7 +66,7 @@ def _alive() -> Any:
 
 _CREATE_SESSION = Prepared(
     lambda: written(
-        insert(Token, "id", "user", "digest", "device", "expires_at", kind="session", last_used_at=NOW),
+        insert(Token, "id", "user", "digest", "device", "address", "expires_at", kind="session", last_used_at=NOW),
         Token.select(
             json_object(
                 {
@@ -81,6 +83,13 @@ _CREATE_KEY = Prepared(
     lambda: written(
         insert(Token, "id", "user", "digest", "name", "scopes", "expires_at", kind="key"),
         Token.select(json_object(KEY | _TOLD_ONCE).as_alias("item")),
+    )
+)
+_IS_KNOWN = Prepared(
+    lambda: QueryString(
+        "SELECT EXISTS (SELECT FROM tokens WHERE \"user\" = {} AND kind = 'session' AND address = {})",
+        Param("user"),
+        Param("address"),
     )
 )
 _FIND = Prepared(
@@ -109,11 +118,16 @@ _LIST_KEYS = Prepared(
 _GET_KEY = Prepared(lambda: Token.select(json_object(KEY).as_alias("item")).where(_own("key"), Token.id == Param("id")))
 
 
-async def create_session(data: SessionCreate, device: str) -> tuple[UUID, Any]:
-    """The session's id and row. Raises Unauthorized in the same words and time for any reason."""
+async def create_session(data: SessionCreate, device: str, address: str) -> tuple[UUID, Any]:
+    """The session's id and row. Raises Unauthorized in the same words and time for any reason, and TooManyRequests
+    when there were too many failures before, whether or not the account exists."""
     user_id, password_hash, active = await find_credentials(data.login)
+    attempt = SignIn(data.login, address)
+    known = bool(await _IS_KNOWN.value(user=user_id, address=address))
+    attempt.begin(known=known)
     if not await password_matches(password_hash, data.password) or not active:
         raise Unauthorized("The login or the password is not right.")
+    attempt.succeed()
     if password_hash is not None and is_outdated(password_hash):
         await rehash_password(user_id, password_hash, data.password)
     token = new_token("session")
@@ -123,6 +137,7 @@ async def create_session(data: SessionCreate, device: str) -> tuple[UUID, Any]:
         digest=digest(token),
         token=token,
         device=device[:DEVICE_LENGTH].replace("\0", ""),
+        address=address[:ADDRESS_LENGTH],
         expires_at=datetime.now(UTC) + timedelta(days=settings.session_days),
     )
     return session_id, session

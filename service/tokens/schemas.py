@@ -19,6 +19,7 @@ class SessionCreate(Input, kw_only=True):
 class Session(msgspec.Struct, kw_only=True):
     id: UUID
     device: str
+    address: str
     created_at: Time
     expires_at: Time
     last_used_at: Time | None

@@ -6,10 +6,10 @@ from binascii import crc32
 from hashlib import sha256
 from typing import Literal
 
-Kind = Literal["session", "key"]
+Kind = Literal["session", "key", "mail"]
 
-_PREFIX = {"session": "chs_", "key": "chk_"}
-_SHAPE = re.compile("ch[sk]_[A-Za-z0-9_-]{43}[0-9a-f]{8}")
+_PREFIX = {"session": "chs_", "key": "chk_", "mail": "chm_"}
+_SHAPE = re.compile("ch[skm]_[A-Za-z0-9_-]{43}[0-9a-f]{8}")
 
 
 def new_token(kind: Kind) -> str:

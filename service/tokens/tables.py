@@ -8,6 +8,7 @@ from service.users.tables import User
 
 KEY_NAME_LENGTH = 120
 DEVICE_LENGTH = 200
+ADDRESS_LENGTH = 64
 
 
 class Token(Table, db=DB, tablename="tokens", help_text="What opens the API: a session or an API key."):
@@ -17,6 +18,7 @@ class Token(Table, db=DB, tablename="tokens", help_text="What opens the API: a s
     digest = Bytea(default=b"", null=False, secret=True, help_text="SHA-256 of the token, which nobody keeps.")
     name = Varchar(length=KEY_NAME_LENGTH, default="", null=False, help_text="An API key's; sessions have a device.")
     device = Varchar(length=DEVICE_LENGTH, default="", null=False, help_text="The User-Agent that signed in.")
+    address = Varchar(length=ADDRESS_LENGTH, default="", null=False, help_text="Where a session was signed in from.")
     scopes = Array(base_column=Varchar(length=50), default=list, null=False)
     created_at = Timestamptz(default=TimestamptzNow(), null=False)
     expires_at = Timestamptz(default=None, null=True)

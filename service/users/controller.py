@@ -3,6 +3,7 @@ from litestar.params import FromPath, JSONBody
 
 from service.answers import Rendered, resource
 from service.callers import CurrentUser, requires_session
+from service.letters.queries import announce_letters
 from service.limits import SIGN_UP
 from service.schemas import IfMatch
 from service.users import queries
@@ -16,7 +17,9 @@ class UserController(Controller):
     @post("/", public=True, middleware=[SIGN_UP.middleware])
     async def create_user(self, data: JSONBody[UserCreate]) -> Rendered[Me]:
         """Sign up. A taken e-mail address (in any case) or username answers 409."""
-        return resource(await queries.create_user(data), created_at="/v1/users/me")
+        member = await queries.create_user(data)
+        announce_letters()
+        return resource(member, created_at="/v1/users/me")
 
     @get("/me", guards=[requires_session])
     async def get_me(self, user: CurrentUser) -> Rendered[Me]:
@@ -26,7 +29,9 @@ class UserController(Controller):
     @patch("/me", guards=[requires_session])
     async def update_me(self, user: CurrentUser, data: JSONBody[UserUpdate], if_match: IfMatch = None) -> Rendered[Me]:
         """Change your profile; a new e-mail address needs `current_password`."""
-        return resource(await queries.update_me(user, data, if_match))
+        member = await queries.update_me(user, data, if_match)
+        announce_letters()
+        return resource(member)
 
     @get("/{username:str}", public=True)
     async def get_user(self, username: FromPath[str]) -> Rendered[Profile]:

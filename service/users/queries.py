@@ -7,13 +7,17 @@ from piccolo.querystring import QueryString
 from service.answers import check_if_match
 from service.callers import Caller
 from service.database import DB, NOW, Param, Prepared, insert, json_object, on_constraint, utc, written
-from service.errors import Conflict, Forbidden, NotFound, Unprocessable, Violation
+from service.errors import Conflict, Forbidden, NotFound, TooManyRequests, Unprocessable, Violation
 from service.identifiers import uuid7
+from service.letters.queries import post, post_letter
 from service.pictures.queries import picture_fields
 from service.schemas import given
+from service.users.attempts import Attempts
 from service.users.passwords import check_password, hash_password, password_matches
 from service.users.schemas import RESERVED_USERNAMES, UserCreate, UserUpdate, folded, is_username
 from service.users.tables import EMAIL_LENGTH, User
+
+_confirmations = Attempts(free=5, longest=300)
 
 
 def profile_fields(user: Any = User) -> dict[str, Any]:
@@ -31,7 +35,12 @@ def profile_fields(user: Any = User) -> dict[str, Any]:
 
 def own_fields(user: Any = User) -> dict[str, Any]:
     """What members see of themselves."""
-    return profile_fields(user) | {"email": user.email, "version": user.version, "updated_at": utc(user.updated_at)}
+    return profile_fields(user) | {
+        "email": user.email,
+        "email_verified": QueryString("{} IS NOT NULL", user.email_verified_at),
+        "version": user.version,
+        "updated_at": utc(user.updated_at),
+    }
 
 
 _TAKEN = {
@@ -45,7 +54,11 @@ def _own_view() -> Any:
 
 
 _CREATE = Prepared(
-    lambda: written(insert(User, "id", "email", "email_key", "username", "password_hash", "display_name"), _own_view())
+    lambda: written(
+        insert(User, "id", "email", "email_key", "username", "password_hash", "display_name"),
+        _own_view(),
+        also=post("id", kind="verification", address=Param("email_key")),
+    )
 )
 _GET_ME = Prepared(lambda: _own_view().where(User.id == Param("id")))
 _GET_PROFILE = Prepared(
@@ -90,21 +103,46 @@ async def update_me(user: Caller, data: UserUpdate, if_match: str | None) -> Any
         changes["links"] = msgspec.json.encode(changes["links"]).decode()
     async with DB.transaction():
         row: Any = await (
-            User.select(User.version, User.password_hash).where(User.id == user.id).lock_rows("UPDATE").first()
+            User.select(User.version, User.password_hash, User.email, User.username)
+            .where(User.id == user.id)
+            .lock_rows("UPDATE")
+            .first()
         )
         check_if_match(if_match, user.id, row["version"])
         if "email" in changes:
             if user.kind == "key":
                 raise Forbidden("An API key may not change the e-mail address: sign in.")
-            if not await password_matches(row["password_hash"], password):
-                raise Forbidden("Changing the e-mail address needs the current password.")
+            otherwise = "Changing the e-mail address needs the current password."
+            await confirm_password(user, row["password_hash"], password, otherwise)
             changes["email_key"] = _email_key(changes["email"])
         if changes:
             with on_constraint(_TAKEN):
                 await User.update({**changes, User.version: User.version + 1, User.updated_at: NOW}).where(
                     User.id == user.id
                 )
+        if "email" in changes and changes["email"] != row["email"]:
+            await _tell_of_new_email(user, row["email"], row["username"], changes["email_key"])
         return await get_me(user)
+
+
+async def _tell_of_new_email(user: Caller, old: str | None, username: str, new_key: str) -> None:
+    """It is not verified yet, and whoever reads the old address should know."""
+    await User.update({User.email_verified_at: None}).where(User.id == user.id)
+    await post_letter("verification", new_key)
+    if old:
+        await post_letter("email_changed", old, username)
+
+
+async def confirm_password(user: Caller, password_hash: str | None, password: str, otherwise: str) -> None:
+    """That who holds the session is who owns the account. Raises Forbidden, saying ``otherwise``, and TooManyRequests
+    after too many failures: a session that was stolen is no licence to guess."""
+    key = str(user.id)
+    if wait := _confirmations.wait(key):
+        raise TooManyRequests(headers={"Retry-After": str(wait)})
+    _confirmations.begin(key)
+    if not await password_matches(password_hash, password):
+        raise Forbidden(otherwise)
+    _confirmations.forget(key)
 
 
 def _email_key(email: str) -> str:

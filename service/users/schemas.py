@@ -105,6 +105,7 @@ class Me(Profile, kw_only=True):
     """What a member sees of their own account."""
 
     email: str
+    email_verified: bool
     version: int
     updated_at: Time
 

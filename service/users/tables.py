@@ -16,6 +16,7 @@ class User(Table, db=DB, tablename="users", help_text="A member: somebody who us
     id = UUID(primary_key=True, default=None, null=False)
     email = Varchar(length=EMAIL_LENGTH, default=None, null=True, help_text="As it was sent.")
     email_key = Varchar(length=EMAIL_LENGTH, default=None, null=True, help_text="Folded: one account per address.")
+    email_verified_at = Timestamptz(default=None, null=True, help_text="When its owner proved to read it.")
     username = Varchar(length=USERNAME_LENGTH, default=None, null=False)
     password_hash = Varchar(length=255, default=None, null=True, secret=True, help_text="Argon2id; none: no sign-in.")
     status = Varchar(length=16, default="active", null=False)

@@ -1,0 +1,77 @@
+"""A mail server on loopback, and what the service sends to it."""
+
+import asyncio
+import re
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from typing import Any
+
+import msgspec
+import pytest
+from aiosmtpd.controller import Controller
+
+from service.settings import settings
+from tests.running import free_port
+
+SENDER = "Character service <no-reply@example.org>"
+
+
+class Mailbox:
+    """What arrived, and, once it is set, how the next recipients are refused."""
+
+    def __init__(self) -> None:
+        self.letters: list[EmailMessage] = []
+        self.recipients: list[list[str]] = []
+        self.refusals: list[str] = []
+
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, _: Any) -> str:  # noqa: N802
+        if self.refusals:
+            return self.refusals.pop(0)
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
+        self.recipients.append(envelope.rcpt_tos)
+        self.letters.append(message_from_bytes(envelope.content, policy=policy.default))  # type: ignore[arg-type]
+        return "250 OK"
+
+    async def arrived(self, about: str, number: int = 1) -> EmailMessage:
+        """The letter with this in its subject, the ``number``th of them, once it is there."""
+        for _ in range(400):
+            found = [letter for letter in self.letters if about in letter["subject"]]
+            if len(found) >= number:
+                return found[number - 1]
+            await asyncio.sleep(0.02)
+        raise AssertionError(f"No letter about {about!r} among {[letter['subject'] for letter in self.letters]}")
+
+    async def token(self, about: str, number: int = 1) -> str:
+        text = (await self.arrived(about, number)).get_content()
+        found = re.search(r"#token=(\S+)", text)
+        assert found, text
+        return found[1]
+
+
+@contextmanager
+def mail_server(mailbox: Mailbox, port: int, certificate: ssl.SSLContext | None = None, **given: Any) -> Iterator[None]:
+    """With ``implicit`` TLS, or as aiosmtpd's options say."""
+    server = Controller(mailbox, hostname="127.0.0.1", port=port, ssl_context=certificate, ready_timeout=10, **given)
+    server.start()
+    try:
+        yield
+    finally:
+        server.stop()
+
+
+def configure(monkeypatch: pytest.MonkeyPatch, **given: Any) -> int:
+    """Sends the app's letters to the returned port of this machine, soon again when they fail."""
+    port = free_port()
+    sending = {"smtp_host": "127.0.0.1", "smtp_port": port, "smtp_tls": "none", "mail_from": SENDER} | given
+    configured = msgspec.structs.replace(settings, **sending)
+    for module in ("service.letters.smtp", "service.emails.texts", "service.emails.courier"):
+        monkeypatch.setattr(f"{module}.settings", configured)
+    monkeypatch.setattr("service.emails.courier.PAUSE", 0.1)
+    monkeypatch.setattr("service.emails.courier.FIRST_RETRY", 1)
+    return port
