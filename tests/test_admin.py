@@ -7,7 +7,9 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -15,6 +17,8 @@ from piccolo.apps.user.tables import BaseUser
 from piccolo_api.session_auth.tables import SessionsBase
 
 from service.admin import AllowedHosts, Operator
+from service.emails.tables import EmailToken
+from service.letters.tables import Letter
 from service.piccolo_app import APP_CONFIG
 from tests.conftest import PASSWORD, character, client, create, template
 from tests.pictures import give_portrait
@@ -208,6 +212,18 @@ async def a_row_everywhere(alice: httpx.AsyncClient) -> None:
     renamed = await alice.patch(f"/v1/characters/{odo['id']}", json={"name": "Odon"})
     assert renamed.status_code == 200
     await give_portrait(odo)
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    await Letter.insert(Letter(id=uuid4(), kind="reset", address="alice@example.org", due_at=tomorrow))
+    await EmailToken.insert(
+        EmailToken(
+            id=uuid4(),
+            user=(await alice.get("/v1/users/me")).json()["id"],
+            purpose="reset",
+            digest=b"not a digest",
+            email_key="alice@example.org",
+            expires_at=tomorrow,
+        )
+    )
 
 
 async def test_every_table_can_be_looked_at_and_none_be_written(operator: Any, alice: httpx.AsyncClient) -> None:

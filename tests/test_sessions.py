@@ -1,6 +1,7 @@
 """Sessions and API keys: signing in, what opens the API, and what ends."""
 
 import asyncio
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from service.tokens.authentication import forget_tokens
 from service.tokens.tables import Token
 from service.users.tables import User
 from tests.conftest import PASSWORD, client, create, faults, signed_in, with_key
+from tests.running import ROOT
 
 Client = httpx.AsyncClient
 
@@ -84,6 +86,40 @@ async def test_a_session_can_be_ended_elsewhere_but_not_by_another(app: Any, ali
     assert (await alice.delete(f"/v1/sessions/{session['id']}")).status_code == 204
     assert (await phone.get("/v1/users/me")).status_code == 401
     assert (await alice.delete(f"/v1/sessions/{session['id']}")).status_code == 404
+
+
+async def test_all_sessions_end_at_once_but_no_key_and_nobody_elses(app: Any, alice: Client, charlie: Client) -> None:
+    session = await create(client(app), "/v1/sessions", login="alice", password=PASSWORD)
+    phone = client(app, Authorization=f"Bearer {session['token']}")
+    program = await with_key(app, alice, "characters:read")
+    assert (await phone.get("/v1/users/me")).status_code == 200
+    assert (await program.delete("/v1/sessions")).status_code == 403
+    assert (await alice.delete("/v1/sessions")).status_code == 204
+    assert [(await each.get("/v1/users/me")).status_code for each in (alice, phone, charlie)] == [401, 401, 200]
+    assert (await program.get("/v1/characters")).status_code == 200
+
+
+async def test_a_typo_is_told_from_a_revocation(app: Any, alice: Client) -> None:
+    token = alice.headers["authorization"].removeprefix("Bearer ")
+    typo = token[:10] + ("a" if token[10] != "a" else "b") + token[11:]
+    mistyped = await client(app, Authorization=f"Bearer {typo}").get("/v1/users/me")
+    cut_short = await client(app, Authorization=f"Bearer {token[:-1]}").get("/v1/users/me")
+    await alice.delete("/v1/sessions/current")
+    ended = await alice.get("/v1/users/me")
+    assert {answer.status_code for answer in (mistyped, cut_short, ended)} == {401}
+    whole = "This is no token of this service: send 'Bearer <token>', whole and as it was given."
+    assert mistyped.json()["detail"] == cut_short.json()["detail"] == whole
+    assert ended.json()["detail"] == "The token has expired or was revoked."
+
+
+async def test_the_pattern_for_secret_scanners_finds_every_token_and_nothing_else(alice: Client) -> None:
+    found = re.search(r"`(\\bch[^`]*)`", (ROOT / "README.md").read_text())
+    assert found
+    pattern = found[1]
+    key = await create(alice, KEYS, name="CI", scopes=["characters:read"])
+    for token in (key["token"], alice.headers["authorization"].removeprefix("Bearer ")):
+        assert re.findall(pattern, f"TOKEN={token}\nsrc='{token}'") == [token, token]
+    assert re.findall(pattern, f"chk_{'a' * 40} xchk_{'a' * 43}") == []
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from tests.conftest import PASSWORD, character, client, create, signed_in, templ
 
 Client = httpx.AsyncClient
 
-NOTHING = {"trash": 0, "tokens": 0, "idempotency keys": 0, "accounts": 0}
+NOTHING = {"trash": 0, "tokens": 0, "email tokens": 0, "letters": 0, "idempotency keys": 0, "accounts": 0}
 
 
 async def _related(alice: Client) -> tuple[Any, Any, Any]:

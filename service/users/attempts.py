@@ -11,11 +11,11 @@ _FORGOTTEN_AFTER = 3600.0  # seconds without a failure
 
 
 class Attempts:
-    """Counts, by key and in this worker, attempts that have not succeeded. After ``free`` of them (times
-    RATE_LIMIT_SCALE) each doubles the wait, from one second up to ``longest``."""
+    """Counts, by key and in this worker, attempts that have not succeeded. After ``free`` of them (more, where
+    RATE_LIMIT_SCALE is above 1) each doubles the wait, from one second up to ``longest``."""
 
     def __init__(self, free: int, longest: float) -> None:
-        self._free = max(1, round(free * settings.rate_limit_scale))
+        self._free = round(free * max(1, settings.rate_limit_scale))
         self._longest = longest
         self._failed: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
