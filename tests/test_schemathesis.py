@@ -20,6 +20,7 @@ from tests.running import ROOT, Service, service_of_its_own
 
 # What ends the session that it is called with, and with it everything else; or takes from it what others ask for.
 ENDINGS = (
+    "DELETE /v1/sessions",
     "DELETE /v1/sessions/current",
     "DELETE /v1/sessions/{session_id}",
     "PUT /v1/users/me/password",
