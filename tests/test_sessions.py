@@ -5,13 +5,15 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
+from service import embedded
 from service.tokens.authentication import forget_tokens
 from service.tokens.tables import Token
 from service.users.tables import User
-from tests.conftest import PASSWORD, client, create, faults, signed_in, with_key
+from tests.conftest import DATA_DIR, PASSWORD, client, create, faults, signed_in, with_key
 from tests.running import ROOT
 
 Client = httpx.AsyncClient
@@ -97,6 +99,21 @@ async def test_all_sessions_end_at_once_but_no_key_and_nobody_elses(app: Any, al
     assert (await alice.delete("/v1/sessions")).status_code == 204
     assert [(await each.get("/v1/users/me")).status_code for each in (alice, phone, charlie)] == [401, 401, 200]
     assert (await program.get("/v1/characters")).status_code == 200
+
+
+async def test_a_sign_in_does_not_outlive_a_new_password_that_came_in_between(alice: Client, stranger: Client) -> None:
+    login = {"login": "alice", "password": PASSWORD}
+    elsewhere = await asyncpg.connect(embedded.dsn(DATA_DIR))
+    try:
+        async with elsewhere.transaction():
+            await elsewhere.execute("UPDATE users SET password_hash = 'another'")
+            await elsewhere.execute("DELETE FROM tokens")
+            signing_in = asyncio.create_task(stranger.post("/v1/sessions", json=login))
+            await asyncio.sleep(0.5)
+            assert not signing_in.done()
+        assert (await signing_in).status_code == 401
+    finally:
+        await elsewhere.close()
 
 
 async def test_a_typo_is_told_from_a_revocation(app: Any, alice: Client) -> None:

@@ -6,7 +6,7 @@ from piccolo.columns.combination import WhereRaw
 from piccolo.querystring import QueryString
 
 from service.callers import Caller
-from service.database import NOW, Param, Prepared, insert, json_object, utc, written
+from service.database import DB, NOW, Param, Prepared, insert, json_object, utc, written
 from service.errors import Forbidden, NotFound, Unauthorized, Unprocessable, Violation
 from service.identifiers import uuid7
 from service.settings import settings
@@ -15,11 +15,13 @@ from service.tokens.schemas import ApiKeyCreate, SessionCreate
 from service.tokens.secrets import Kind, digest, new_token
 from service.tokens.tables import ADDRESS_LENGTH, DEVICE_LENGTH, Token
 from service.users.passwords import is_outdated, password_matches
-from service.users.queries import find_credentials, own_fields, rehash_password
+from service.users.queries import find_credentials, hold_account, own_fields, rehash_password
 
 MAX_KEYS = 100  # of one member
 
 _IDLE = timedelta(days=settings.session_idle_days)
+
+_NOT_RIGHT = "The login or the password is not right."
 
 _TOLD_ONCE = {"token": QueryString("{}::text", Param("token"))}
 
@@ -126,20 +128,23 @@ async def create_session(data: SessionCreate, device: str, address: str) -> tupl
     known = bool(await _IS_KNOWN.value(user=user_id, address=address))
     attempt.begin(known=known)
     if not await password_matches(password_hash, data.password) or not active:
-        raise Unauthorized("The login or the password is not right.")
+        raise Unauthorized(_NOT_RIGHT)
     attempt.succeed()
+    token = new_token("session")
+    async with DB.transaction():
+        if not await hold_account(user_id, password_hash):
+            raise Unauthorized(_NOT_RIGHT)
+        session = await _CREATE_SESSION.one(
+            id=(session_id := uuid7()),
+            user=user_id,
+            digest=digest(token),
+            token=token,
+            device=device[:DEVICE_LENGTH].replace("\0", ""),
+            address=address[:ADDRESS_LENGTH],
+            expires_at=datetime.now(UTC) + timedelta(days=settings.session_days),
+        )
     if password_hash is not None and is_outdated(password_hash):
         await rehash_password(user_id, password_hash, data.password)
-    token = new_token("session")
-    session = await _CREATE_SESSION.one(
-        id=(session_id := uuid7()),
-        user=user_id,
-        digest=digest(token),
-        token=token,
-        device=device[:DEVICE_LENGTH].replace("\0", ""),
-        address=address[:ADDRESS_LENGTH],
-        expires_at=datetime.now(UTC) + timedelta(days=settings.session_days),
-    )
     return session_id, session
 
 

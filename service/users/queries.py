@@ -180,6 +180,13 @@ async def find_credentials(login: str) -> tuple[UUID | None, str | None, bool]:
     return (row["id"], row["password_hash"], row["status"] == "active") if row else (None, None, False)
 
 
+async def hold_account(user_id: UUID | None, password_hash: str | None) -> bool:
+    """Whether the account is still active with this password; if so, it stays so until the transaction ends. Else a
+    sign-in under way would outlive a new password, which ends the sessions that it sees."""
+    account = (User.id == user_id) & (User.password_hash == password_hash) & (User.status == "active")
+    return bool(await User.select(User.id).where(account).lock_rows("SHARE").first())
+
+
 async def rehash_password(user_id: UUID | None, outdated: str, password: str) -> None:
     """Stores the hash that the settings ask for by now, unless another password came in between."""
     password_hash = await hash_password(password)
