@@ -93,6 +93,13 @@ def test_production_refuses_what_is_for_development(variable: str, value: str) -
     assert set(faults(**PRODUCTION | {variable: value})) == {variable}
 
 
+@pytest.mark.parametrize("sender", ["", "Character service", "no-reply"])
+def test_mail_needs_a_sender(sender: str) -> None:
+    assert set(faults(SMTP_HOST="mail.example.org", MAIL_FROM=sender)) == {"MAIL_FROM"}
+    given = {"SMTP_HOST": "mail.example.org", "MAIL_FROM": "Character service <no-reply@example.org>"}
+    assert read_settings(given).mail_from == given["MAIL_FROM"]
+
+
 def test_no_secret_is_told() -> None:
     settings = read_settings(PRODUCTION)
     for text in (repr(settings), str(settings), f"{settings!r:.500}"):
