@@ -72,6 +72,6 @@ def configure(monkeypatch: pytest.MonkeyPatch, **given: Any) -> int:
     configured = msgspec.structs.replace(settings, **sending)
     for module in ("service.letters.smtp", "service.emails.texts", "service.emails.courier"):
         monkeypatch.setattr(f"{module}.settings", configured)
-    monkeypatch.setattr("service.emails.courier.PAUSE", 0.1)
-    monkeypatch.setattr("service.emails.courier.FIRST_RETRY", 1)
+    monkeypatch.setattr("service.emails.courier.PAUSE", 0.05)
+    monkeypatch.setattr("service.emails.courier.FIRST_RETRY", 0.05)
     return port

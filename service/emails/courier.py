@@ -16,8 +16,8 @@ from service.settings import settings
 from service.tokens.secrets import new_token
 
 PAUSE = 15.0  # seconds between looks at the outbox, unless a letter is announced
-FIRST_RETRY = 15  # seconds, doubled each time
-_LAST_RETRY = 3600
+FIRST_RETRY = 15.0  # seconds, doubled each time
+_LAST_RETRY = 3600.0
 
 
 @asynccontextmanager

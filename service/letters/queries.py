@@ -67,6 +67,6 @@ async def delete_letter(letter_id: UUID) -> None:
     await Letter.delete().where(Letter.id == letter_id)
 
 
-async def postpone_letter(letter_id: UUID, seconds: int) -> None:
-    later = QueryString("now() + {}::int * interval '1 second'", seconds)
+async def postpone_letter(letter_id: UUID, seconds: float) -> None:
+    later = QueryString("now() + {}::float * interval '1 second'", seconds)
     await Letter.update({Letter.due_at: later}).where(Letter.id == letter_id)
