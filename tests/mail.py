@@ -40,7 +40,7 @@ class Mailbox:
 
     async def arrived(self, about: str, number: int = 1) -> EmailMessage:
         """The letter with this in its subject, the ``number``th of them, once it is there."""
-        for _ in range(400):
+        for _ in range(1000):
             found = [letter for letter in self.letters if about in letter["subject"]]
             if len(found) >= number:
                 return found[number - 1]

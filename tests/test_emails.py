@@ -53,7 +53,7 @@ async def me(member: Client) -> Any:
 
 
 async def outbox_empties() -> None:
-    for _ in range(200):
+    for _ in range(1000):
         if not await Letter.exists():
             return
         await asyncio.sleep(0.02)

@@ -77,7 +77,7 @@ async def test_no_letter_leaves_in_clear_or_to_a_stranger_where_tls_is_asked_for
 
 
 async def attempted(times: int) -> None:
-    for _ in range(400):
+    for _ in range(1000):
         if any(row["attempts"] >= times for row in await Letter.select(Letter.attempts)):
             return
         await asyncio.sleep(0.02)
