@@ -7,8 +7,6 @@ from service.migrating import make_migrations_safe
 
 __all__ = ["APP_REGISTRY", "DB"]
 
-APP_REGISTRY = AppRegistry(
-    apps=["service.piccolo_app", "piccolo.apps.user.piccolo_app", "piccolo_api.session_auth.piccolo_app"]
-)
+APP_REGISTRY = AppRegistry(apps=["service.piccolo_app", "piccolo.apps.user.piccolo_app"])
 
 make_migrations_safe()

@@ -4,10 +4,8 @@ Its tables are for looking at. What an operator may do is a form, which goes the
 themselves are kept with ``piccolo user``.
 """
 
-import asyncio
-import hmac
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import unquote
@@ -15,25 +13,26 @@ from urllib.parse import unquote
 from litestar import asgi
 from litestar.types import Message, Receive, Send
 from loguru import logger
-from piccolo.apps.user.tables import BaseUser
 from piccolo.columns import Column
 from piccolo_admin.endpoints import FormConfig, TableConfig, create_admin
 from piccolo_admin.translations.data import ENGLISH
 from piccolo_api.crud.endpoints import OrderBy, PiccoloCRUD
 from piccolo_api.crud.validators import Validators
 from piccolo_api.rate_limiting.middleware import InMemoryLimitProvider
-from piccolo_api.session_auth.tables import SessionsBase
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from service.admin_pictures import HEAD, add_pictures
+from service.audit.queries import count_refused_operators
+from service.audit.tables import AuditEntry
 from service.cards.tables import Card, CardAsset
 from service.characters.tables import Character, Revision
 from service.emails.tables import EmailToken
-from service.errors import MethodNotAllowed, NotFound
+from service.errors import Forbidden, MethodNotAllowed, NotFound, TooManyRequests
 from service.idempotency import IdempotencyKey
 from service.letters.tables import Letter
+from service.operators import LONGEST, Operator, OperatorSession
 from service.pictures.tables import StoredFile
 from service.relationships.tables import Relationship
 from service.settings import settings
@@ -44,6 +43,8 @@ from service.users.queries import reactivate_user, suspend_user
 from service.users.tables import User
 
 PREFIX = "/admin"
+REFUSED_WITHIN = timedelta(minutes=5)
+MOST_REFUSED = max(1, round(20 * settings.rate_limit_scale))  # passwords, of an address, by all workers together
 
 _WRITABLE = (
     f"{PREFIX}/public/login/",
@@ -51,6 +52,7 @@ _WRITABLE = (
     f"{PREFIX}/api/change-password/",
     f"{PREFIX}/api/forms/",
 )
+_WITH_PASSWORD = (f"{PREFIX}/public/login", f"{PREFIX}/api/change-password")
 _SWAGGER = (f"{PREFIX}/api/docs", f"{PREFIX}/public/docs")  # would load its scripts from another host
 
 # Piccolo Admin offers to change whatever it shows; what would be refused is not offered
@@ -61,45 +63,6 @@ li:has(> a[href$="/mfa-setup/"]) { display: none !important }
 form:has([data-uitest="save_button"]) :is(input, textarea, select) { pointer-events: none }
 form:has([data-uitest="save_button"]) :is([data-uitest$="_array_widget"] a) { display: none }
 </style></head>"""
-
-
-class Operator(BaseUser, tablename="piccolo_user"):
-    """Piccolo's own table of users, with the hashing, some 200 ms of CPU, in a thread."""
-
-    @classmethod
-    async def login(cls, username: Any, password: Any) -> int | None:
-        """The id of the active operator with this name and password, if any."""
-        if not (_is_text(username, cls.username.length) and _is_text(password, cls._max_password_length)):
-            return None
-        operator = (
-            await cls.select(cls.id, cls.password)
-            .where(cls.username == username, cls.active.eq(True), cls.admin.eq(True))
-            .first()
-        )
-        stored = operator["password"] if operator else _NOBODYS
-        _, iterations, salt, _ = cls.split_stored_password(stored)
-        hashed = await asyncio.to_thread(cls.hash_password, password, salt, int(iterations))
-        if operator is None or not hmac.compare_digest(hashed, stored):
-            return None
-        if int(iterations) != cls._pbkdf2_iteration_count:
-            await cls.update_password(username, password)
-        await cls.update({cls.last_login: datetime.now()}).where(cls.id == operator["id"])
-        return int(operator["id"])
-
-    @classmethod
-    async def update_password(cls, user: str | int, password: str) -> None:
-        cls._validate_password(password)
-        hashed = await asyncio.to_thread(cls.hash_password, password)
-        await cls.update({cls.password: hashed}).where(
-            cls.username == user if isinstance(user, str) else cls.id == user
-        )
-
-
-def _is_text(given: Any, most: int | None) -> bool:
-    return isinstance(given, str) and "\0" not in given and len(given) <= (most or 0)
-
-
-_NOBODYS = Operator.hash_password("a password that opens nothing")  # so that an unknown name takes as long
 
 
 class AllowedHosts(tuple[str, ...]):
@@ -113,11 +76,11 @@ class Member(BaseModel):
     username: str
 
 
-def _member_form(name: str, description: str, act: Callable[[str], Awaitable[None]], outcome: str) -> FormConfig:
+def _member_form(name: str, description: str, act: Callable[[str, str], Awaitable[None]], outcome: str) -> FormConfig:
     async def submit(request: Request, data: Member) -> str:
         username = data.username.strip()
         try:
-            await act(username)
+            await act(username, request.user.display_name)
         except NotFound:
             raise ValueError("There is no such member.") from None
         forget_tokens()
@@ -250,10 +213,24 @@ _TABLES = [
         newest_by=Operator.id,
     ),
     _table(
-        SessionsBase,
+        OperatorSession,
         "Operators",
-        [SessionsBase.id, SessionsBase.user_id, SessionsBase.expiry_date, SessionsBase.max_expiry_date],
-        newest_by=SessionsBase.id,
+        [OperatorSession.id, OperatorSession.user_id, OperatorSession.created_at, OperatorSession.expires_at],
+        newest_by=OperatorSession.id,
+    ),
+    _table(
+        AuditEntry,
+        "Operators",
+        [
+            AuditEntry.created_at,
+            AuditEntry.action,
+            AuditEntry.kind,
+            AuditEntry.row,
+            AuditEntry.member,
+            AuditEntry.operator,
+            AuditEntry.address,
+        ],
+        newest_by=AuditEntry.id,
     ),
 ]
 
@@ -266,15 +243,15 @@ _site: Any = create_admin(
     _TABLES,
     _FORMS,
     auth_table=Operator,
+    session_expiry=LONGEST,  # of the cookie; when a session ends, its table says
+    session_table=OperatorSession,  # type: ignore[arg-type] # it has what is asked of one
     site_name="Character service",
     production=settings.in_production,
     allowed_hosts=AllowedHosts(settings.allowed_hosts),
     auto_include_related=False,
     default_language_code="en",
     translations=[ENGLISH.model_copy(update={"translations": ENGLISH.translations | {"Edit": "View"}})],
-    rate_limit_provider=InMemoryLimitProvider(
-        timespan=300, limit=max(1, round(20 * settings.rate_limit_scale)), block_duration=300
-    ),
+    rate_limit_provider=InMemoryLimitProvider(timespan=300, limit=MOST_REFUSED, block_duration=300),  # of one worker
 )
 _site.template = _site.template.replace("</head>", HEAD + _HEAD)
 add_pictures(_site)
@@ -294,6 +271,11 @@ async def admin(scope: Any, receive: Receive, send: Send) -> None:
     if scope["method"] != "GET" and not path.startswith(_WRITABLE):
         raise MethodNotAllowed(headers={"Allow": "GET, HEAD, OPTIONS"})
 
+    if scope["method"] != "GET":
+        _check_origin(scope)
+    if path.startswith(_WITH_PASSWORD) and await count_refused_operators(REFUSED_WITHIN) >= MOST_REFUSED:
+        raise TooManyRequests(headers={"Retry-After": str(round(REFUSED_WITHIN.total_seconds()))})
+
     async def send_narrowed(message: Message) -> None:
         if message["type"] == "http.response.start":
             message["headers"] = [_narrowed(*header) for header in message["headers"]]
@@ -303,8 +285,15 @@ async def admin(scope: Any, receive: Receive, send: Send) -> None:
     await _site(scope, receive, send_narrowed)
 
 
+def _check_origin(scope: Any) -> None:
+    """Beside the CSRF token, which somebody on another subdomain might plant: browsers say where a request began."""
+    if any(name == b"sec-fetch-site" and value != b"same-origin" for name, value in scope["headers"]):
+        raise Forbidden("The admin site is only operated from its own pages.")
+
+
 def _narrowed(name: bytes, value: bytes) -> tuple[bytes, bytes]:
-    """The site's cookies are for the site alone, and in production for HTTPS alone."""
+    """The site's cookies are for the site alone, and in production for HTTPS alone. Its scripts read the CSRF token's,
+    to send it back in a header, which another site's cannot: so that one is not HttpOnly."""
     if name == b"set-cookie":
         value = value.replace(b"Path=/;", b"Path=/admin/;").replace(b"SameSite=lax", b"SameSite=strict")
         if settings.in_production and b"; Secure" not in value:

@@ -14,6 +14,7 @@ from litestar.types import ASGIApp, Message, Receive, Send
 from litestar.utils import normalize_path
 from loguru import logger
 
+from service.callers import REQUEST
 from service.compression import Compression, Headers, is_worth_it, preferred
 from service.errors import BadRequest, allowed, raw_problem, record, told
 from service.health import count_request
@@ -67,12 +68,14 @@ class Doorway:
         answer = _Answer(send, scope, headers, [(b"x-request-id", request_id.encode()), *self._cors(headers)])
         if self.origins:
             answer.vary.append(b"Origin")
+        under_way = REQUEST.set(scope)
         with logger.contextualize(request_id=request_id):
             try:
                 await self._answer(scope, receive, answer, headers)
             except Exception as error:
                 await answer.fail(error)
             finally:
+                REQUEST.reset(under_way)
                 _write_access_line(scope, answer, time.perf_counter() - started)
 
     async def _answer(self, scope: Any, receive: Receive, answer: "_Answer", headers: dict[bytes, bytes]) -> None:

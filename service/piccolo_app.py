@@ -4,12 +4,14 @@ from pathlib import Path
 
 from piccolo.conf.apps import AppConfig
 
+from service.audit.tables import AuditEntry
 from service.cards.tables import Card, CardAsset
 from service.characters.tables import Character, Revision
 from service.collect import collect
 from service.emails.tables import EmailToken
 from service.idempotency import IdempotencyKey
 from service.letters.tables import Letter
+from service.operators import OperatorSession
 from service.pictures.tables import StoredFile
 from service.purge import purge
 from service.relationships.tables import Relationship
@@ -35,6 +37,8 @@ APP_CONFIG = AppConfig(
         CardAsset,
         Relationship,
         IdempotencyKey,
+        AuditEntry,
+        OperatorSession,
     ],
     commands=[seed, purge, collect],
 )

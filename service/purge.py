@@ -8,6 +8,7 @@ from loguru import logger
 from piccolo.columns.combination import WhereRaw
 from piccolo.table import Table
 
+from service.audit.queries import purge_entries, record
 from service.characters.tables import Character
 from service.database import DB
 from service.emails.queries import ENDED as ENDED_EMAIL_TOKEN
@@ -15,6 +16,8 @@ from service.emails.tables import EmailToken
 from service.idempotency import ENDED, IdempotencyKey
 from service.letters.queries import OVERDUE
 from service.letters.tables import Letter
+from service.operators import OperatorSession
+from service.operators import ended as ended_of_operators
 from service.settings import settings
 from service.templates.tables import Template, TemplateVersion
 from service.tokens.tables import Token
@@ -23,7 +26,7 @@ from service.users.tables import User
 
 
 async def purge() -> None:
-    """Delete trash and left accounts after 30 days, and what has ended of tokens, letters and idempotency keys."""
+    """Delete trash and left accounts after 30 days, and tokens, letters, sessions and audit entries past their time."""
     for name, count in (await purge_everything()).items():
         print(f"{name}: {count} deleted")  # noqa: T201 (a command's answer)
 
@@ -37,8 +40,10 @@ async def purge_everything() -> dict[str, int]:
         "tokens": await _delete(Token, _ended()),
         "email tokens": await _delete(EmailToken, ENDED_EMAIL_TOKEN),
         "letters": await _delete(Letter, OVERDUE),
+        "operators' sessions": await _delete(OperatorSession, ended_of_operators()),
         "idempotency keys": await _delete(IdempotencyKey, ENDED),
         "accounts": await _purge_accounts(),
+        "audit entries": await purge_entries(settings.audit_days),
     }
 
 
@@ -75,6 +80,7 @@ async def _purge_account(user_id: UUID) -> bool:
                 Template.owner == user_id
             )
             await User.delete().where(User.id == user_id)
+            await record("purge", "user", user_id)
     except asyncpg.ForeignKeyViolationError as error:
         logger.warning("The account {} is purged another time: {}", user_id, error)
         return False

@@ -64,6 +64,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     session_idle_days: Days = 30
     session_days: Days = 90
+    audit_days: Annotated[int, Meta(ge=30, le=3650)] = 365  # how long the audit log is kept, with its addresses
     password_memory_kib: Annotated[int, Meta(ge=8192, le=1048576)] = 19456  # argon2id, as OWASP recommends
     password_iterations: Annotated[int, Meta(ge=1, le=100)] = 2
 

@@ -34,6 +34,7 @@ from piccolo.apps.migrations.commands.forwards import run_forwards  # noqa: E402
 
 from service import embedded  # noqa: E402
 from service.app import app as application  # noqa: E402
+from service.audit.tables import AuditEntry  # noqa: E402
 from service.database import DB  # noqa: E402
 from service.piccolo_app import APP_CONFIG  # noqa: E402
 from service.tokens.authentication import forget_tokens  # noqa: E402
@@ -99,10 +100,10 @@ async def app(database: None) -> AsyncIterator[Any]:
 
 @pytest.fixture(autouse=True)
 async def empty_tables(request: pytest.FixtureRequest) -> AsyncIterator[None]:
-    """Every test commits for real and finds empty tables."""
+    """Every test commits for real and finds empty tables, but for the audit log, which nobody empties."""
     yield
     if "app" in request.fixturenames:
-        names = ", ".join(f'"{table._meta.tablename}"' for table in APP_CONFIG.table_classes)
+        names = ", ".join(f'"{table._meta.tablename}"' for table in APP_CONFIG.table_classes if table is not AuditEntry)
         await DB.run_ddl(f"TRUNCATE {names} CASCADE")
         forget_tokens()
 

@@ -14,18 +14,18 @@ from uuid import uuid4
 import httpx
 import pytest
 from piccolo.apps.user.tables import BaseUser
-from piccolo_api.session_auth.tables import SessionsBase
 
-from service.admin import AllowedHosts, Operator
+from service.admin import AllowedHosts
 from service.emails.tables import EmailToken
 from service.letters.tables import Letter
+from service.operators import Operator
 from service.piccolo_app import APP_CONFIG
 from tests.conftest import PASSWORD, character, client, create, template
 from tests.pictures import give_portrait
 
 OPERATORS_PASSWORD = "an operator's password"
-TABLES = [table._meta.tablename for table in (*APP_CONFIG.table_classes, BaseUser, SessionsBase)]
-SECRETS = {"users": "password_hash", "tokens": "digest", "piccolo_user": "password", "sessions": "token"}
+TABLES = [table._meta.tablename for table in (*APP_CONFIG.table_classes, BaseUser)]
+SECRETS = {"users": "password_hash", "tokens": "digest", "piccolo_user": "password", "operator_sessions": "digest"}
 LOGIN = "/admin/public/login/"
 
 pytestmark = pytest.mark.filterwarnings("ignore:If running sessions in production:UserWarning")
@@ -40,7 +40,6 @@ async def operator(app: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[h
         assert (await sign_in(operator, "olga")).status_code == 200
         yield operator
     await BaseUser.delete(force=True)
-    await SessionsBase.delete(force=True)
 
 
 @asynccontextmanager

@@ -215,7 +215,7 @@ def test_operators_see_no_secret(operator: Browser, url: str) -> None:
     assert httpx.post(f"{url}/v1/users", json=member).status_code == 201
     session = httpx.post(f"{url}/v1/sessions", json={"login": "alice", "password": PASSWORD}).json()
     secrets = ("pbkdf2", "$argon2", session["token"], operator.driver.get_cookie("id")["value"])
-    for table in ("piccolo_user", "sessions", "tokens", "users"):
+    for table in ("piccolo_user", "operator_sessions", "tokens", "users", "audit_log"):
         operator.open(f"/admin/#/{table}/")
         wait_until(lambda: table.replace("_", " ").title() in operator.texts("h1"))  # noqa: B023
         operator.wait_for("tbody tr")

@@ -93,7 +93,7 @@ async def test_only_ones_own_and_no_secrets(app: Any, alice: Client, charlie: Cl
     made = await character(charlie, visibility="public")
     await template(charlie, visibility="public")
     lines = await export(alice)
-    assert {line["kind"] for line in lines} == {"profile", "session"}
+    assert {line["kind"] for line in lines} == {"profile", "session", "audit_entry"}
     assert made["id"] not in json.dumps(lines)
     text = json.dumps(await export(charlie))
     token = charlie.headers["Authorization"].partition(" ")[2]

@@ -38,7 +38,7 @@ async def test_what_each_route_answers(app: Any, alice: Client, charlie: Client,
     ids["target"] = (await character(whose))["id"]
     spare = await signed_in_again(app, "charlie" if caller == "other" else "alice")
     if caller == "suspended":
-        await suspend_user("alice")
+        await suspend_user("alice", "olga")
         forget_tokens()
     found = {row.route: await status(spare_or(member, spare, row.route, caller), row.route, ids) for row in ROWS}
     assert found == {row.route: row.answer(caller, visibility) for row in ROWS}

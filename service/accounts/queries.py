@@ -4,6 +4,8 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from service.accounts.schemas import PasswordUpdate
+from service.audit.queries import ENTRY, record
+from service.audit.tables import AuditEntry
 from service.callers import Caller
 from service.cards.queries import CARD
 from service.cards.tables import Card
@@ -57,6 +59,7 @@ _EVERYTHING = {
     "revision": _all(_REVISION, Revision, Revision.character.owner == _USER),
     "card": _all(CARD, Card, Card.character.owner == _USER),
     "relationship": _all(RELATIONSHIP, Relationship, Relationship.source.owner == _USER),
+    "audit_entry": _all(ENTRY, AuditEntry, AuditEntry.member == _USER),
 }
 
 
@@ -72,6 +75,7 @@ async def update_password(user: Caller, data: PasswordUpdate) -> None:
         await delete_tokens(user, kind="session", but=user.token_id)
         if account["email"]:
             await post_letter("password_changed", account["email"], account["username"])
+        await record("change_password", "user", user.id, member=user.id)
 
 
 async def delete_account(user: Caller, password: str) -> None:
@@ -81,6 +85,7 @@ async def delete_account(user: Caller, password: str) -> None:
     async with DB.transaction():
         await User.update({User.status: "suspended", User.deleted_at: NOW}).where(User.id == user.id)
         await delete_tokens(user)
+        await record("leave", "user", user.id, member=user.id)
 
 
 async def export_account(user: Caller) -> AsyncGenerator[bytes, None]:

@@ -10,6 +10,7 @@ from piccolo.columns.combination import WhereRaw
 from piccolo.querystring import QueryString
 
 from service.answers import check_if_match
+from service.audit.queries import Action, record
 from service.bodies import is_same, merge_patch
 from service.callers import Caller
 from service.characters.filters import FILTERS, RANK, filters_of
@@ -326,6 +327,7 @@ async def change(row: Any, changes: Mapping[str, Any]) -> Any:
     differing = {name: value for name, value in wanted.items() if not _same(name, row[name], value)}
     if not differing:
         return await _GET.one(id=row["id"], user=row["owner"])
+    await _record_what_others_notice(row, differing)
     replaced = {name: msgspec.Raw(row[name].encode()) if name in DOCUMENTS else row[name] for name in differing}
     return await _write(row, replaced, differing)
 
@@ -343,6 +345,15 @@ async def _write(row: Any, replaced: Mapping[str, Any], differing: Mapping[str, 
         replaced=msgspec.json.encode(replaced).decode(),
         **differing,
     )
+
+
+async def _record_what_others_notice(row: Any, differing: Mapping[str, Any]) -> None:
+    if "visibility" in differing:
+        seen = {"before": row["visibility"], "after": differing["visibility"]}
+        await record("change_visibility", "character", row["id"], member=row["owner"], **seen)
+    if "deleted_at" in differing:
+        action: Action = "restore" if differing["deleted_at"] is None else "trash"
+        await record(action, "character", row["id"], member=row["owner"])
 
 
 def document(value: Mapping[str, Any]) -> str:

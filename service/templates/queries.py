@@ -8,6 +8,7 @@ from piccolo.columns.combination import WhereRaw
 from piccolo.querystring import QueryString
 
 from service.answers import check_if_match
+from service.audit.queries import record
 from service.callers import Caller
 from service.database import DB, NOW, Param, Prepared, json_object, utc
 from service.errors import Forbidden, NotFound, Unprocessable
@@ -163,6 +164,9 @@ async def update_template(user: Caller, template_id: UUID, data: TemplateUpdate,
         check_if_match(if_match, template_id, row["version"])
         if changes:
             await update_row(template_id, changes)
+        if (after := changes.get("visibility", row["visibility"])) != row["visibility"]:
+            seen = {"before": row["visibility"], "after": after}
+            await record("change_visibility", "template", template_id, member=user.id, **seen)
         return await get_template(user, template_id)
 
 
@@ -173,6 +177,7 @@ async def delete_template(user: Caller, template_id: UUID, if_match: str | None)
         check_if_match(if_match, template_id, row["version"])
         if row["retired_at"] is None:
             await update_row(template_id, {"retired_at": NOW})
+            await record("retire", "template", template_id, member=user.id)
 
 
 def check_version(attribute_schema: dict[str, Any], prompt: str) -> None:

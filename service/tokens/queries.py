@@ -5,6 +5,7 @@ from uuid import UUID
 from piccolo.columns.combination import WhereRaw
 from piccolo.querystring import QueryString
 
+from service.audit.queries import record
 from service.callers import Caller
 from service.database import DB, NOW, Param, Prepared, insert, json_object, utc, written
 from service.errors import Forbidden, NotFound, Unauthorized, Unprocessable, Violation
@@ -128,6 +129,7 @@ async def create_session(data: SessionCreate, device: str, address: str) -> tupl
     known = bool(await _IS_KNOWN.value(user=user_id, address=address))
     attempt.begin(known=known)
     if not await password_matches(password_hash, data.password) or not active:
+        await record("refuse_password", "user", user_id)
         raise Unauthorized(_NOT_RIGHT)
     attempt.succeed()
     token = new_token("session")
@@ -143,6 +145,7 @@ async def create_session(data: SessionCreate, device: str, address: str) -> tupl
             address=address[:ADDRESS_LENGTH],
             expires_at=datetime.now(UTC) + timedelta(days=settings.session_days),
         )
+        await record("sign_in", "session", session_id, member=user_id)
     if password_hash is not None and is_outdated(password_hash):
         await rehash_password(user_id, password_hash, data.password)
     return session_id, session
@@ -183,15 +186,18 @@ async def create_api_key(user: Caller, data: ApiKeyCreate) -> tuple[UUID, Any]:
     if await Token.count().where(Token.user == user.id, Token.kind == "key") >= MAX_KEYS:
         raise Forbidden(f"An account has at most {MAX_KEYS} API keys.")
     token = new_token("key")
-    key = await _CREATE_KEY.one(
-        id=(key_id := uuid7()),
-        user=user.id,
-        digest=digest(token),
-        token=token,
-        name=data.name,
-        scopes=sorted(set(data.scopes)),
-        expires_at=data.expires_at,
-    )
+    scopes = sorted(set(data.scopes))
+    async with DB.transaction():
+        key = await _CREATE_KEY.one(
+            id=(key_id := uuid7()),
+            user=user.id,
+            digest=digest(token),
+            token=token,
+            name=data.name,
+            scopes=scopes,
+            expires_at=data.expires_at,
+        )
+        await record("create", "api_key", key_id, member=user.id, scopes=scopes)
     return key_id, key
 
 
@@ -220,8 +226,11 @@ async def delete_tokens(user: Caller, *, kind: Kind | None = None, but: UUID | N
 
 
 async def _delete(user: Caller, kind: Kind, token_id: UUID | None) -> None:
-    gone = (
-        await Token.delete().where(Token.id == token_id, Token.user == user.id, Token.kind == kind).returning(Token.id)
-    )
-    if not gone:
-        raise NotFound
+    own = (Token.id == token_id) & (Token.user == user.id) & (Token.kind == kind)
+    async with DB.transaction():
+        if not await Token.delete().where(own).returning(Token.id):
+            raise NotFound
+        if kind == "session":
+            await record("sign_out", "session", token_id, member=user.id)
+        else:
+            await record("revoke", "api_key", token_id, member=user.id)

@@ -2,6 +2,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from service.audit.queries import record
 from service.callers import Caller
 from service.characters.filters import FILTERS
 from service.characters.queries import SUMMARY, change, lock_own
@@ -46,3 +47,4 @@ async def purge_character(user: Caller, character_id: UUID) -> None:
         empty = Character(id=character_id, owner=user.id, name="", version=row["version"] + 1)
         empty.deleted_at, empty.ended = row["deleted_at"], True
         await Character.insert(empty)
+        await record("purge", "character", character_id, member=user.id)

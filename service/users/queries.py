@@ -5,6 +5,7 @@ import msgspec
 from piccolo.querystring import QueryString
 
 from service.answers import check_if_match
+from service.audit.queries import Action, record
 from service.callers import Caller
 from service.database import DB, NOW, Param, Prepared, insert, json_object, on_constraint, utc, written
 from service.errors import Conflict, Forbidden, NotFound, TooManyRequests, Unprocessable, Violation
@@ -122,6 +123,8 @@ async def update_me(user: Caller, data: UserUpdate, if_match: str | None) -> Any
                 )
         if "email" in changes and changes["email"] != row["email"]:
             await _tell_of_new_email(user, row["email"], row["username"], changes["email_key"])
+        if "email" in changes:
+            await record("change_email", "user", user.id, member=user.id)
         return await get_me(user)
 
 
@@ -153,20 +156,25 @@ def _email_key(email: str) -> str:
     return key
 
 
-async def suspend_user(username: str) -> None:
+async def suspend_user(username: str, operator: str) -> None:
     """Its tokens open nothing from now on, in other workers within seconds. Raises NotFound."""
-    await _set_status(username, "suspended")
+    await _set_status(username, "suspended", "suspend", operator)
 
 
-async def reactivate_user(username: str) -> None:
+async def reactivate_user(username: str, operator: str) -> None:
     """Raises NotFound also for a member who left."""
-    await _set_status(username, "active")
+    await _set_status(username, "active", "reactivate", operator)
 
 
-async def _set_status(username: str, status: str) -> None:
-    member = (User.username == username) & User.deleted_at.is_null()
-    if not (is_username(username) and await User.update({User.status: status}).where(member).returning(User.id)):
+async def _set_status(username: str, status: str, action: Action, operator: str) -> None:
+    if not is_username(username):
         raise NotFound
+    member = (User.username == username) & User.deleted_at.is_null()
+    async with DB.transaction():
+        found: Any = await User.update({User.status: status}).where(member).returning(User.id)
+        if not found:
+            raise NotFound
+        await record(action, "user", found[0]["id"], operator=operator)
 
 
 async def find_credentials(login: str) -> tuple[UUID | None, str | None, bool]:

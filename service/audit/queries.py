@@ -1,0 +1,97 @@
+"""The audit log: what was done that somebody may have to answer for.
+
+An entry is written in the transaction of its deed, so that neither is there without the other.
+"""
+
+from datetime import timedelta
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+from piccolo.columns.combination import WhereRaw
+
+from service.audit.tables import ADDRESS_LENGTH, DEVICE_LENGTH, AuditEntry
+from service.callers import REQUEST
+from service.database import DB, Param, Prepared, insert, utc
+from service.identifiers import uuid7
+
+Action = Literal[
+    "sign_in", "refuse_password", "sign_out", "create", "revoke", "change_password", "change_email",
+    "change_visibility", "trash", "restore", "purge", "retire", "leave", "suspend", "reactivate",
+]  # fmt: skip
+Kind = Literal["session", "api_key", "user", "character", "template", "operator"]
+
+ENTRY: dict[str, Any] = {
+    "id": AuditEntry.id,
+    "created_at": utc(AuditEntry.created_at),
+    "action": AuditEntry.action,
+    "of": AuditEntry.kind,
+    "row": AuditEntry.row,
+    "token": AuditEntry.token,
+    "address": AuditEntry.address,
+    "request_id": AuditEntry.request_id,
+    "device": AuditEntry.device,
+    "detail": AuditEntry.detail,
+}
+
+_RECORD = Prepared(
+    lambda: insert(
+        AuditEntry,
+        "id", "action", "kind", "row", "member", "operator", "token", "address", "request_id", "device", "detail",
+    )
+)  # fmt: skip
+_REFUSED = Prepared(
+    lambda: AuditEntry.count().where(
+        WhereRaw("{} = 'operator' AND {} = 'refuse_password'", AuditEntry.kind, AuditEntry.action),
+        AuditEntry.address == Param("address"),
+        WhereRaw("{} > now() - {}::interval", AuditEntry.created_at, Param("within")),
+    )
+)
+
+
+async def record(
+    action: Action,
+    kind: Kind,
+    row: UUID | int | None,
+    *,
+    member: UUID | None = None,
+    operator: str | None = None,
+    **detail: Any,
+) -> None:
+    """Writes down that ``member``, ``operator``, or nobody known, did this. ``detail`` must tell no secret."""
+    await _RECORD.one(
+        id=uuid7(),
+        action=action,
+        kind=kind,
+        row=None if row is None else str(row),
+        member=member,
+        operator=operator,
+        detail=msgspec.json.encode(detail).decode(),
+        **_whence(),
+    )
+
+
+async def count_refused_operators(within: timedelta) -> int:
+    """How many passwords for the admin site were refused to the address of this request of late, by any worker."""
+    return int(await _REFUSED.value(address=_whence()["address"], within=within) or 0)
+
+
+async def purge_entries(days: int) -> int:
+    """Deletes entries older than that, through the one door that the table's trigger leaves; how many."""
+    old = WhereRaw("{} < now() - {}::int * interval '1 day'", AuditEntry.created_at, days)
+    async with DB.transaction() as transaction:
+        await transaction.connection.execute("SET LOCAL audit_log.purging = 'on'")
+        return len(await AuditEntry.delete().where(old).returning(AuditEntry.id))
+
+
+def _whence() -> dict[str, Any]:
+    """What the request under way, if any, tells of where it comes from."""
+    if (scope := REQUEST.get()) is None:
+        return {"token": None, "address": None, "request_id": None, "device": ""}
+    agent = next((value for name, value in scope["headers"] if name == b"user-agent"), b"").decode("latin-1")
+    return {
+        "token": getattr(scope["user"], "token_id", None),  # the admin site's are other users
+        "address": scope["client"][0][:ADDRESS_LENGTH] if scope.get("client") else None,
+        "request_id": scope["state"]["request_id"],
+        "device": agent[:DEVICE_LENGTH].replace("\0", ""),
+    }
