@@ -1,4 +1,4 @@
-"""The database, the app, and the cast: a stranger; Alice, who owns things; Charlie, who must not see them."""
+"""The database, the app, and the cast: a stranger; Alice, who owns things; Charlie, who must not see them; operators."""
 
 import asyncio
 import atexit
@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -31,6 +32,7 @@ TEST_ENVIRONMENT = {
 os.environ.update(TEST_ENVIRONMENT)
 
 from piccolo.apps.migrations.commands.forwards import run_forwards  # noqa: E402
+from piccolo.apps.user.tables import BaseUser  # noqa: E402
 
 from service import embedded  # noqa: E402
 from service.app import app as application  # noqa: E402
@@ -41,6 +43,7 @@ from service.tokens.authentication import forget_tokens  # noqa: E402
 from tests.running import Service, execute, service_of_its_own  # noqa: E402
 
 PASSWORD = "a long enough password"
+OPERATORS_PASSWORD = "an operator's password"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -108,8 +111,8 @@ async def empty_tables(request: pytest.FixtureRequest) -> AsyncIterator[None]:
         forget_tokens()
 
 
-def client(app: Any, **headers: str) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+def client(app: Any, address: str = "127.0.0.1", **headers: str) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(address, 123))
     return httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers)
 
 
@@ -139,6 +142,30 @@ async def alice(app: Any) -> AsyncIterator[httpx.AsyncClient]:
 async def charlie(app: Any) -> AsyncIterator[httpx.AsyncClient]:
     async with await signed_in(app, "charlie") as charlie:
         yield charlie
+
+
+@pytest.fixture
+async def operator(app: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
+    """An operator who signed in, made as `piccolo user create` makes one."""
+    monkeypatch.setattr(BaseUser, "_pbkdf2_iteration_count", 1000)  # as many as Piccolo takes are slow
+    await BaseUser.create_user("olga", OPERATORS_PASSWORD, email="olga@example.org", active=True, admin=True)
+    async with browser(app) as operator:
+        assert (await sign_in(operator, "olga")).status_code == 200
+        yield operator
+    await BaseUser.delete(force=True)
+
+
+@asynccontextmanager
+async def browser(app: Any, address: str = "127.0.0.1") -> AsyncIterator[httpx.AsyncClient]:
+    """Somebody who opened the admin site: the cookie, and the header that its scripts add."""
+    async with client(app, address) as browser:
+        assert (await browser.get("/admin/")).status_code == 200
+        browser.headers["X-CSRFToken"] = browser.cookies["csrftoken"]
+        yield browser
+
+
+async def sign_in(browser: httpx.AsyncClient, name: Any, password: Any = OPERATORS_PASSWORD) -> httpx.Response:
+    return await browser.post("/admin/public/login/", json={"username": name, "password": password})
 
 
 FIGHTER = {

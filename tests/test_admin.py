@@ -5,8 +5,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -20,39 +18,13 @@ from service.emails.tables import EmailToken
 from service.letters.tables import Letter
 from service.operators import Operator
 from service.piccolo_app import APP_CONFIG
-from tests.conftest import PASSWORD, character, client, create, template
+from tests.conftest import OPERATORS_PASSWORD, PASSWORD, browser, character, client, create, sign_in, template
 from tests.pictures import give_portrait
 
-OPERATORS_PASSWORD = "an operator's password"
 TABLES = [table._meta.tablename for table in (*APP_CONFIG.table_classes, BaseUser)]
 SECRETS = {"users": "password_hash", "tokens": "digest", "piccolo_user": "password", "operator_sessions": "digest"}
-LOGIN = "/admin/public/login/"
 
 pytestmark = pytest.mark.filterwarnings("ignore:If running sessions in production:UserWarning")
-
-
-@pytest.fixture
-async def operator(app: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
-    """An operator who signed in, made as `piccolo user create` makes one."""
-    monkeypatch.setattr(BaseUser, "_pbkdf2_iteration_count", 1000)  # as many as Piccolo takes are slow
-    await BaseUser.create_user("olga", OPERATORS_PASSWORD, email="olga@example.org", active=True, admin=True)
-    async with browser(app) as operator:
-        assert (await sign_in(operator, "olga")).status_code == 200
-        yield operator
-    await BaseUser.delete(force=True)
-
-
-@asynccontextmanager
-async def browser(app: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """Somebody who opened the page: the cookie, and the header that its scripts add."""
-    async with client(app) as browser:
-        assert (await browser.get("/admin/")).status_code == 200
-        browser.headers["X-CSRFToken"] = browser.cookies["csrftoken"]
-        yield browser
-
-
-async def sign_in(browser: httpx.AsyncClient, name: Any, password: Any = OPERATORS_PASSWORD) -> httpx.Response:
-    return await browser.post(LOGIN, json={"username": name, "password": password})
 
 
 async def test_the_address_without_its_slash_leads_to_the_page(stranger: httpx.AsyncClient) -> None:
