@@ -23,7 +23,8 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from service.admin_pictures import HEAD, add_pictures
+from service.admin_pictures import SCRIPT, add_pictures
+from service.admin_pictures import STYLE as PICTURES_STYLE
 from service.audit.queries import count_refused_operators
 from service.audit.tables import AuditEntry
 from service.cards.tables import Card, CardAsset
@@ -34,6 +35,7 @@ from service.idempotency import IdempotencyKey
 from service.letters.tables import Letter
 from service.operators import LONGEST, Operator, OperatorSession
 from service.pictures.tables import StoredFile
+from service.policies import application_policy
 from service.relationships.tables import Relationship
 from service.settings import settings
 from service.templates.tables import Template, TemplateVersion
@@ -56,13 +58,23 @@ _WITH_PASSWORD = (f"{PREFIX}/public/login", f"{PREFIX}/api/change-password")
 _SWAGGER = (f"{PREFIX}/api/docs", f"{PREFIX}/public/docs")  # would load its scripts from another host
 
 # Piccolo Admin offers to change whatever it shows; what would be refused is not offered
-_HEAD = """<link rel="icon" href="data:,"><style>
+_STYLE = (
+    """
 a[href$="/add/"], [data-uitest="save_button"], [data-uitest="drop_down_button"], [data-uitest="delete_row_button"],
 table:has(th > input[type="checkbox"]) :is(th, td):is(:first-child, :last-child),
 li:has(> a[href$="/mfa-setup/"]) { display: none !important }
 form:has([data-uitest="save_button"]) :is(input, textarea, select) { pointer-events: none }
 form:has([data-uitest="save_button"]) :is([data-uitest$="_array_widget"] a) { display: none }
-</style></head>"""
+"""
+    + PICTURES_STYLE
+)
+_ADDED_STYLES = (  # by Piccolo Admin 1.14's script; tests/test_browser.py finds those of another
+    "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
+    "U2kEcnngcrfdto6sFJKrtW80odoJ5yOgdz80DpMDrWA=",
+    "36E+CbvABov6CENfak/CBFxx0LsZtt+fKdRCtVFGtkw=",
+    "t4I2teZN5ZH+VM+XOiWlaPbsjQHe+k9d6viXPpKpNWA=",
+)
+_POLICY = application_policy(style=_STYLE, styles=_ADDED_STYLES).encode()
 
 
 class AllowedHosts(tuple[str, ...]):
@@ -253,7 +265,9 @@ _site: Any = create_admin(
     translations=[ENGLISH.model_copy(update={"translations": ENGLISH.translations | {"Edit": "View"}})],
     rate_limit_provider=InMemoryLimitProvider(timespan=300, limit=MOST_REFUSED, block_duration=300),  # of one worker
 )
-_site.template = _site.template.replace("</head>", HEAD + _HEAD)
+_site.template = _site.template.replace(
+    "</head>", f'<link rel="icon" href="data:,">{SCRIPT}<style>{_STYLE}</style></head>'
+)
 add_pictures(_site)
 
 
@@ -278,7 +292,8 @@ async def admin(scope: Any, receive: Receive, send: Send) -> None:
 
     async def send_narrowed(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [_narrowed(*header) for header in message["headers"]]
+            headers = [_narrowed(*header) for header in message["headers"]]
+            message["headers"] = [*headers, (b"content-security-policy", _POLICY)]
         await send(message)
 
     scope["root_path"] = PREFIX

@@ -33,11 +33,12 @@ function showAll() {
 
 new MutationObserver(showAll).observe(document, { childList: true, subtree: true, characterData: true });
 """
-HEAD = """<script type="module" src="./pictures.js"></script><style>
+SCRIPT = '<script type="module" src="./pictures.js"></script>'
+STYLE = """
 img[data-file] { display: block; max-height: 64px; border-radius: 4px }
 img[data-file][hidden] { display: none }
 a:has(> img[data-file]:not([hidden])) { font-size: 0 }
-</style>"""
+"""
 
 
 def add_pictures(site: Any) -> None:

@@ -15,6 +15,7 @@ from litestar.static_files import create_static_files_router
 
 from service.errors import PROBLEMS, NotFound
 from service.openapi import ASSETS_PATH, openapi_document
+from service.policies import page_policy
 
 ASSETS = create_static_files_router(
     path=ASSETS_PATH, directories=[Path(litestar_offline_docs.__file__).parent / "static"], include_in_schema=False
@@ -36,6 +37,9 @@ def _document(app: Litestar) -> bytes:
 async def get_root() -> Redirect:
     """Who comes by hand is shown the documentation."""
     return Redirect("/docs")
+
+
+_STYLE = "body { font-family: system-ui; max-width: 40em; margin: 3em auto }"
 
 
 class ProblemController(Controller):
@@ -61,6 +65,6 @@ class ProblemController(Controller):
 def _page(title: str, body: str) -> Response[str]:
     html = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><link rel="icon" href="data:,">'
-        f'<body style="font-family: system-ui; max-width: 40em; margin: 3em auto"><h1>{title}</h1>{body}</body></html>'
+        f"<style>{_STYLE}</style><body><h1>{title}</h1>{body}</body></html>"
     )
-    return Response(html, media_type=MediaType.HTML)
+    return Response(html, media_type=MediaType.HTML, headers={"Content-Security-Policy": page_policy(style=_STYLE)})

@@ -9,15 +9,16 @@ from inspect import cleandoc
 from typing import Any
 
 import msgspec
-from litestar import Litestar
+from litestar import Litestar, Router
 from litestar.handlers.http_handlers import HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.plugins import SwaggerRenderPlugin
+from litestar.openapi.plugins import OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme, Tag
 
 from service.errors import MEDIA_TYPE, PROBLEMS, Problem
 from service.listing import Listing
 from service.parameters import FieldsQuery, Query
+from service.policies import application_policy
 
 ASSETS_PATH = "/docs-assets"
 
@@ -102,9 +103,23 @@ _REF = "#/components/schemas/{name}"
 Json = dict[str, Any]
 
 
-class _Swagger(SwaggerRenderPlugin):
-    def render(self, request: Any, openapi_schema: Json) -> bytes:  # ours is the fuller one
-        return super().render(request, openapi_document(request.app))
+_START = """SwaggerUIBundle({
+  url: "/openapi.json", dom_id: "#documentation", deepLinking: true, showExtensions: true, showCommonExtensions: true,
+  presets: [SwaggerUIBundle.presets.apis, SwaggerUIBundle.SwaggerUIStandalonePreset]
+})"""
+
+
+class _Swagger(OpenAPIRenderPlugin):
+    """Litestar's page holds the whole document in a script; this one has a script that a policy can name."""
+
+    def render(self, request: Any, openapi_schema: Json) -> bytes:
+        return f"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{OPENAPI.title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">
+<link rel="stylesheet" href="{ASSETS_PATH}/swagger-ui.css">
+</head><body><div id="documentation"></div>
+<script src="{ASSETS_PATH}/swagger-ui-bundle.js"></script>
+<script src="{ASSETS_PATH}/swagger-ui-standalone-preset.js"></script>
+<script>{_START}</script></body></html>""".encode()
 
 
 def _operation_id(handler: HTTPRouteHandler, *_: Any) -> str:
@@ -118,16 +133,13 @@ OPENAPI = OpenAPIConfig(
         "Characters, the templates that rule them, and what they are to each other. Every error is a problem "
         "(RFC 9457) that names all its faults; lists are keyset pages; rows carry an ETag for `If-Match`."
     ),
-    path="/docs",
-    render_plugins=[
-        _Swagger(
-            path="/",
-            js_url=f"{ASSETS_PATH}/swagger-ui-bundle.js",
-            css_url=f"{ASSETS_PATH}/swagger-ui.css",
-            standalone_preset_js_url=f"{ASSETS_PATH}/swagger-ui-standalone-preset.js",
-            favicon="<link rel='icon' href='data:,'>",
-        )
-    ],
+    openapi_router=Router(
+        "/docs",
+        route_handlers=[],
+        include_in_schema=False,
+        response_headers={"Content-Security-Policy": application_policy(script=_START)},
+    ),
+    render_plugins=[_Swagger(path="/")],
     operation_id_creator=_operation_id,
     use_handler_docstrings=True,
     tags=[Tag(name=name, description=text) for name, text in _TAGS.items()],

@@ -1,4 +1,4 @@
-"""The database, the app, and the cast: a stranger; Alice, who owns things; Charlie, who must not see them; operators."""
+"""The database, the app, and the cast: a stranger; Alice, who owns things; Charlie, who must not see them; Olga."""
 
 import asyncio
 import atexit

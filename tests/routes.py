@@ -19,7 +19,6 @@ GET    /                                                                  -     
 GET    /admin                                                             -                307     307 307     307 307
 GET    /docs                                                              -                200     200 200     200 200
 GET    /docs-assets/{file_path}                                           -                200     200 200     200 200
-GET    /docs/oauth2-redirect.html                                         -                200     200 200     200 200
 GET    /docs/openapi.json                                                 -                200     200 200     200 200
 GET    /docs/{path}                                                       -                404     404 404     404 404
 GET    /health/live                                                       -                200     200 200     200 200

@@ -55,12 +55,18 @@ async def test_every_answer_is_guarded(
         "Referrer-Policy": "no-referrer",
         "Strict-Transport-Security": "max-age=63072000; includeSubDomains",
         "Cross-Origin-Resource-Policy": "same-site",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cross-Origin-Embedder-Policy": "require-corp",
+        "X-Permitted-Cross-Domain-Policies": "none",
+        "X-DNS-Prefetch-Control": "off",
     }.items():
         assert answer.headers.get_list(name) == [value]
     assert len(answer.headers["X-Request-ID"]) == 36
     [policy] = answer.headers.get_list("Content-Security-Policy")
-    assert policy.startswith("default-src 'none'")
-    assert "frame-ancestors 'none'" in policy
+    assert policy.startswith("default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
+    assert "unsafe" not in policy
+    assert ("script-src" in policy) == (path in ("/docs", "/admin/"))
+    assert "camera=()" in answer.headers["Permissions-Policy"]
     assert answer.headers["Cache-Control"]
     assert "Server" not in answer.headers
 
