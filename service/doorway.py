@@ -60,6 +60,9 @@ class Doorway:
         self.parents = tuple(host[1:].lower() for host in settings.allowed_hosts if host.startswith("*."))
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close"})  # type: ignore[typeddict-item] # nothing here speaks it
+            return
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -74,15 +77,18 @@ class Doorway:
         under_way = REQUEST.set(scope)
         with logger.contextualize(request_id=request_id):
             try:
-                await self._answer(scope, receive, answer, headers)
+                await self._answer(scope, receive, answer)
             except Exception as error:
                 await answer.fail(error)
             finally:
                 REQUEST.reset(under_way)
                 _write_access_line(scope, answer, time.perf_counter() - started)
 
-    async def _answer(self, scope: Any, receive: Receive, answer: "_Answer", headers: dict[bytes, bytes]) -> None:
-        if not self._is_ours(headers.get(b"host", b"").decode("latin-1")) and not scope["path"].startswith("/health/"):
+    async def _answer(self, scope: Any, receive: Receive, answer: "_Answer") -> None:
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
+        if len(hosts) > 1:  # of which each part of the service might believe another
+            raise BadRequest("There is more than one Host header.")
+        if not self._is_ours(b"".join(hosts).decode("latin-1")) and not scope["path"].startswith("/health/"):
             raise BadRequest("The Host header names no host of this service.")
         scope["path"] = normalize_path(scope["path"])  # as the router will: //v1 must not pass by who looks for /v1
         if scope["method"] == "HEAD":
