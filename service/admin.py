@@ -265,7 +265,8 @@ _site: Any = create_admin(
     translations=[ENGLISH.model_copy(update={"translations": ENGLISH.translations | {"Edit": "View"}})],
     rate_limit_provider=InMemoryLimitProvider(timespan=300, limit=MOST_REFUSED, block_duration=300),  # of one worker
 )
-_site.template = _site.template.replace(
+_IN_HEAD = f'<link rel="icon" href="data:,">{SCRIPT}<style>{_STYLE}</style>'
+_site.template = _site.template.replace("</head>", f"{_IN_HEAD}</head>")
     "</head>", f'<link rel="icon" href="data:,">{SCRIPT}<style>{_STYLE}</style></head>'
 )
 add_pictures(_site)
