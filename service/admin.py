@@ -267,8 +267,6 @@ _site: Any = create_admin(
 )
 _IN_HEAD = f'<link rel="icon" href="data:,">{SCRIPT}<style>{_STYLE}</style>'
 _site.template = _site.template.replace("</head>", f"{_IN_HEAD}</head>")
-    "</head>", f'<link rel="icon" href="data:,">{SCRIPT}<style>{_STYLE}</style></head>'
-)
 add_pictures(_site)
 
 

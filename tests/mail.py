@@ -3,8 +3,9 @@
 import asyncio
 import re
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import Any
@@ -13,6 +14,7 @@ import msgspec
 import pytest
 from aiosmtpd.controller import Controller
 
+from service.letters.tables import Letter
 from service.settings import settings
 from tests.running import free_port
 
@@ -54,15 +56,29 @@ class Mailbox:
         return found[1]
 
 
-@contextmanager
-def mail_server(mailbox: Mailbox, port: int, certificate: ssl.SSLContext | None = None, **given: Any) -> Iterator[None]:
+@asynccontextmanager
+async def mail_server(
+    mailbox: Mailbox, port: int, certificate: ssl.SSLContext | None = None, **given: Any
+) -> AsyncIterator[None]:
     """With ``implicit`` TLS, or as aiosmtpd's options say."""
     server = Controller(mailbox, hostname="127.0.0.1", port=port, ssl_context=certificate, ready_timeout=10, **given)
     server.start()
     try:
         yield
+        await letters_rest()
     finally:
         server.stop()
+
+
+async def letters_rest() -> None:
+    """Ends what waits, once no letter is on its way: that one is leased for longer. A server that stopped in the middle
+    of a conversation would keep the courier from what the next test sends."""
+    for _ in range(1000):
+        await Letter.delete().where(Letter.due_at < datetime.now(UTC) + timedelta(seconds=60))
+        if not await Letter.exists():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("A letter is still on its way.")
 
 
 def configure(monkeypatch: pytest.MonkeyPatch, **given: Any) -> int:

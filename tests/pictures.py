@@ -47,8 +47,8 @@ def huge_png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", lines) + chunk(b"IEND", b"")
 
 
-async def give_portrait(character: Any, color: str = "#123456") -> None:
-    """As an upload would, but without the process that cleans it."""
+async def give_portrait(character: Any, color: str = "#123456") -> str:
+    """The name of its file, stored as an upload would, but without the process that cleans it."""
     name = color.strip("#") * 10 + "abcd"
     for size in ("original", "1024", "512", "256", "64"):
         await STORAGE.put(file_name(name, size), drawn("WEBP", 20, 10, color))
@@ -58,3 +58,4 @@ async def give_portrait(character: Any, color: str = "#123456") -> None:
         [name, color],
     )
     await Character.update({Character.portrait: name}).where(Character.id == UUID(character["id"]))
+    return name

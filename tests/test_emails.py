@@ -1,7 +1,7 @@
 """Verified addresses and forgotten passwords: through the letters that a mail server really got."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,9 +25,9 @@ NO_LONGER = "This link was used already, is too old, or was replaced by a newer 
 
 
 @pytest.fixture
-def mailbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mailbox]:
+async def mailbox(app: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Mailbox]:
     mailbox = Mailbox()
-    with mail_server(mailbox, configure(monkeypatch, links_url="https://app.example.org/")):
+    async with mail_server(mailbox, configure(monkeypatch, links_url="https://app.example.org/")):
         yield mailbox
 
 

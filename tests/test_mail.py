@@ -44,7 +44,7 @@ async def test_starttls_with_a_sign_in(app: Any, certificate: ssl.SSLContext, mo
     mailbox = Mailbox()
     port = configure(monkeypatch, smtp_tls="starttls", smtp_user="service", smtp_password="hunter2 of the mail")
     guarded = {"auth_required": True, "authenticator": only_the_service}
-    with mail_server(mailbox, port, tls_context=certificate, require_starttls=True, **guarded):
+    async with mail_server(mailbox, port, tls_context=certificate, require_starttls=True, **guarded):
         await signed_in(app, "bea")
         assert (await mailbox.arrived(VERIFY))["to"] == "bea@example.org"
 
@@ -56,7 +56,7 @@ async def test_implicit_tls_with_a_sign_in(
     mailbox = Mailbox()
     port = configure(monkeypatch, smtp_tls="implicit", smtp_user="service", smtp_password="hunter2 of the mail")
     guarded = {"auth_required": True, "authenticator": only_the_service, "auth_require_tls": False}
-    with mail_server(mailbox, port, certificate, **guarded):
+    async with mail_server(mailbox, port, certificate, **guarded):
         await signed_in(app, "bea")
         assert (await mailbox.arrived(VERIFY))["to"] == "bea@example.org"
 
@@ -69,11 +69,11 @@ async def test_no_letter_leaves_in_clear_or_to_a_stranger_where_tls_is_asked_for
     port = configure(monkeypatch, smtp_tls="starttls")
     if not trusted:
         monkeypatch.delenv("SSL_CERT_FILE")
-    with mail_server(mailbox, port, **({} if trusted else {"tls_context": certificate})):
+    async with mail_server(mailbox, port, **({} if trusted else {"tls_context": certificate})):
         await signed_in(app, "bea")
         await attempted(2)
         assert mailbox.letters == []
-    assert await Letter.exists()
+        assert await Letter.exists()
 
 
 async def attempted(times: int) -> None:
@@ -90,7 +90,7 @@ async def test_nothing_is_lost_while_the_server_is_away(app: Any, monkeypatch: p
     for name in ("bea", "dora"):
         await signed_in(app, name)
     await attempted(2)
-    with mail_server(mailbox, port):
+    async with mail_server(mailbox, port):
         await mailbox.arrived(VERIFY, 2)
         assert {letter["to"] for letter in mailbox.letters} == {"bea@example.org", "dora@example.org"}
         await outbox_empties()
@@ -103,7 +103,7 @@ async def test_a_server_that_is_busy_gets_it_later_and_one_that_knows_nobody_nev
     app: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mailbox = Mailbox()
-    with mail_server(mailbox, configure(monkeypatch)):
+    async with mail_server(mailbox, configure(monkeypatch)):
         mailbox.refusals = ["451 Not now"]
         await signed_in(app, "bea")
         await mailbox.arrived(VERIFY)
@@ -119,7 +119,7 @@ async def test_an_address_beyond_ascii_is_written_to_where_the_server_can(
     app: Any, stranger: Client, monkeypatch: pytest.MonkeyPatch, understood: bool
 ) -> None:
     mailbox = Mailbox()
-    with mail_server(mailbox, configure(monkeypatch), enable_SMTPUTF8=understood):
+    async with mail_server(mailbox, configure(monkeypatch), enable_SMTPUTF8=understood):
         account = {"email": "zoë@bücher.example", "username": "zoe", "password": PASSWORD}
         assert (await stranger.post("/v1/users", json=account)).status_code == 201
         await outbox_empties()
@@ -132,14 +132,14 @@ async def test_a_letter_that_is_a_day_old_is_given_up(app: Any, monkeypatch: pyt
     await signed_in(app, "bea")
     await attempted(1)
     await Letter.update({Letter.created_at: datetime(2020, 1, 1, tzinfo=UTC)}, force=True)
-    with mail_server(mailbox, port):
+    async with mail_server(mailbox, port):
         await outbox_empties()
     assert mailbox.letters == []
 
 
 async def test_couriers_at_once_send_each_letter_once(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     mailbox = Mailbox()
-    with mail_server(mailbox, configure(monkeypatch)):
+    async with mail_server(mailbox, configure(monkeypatch)):
         for number in range(20):
             await post_letter("email_changed", f"member-{number}@example.org", "bea")
 
