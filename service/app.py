@@ -40,6 +40,7 @@ from service.tokens.controller import ApiKeyController, SessionController
 from service.trash.controller import TrashController
 from service.users.controller import UserController
 from service.validations.controller import ValidationController
+from service.valkey import connection as valkey_connection
 from service.versions.controller import VersionController
 from service.writing import Writing
 
@@ -84,7 +85,7 @@ def create_app() -> Litestar:
         [v1, MediaController, HealthController, ProblemController, get_root, get_openapi, ASSETS, admin],
         dependencies={"user": Provide(current_user)},
         exception_handlers={Exception: answer_problem},
-        lifespan=[lambda _: pool(), lambda _: courier()],
+        lifespan=[lambda _: pool(), lambda _: valkey_connection(), lambda _: courier()],
         logging_config=None,
         openapi_config=OPENAPI,
         request_class=StrictRequest,

@@ -14,6 +14,7 @@ from service.database import DB
 from service.errors import Forbidden
 from service.migrating import pending_migrations
 from service.settings import settings
+from service.valkey import valkey
 
 _SECONDS = Histogram(
     "http_request_duration_seconds",
@@ -23,6 +24,9 @@ _SECONDS = Histogram(
 )
 _ANSWERS = Counter("http_requests", "Requests answered.", ["method", "route", "status"])
 _CONNECTIONS = Gauge("database_connections", "Connections of this worker's pool.", ["state"])
+
+# The rest only degrades: a balancer that took a busy worker out would leave the others more to do
+_PREVENTS_SERVING = {"away", "pending", "not writable"}
 
 
 @lru_cache(maxsize=2_000)
@@ -46,18 +50,19 @@ class HealthController(Controller):
 
     @get("/health/ready")
     async def get_ready(self) -> Response[dict[str, Any]]:
-        """Whether it can serve: 503 with the reasons when it cannot."""
+        """Whether it can serve: 503 with the reasons when it cannot; "degraded" when it can, but not as it should."""
+        database = await _check_database()
         checks = {
-            "database": await _check_database(),
-            "migrations": await _check_migrations(),
+            "database": database,
+            "migrations": await _check_migrations() if database == "ok" else "unknown",
             "storage": _check_storage(),
         }
-        ready = all(state == "ok" for state in checks.values())
-        return Response(
-            {"status": "ok" if ready else "unavailable", "checks": checks},
-            status_code=200 if ready else 503,
-            headers=None if ready else {"Retry-After": "1"},
-        )
+        if valkey is not None:
+            checks["limits"] = "not shared" if valkey.is_away else "ok"
+        states = set(checks.values())
+        if states & _PREVENTS_SERVING:
+            return Response({"status": "unavailable", "checks": checks}, status_code=503, headers={"Retry-After": "1"})
+        return Response({"status": "ok" if states == {"ok"} else "degraded", "checks": checks})
 
     @get("/metrics")
     async def get_metrics(self, request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -71,6 +76,9 @@ class HealthController(Controller):
 
 
 async def _check_database() -> str:
+    """Never waits its turn: a pool whose connections are all in use has a database."""
+    if DB.pool is not None and DB.pool.get_size() == DB.pool.get_max_size() and not DB.pool.get_idle_size():
+        return "busy"
     try:
         async with asyncio.timeout(2), DB.connection() as connection:
             await connection.fetchval("SELECT 1")

@@ -1,40 +1,19 @@
 """Rate limits: how many requests a member, or an address without one, may send of each kind."""
 
-import time
 from dataclasses import dataclass
-from math import ceil
+from functools import cached_property, lru_cache
+from ipaddress import IPv6Address, IPv6Network
 from typing import Any, Literal
 
 from litestar.middleware.rate_limit import DURATION_VALUES, RateLimitConfig
 from litestar.types import ASGIApp, Message, Receive, Send
+from prometheus_client import Counter
 
 from service.errors import TooManyRequests
 from service.settings import settings
+from service.windows import Windows
 
-_MOST_WINDOWS = 100_000  # of one limit; past it, those that ended are dropped, and then all
-
-
-class Windows:
-    """Fixed windows, counted in this process."""
-
-    def __init__(self, seconds: int) -> None:
-        self.seconds = seconds
-        self._ends_and_counts: dict[str, list[float]] = {}
-
-    def count(self, key: str) -> tuple[int, int]:
-        """Counts one more; the count in this window, and the seconds until it ends."""
-        now = time.monotonic()
-        window = self._ends_and_counts.get(key)
-        if window is None or window[0] <= now:
-            if len(self._ends_and_counts) >= _MOST_WINDOWS:
-                self._drop(now)
-            window = self._ends_and_counts[key] = [now + self.seconds, 0]
-        window[1] += 1
-        return int(window[1]), min(self.seconds, ceil(window[0] - now))  # a float may come out a hair longer
-
-    def _drop(self, now: float) -> None:
-        alive = {key: window for key, window in self._ends_and_counts.items() if window[0] > now}
-        self._ends_and_counts = alive if len(alive) < _MOST_WINDOWS else {}
+_REFUSED = Counter("rate_limit_refusals", "Requests refused because there were too many.", ["limit"])
 
 
 class RateLimit:
@@ -42,23 +21,22 @@ class RateLimit:
     and the headers tell of the innermost limit that counted."""
 
     def __init__(self, app: ASGIApp, config: "Limit") -> None:
-        unit, most = config.rate_limit
         self.app = app
         self.config = config
-        self.most = max(1, round(most * settings.rate_limit_scale))
-        self.windows = Windows(DURATION_VALUES[unit])
+        self.most = max(1, round(config.rate_limit[1] * settings.rate_limit_scale))
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not self.config.covers(scope):
             await self.app(scope, receive, send)
             return
-        count, seconds = self.windows.count(self.config.key(scope))
+        count, seconds = await self.config.windows.hit(self.config.key(scope))
         headers = {
             "ratelimit-limit": str(self.most),
             "ratelimit-remaining": str(max(0, self.most - count)),
             "ratelimit-reset": str(seconds),
         }
         if count > self.most:
+            _REFUSED.labels(self.config.name).inc()
             raise TooManyRequests(headers=headers | {"Retry-After": str(seconds)})
 
         async def send_with_headers(message: Message) -> None:
@@ -74,8 +52,12 @@ class RateLimit:
 
 @dataclass
 class Limit(RateLimitConfig):
-    """``rate_limit`` requests, of those with one of ``methods`` below ``path``, of each caller or each address."""
+    """``rate_limit`` requests, of those with one of ``methods`` below ``path``, of each caller or each address.
 
+    Routes with the same limit share its count.
+    """
+
+    name: str = ""
     path: str = "/v1"
     methods: frozenset[str] = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
     by: Literal["caller", "address"] = "caller"
@@ -87,11 +69,27 @@ class Limit(RateLimitConfig):
     def key(self, scope: Any) -> str:
         if self.by == "caller" and scope["user"].id is not None:
             return str(scope["user"].id)
-        return scope["client"][0] if scope.get("client") else "-"
+        return network_of(scope["client"][0]) if scope.get("client") else "-"
+
+    @cached_property
+    def windows(self) -> Windows:
+        return Windows(self.name, DURATION_VALUES[self.rate_limit[0]])
 
 
-READS = Limit(("minute", 6_000), methods=frozenset({"GET", "OPTIONS"}))
-WRITES = Limit(("minute", 1_200), methods=frozenset({"POST", "PUT", "PATCH", "DELETE"}))
-SIGN_IN = Limit(("minute", 20), by="address")
-SIGN_UP = Limit(("hour", 10), by="address")
-LETTERS = Limit(("hour", 10), by="address")
+@lru_cache(maxsize=10_000)
+def network_of(address: str) -> str:
+    """Whom an address stands for: IPv6 gives everybody a network (/64), so that a limit for one address is none."""
+    if ":" not in address:
+        return address
+    try:
+        v6 = IPv6Address(address)
+    except ValueError:
+        return address
+    return str(v6.ipv4_mapped or IPv6Network((int(v6), 64), strict=False))
+
+
+READS = Limit(("minute", 6_000), name="reads", methods=frozenset({"GET", "OPTIONS"}))
+WRITES = Limit(("minute", 1_200), name="writes", methods=frozenset({"POST", "PUT", "PATCH", "DELETE"}))
+SIGN_IN = Limit(("minute", 20), name="sign-in", by="address")
+SIGN_UP = Limit(("hour", 10), name="sign-up", by="address")
+LETTERS = Limit(("hour", 10), name="letters", by="address")

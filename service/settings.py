@@ -16,6 +16,7 @@ from msgspec import Meta
 
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
 Days = Annotated[int, Meta(ge=1, le=3650)]
+ValkeyUrl = Annotated[str, Meta(pattern="^((valkey|redis)s?://|unix://|$)")]
 Names = tuple[str, ...]  # written as a,b,c
 _BUCKET = r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._/-]*)?)?$"
 
@@ -46,6 +47,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     s3_region: str = "us-east-1"
     s3_access_key_id: str = ""  # empty: as the AWS tools find it (environment, instance)
     s3_secret_access_key: str = ""
+
+    valkey_url: ValkeyUrl = ""  # counts limits for all workers and hosts; empty: each worker for itself
 
     secret_key: Annotated[str, Meta(min_length=32)] = DEVELOPMENT_SECRET  # signs cursors and links, names files
     allowed_hosts: Names = ("localhost", "127.0.0.1", "[::1]")  # *.example.org allows subdomains

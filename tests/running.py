@@ -35,7 +35,7 @@ class Service:
     def __init__(self, directory: Path, command: Sequence[str] = PIPELINE, **environment: str) -> None:
         self.directory = directory
         self.data_dir = directory / "data"
-        self.command = command
+        self.command: Sequence[str] = command
         self.port = free_port()
         self.environment = environment_of(
             **{"DATA_DIR": str(self.data_dir), "PORT": str(self.port), "PASSWORD_ITERATIONS": "1"} | environment
@@ -72,8 +72,11 @@ class Service:
     def start(self) -> "Service":
         """Returns once it answers."""
         self.launch()
-        wait_until(self._answers, f"{self.command} did not answer", unless=self._has_ended)
+        self.wait_until_it_answers()
         return self
+
+    def wait_until_it_answers(self) -> None:
+        wait_until(self._answers, f"{self.command} did not answer", unless=self._has_ended)
 
     def launch(self) -> None:
         assert not self.is_running

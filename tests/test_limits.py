@@ -10,7 +10,7 @@ from itertools import count
 import httpx
 import pytest
 
-from service.limits import Windows
+from service.windows import Memory
 from tests.conftest import PASSWORD
 from tests.running import Service, piccolo, service_of_its_own
 
@@ -159,18 +159,18 @@ def test_a_forwarded_address_is_believed_from_the_named_proxies_alone(service: S
 
 
 def test_a_window_ends() -> None:
-    windows = Windows(seconds=1)
-    assert [windows.count("a") for _ in range(3)] == [(1, 1), (2, 1), (3, 1)]
-    assert windows.count("b") == (1, 1)
+    windows = Memory(seconds=1)
+    assert [windows.hit("a") for _ in range(3)] == [(1, 1), (2, 1), (3, 1)]
+    assert windows.hit("b") == (1, 1)
     time.sleep(1.05)
-    assert windows.count("a") == (1, 1)
+    assert windows.hit("a") == (1, 1)
 
 
 def test_counting_survives_more_callers_than_it_remembers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.limits._MOST_WINDOWS", 10)
-    windows = Windows(seconds=60)
+    monkeypatch.setattr("service.windows._MOST", 10)
+    windows = Memory(seconds=60)
     for number in range(95):
-        assert windows.count(str(number)) == (1, 60)
+        assert windows.hit(str(number)) == (1, 60)
     assert len(windows._ends_and_counts) <= 10
 
 
