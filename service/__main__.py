@@ -61,6 +61,7 @@ def _serve(started: float, port: socket.socket) -> None:
         access_log=False,
         proxy_headers=False,  # TRUSTED_PROXIES decides, whatever serves the app
         server_header=False,
+        timeout_keep_alive=75,  # longer than a proxy keeps its own: it must not send into a connection that we close
         timeout_graceful_shutdown=25,
     )
     server = uvicorn.Server(config)

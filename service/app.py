@@ -28,6 +28,7 @@ from service.limits import READS, WRITES, RateLimit
 from service.log import set_up_logging
 from service.moving.controller import MovingController
 from service.openapi import OPENAPI
+from service.overload import Overload
 from service.pictures.controller import MediaController
 from service.portraits.controller import PortraitController
 from service.prompts.controller import PromptController
@@ -45,6 +46,7 @@ from service.versions.controller import VersionController
 from service.writing import Writing
 
 MAX_BODY = 1024 * 1024
+MAX_PARTS = 100  # of a multipart body
 
 v1 = Router(
     "/v1",
@@ -89,6 +91,7 @@ def create_app() -> Litestar:
         logging_config=None,
         openapi_config=OPENAPI,
         request_class=StrictRequest,
+        multipart_form_part_limit=MAX_PARTS,
         request_max_body_size=MAX_BODY,
     )
     app.asgi_handler = _in_front_of(app)
@@ -97,7 +100,7 @@ def create_app() -> Litestar:
 
 def _in_front_of(app: Litestar) -> ASGIApp:
     limited = RateLimit(RateLimit(Options(app.asgi_handler, app.asgi_router), WRITES), READS)
-    doorway: ASGIApp = Doorway(Authentication(limited), settings)
+    doorway: ASGIApp = Doorway(Overload(Authentication(limited), settings.max_requests_in_flight), settings)
     if settings.trusted_proxies:
         # uvicorn and Litestar each have ASGI types of their own
         return ProxyHeadersMiddleware(doorway, list(settings.trusted_proxies))  # type: ignore[arg-type, return-value]

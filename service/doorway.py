@@ -16,12 +16,18 @@ from loguru import logger
 
 from service.callers import REQUEST
 from service.compression import Compression, Headers, is_worth_it, preferred
-from service.errors import BadRequest, allowed, raw_problem, record, told
+from service.errors import BadRequest, HeadersTooLarge, UrlTooLong, allowed, raw_problem, record, told
 from service.health import count_request
 from service.identifiers import uuid7
 from service.log import log_request
 from service.policies import NOTHING
 from service.settings import Settings
+
+MAX_URL = 8 * 1024  # bytes, with the query
+MAX_PARAMETERS = 100  # in the query
+MAX_HEADERS = 100
+MAX_HEADER_BYTES = 32 * 1024  # of all together
+_TOLD_OF_A_PATH = 256
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
@@ -85,6 +91,7 @@ class Doorway:
                 _write_access_line(scope, answer, time.perf_counter() - started)
 
     async def _answer(self, scope: Any, receive: Receive, answer: "_Answer") -> None:
+        _refuse_oversized(scope)
         hosts = [value for name, value in scope["headers"] if name == b"host"]
         if len(hosts) > 1:  # of which each part of the service might believe another
             raise BadRequest("There is more than one Host header.")
@@ -111,6 +118,21 @@ class Doorway:
                 (b"access-control-max-age", b"600"),
             ]
         return [*allowed, (b"access-control-expose-headers", _EXPOSED.encode())]
+
+
+def _refuse_oversized(scope: Any) -> None:
+    """Bodies are bounded where they are read."""
+    query: bytes = scope["query_string"]
+    if len(scope.get("raw_path") or b"") + len(query) > MAX_URL:
+        scope["path"] = scope["path"][:_TOLD_OF_A_PATH]  # in the log and in the problem
+        raise UrlTooLong(f"The URL is longer than {MAX_URL} bytes.")
+    if query.count(b"&") >= MAX_PARAMETERS:
+        raise BadRequest(f"The query has more than {MAX_PARAMETERS} parameters.")
+    headers: Headers = scope["headers"]
+    if len(headers) > MAX_HEADERS:
+        raise HeadersTooLarge(f"The request has more than {MAX_HEADERS} headers.")
+    if sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
+        raise HeadersTooLarge(f"The headers are larger than {MAX_HEADER_BYTES} bytes.")
 
 
 class Options:

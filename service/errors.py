@@ -1,13 +1,15 @@
 """What can go wrong, and how it is told (RFC 9457, ``application/problem+json``).
 
 ServiceError
-├── BadRequest 400             ├── TooLarge 413
+├── BadRequest 400             ├── UrlTooLong 414
 ├── Unauthorized 401           ├── UnsupportedMediaType 415
 ├── Forbidden 403              ├── Unprocessable 422
 ├── NotFound 404               ├── FailedDependency 424
 ├── MethodNotAllowed 405       ├── TooManyRequests 429
+├── RequestTimeout 408         ├── HeadersTooLarge 431
 ├── Conflict 409               ├── InternalError 500
-└── PreconditionFailed 412     └── Unavailable 503
+├── PreconditionFailed 412     └── Unavailable 503
+└── TooLarge 413                   └── Overloaded
 
 A class carries its status; an instance one complete sentence for a person. Raised in ``queries``, told here.
 """
@@ -37,6 +39,8 @@ _WORDS = {
     "str": "a string", "int": "an integer", "float": "a number", "bool": "true or false", "array": "a list",
     "object": "an object", "null": "null", "uuid": "a UUID", "datetime": "a time (RFC 3339, with its zone)",
 }  # fmt: skip
+
+_TITLES = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}  # Python 3.11 has older ones
 
 
 class Violation(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -75,7 +79,7 @@ class ServiceError(Exception):
 
     @classmethod
     def title(cls) -> str:
-        return {413: "Content Too Large", 422: "Unprocessable Content"}.get(cls.status, cls.status.phrase)
+        return _TITLES.get(cls.status, cls.status.phrase)
 
     def problem(self, scope: Mapping[str, Any]) -> Problem:
         return Problem(
@@ -122,6 +126,15 @@ class MethodNotAllowed(ServiceError):
     meaning = "This address does not answer to this method; the Allow header lists those it does."
 
 
+class RequestTimeout(ServiceError):
+    status = HTTPStatus.REQUEST_TIMEOUT
+    slug = "request-timeout"
+    meaning = "The request's body did not come in time: send it again, faster."
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Connection": "close"})  # or the rest of it would still be read
+
+
 class Conflict(ServiceError):
     status = HTTPStatus.CONFLICT
     slug = "conflict"
@@ -138,6 +151,12 @@ class TooLarge(ServiceError):
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     slug = "too-large"
     meaning = "The request's body is larger than this address accepts."
+
+
+class UrlTooLong(ServiceError):
+    status = HTTPStatus.REQUEST_URI_TOO_LONG
+    slug = "url-too-long"
+    meaning = "The request's URL is longer than any that this service has: put less into the query."
 
 
 class UnsupportedMediaType(ServiceError):
@@ -169,6 +188,12 @@ class TooManyRequests(ServiceError):
     meaning = "Too many requests in too short a time: wait as long as Retry-After says (in seconds)."
 
 
+class HeadersTooLarge(ServiceError):
+    status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+    slug = "headers-too-large"
+    meaning = "The request's headers are too many or too large."
+
+
 class InternalError(ServiceError):
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     slug = "internal"
@@ -182,6 +207,10 @@ class Unavailable(ServiceError):
 
     def __init__(self, detail: str = "") -> None:
         super().__init__(detail, headers={"Retry-After": "1"})
+
+
+class Overloaded(Unavailable):
+    """More to do than this worker can; told like Unavailable, but not logged again for each: it is counted."""
 
 
 PROBLEMS: dict[str, type[ServiceError]] = {kind.slug: kind for kind in ServiceError.__subclasses__()}
@@ -247,7 +276,7 @@ def record(error: Exception, problem: ServiceError) -> None:
     """Logs a failure of ours, once, at the boundary; a client's mistake is its own affair."""
     if isinstance(problem, InternalError):
         logger.opt(exception=error).error("The request failed.")
-    elif isinstance(problem, Unavailable):
+    elif isinstance(problem, Unavailable) and not isinstance(problem, Overloaded):
         logger.warning("The request could not be served: {!r}", error)
 
 

@@ -48,6 +48,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     s3_access_key_id: str = ""  # empty: as the AWS tools find it (environment, instance)
     s3_secret_access_key: str = ""
 
+    max_requests_in_flight: Annotated[int, Meta(ge=1, le=100_000)] = 200  # of one worker, below /v1; more are 503
     valkey_url: ValkeyUrl = ""  # counts limits for all workers and hosts; empty: each worker for itself
 
     secret_key: Annotated[str, Meta(min_length=32)] = DEVELOPMENT_SECRET  # signs cursors and links, names files

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import socket
@@ -127,6 +129,22 @@ def service_of_its_own(command: Sequence[str] = PIPELINE, **environment: str) ->
                 service.process.kill()
                 service.process.wait()
             end_processes_of(service.data_dir)
+
+
+@contextmanager
+def worker_of_its_own(**environment: str) -> Iterator[Service]:
+    """One worker, as the Procfile has it, that is not started yet: it neither migrates nor seeds its database."""
+    with service_of_its_own(**environment) as service:
+        service.command = web_command(service.port)
+        yield service
+
+
+def web_command(port: int) -> tuple[str, ...]:
+    """What the Procfile says, for this machine alone."""
+    web = re.search(r"^web: (.+)$", (ROOT / "Procfile").read_text(), re.MULTILINE)
+    assert web is not None
+    given = {"${WEB_CONCURRENCY:-1}": "1", "${PORT:-8000}": str(port), "0.0.0.0": "127.0.0.1"}
+    return ("-m", *(given.get(word, word) for word in shlex.split(web[1])))
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-import shlex
 import signal
 import time
 from collections.abc import Iterator
@@ -16,7 +15,16 @@ import pytest
 
 from service import embedded
 from tests.conftest import PASSWORD
-from tests.running import ROOT, VARIABLES, Service, execute, piccolo, processes_of, service_of_its_own, wait_until
+from tests.running import (
+    VARIABLES,
+    Service,
+    execute,
+    piccolo,
+    processes_of,
+    service_of_its_own,
+    wait_until,
+    web_command,
+)
 
 PRODUCTION = {
     "ENVIRONMENT": "production",
@@ -191,13 +199,6 @@ def test_production_names_all_it_lacks_and_does_not_start(command: tuple[str, ..
         assert not service.data_dir.exists()
 
 
-def _web_command() -> tuple[str, ...]:
-    """What Procfile says, with its defaults."""
-    web = re.search(r"^web: (.+)$", (ROOT / "Procfile").read_text(), re.MULTILINE)
-    assert web is not None
-    return ("-m", *shlex.split(web[1].replace("${WEB_CONCURRENCY:-1}", "1")))
-
-
 @pytest.fixture(scope="module", params=["python -m service", "Procfile"])
 def production(request: pytest.FixtureRequest, fresh_database: str) -> Iterator[Service]:
     """Serving from a database that was migrated as the Procfile says."""
@@ -205,7 +206,7 @@ def production(request: pytest.FixtureRequest, fresh_database: str) -> Iterator[
     assert piccolo("migrations", "forwards", "all", **PRODUCTION, **database).returncode == 0
     with service_of_its_own(**PRODUCTION, **database) as service:
         if request.param == "Procfile":
-            service.command = [word.replace("${PORT:-8000}", str(service.port)) for word in _web_command()]
+            service.command = web_command(service.port)
         yield service.start()
 
 

