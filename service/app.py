@@ -28,7 +28,7 @@ from service.limits import READS, WRITES, RateLimit
 from service.log import set_up_logging
 from service.moving.controller import MovingController
 from service.openapi import OPENAPI
-from service.overload import Overload
+from service.overload import Overload, allow_many_connections
 from service.pictures.controller import MediaController
 from service.portraits.controller import PortraitController
 from service.prompts.controller import PromptController
@@ -83,6 +83,7 @@ v1 = Router(
 def create_app() -> Litestar:
     """The whole service, as an ASGI application."""
     set_up_logging(settings)
+    allow_many_connections()
     app = Litestar(
         [v1, MediaController, HealthController, ProblemController, get_root, get_openapi, ASSETS, admin],
         dependencies={"user": Provide(current_user)},

@@ -4,6 +4,7 @@ A request counts while it is worked on, not while it waits for its client: a tho
 """
 
 import asyncio
+import resource
 import time
 from typing import Any
 
@@ -17,6 +18,12 @@ BODY_RATE = 16 * 1024  # and one more for each so many bytes that did
 
 _SHED = Counter("requests_shed", "Requests refused because this worker had enough to do.")
 _IN_FLIGHT = Gauge("requests_in_flight", "Requests that this worker works on.")
+
+
+def allow_many_connections() -> None:
+    """As many as the system lets this process have; the usual soft limit, 1,024, is for programs that use select()."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class Overload:
