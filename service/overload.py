@@ -11,7 +11,7 @@ from typing import Any
 from litestar.types import ASGIApp, Message, Receive, Send
 from prometheus_client import Counter, Gauge
 
-from service.errors import Overloaded, RequestTimeout
+from service.errors import BadRequest, Overloaded, RequestTimeout
 
 BODY_PATIENCE = 30.0  # seconds in which a body must have come,
 BODY_RATE = 16 * 1024  # and one more for each so many bytes that did
@@ -62,7 +62,8 @@ class _Client:
         self._until = time.monotonic() + BODY_PATIENCE
 
     async def receive(self) -> Any:
-        """Raises RequestTimeout when the body dribbles, Overloaded when it comes at a bad moment."""
+        """Raises RequestTimeout when the body dribbles, BadRequest when it breaks off, Overloaded when it comes at a bad
+        moment: none is a failure of ours."""
         if self._is_read:  # what is awaited now is the client's leaving, beside the work
             return await self._receive()
         self._overload.in_flight -= 1
@@ -73,6 +74,8 @@ class _Client:
             raise RequestTimeout from None
         finally:
             self._overload.in_flight += 1
+        if message["type"] == "http.disconnect":
+            raise BadRequest("The body broke off.")
         self._until += len(message.get("body", b"")) / BODY_RATE
         self._is_read = not message.get("more_body", False)
         if self._is_read and self._overload.in_flight > self._overload.most:
