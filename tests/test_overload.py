@@ -14,6 +14,7 @@ from tests.conftest import DATA_DIR
 from tests.running import Service, worker_of_its_own
 
 MOST, POOL = 6, 2
+UNLIMITED = httpx.Limits(max_connections=None)
 
 
 @pytest.fixture(scope="module")
@@ -32,24 +33,28 @@ def service(database: None) -> Iterator[Service]:
 
 @pytest.fixture
 async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
-    limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(base_url=service.url, timeout=20, limits=limits) as client:
+    async with httpx.AsyncClient(base_url=service.url, timeout=20, limits=UNLIMITED) as client:
         yield client
 
 
 @asynccontextmanager
 async def busy(client: httpx.AsyncClient) -> AsyncIterator[list["asyncio.Task[httpx.Response]"]]:
-    """As many requests as are worked on at once, which all wait for the database."""
+    """As many requests as are worked on at once, of two addresses, which all wait for the database."""
+    transport = httpx.AsyncHTTPTransport(local_address="127.0.0.2", limits=UNLIMITED)
+    other = httpx.AsyncClient(base_url=client.base_url, timeout=20, transport=transport)
     database = await asyncpg.connect(embedded.dsn(DATA_DIR))
     try:
         await database.execute("BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
-        requests = [asyncio.create_task(client.get("/v1/users/nobody")) for _ in range(MOST)]
+        each = (client, other) * (MOST // 2)
+        requests = [asyncio.create_task(one.get("/v1/users/nobody")) for one in each]
         async with asyncio.timeout(10):
             while await in_flight(client) < MOST:
                 await asyncio.sleep(0.02)
         yield requests
     finally:
         await database.close()
+        await asyncio.gather(*requests)
+        await other.aclose()
 
 
 async def metric(client: httpx.AsyncClient, name: str) -> float:
@@ -77,6 +82,25 @@ async def test_what_comes_on_top_is_refused_at_once_and_counted(client: httpx.As
     assert (await client.get("/v1/nowhere")).status_code == 404
     assert await in_flight(client) == 0
     assert "could not be served" not in service.output, "the access line says it"
+
+
+async def test_one_address_takes_half_of_the_places_and_leaves_the_rest_to_others(
+    service: Service, client: httpx.AsyncClient
+) -> None:
+    database = await asyncpg.connect(embedded.dsn(DATA_DIR))
+    try:
+        await database.execute("BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+        requests = [asyncio.create_task(client.get("/v1/users/nobody")) for _ in range(MOST)]
+        async with asyncio.timeout(10):
+            while await in_flight(client) < MOST // 2 or sum(request.done() for request in requests) < MOST // 2:
+                await asyncio.sleep(0.02)
+        assert (await client.get("/v1/nowhere")).status_code == 503
+        with service.client(address="127.0.0.2") as other:
+            assert other.get("/v1/nowhere").status_code == 404
+    finally:
+        await database.close()
+    statuses = sorted(answer.status_code for answer in await asyncio.gather(*requests))
+    assert statuses == [404] * (MOST // 2) + [503] * (MOST // 2)
 
 
 async def test_health_answers_meanwhile_and_nobody_takes_the_worker_out(client: httpx.AsyncClient) -> None:
@@ -124,7 +148,7 @@ async def test_a_client_that_leaves_gives_its_place_back_and_is_no_failure_of_ou
     async with asyncio.timeout(5):
         while service.output.count("POST /v1/users 400") < MOST * 2 or await in_flight(client):
             await asyncio.sleep(0.02)
-    answers = await asyncio.gather(*(client.get("/v1/nowhere") for _ in range(MOST)))
+    answers = await asyncio.gather(*(client.get("/v1/nowhere") for _ in range(MOST // 2)))
     assert {answer.status_code for answer in answers} == {404}
     assert service.output.count("POST /v1/users 400") == MOST * 2
     assert "Traceback" not in service.output
