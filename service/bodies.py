@@ -9,15 +9,21 @@ import typing
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
+from itertools import chain, islice
 from typing import Any
 
 import msgspec
 from litestar import Request
 from litestar.types import Empty
 
-from service.errors import BadRequest, Unprocessable, UnsupportedMediaType, Violation, sentence
+from service.errors import MAX_VIOLATIONS, BadRequest, Unprocessable, UnsupportedMediaType, Violation, sentence
 
 MAX_DEPTH = 64
+_LOOKED_AT = 1_000  # items of a list, when faults are collected: more than any list may have
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_BRACKETS = bytes.maketrans(b"{}", b"[]")
+_ALL_ELSE = bytes(set(range(256)) - set(b"[]{}"))
+_MAY_HAVE_NUL = (str, dict, list)
 
 _NUL = re.compile(rb"\\u0000")
 
@@ -52,7 +58,7 @@ class StrictRequest(Request[Any, Any, Any]):
 def read_json(body: bytes, wanted: Any) -> Any:
     """``body`` as ``wanted``. Raises BadRequest when it is not JSON, Unprocessable with all faults when it is."""
     try:
-        if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _depth(msgspec.json.decode(body)) > MAX_DEPTH:
+        if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _is_too_deep(body):
             raise BadRequest(f"The body is nested deeper than {MAX_DEPTH} levels.")
         with suppress(msgspec.ValidationError):
             if not _NUL.search(body):
@@ -62,12 +68,13 @@ def read_json(body: bytes, wanted: Any) -> Any:
         raise Unprocessable("A number in the body is out of range.") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest("The body is not valid JSON (UTF-8).") from error
-    return converted(plain, wanted)  # where a "\\u0000" with its backslash escaped is no NUL after all
+    return converted(plain, wanted, _NUL.search(body) is not None)
 
 
-def converted(plain: Any, wanted: Any) -> Any:
-    """Decoded JSON as ``wanted``. Raises Unprocessable with all faults."""
-    if found := [*violations(plain, wanted), *_nul_violations(plain)]:
+def converted(plain: Any, wanted: Any, may_have_nul: bool = True) -> Any:
+    """Decoded JSON as ``wanted``. Raises Unprocessable with all faults that are told."""
+    nul = _nul_violations(plain) if may_have_nul else ()  # an escaped backslash before it makes it none after all
+    if found := list(islice(chain(violations(plain, wanted), nul), MAX_VIOLATIONS)):
         raise Unprocessable.of(found)
     return msgspec.convert(plain, wanted)
 
@@ -92,8 +99,9 @@ def violations(value: Any, wanted: Any, at: str = "") -> Iterator[Violation]:
     try:
         msgspec.convert(value, wanted)
     except msgspec.ValidationError as error:
-        inner = list(_inner_violations(value, wanted, at))
-        yield from inner or [Violation(fault_of(error, wanted, value), pointer=at)]
+        inner = _inner_violations(value, wanted, at)
+        yield next(inner, Violation(fault_of(error, wanted, value), pointer=at))
+        yield from inner
 
 
 def _inner_violations(value: Any, wanted: Any, at: str) -> Iterator[Violation]:
@@ -108,7 +116,7 @@ def _inner_violations(value: Any, wanted: Any, at: str) -> Iterator[Violation]:
                 elif field.required:
                     yield Violation("Is required.", pointer=pointer(at, name))
         elif isinstance(value, list) and typing.get_origin(choice) in (list, tuple):
-            for index, item in enumerate(value):
+            for index, item in enumerate(value[:_LOOKED_AT]):
                 yield from violations(item, typing.get_args(choice)[0], pointer(at, index))
 
 
@@ -183,20 +191,21 @@ def _nul_violations(value: Any, at: str = "") -> Iterator[Violation]:
         for name, member in value.items():
             if "\0" in name:
                 yield Violation("Must not have the NUL character in a name.", pointer=at)
-            yield from _nul_violations(member, pointer(at, name))
+            if isinstance(member, _MAY_HAVE_NUL):
+                yield from _nul_violations(member, pointer(at, name))
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _nul_violations(item, pointer(at, index))
+            if isinstance(item, _MAY_HAVE_NUL):
+                yield from _nul_violations(item, pointer(at, index))
 
 
-def _depth(value: Any) -> int:
-    """How many lists and objects lie within each other, at most one more than MAX_DEPTH."""
-    depth, level = 0, [value]
-    while (containers := [member for member in level if isinstance(member, dict | list)]) and depth <= MAX_DEPTH:
-        depth += 1
-        level = [
-            member
-            for container in containers
-            for member in (container.values() if isinstance(container, dict) else container)
-        ]
-    return depth
+def _is_too_deep(body: bytes) -> bool:
+    """Whether more than MAX_DEPTH lists and objects lie within each other. Nothing is decoded, and nothing is looked at
+    one by one: a body may be all brackets."""
+    brackets = _STRING.sub(b"", body).translate(_BRACKETS, _ALL_ELSE)
+    for _ in range(MAX_DEPTH):
+        outer = brackets.replace(b"[]", b"")
+        if len(outer) == len(brackets):
+            return False  # none are left, or it is no JSON
+        brackets = outer
+    return bool(brackets)
