@@ -243,7 +243,7 @@ async def test_what_is_deleted_is_gone(alice: Client) -> None:
     assert (await alice.get(CHARACTERS)).json()["items"] == []
 
 
-@pytest.mark.parametrize("unknown", [NOWHERE, "1", "%00", "%0A", "null", "a" * 10_000, f"{NOWHERE}%00", "%F0%9F", "-1"])
+@pytest.mark.parametrize("unknown", [NOWHERE, "1", "%00", "%0A", "null", "a" * 4_000, f"{NOWHERE}%00", "%F0%9F", "-1"])
 @pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
 async def test_an_unknown_id_is_not_found(alice: Client, method: str, unknown: str) -> None:
     body = {"json": {}} if method == "PATCH" else {}

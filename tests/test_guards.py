@@ -75,7 +75,7 @@ async def test_every_route_refuses_parameters_that_it_does_not_declare(alice: Cl
 
 
 async def test_no_path_is_too_strange(alice: Client) -> None:
-    strange = ["%00", "%0A", "%7F", "%F0%9F", "%2F..%2F", "a" * 10_000, "-1", "' OR 1=1 --", "{}", "*"]
+    strange = ["%00", "%0A", "%7F", "%F0%9F", "%2F..%2F", "a" * 4_000, "-1", "' OR 1=1 --", "{}", "*"]
     for route in sorted(route for route in V1 if "{" in route):
         for text in strange:
             method, path = route.format(**dict.fromkeys(EXAMPLES, text)).split(maxsplit=1)

@@ -126,7 +126,7 @@ async def test_a_refused_template_leaves_nothing_behind(alice: Client) -> None:
     assert await TemplateVersion.count() == 0
 
 
-@pytest.mark.parametrize("unknown", [NOWHERE, "1", "%00", "a" * 10_000, f"{NOWHERE}%0A"])
+@pytest.mark.parametrize("unknown", [NOWHERE, "1", "%00", "a" * 4_000, f"{NOWHERE}%0A"])
 @pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
 async def test_an_unknown_id_is_not_found(alice: Client, method: str, unknown: str) -> None:
     body = {"json": {}} if method == "PATCH" else {}

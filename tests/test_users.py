@@ -126,7 +126,7 @@ async def test_a_profile_is_for_everybody_and_keeps_the_email(alice: Client, str
 
 
 @pytest.mark.parametrize(
-    "name", ["nobody", "ALICE", "alice%00", "%F0%9F", "a" * 10_000, "..", "alice%2F..", "alice@example.org"]
+    "name", ["nobody", "ALICE", "alice%00", "%F0%9F", "a" * 4_000, "..", "alice%2F..", "alice@example.org"]
 )
 async def test_who_is_not_there_is_not_found(alice: Client, stranger: Client, name: str) -> None:
     assert (await stranger.get(f"/v1/users/{name}")).status_code == 404
