@@ -20,8 +20,9 @@ from service.errors import MAX_VIOLATIONS, BadRequest, Unprocessable, Unsupporte
 
 MAX_DEPTH = 64
 _LOOKED_AT = 1_000  # items of a list, when faults are collected: more than any list may have
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)  # also without its end: no text takes long
 _BRACKETS = bytes.maketrans(b"{}", b"[]")
+_TOO_DEEP = b"[" * (MAX_DEPTH + 1)
 _ALL_ELSE = bytes(set(range(256)) - set(b"[]{}"))
 _MAY_HAVE_NUL = (str, dict, list)
 
@@ -203,6 +204,8 @@ def _is_too_deep(body: bytes) -> bool:
     """Whether more than MAX_DEPTH lists and objects lie within each other. Nothing is decoded, and nothing is looked at
     one by one: a body may be all brackets."""
     brackets = _STRING.sub(b"", body).translate(_BRACKETS, _ALL_ELSE)
+    if _TOO_DEEP in brackets:
+        return True
     for _ in range(MAX_DEPTH):
         outer = brackets.replace(b"[]", b"")
         if len(outer) == len(brackets):

@@ -1,6 +1,7 @@
 """What is larger than anything a client has reason to send, each with its status; bodies in files of their own, too."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import httpx
@@ -64,6 +65,25 @@ async def test_how_deep_a_body_is(stranger: httpx.AsyncClient, opening: bytes, c
     for depth, status in ((MAX_DEPTH, 422), (MAX_DEPTH + 1, 400), (200_000, 400)):
         body = opening * depth + b"1" + closing * depth
         assert (await stranger.post("/v1/users", content=body[:MAX_BODY], headers=JSON)).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"[" * 65 + b'"' + b'\\"' * (MAX_BODY // 2 - 100), 400),
+        (b"[" * 65 + b'"' + b"\\\\" * (MAX_BODY // 2 - 100), 400),
+        (b"[" + b"1," * (MAX_BODY // 2 - 2) + b"1]", 422),
+        (b'{"tags":[' + b"{}," * (MAX_BODY // 3 - 9) + b"{}]}", 422),
+        (b"[" * (MAX_BODY // 2) + b"]" * (MAX_BODY // 2), 400),
+    ],
+    ids=["quotes", "backslashes", "numbers", "objects", "brackets"],
+)
+async def test_a_megabyte_made_to_take_long_does_not(alice: httpx.AsyncClient, body: bytes, status: int) -> None:
+    began = time.process_time()
+    answer = await alice.post("/v1/characters", content=body, headers=JSON)
+    assert answer.status_code == status
+    assert len(answer.json().get("errors", [])) <= 100
+    assert time.process_time() - began < 1
 
 
 async def test_a_body_that_dribbles(stranger: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
