@@ -20,8 +20,8 @@ BODY_PATIENCE = 30.0  # seconds in which a body must have come,
 BODY_RATE = 16 * 1024  # and one more for each so many bytes that did
 
 # Refusals are paced: to who asks again at once, as many do, a worker would soon do nothing but refuse
-_REFUSALS = 500  # a second
-_LONGEST_PAUSE = 1.0  # seconds
+_REFUSALS = 200  # a second
+_LONGEST_PAUSE = 5.0  # seconds
 
 _SHED = prometheus_client.Counter("requests_shed", "Requests refused because this worker had enough to do.")
 _IN_FLIGHT = prometheus_client.Gauge("requests_in_flight", "Requests that this worker works on.")
