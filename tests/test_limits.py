@@ -67,6 +67,11 @@ def test_signing_in_is_limited_for_each_address(stranger: httpx.Client) -> None:
     assert sign_in(stranger, **{"X-Forwarded-For": next(addresses)}).status_code == 401
 
 
+def test_a_network_of_ipv6_is_one_address(stranger: httpx.Client) -> None:
+    for address, status in (("2001:db8::1", 401), ("2001:db8::2", 429), ("2001:db8:0:1::1", 401)):
+        assert sign_in(stranger, **{"X-Forwarded-For": address}).status_code == status
+
+
 def test_signing_up_is_limited_for_each_address(stranger: httpx.Client) -> None:
     for name, status in (("first", 201), ("second", 429)):
         account = {"email": f"{name}@example.org", "username": name, "password": PASSWORD}
@@ -164,6 +169,15 @@ def test_a_window_ends() -> None:
     assert windows.hit("b") == (1, 1)
     time.sleep(1.05)
     assert windows.hit("a") == (1, 1)
+
+
+def test_a_window_is_peeked_at_and_reset() -> None:
+    windows = Memory(seconds=60)
+    assert windows.peek("a") == (0, 0)
+    windows.hit("a")
+    assert windows.peek("a") == windows.peek("a") == (1, 60)
+    windows.reset("a")
+    assert windows.peek("a") == (0, 0)
 
 
 def test_counting_survives_more_callers_than_it_remembers(monkeypatch: pytest.MonkeyPatch) -> None:

