@@ -3,6 +3,7 @@
 Everything has a fixed id and is only ever inserted, so an operator's edits survive a second run.
 """
 
+import time
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import msgspec
 from piccolo.table import Table
 
 from service.characters.tables import Character
+from service.crowd import MOST, insert_crowd
 from service.database import DB, NOW
 from service.relationships.registry import TYPES
 from service.relationships.tables import Relationship
@@ -23,12 +25,28 @@ from service.users.tables import User
 _SEEDS = Path(__file__).parent / "seeds"
 
 
-async def seed() -> None:
-    """Insert the platform's templates and demo characters where they are missing. Refused in production."""
+async def seed(characters: int = 0, users: int = 1_000) -> None:
+    """Insert the platform's templates and demo characters where they are missing. Refused in production.
+
+    :param characters: How many characters a crowd shall have, for trying out the service among many.
+    :param users: Of how many members.
+
+    """
     if settings.in_production:
         raise SystemExit("Seeds are for development: the demo members' characters are public.")
     inserted = await insert_seeds()
     print(f"Seeds: {inserted} rows inserted." if inserted else "Seeds: all there already.")  # noqa: T201 (a command's answer)
+    if characters:
+        _check_crowd(characters, users)
+        began = time.perf_counter()
+        inserted = await insert_crowd(characters, users)
+        rate = inserted / (time.perf_counter() - began)
+        print(f"Crowd: {inserted:,} characters inserted, {rate:,.0f} a second.")  # noqa: T201 (a command's answer)
+
+
+def _check_crowd(characters: int, users: int) -> None:
+    if not (0 < characters <= MOST and 0 < users <= MOST):
+        raise SystemExit(f"A crowd has 1 to {MOST:,} characters of 1 to {MOST:,} members.")
 
 
 async def insert_seeds() -> int:
