@@ -11,6 +11,9 @@ test: $(VENV)/.installed  ## the suite, on a PostgreSQL of its own
 test-slow: $(VENV)/.installed  ## what takes long: fuzzing, a second PostgreSQL, the browser
 	@$(VENV)/bin/python -m pytest -m slow
 
+bench: $(VENV)/.installed benchmarks/.venv/.installed  ## beside other stacks, each on a core of its own: 20 minutes
+	@$(VENV)/bin/python -m benchmarks.compare
+
 check: $(VENV)/.installed  ## format, lint, types, imports
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
@@ -23,6 +26,14 @@ lock: $(VENV)/.installed  ## pin the dependencies anew
 		--no-header --python-version 3.11 pyproject.toml -o requirements.txt
 	@$(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--no-header --python-version 3.11 --all-extras pyproject.toml -o requirements-dev.txt
+	@$(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--no-header --python-version 3.11 benchmarks/requirements.in -o benchmarks/requirements.txt
+
+benchmarks/.venv/.installed: benchmarks/requirements.txt
+	@echo "Installing the peers into benchmarks/.venv …"
+	@$(PYTHON) -m venv benchmarks/.venv
+	@benchmarks/.venv/bin/python -m pip install --quiet --require-hashes -r benchmarks/requirements.txt
+	@touch $@
 
 $(VENV)/.installed: requirements-dev.txt
 	@echo "Installing the dependencies into $(VENV) …"
@@ -31,4 +42,4 @@ $(VENV)/.installed: requirements-dev.txt
 	@$(VENV)/bin/python -m pip install --quiet --require-hashes -r requirements-dev.txt
 	@touch $@
 
-.PHONY: run test test-slow check lock
+.PHONY: run test test-slow bench check lock

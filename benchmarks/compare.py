@@ -1,0 +1,131 @@
+"""``make bench``: this service, with everything on, beside what a team would pick instead.
+
+Each server has a core for itself, PostgreSQL and the load share the others. Rounds are interleaved: whatever else the
+machine does meets all of them.
+"""
+
+import argparse
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import msgspec
+
+from benchmarks.cores import OTHERS, stay_on
+from benchmarks.dataset import DIRECTORY, database
+from benchmarks.load import Request, run
+from benchmarks.servers import OURS, PEERS, Server, peer, service
+from benchmarks.tables import markdown, where
+from benchmarks.workloads import WORKLOADS, Given, Workload, job, prepare, tidy
+
+Rates = dict[str, list[float]]  # requests a second of each server, a round each
+
+
+def main() -> None:
+    given = _arguments()
+    stay_on(OTHERS)
+    with ExitStack() as stack:
+        dsn = stack.enter_context(database(given.characters, given.users, given.data_dir, durable=given.durable))
+        servers = [stack.enter_context(service(dsn, given.data_dir))]
+        servers += [stack.enter_context(peer(name, dsn, given.data_dir)) for name in PEERS]
+        made = prepare(dsn, servers[0])
+        workloads = [WORKLOADS[name] for name in given.workloads]
+        for workload in workloads:
+            check_equality(workload, made, servers)
+        measured: dict[str, Rates] = {workload.name: {} for workload in workloads}
+        for _ in range(given.rounds):
+            for workload in workloads:
+                for server in filter(workload.is_for, servers):
+                    result = run(job(workload, made, server, given.seconds), OTHERS)
+                    measured[workload.name].setdefault(server.name, []).append(result.per_second)
+                    tidy(workload, made)
+    commits = "" if given.durable else " Commits do not wait for the disk."
+    rounds = f"medians of {given.rounds} rounds of {given.seconds:g} s"
+    print(f"{where()}; {given.characters:,} characters, {rounds}.{commits}\n")
+    print(rates_table(measured), ratios_table(measured), sep="\n\n")
+
+
+def check_equality(workload: Workload, given: Given, servers: Sequence[Server]) -> None:
+    """Raises RuntimeError unless all answer the same to the first requests of a workload."""
+    answers: list[Any] = []
+    for server in filter(workload.is_for, servers):
+        requests = workload.requests(given, server)[:3]
+        answers += [(server.name, _path(request), _told(server, request)) for request in requests]
+        tidy(workload, given)
+    first = [told for name, _, told in answers if name == OURS]
+    for number, (name, path, told) in enumerate(answers):
+        if told != (expected := first[number % len(first)]):
+            raise RuntimeError(f"{name} answers otherwise to {path}:\n{told!r:.2000}\n{expected!r:.2000}")
+
+
+def _told(server: Server, request: Request) -> Any:
+    """An answer without what no two can share: cursors, and in what was written, its id and its time."""
+    head, _, body = request.data.decode().partition("\r\n\r\n")
+    method, path, _ = head.split("\r\n")[0].split(" ")
+    headers = dict(line.split(": ", 1) for line in head.split("\r\n")[1:])
+    own = {name: value for name, value in headers.items() if name in ("Authorization", "If-None-Match")}
+    own |= {"If-Match": "*"} if server.name == OURS and "If-Match" in headers else {}
+    answer = server.ask(method, path, body=msgspec.json.decode(body) if body else None, **own)
+    if answer.status != request.status:
+        raise RuntimeError(f"{server.name} answers {answer.status} to {path}: {answer.body[:500]!r}")
+    if answer.status == 304 or "graph" in path:
+        return answer.status
+    told = answer.json
+    if method != "GET":
+        return {
+            name: value for name, value in told.items() if name not in ("id", "version", "created_at", "updated_at")
+        }
+    if "items" in told:
+        return [_with_times(item) for item in told["items"]], told["next_cursor"] is None
+    return _with_times(told)
+
+
+def _with_times(item: dict[str, Any]) -> dict[str, Any]:
+    return item | {name: datetime.fromisoformat(item[name]) for name in ("created_at", "updated_at")}
+
+
+def _path(request: Request) -> str:
+    return request.data.split(b"\r\n", 1)[0].decode()
+
+
+def rates_table(measured: dict[str, Rates]) -> str:
+    """Requests a second, and how far the rounds lie apart."""
+    names = [OURS, *PEERS]
+    rows = []
+    for work, rates in measured.items():
+        cells = [
+            f"{median(rates[name]):,.0f} ±{_spread(rates[name]):.0f} %" if name in rates else "–" for name in names
+        ]
+        rows.append([work, *cells])
+    return markdown(["requests a second", *names], rows)
+
+
+def ratios_table(measured: dict[str, Rates]) -> str:
+    rows = []
+    for work, rates in measured.items():
+        ours = median(rates[OURS])
+        rows.append([work, *(f"{ours / median(rates[name]):.2f}×" if name in rates else "–" for name in PEERS)])
+    return markdown([f"{OURS}, against", *PEERS], rows)
+
+
+def _spread(rates: Sequence[float]) -> float:
+    return 50 * (max(rates) - min(rates)) / median(rates)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--characters", type=int, default=100_000)
+    parser.add_argument("--users", type=int, default=1_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--no-wait", dest="durable", action="store_false", help="commits do not wait for the disk")
+    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), metavar="WORK")
+    parser.add_argument("--data-dir", type=Path, default=DIRECTORY)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

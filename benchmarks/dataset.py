@@ -1,0 +1,83 @@
+"""What is measured among: a database of its own, migrated and filled with a crowd, and kept for the next time."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from benchmarks.servers import ROOT, Server, with_programs
+from service import embedded
+
+DIRECTORY = ROOT / ".data/benchmarks"
+BENCH = {"email": "bench@example.org", "username": "bench", "password": "only for measuring on one machine"}
+
+
+@contextmanager
+def database(characters: int, users: int, directory: Path = DIRECTORY, *, durable: bool = True) -> Iterator[str]:
+    """The address of a database with such a crowd. Unless ``durable``, a commit does not wait for the disk: on a slow
+    one, that is all that writing would measure."""
+    directory.mkdir(parents=True, exist_ok=True)
+    directory.chmod(0o755)  # as root, PostgreSQL runs as another user
+    share = embedded.start(directory)
+    try:
+        name = f"crowd_of_{characters}"
+        dsn = share.dsn.replace("@/service", f"@/{name}")
+        operator = share.dsn.replace("service@/service", "postgres@/postgres")
+        if not asyncio.run(fetch(operator, "SELECT FROM pg_database WHERE datname = $1", name)):
+            asyncio.run(execute(operator, f"CREATE DATABASE {name} OWNER service"))
+        _piccolo(dsn, "migrations", "forwards", "all")
+        _piccolo(dsn, "service", "seed", f"--characters={characters}", f"--users={users}")
+        asyncio.run(
+            execute(dsn, "DELETE FROM characters WHERE owner IN (SELECT id FROM users WHERE username = 'bench')")
+        )
+        asyncio.run(execute(dsn, "VACUUM ANALYZE"))
+        asyncio.run(execute(operator, f"ALTER DATABASE {name} SET synchronous_commit = {'on' if durable else 'off'}"))
+        yield dsn
+    finally:
+        share.stop()
+
+
+def sign_in(server: Server) -> str:
+    """The token of the member who writes while it is measured."""
+    server.ask("POST", "/v1/users", body=BENCH)  # 409 when there from before
+    answer = server.ask("POST", "/v1/sessions", body={"login": BENCH["username"], "password": BENCH["password"]})
+    if answer.status != 201:
+        raise RuntimeError(f"Nobody could sign in: {answer.body!r}")
+    return str(answer.json["token"])
+
+
+async def fetch(dsn: str, query: str, *values: Any) -> list[Any]:
+    connection = await asyncpg.connect(dsn)
+    try:
+        rows: list[Any] = await connection.fetch(query, *values)
+        return rows
+    finally:
+        await connection.close()
+
+
+async def execute(dsn: str, statement: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+def _piccolo(dsn: str, *arguments: str) -> None:
+    done = subprocess.run(
+        [Path(sys.executable).with_name("piccolo"), *arguments],
+        cwd=ROOT,
+        env=with_programs(DATABASE_URL=dsn, ENVIRONMENT="development"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode:
+        raise RuntimeError(f"piccolo {' '.join(arguments)}: {done.stdout}")
+    if crowd := [line for line in done.stdout.splitlines() if line.startswith("Crowd:") and ": 0 " not in line]:
+        print(*crowd, file=sys.stderr, flush=True)

@@ -1,0 +1,144 @@
+"""The servers that are measured: ours as it is documented for production, and the peers beside it."""
+
+import http.client
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from benchmarks.cores import SERVER, Core, pinned_to
+
+ROOT = Path(__file__).parents[1]
+PEERS_PYTHON = ROOT / "benchmarks/.venv/bin/python"
+OURS = "this service"
+PEERS = {
+    "FastAPI + SQLAlchemy": "fastapi_sqlalchemy",
+    "Litestar + Piccolo, plainly": "litestar_piccolo",
+    "bare ASGI + asyncpg": "bare_asgi",
+}
+START_LIMIT = 30.0  # seconds
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return msgspec.json.decode(self.body)
+
+
+class Server(NamedTuple):
+    name: str
+    port: int
+    process: subprocess.Popen[bytes]
+
+    def ask(self, method: str, path: str, *, token: str = "", body: Any = None, **headers: str) -> Answer:
+        """One request, apart from any measuring."""
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request(method, path, None if body is None else msgspec.json.encode(body), headers)
+            answer = connection.getresponse()
+            told = {name.lower(): value for name, value in answer.getheaders()}
+            return Answer(answer.status, told, answer.read())
+        finally:
+            connection.close()
+
+    def get(self, path: str) -> Any:
+        answer = self.ask("GET", path)
+        if answer.status != 200:
+            raise RuntimeError(f"{self.name} answers {answer.status} to GET {path}: {answer.body[:500]!r}")
+        return answer.json
+
+
+@contextmanager
+def service(dsn: str, directory: Path, *, core: Core = SERVER, workers: int = 1) -> Iterator[Server]:
+    """The Procfile's own command in production mode, its log in a file, all limits counting but none reached."""
+    web = re.search(r"^web: (.*)$", (ROOT / "Procfile").read_text(), re.MULTILINE)
+    assert web is not None
+    environment = with_programs(
+        DATABASE_URL=dsn,
+        ENVIRONMENT="production",
+        ALLOWED_HOSTS="127.0.0.1",
+        SECRET_KEY="only ever used by benchmarks on one machine",
+        RATE_LIMIT_SCALE="1000000",
+        DATA_DIR=str(directory / "data"),
+        WEB_CONCURRENCY=str(workers),
+    )
+    command = ["sh", "-c", f"exec {web[1]} --host 127.0.0.1"]  # the last --host counts
+    with _running(OURS, command, core, environment, directory) as server:
+        yield server
+
+
+@contextmanager
+def peer(name: str, dsn: str, directory: Path, *, core: Core = SERVER) -> Iterator[Server]:
+    python = str(PEERS_PYTHON if PEERS_PYTHON.exists() else sys.executable)
+    command = [python, "-m", "uvicorn", f"benchmarks.peers.{PEERS[name]}:app", "--no-access-log", "--log-level=warning"]
+    with _running(name, [*command, "--port", "0"], core, with_programs(DATABASE_URL=dsn), directory) as server:
+        yield server
+
+
+@contextmanager
+def _running(
+    name: str, command: Sequence[str], core: Core, environment: dict[str, str], directory: Path
+) -> Iterator[Server]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    (directory / "logs").mkdir(parents=True, exist_ok=True)
+    log = directory / "logs" / f"{re.sub('[^a-z]+', '-', name.lower())}.log"
+    command = [str(port) if part == "0" else part for part in command]
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            pinned_to(core, command),
+            cwd=ROOT,
+            env=environment | {"PORT": str(port)},
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        server = Server(name, port, process)
+        _wait(server, log)
+        yield server
+    finally:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        process.kill()
+        process.wait()
+
+
+def _wait(server: Server, log: Path) -> None:
+    until = time.monotonic() + START_LIMIT
+    while time.monotonic() < until and server.process.poll() is None:
+        with suppress(OSError):
+            server.ask("GET", "/v1/characters?limit=1")
+            return
+        time.sleep(0.005)
+    raise RuntimeError(f"{server.name} did not start: {log.read_text()[-2000:]}")
+
+
+def with_programs(**given: str) -> dict[str, str]:
+    """This environment, with this interpreter's programs to be found."""
+    return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"} | given
+
+
+def resident(process: int) -> float:
+    """MB of memory that a process holds."""
+    status = Path(f"/proc/{process}/status").read_text()
+    found = re.search(r"VmRSS:\s+(\d+) kB", status)
+    return int(found[1]) / 1000 if found else 0.0
