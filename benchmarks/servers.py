@@ -67,21 +67,25 @@ class Server(NamedTuple):
 
 @contextmanager
 def service(dsn: str, directory: Path, *, core: Core = SERVER, workers: int = 1) -> Iterator[Server]:
-    """The Procfile's own command in production mode, its log in a file, all limits counting but none reached."""
+    """The Procfile's own command in production mode, its log in a file."""
     web = re.search(r"^web: (.*)$", (ROOT / "Procfile").read_text(), re.MULTILINE)
     assert web is not None
-    environment = with_programs(
+    environment = production(dsn, directory) | {"WEB_CONCURRENCY": str(workers)}
+    command = ["sh", "-c", f"exec {web[1]} --host 127.0.0.1"]  # the last --host counts
+    with _running(OURS, command, core, environment, directory) as server:
+        yield server
+
+
+def production(dsn: str, directory: Path) -> dict[str, str]:
+    """The environment of production, where all limits count and none is reached."""
+    return with_programs(
         DATABASE_URL=dsn,
         ENVIRONMENT="production",
         ALLOWED_HOSTS="127.0.0.1",
         SECRET_KEY="only ever used by benchmarks on one machine",
         RATE_LIMIT_SCALE="1000000",
         DATA_DIR=str(directory / "data"),
-        WEB_CONCURRENCY=str(workers),
     )
-    command = ["sh", "-c", f"exec {web[1]} --host 127.0.0.1"]  # the last --host counts
-    with _running(OURS, command, core, environment, directory) as server:
-        yield server
 
 
 @contextmanager

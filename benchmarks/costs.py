@@ -1,0 +1,80 @@
+"""What a request costs in the service's process, layer by layer: the ASGI application is called without a network.
+
+Each figure is what one layer takes of its own: the time of the stack from there on, less that of the stack behind it.
+Only the processor time of that one process counts, with eight requests under way at once, so that waiting is shared as
+under load. Batches of all layers are interleaved, the garbage collector is off, and the lowest tenth of each is believed:
+noise only ever adds. ``--profile "one by id"`` tells instead where the time of one route goes inside of Python.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.cores import OTHERS, SERVER, pinned_to, stay_on
+from benchmarks.dataset import DIRECTORY, database
+from benchmarks.peeled import Costs, Work
+from benchmarks.servers import ROOT, production, service
+from benchmarks.tables import markdown, where
+from benchmarks.workloads import WORKLOADS, Workload, prepare, tidy
+
+
+def main() -> None:
+    given = _arguments()
+    stay_on(OTHERS)
+    names = [given.profile] if given.profile else given.workloads
+    workloads = [WORKLOADS[name] for name in names]
+    with database(given.characters, given.users, given.data_dir, durable=False) as dsn:
+        costs = peel(dsn, given.data_dir, workloads, given.seconds, given.profile)
+    if given.profile:
+        print(costs.profile)
+        return
+    print(f"{where()}; {given.characters:,} characters; microseconds of processor time a request.\n")
+    print(costs_table(costs))
+
+
+def peel(dsn: str, directory: Path, workloads: list[Workload], seconds: float, profile: str | None) -> Costs:
+    with service(dsn, directory) as ours:
+        made = prepare(dsn, ours)
+        routes = {workload.name: workload.requests(made, ours)[:100] for workload in workloads}
+    work = msgspec.json.encode(Work(routes, seconds, profile))
+    with tempfile.NamedTemporaryFile() as told, (directory / "logs/costs.log").open("wb") as log:
+        command = [sys.executable, "-m", "benchmarks.peeling", told.name]
+        environment = production(dsn, directory)
+        subprocess.run(pinned_to(SERVER, command), cwd=ROOT, env=environment, input=work, stdout=log, check=True)
+        for workload in workloads:
+            tidy(workload, made)
+        return msgspec.json.decode(Path(told.name).read_bytes(), type=Costs)
+
+
+def costs_table(costs: Costs) -> str:
+    """Each layer's own time, and what they come to."""
+    layers = list(dict.fromkeys(name for route in costs.routes.values() for name in route))
+    alone = [own(route) for route in costs.routes.values()]
+    rows = [[name, *(f"{route[name]:.0f}" if name in route else "" for route in alone)] for name in layers]
+    rows.append(["**all**", *(f"**{next(iter(route.values())):.0f}**" for route in costs.routes.values())])
+    return markdown(["layer", *costs.routes], rows)
+
+
+def own(within: dict[str, float]) -> dict[str, float]:
+    """Of each layer, less the one behind it."""
+    inner = [*list(within.values())[1:], 0.0]
+    return {name: whole - behind for (name, whole), behind in zip(within.items(), inner, strict=True)}
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--characters", type=int, default=100_000)
+    parser.add_argument("--users", type=int, default=1_000)
+    parser.add_argument("--seconds", type=float, default=20, help="for each route")
+    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), metavar="WORK")
+    parser.add_argument("--profile", choices=WORKLOADS, metavar="WORK")
+    parser.add_argument("--data-dir", type=Path, default=DIRECTORY)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
