@@ -2,8 +2,8 @@
 
 Each figure is what one layer takes of its own: the time of the stack from there on, less that of the stack behind it.
 Only the processor time of that one process counts, with eight requests under way at once, so that waiting is shared as
-under load. Batches of all layers are interleaved, the garbage collector is off, and the lowest tenth of each is believed:
-noise only ever adds. ``--profile "one by id"`` tells instead where the time of one route goes inside of Python.
+under load. Batches of all layers are interleaved, the garbage collector is off, and the fastest tenth of the batches is
+believed: noise only ever adds. ``--profile "one by id"`` tells where the time of one route goes inside of Python.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import msgspec
 
 from benchmarks.cores import OTHERS, SERVER, pinned_to, stay_on
 from benchmarks.dataset import DIRECTORY, database
-from benchmarks.peeled import Costs, Work
+from benchmarks.peeled import Costs, How, Work
 from benchmarks.servers import ROOT, production, service
 from benchmarks.tables import markdown, where
 from benchmarks.workloads import WORKLOADS, Workload, prepare, tidy
@@ -28,7 +28,7 @@ def main() -> None:
     names = [given.profile] if given.profile else given.workloads
     workloads = [WORKLOADS[name] for name in names]
     with database(given.characters, given.users, given.data_dir, durable=False) as dsn:
-        costs = peel(dsn, given.data_dir, workloads, given.seconds, given.profile)
+        costs = peel(dsn, given.data_dir, workloads, How(given.seconds, profile=bool(given.profile)))
     if given.profile:
         print(costs.profile)
         return
@@ -36,11 +36,11 @@ def main() -> None:
     print(costs_table(costs))
 
 
-def peel(dsn: str, directory: Path, workloads: list[Workload], seconds: float, profile: str | None) -> Costs:
+def peel(dsn: str, directory: Path, workloads: list[Workload], how: How) -> Costs:
     with service(dsn, directory) as ours:
         made = prepare(dsn, ours)
         routes = {workload.name: workload.requests(made, ours)[:100] for workload in workloads}
-    work = msgspec.json.encode(Work(routes, seconds, profile))
+    work = msgspec.json.encode(Work(routes, how))
     with tempfile.NamedTemporaryFile() as told, (directory / "logs/costs.log").open("wb") as log:
         command = [sys.executable, "-m", "benchmarks.peeling", told.name]
         environment = production(dsn, directory)

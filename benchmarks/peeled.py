@@ -1,18 +1,34 @@
-"""What ``benchmarks.costs`` asks of ``benchmarks.peeling``, and is told."""
+"""What is asked of ``benchmarks.peeling``, and told by it."""
 
 import msgspec
 
 from benchmarks.load import Request
 
 
+class How(msgspec.Struct):
+    """What is wanted of each route: the costs of its layers, or else a profile, or else what its statements touch."""
+
+    seconds: float = 20
+    profile: bool = False
+    growth: bool = False
+
+
 class Work(msgspec.Struct):
     routes: dict[str, list[Request]]
-    seconds: float  # for each route
-    profile: str | None = None
+    how: How
+
+
+class Touched(msgspec.Struct):
+    """By one request: rows that were looked at and buffers, in the middle of several, and its time in microseconds."""
+
+    rows: float | None  # none, of what is done in a transaction
+    buffers: float | None
+    microseconds: float
 
 
 class Costs(msgspec.Struct):
     """Microseconds of processor time of each layer and all within it, outermost first, by route."""
 
     routes: dict[str, dict[str, float]] = {}
+    growth: dict[str, Touched] = {}
     profile: str = ""

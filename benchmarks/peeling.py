@@ -16,7 +16,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from itertools import cycle
 from pathlib import Path
-from typing import Any, NamedTuple
+from statistics import median
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -24,7 +25,8 @@ import uvloop
 from asyncpg.pool import PoolConnectionProxy
 
 from benchmarks.load import ETAG, Request
-from benchmarks.peeled import Costs, Work
+from benchmarks.peeled import Costs, Touched, Work
+from benchmarks.plans import Statement, cost_of
 from service.app import app
 from service.database import DB
 from service.identifiers import uuid7
@@ -32,15 +34,11 @@ from service.identifiers import uuid7
 AT_ONCE = 8
 BATCH = 40  # calls: short enough to pass undisturbed now and then
 PROFILED = 3_000  # calls
+EXPLAINED = 9  # requests of a route
+CALLS = 400  # one after the other, for a latency
 TOLD = 0.1  # a cost is that of the batch which a tenth of all undercut
 
 Call = Callable[[], Awaitable[Any]]
-
-
-class Statement(NamedTuple):
-    method: str
-    sql: str
-    arguments: tuple[Any, ...]
 
 
 class Stack:
@@ -49,6 +47,7 @@ class Stack:
     def __init__(self, requests: list[Request]) -> None:
         self.requests = [(scope_of(request), body_of(request), request.status) for request in requests]
         self.layers: dict[str, Call] = {}
+        self.statements: list[list[Callable[[], Statement]]] = []  # of each request; none in a transaction
 
     async def take_apart(self) -> None:
         asgi, seen = _chain(), {}
@@ -68,7 +67,7 @@ class Stack:
         self.layers["handler and queries"] = _in_turn([call for call, _ in calls])
         if all(statements for _, statements in calls):
             made = self.requests[0][0]["method"] == "POST"
-            replays = [[_again(statement, made) for statement in statements] for _, statements in calls]
+            replays = self.statements = [[_again(each, made) for each in statements] for _, statements in calls]
             self.layers["connection from the pool"] = _in_turn([_from_pool(replay) for replay in replays])
             self.layers["asyncpg and the round trips"] = _in_turn([_on_one_held(replay) for replay in replays])
 
@@ -289,19 +288,37 @@ async def _profile(stack: Stack) -> str:
     return text.getvalue()
 
 
+async def _touched(stack: Stack) -> Touched:
+    plans = []
+    for replay in stack.statements[:EXPLAINED]:
+        costs = [await cost_of(_held[0], each()) for each in replay]
+        plans.append((sum(cost.rows for cost in costs), sum(cost.buffers for cost in costs)))
+    call = next(iter(stack.layers.values()))
+    times = []
+    for _ in range(CALLS):
+        began = time.perf_counter()
+        await call()
+        times.append(time.perf_counter() - began)
+    rows, buffers = [median(each) for each in zip(*plans, strict=True)] or [None, None]
+    return Touched(rows, buffers, 1e6 * median(times))
+
+
 async def _work(work: Work) -> Costs:
     costs = Costs()
     async with app.lifespan(), AsyncExitStack() as held:
         for _ in range(AT_ONCE):
             _held.append(connection := await DB.get_new_connection())
             held.push_async_callback(connection.close)
+            await connection.execute("SET pg_trgm.word_similarity_threshold = 0.5")  # as the service's pool does
         for name, requests in work.routes.items():
             stack = Stack(requests)
             await stack.take_apart()
-            if work.profile == name:
+            if work.how.profile:
                 costs.profile = await _profile(stack)
+            elif work.how.growth:
+                costs.growth[name] = await _touched(stack)
             else:
-                costs.routes[name] = await _measure(stack, work.seconds)
+                costs.routes[name] = await _measure(stack, work.how.seconds)
     return costs
 
 

@@ -1,0 +1,80 @@
+"""A worker's memory under a mixed load: read from the system at even intervals, first to last."""
+
+import argparse
+import threading
+from pathlib import Path
+
+from benchmarks.cores import OTHERS, stay_on
+from benchmarks.dataset import DIRECTORY, database
+from benchmarks.load import Job, run
+from benchmarks.servers import Server, resident, service
+from benchmarks.tables import markdown, where
+from benchmarks.workloads import CONNECTIONS, WORKLOADS, Given, job, prepare
+
+SAMPLES = 60
+FLAT = 0.05  # of the memory at half time, that it may grow until the end
+
+
+def main() -> None:
+    given = _arguments()
+    stay_on(OTHERS)
+    with (
+        database(given.characters, given.users, given.data_dir, durable=False) as dsn,
+        service(dsn, given.data_dir) as ours,
+    ):
+        mixed = mixture(prepare(dsn, ours), ours, given.minutes * 60, given.rate)
+        idle = resident(ours.process.pid)
+        held = [idle]
+        end = threading.Event()
+        watch = threading.Thread(target=_watch, args=(ours.process.pid, held, given.minutes * 60 / SAMPLES, end))
+        watch.start()
+        try:
+            answered = run(mixed, OTHERS).per_second * given.minutes * 60
+        finally:
+            end.set()
+            watch.join()
+    print(f"{where()}; {given.minutes:g} minutes of all workloads in turn, {answered:,.0f} requests, one worker, MB.\n")
+    print(memory_table(held))
+
+
+def mixture(made: Given, ours: Server, seconds: float, rate: float) -> Job:
+    """Every connection does everything in turn; only patches need one of their own, which the last few do."""
+    jobs = [job(workload, made, ours, seconds) for workload in WORKLOADS.values() if not workload.each_its_own]
+    patches = job(WORKLOADS["patch"], made, ours, seconds)
+    mixed = [[request for each in jobs for request in each.requests[number]] for number in range(CONNECTIONS)]
+    last = CONNECTIONS - CONNECTIONS // 4
+    etags = [b""] * last + patches.etags[last:]
+    return Job(ours.port, mixed[:last] + patches.requests[last:], seconds, rate=rate, etags=etags)
+
+
+def memory_table(held: list[float]) -> str:
+    grew = held[-1] / held[len(held) // 2] - 1
+    told = {
+        "idle": held[0],
+        "after a quarter": held[len(held) // 4],
+        "half": held[len(held) // 2],
+        "three quarters": held[3 * len(held) // 4],
+        "the end": held[-1],
+        "at most": max(held),
+    }
+    cells = [*(f"{megabytes:.1f}" for megabytes in told.values()), "flat" if grew <= FLAT else f"grew {grew:.0%}"]
+    return markdown(["", *told, "second half"], [["resident", *cells]])
+
+
+def _watch(process: int, held: list[float], every: float, end: threading.Event) -> None:
+    while not end.wait(every):
+        held.append(resident(process))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--rate", type=float, default=400, help="requests a second")
+    parser.add_argument("--characters", type=int, default=100_000)
+    parser.add_argument("--users", type=int, default=1_000)
+    parser.add_argument("--data-dir", type=Path, default=DIRECTORY)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
