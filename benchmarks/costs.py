@@ -2,7 +2,7 @@
 
 Each figure is what one layer takes of its own: the time of the stack from there on, less that of the stack behind it.
 Only the processor time of that one process counts, with eight requests under way at once, so that waiting is shared as
-under load. Batches of all layers are interleaved, the garbage collector is off, and the fastest tenth of the batches is
+under load. Batches of all layers are interleaved, the garbage collector is off, and the fastest of the batches are
 believed: noise only ever adds. ``--profile "one by id"`` tells where the time of one route goes inside of Python.
 """
 

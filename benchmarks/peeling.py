@@ -36,7 +36,7 @@ BATCH = 40  # calls: short enough to pass undisturbed now and then
 PROFILED = 3_000  # calls
 EXPLAINED = 9  # requests of a route
 CALLS = 400  # one after the other, for a latency
-TOLD = 0.1  # a cost is that of the batch which a tenth of all undercut
+TOLD = 0.05  # a cost is that of the batch which one in twenty undercut
 
 Call = Callable[[], Awaitable[Any]]
 
