@@ -19,7 +19,7 @@ def main() -> None:
     for size in given.sizes:
         with database(size, given.users, given.data_dir, durable=False) as dsn:
             grown[size] = peel(dsn, given.data_dir, list(WORKLOADS.values()), How(growth=True)).growth
-    print(f"{where()}; rows / buffers / microseconds of one request, in the middle of many.\n")
+    print(f"{where()}; rows / buffers / microseconds that one request in ten undercuts.\n")
     print(growth_table(grown))
 
 

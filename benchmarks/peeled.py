@@ -19,7 +19,7 @@ class Work(msgspec.Struct):
 
 
 class Touched(msgspec.Struct):
-    """By one request: rows that were looked at and buffers, in the middle of several, and its time in microseconds."""
+    """By one request: rows that were looked at and buffers, in the middle of several; and what a quick one takes."""
 
     rows: float | None  # none, of what is done in a transaction
     buffers: float | None
