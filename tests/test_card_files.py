@@ -88,6 +88,14 @@ def test_base64_may_be_folded_and_unpadded() -> None:
     assert read_file(png.with_texts(PICTURE, {"chara": packed})).card.data == V2_DATA
 
 
+def test_of_two_chunks_with_one_name_the_first_is_read() -> None:
+    content = in_png(PICTURE, chara=V2)
+    other = b"chara\0" + base64.b64encode(in_json(V2 | {"data": V2_DATA | {"name": "Otto"}}))
+    found = read_file(content[:33] + chunk(b"tEXt", other) + content[33:])
+    assert found.card.data["name"] == "Otto"
+    assert found.notes == ["Of several chunks 'chara' the first was read."]
+
+
 def test_damage_is_told_and_read() -> None:
     content = bytearray(in_png(PICTURE, chara=V2))
     content[29] ^= 1  # of the checksum of the first chunk
@@ -271,6 +279,10 @@ def test_files_in_a_png_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_paths_that_lead_out_are_refused(path: str) -> None:
     assert "path" in refused(zipped(CARD, (path, b""))).detail
+
+
+def test_a_path_is_not_cut_at_a_nul() -> None:
+    assert "path" in refused(zipped(CARD, ("aXb", b"")).replace(b"aXb", b"a\0b")).detail
 
 
 def test_what_a_zip_may_not_be() -> None:

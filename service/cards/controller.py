@@ -9,7 +9,7 @@ from litestar.params import FromPath, JSONBody
 from service.answers import Rendered, etag
 from service.callers import CurrentUser, requires
 from service.cards import queries
-from service.cards.queries import CardFile
+from service.cards.queries import SentCard
 from service.cards.schemas import CardQuery, CardRead, CardUpdate, Format
 from service.parameters import read_query
 from service.schemas import IfMatch
@@ -42,7 +42,7 @@ class CardController(Controller):
         return Rendered(card.content, headers=_headers(card, "json"))
 
 
-def _headers(card: CardFile, suffix: Format) -> dict[str, str]:
+def _headers(card: SentCard, suffix: Format) -> dict[str, str]:
     name = _SEPARATORS.sub("_", card.character["name"])
     plain = _NOT_ASCII.sub("_", name).strip("._") or "character"
     disposition = f"attachment; filename=\"{plain}.{suffix}\"; filename*=UTF-8''{quote(name, safe='')}.{suffix}"

@@ -1,5 +1,7 @@
+import asyncio
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -76,33 +78,35 @@ _COPY = Prepared(
 )
 
 
-class CardFile(msgspec.Struct):
+class SentCard(msgspec.Struct):
     """A card to send, and the character whose it is."""
 
     character: Any
     content: bytes
 
 
-async def get_card(user: Caller, character_id: UUID, query: CardQuery) -> CardFile:
+async def get_card(user: Caller, character_id: UUID, query: CardQuery) -> SentCard:
     """Raises NotFound also when the caller may not see the character, BadRequest for a CHARX that is to be V2."""
     if query.format == "charx" and query.spec == "v2":
         raise BadRequest(errors=[Violation("Must be v3: a CHARX is nothing else.", parameter="spec")])
     row = await _EXPORT.one(id=character_id, user=user.id)
     if row is None:
         raise NotFound
-    export = _export(row)
+    export = await asyncio.to_thread(_export, row)  # 8 MiB take a while, here and below
     if query.format == "json":
-        return CardFile(row, as_json(export, query.spec or export.spec))
+        return SentCard(row, await asyncio.to_thread(as_json, export, query.spec or export.spec))
     portrait = await STORAGE.get(file_name(row["portrait"], PORTRAIT_SIZE)) if row["portrait"] else None
     assets = await _ASSETS.all(character=character_id)
     files = {asset["path"]: await STORAGE.get(asset["file"]) for asset in assets}
     if query.format == "png":
         picture = await drawn(portrait, ".png")
-        return CardFile(row, as_png(export, query.spec, picture, files, is_portrait=portrait is not None))
-    return CardFile(row, as_charx(export, await drawn(portrait, export.icon) if portrait else None, files))
+        write = partial(as_png, is_portrait=portrait is not None)
+        return SentCard(row, await asyncio.to_thread(write, export, query.spec, picture, files))
+    icon = await drawn(portrait, export.icon) if portrait else None
+    return SentCard(row, await asyncio.to_thread(as_charx, export, icon, files))
 
 
-async def update_card(user: Caller, character_id: UUID, data: CardUpdate, if_match: str | None) -> CardFile:
+async def update_card(user: Caller, character_id: UUID, data: CardUpdate, if_match: str | None) -> SentCard:
     """Makes a next version of the character. Raises PreconditionFailed when ``if_match`` is stale, TooLarge for more
     than a card may have."""
     async with DB.transaction():
