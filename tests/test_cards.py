@@ -174,6 +174,8 @@ async def test_what_only_a_card_has_is_edited(alice: Client) -> None:
     assert answer.json()["data"] == expected == (await exported(alice, made))["data"]
     again = await alice.put(path, json=edits)
     assert again.headers["etag"] == answer.headers["etag"]
+    await alice.put(path, json={"character_book": {"entries": [], "x": True}})
+    assert (await exported(alice, made))["data"]["character_book"]["x"] is True
 
 
 async def test_a_character_born_here_has_a_card_of_its_own(alice: Client) -> None:

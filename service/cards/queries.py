@@ -9,6 +9,7 @@ import msgspec
 from piccolo.querystring import QueryString
 
 from service.answers import check_if_match
+from service.bodies import is_same
 from service.callers import Caller
 from service.cards.documents import LARGEST, written_document
 from service.cards.drawing import drawn
@@ -115,7 +116,7 @@ async def update_card(user: Caller, character_id: UUID, data: CardUpdate, if_mat
         kept = await _DATA.one(character=character_id)
         before = json.loads(kept["data"]) if kept else {}
         after = _changed(before, data)
-        if after != before:
+        if not is_same(after, before):
             text = _text(after)
             if kept:
                 await _UPDATE.one(character=character_id, data=text)
