@@ -18,6 +18,7 @@ from service.emails.tables import EmailToken
 from service.letters.tables import Letter
 from service.operators import Operator
 from service.piccolo_app import APP_CONFIG
+from tests.cards import V3, imported, in_charx
 from tests.conftest import OPERATORS_PASSWORD, PASSWORD, browser, character, client, create, sign_in, template
 from tests.pictures import give_portrait
 
@@ -183,6 +184,7 @@ async def a_row_everywhere(alice: httpx.AsyncClient) -> None:
     renamed = await alice.patch(f"/v1/characters/{odo['id']}", json={"name": "Odon"})
     assert renamed.status_code == 200
     await give_portrait(odo)
+    await imported(alice, in_charx(V3, **{"assets/a.bin": b"1"}))
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     await Letter.insert(Letter(id=uuid4(), kind="reset", address="alice@example.org", due_at=tomorrow))
     await EmailToken.insert(
