@@ -13,8 +13,9 @@ import multiprocessing
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from http.client import HTTPConnection
 
 import httpx
@@ -159,7 +160,7 @@ async def send_oversized(service: Service) -> AsyncIterator[Callable[[], str]]:
             assert told in (status, 503), f"{name}: {told}"
             counts[f"{told}"] += 1
 
-    work = [lambda name=name, case=case: send_on(name, case[0].encode(), case[1]) for name, case in OVERSIZED.items()]
+    work = [partial(send_on, name, sent.encode(), status) for name, (sent, status) in OVERSIZED.items()]
     async with going_on(work):
         yield lambda: told_of(counts)
 
@@ -196,7 +197,7 @@ async def overload(service: Service, path: str) -> AsyncIterator[Callable[[], st
 
 
 @asynccontextmanager
-async def going_on(work: list[Callable[[], Awaitable[None]]]) -> AsyncIterator[None]:
+async def going_on(work: Sequence[Callable[[], Awaitable[None]]]) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         tasks = [asyncio.ensure_future(each()) for each in work]
         stack.callback(lambda: [task.cancel() for task in tasks])

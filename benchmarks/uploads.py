@@ -71,7 +71,12 @@ def busy(url: str, token: str, path: str, characters: list[str], seed: int) -> t
     uploading.start()
     over = threading.Event()
     begun = time.perf_counter()
-    threading.Thread(target=lambda: (uploading.join(), over.set())).start()
+
+    def wait() -> None:
+        uploading.join()
+        over.set()
+
+    threading.Thread(target=wait).start()
     took = ask(url, path, over)
     assert uploading.exitcode == 0
     return took, time.perf_counter() - begun

@@ -46,7 +46,7 @@ from service.versions.controller import VersionController
 from service.writing import Writing
 
 MAX_BODY = 1024 * 1024
-MAX_PARTS = 100  # of a multipart body
+MAX_PARTS = 200  # of a form
 
 v1 = Router(
     "/v1",

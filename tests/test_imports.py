@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from service import storage
+from service.app import MAX_PARTS
 from service.cards.tables import Card, CardAsset
 from service.characters.tables import Character
 from service.collect import collect_files
@@ -109,6 +110,7 @@ async def test_a_form_that_is_not_as_asked_for(alice: Client) -> None:
     ):
         answer = await alice.post("/v1/imports", files=files)
         assert (answer.status_code, faults(answer).keys()) == (422, at)
+    assert (await alice.post("/v1/imports", files=[file] * (MAX_PARTS + 1))).status_code == 400
     text = b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\ntext\r\n--x--\r\n'
     answer = await alice.post("/v1/imports", content=text, headers=BOUNDARY)
     assert (answer.status_code, faults(answer).keys()) == (422, {"/file"})

@@ -187,7 +187,7 @@ async def test_a_list_refuses(alice: Client, charlie: Client, fill: Fill, query:
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=" + "9" * 5_000, "limit=%FF", "cursor=%F0%9F", "cursor=a%0Ab", "=", "&&=1", "a" * 60_000]
+    "query", ["limit=" + "9" * 5_000, "limit=%FF", "cursor=%F0%9F", "cursor=a%0Ab", "=", "&&=1", "a" * 8_000]
 )
 async def test_no_query_is_too_strange(stranger: Client, query: str) -> None:
     assert (await stranger.get(f"/v1/characters?{query}")).status_code == 400

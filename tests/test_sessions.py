@@ -170,7 +170,7 @@ async def test_what_is_stored_opens_nothing(alice: Client) -> None:
     "authorization",
     [
         "", "Bearer", "Bearer ", "Bearer x",
-        "Basic YWxpY2U6eA==", "Bearer chs_" + "A" * 51, "Bearer " + "a" * 100_000,
+        "Basic YWxpY2U6eA==", "Bearer chs_" + "A" * 51, "Bearer " + "a" * 30_000,
         "Bearer \x00", b"\xff\xfe", "Bearer ch",
         "Token {token}", "Bearer {token}0", "Bearer {token} {token}", "{token}",
     ],

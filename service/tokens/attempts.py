@@ -4,9 +4,8 @@ One address that keeps failing for one account, or for many, waits. An account t
 not for addresses that have signed in to it. All of it is the same for accounts that do not exist.
 """
 
-from ipaddress import ip_address, ip_network
-
 from service.errors import TooManyRequests
+from service.limits import network_of
 from service.users.attempts import Attempts
 from service.users.schemas import folded
 
@@ -20,7 +19,7 @@ class SignIn:
 
     def __init__(self, login: str, address: str) -> None:
         self._account = folded(login)
-        self._address = _network(address)
+        self._address = network_of(address)
         self._pair = f"{self._address} {self._account}"
 
     def begin(self, *, known: bool) -> None:
@@ -41,11 +40,3 @@ class SignIn:
         _by_pair.forget(self._pair)
         _by_address.take_back(self._address)
         _by_account.take_back(self._account)
-
-
-def _network(address: str) -> str:
-    """The address, or of IPv6 the /64, as one customer has all of it."""
-    try:
-        return str(ip_network((address, 64), strict=False)) if ip_address(address).version == 6 else address
-    except ValueError:
-        return address
