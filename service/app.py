@@ -6,11 +6,11 @@ from litestar.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service.accounts.controller import AccountController
-from service.admin import admin
+from service.admin.mount import admin
 from service.avatars.controller import AvatarController
 from service.bodies import StrictRequest
 from service.bulk.controller import BulkController
-from service.callers import admitted, current_user
+from service.callers import authenticated, current_user, known_parameters
 from service.cards.controller import CardController
 from service.changes.controller import ChangeController
 from service.characters.controller import CharacterController
@@ -75,7 +75,7 @@ v1 = Router(
         RelationshipController,
         GraphController,
     ],
-    guards=[admitted],
+    guards=[authenticated, known_parameters],
     middleware=[Writing],
 )
 

@@ -59,30 +59,24 @@ async def requires_session(connection: ASGIConnection[Any, Any, Any, Any], _: Ba
         raise Forbidden("An API key may not do this: sign in.")
 
 
-async def admitted(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """On every route: a known caller and known parameters. One guard, since Litestar copies the handler for each."""
-    _authenticate(connection, handler)
-    _check_parameters(connection, handler)
-
-
-def _authenticate(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """A valid token, or none at all where the route says ``public=True``."""
+async def authenticated(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """On every route: a valid token, or none at all where the route says ``public=True``."""
     if connection.auth is not None:
         raise Unauthorized(connection.auth)
     if connection.user.id is None and not handler.opt.get("public"):
         raise Unauthorized
 
 
-def _check_parameters(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """In the query, only what the route declares, each at most once; and an Idempotency-Key only where it keeps its
-    promise."""
+async def known_parameters(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """On every route: in the query, only what the route declares, each at most once; and an Idempotency-Key only where
+    it keeps its promise."""
     faults: list[Violation] = []
     if (
         connection.scope["query_string"] and "query" not in handler.opt
     ):  # which service/parameters.py reads, as strictly
         given = list(connection.query_params.items())
         names = [name for name, _ in given]
-        known = _query_parameters(connection.scope["route_handler"])  # guards are given a new copy each time
+        known = _query_parameters(handler)
         faults += [Violation("Is not a known parameter.", parameter=name) for name in names if name not in known]
         faults += [Violation("Must be given only once.", parameter=name) for name in known if names.count(name) > 1]
         for name, value in given:

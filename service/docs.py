@@ -7,7 +7,7 @@ from typing import Any
 
 import litestar_offline_docs
 import msgspec
-from litestar import Controller, Litestar, Request, Response, get
+from litestar import Controller, Litestar, Request, Response
 from litestar.enums import MediaType
 from litestar.params import FromPath
 from litestar.response import Redirect
@@ -16,6 +16,7 @@ from litestar.static_files import create_static_files_router
 from service.errors import PROBLEMS, NotFound
 from service.openapi import ASSETS_PATH, openapi_document
 from service.policies import page_policy
+from service.routes import get
 
 ASSETS = create_static_files_router(
     path=ASSETS_PATH, directories=[Path(litestar_offline_docs.__file__).parent / "static"], include_in_schema=False

@@ -7,12 +7,13 @@ from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
-from litestar import Controller, Request, Response, get
+from litestar import Controller, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Counter, Gauge, Histogram, generate_latest
 
 from service.database import DB
 from service.errors import Forbidden
 from service.migrating import pending_migrations
+from service.routes import get
 from service.settings import settings
 from service.valkey import valkey
 

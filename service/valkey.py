@@ -7,13 +7,11 @@ from typing import Any
 
 from loguru import logger
 from prometheus_client import Gauge
-from valkey.asyncio import ConnectionPool
 
 from service.settings import settings
 
-PATIENCE = (
-    0.1  # seconds that one round trip may take; those under way then are the only requests that ever wait so long
-)
+# Seconds that one round trip may take; those under way then are the only requests that ever wait so long
+PATIENCE = 0.1
 _PAUSE = 1.0  # seconds until it is asked again whether it is there
 
 _UP = Gauge("valkey_up", "Whether Valkey answers; while it does not, each worker counts for itself.")
@@ -34,6 +32,8 @@ class Valkey:
     """
 
     def __init__(self, url: str) -> None:
+        from valkey.asyncio import ConnectionPool  # a tenth of a start, for who has one
+
         pool = ConnectionPool.from_url(url, socket_connect_timeout=_PAUSE)
         self._connection = pool.make_connection()
         self._waiting: list[_Asked] = []

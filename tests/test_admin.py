@@ -13,7 +13,7 @@ import httpx
 import pytest
 from piccolo.apps.user.tables import BaseUser
 
-from service.admin import AllowedHosts
+from service.admin.site import AllowedHosts
 from service.emails.tables import EmailToken
 from service.letters.tables import Letter
 from service.operators import Operator

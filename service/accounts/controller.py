@@ -1,6 +1,6 @@
 from collections.abc import AsyncGenerator
 
-from litestar import Controller, delete, get, put
+from litestar import Controller
 from litestar.background_tasks import BackgroundTask
 from litestar.params import JSONBody
 from litestar.response import Stream
@@ -10,6 +10,7 @@ from service.accounts.schemas import AccountDelete, PasswordUpdate
 from service.callers import CurrentUser, requires_session
 from service.letters.queries import announce_letters
 from service.limits import SIGN_IN
+from service.routes import delete, get, put
 from service.tokens.authentication import forget_tokens
 
 NDJSON = "application/x-ndjson"

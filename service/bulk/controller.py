@@ -1,7 +1,7 @@
 from typing import Any
 
 import msgspec
-from litestar import Controller, Request, post
+from litestar import Controller, Request
 from litestar.params import JSONBody
 
 from service.answers import Rendered
@@ -9,6 +9,7 @@ from service.bulk import queries
 from service.bulk.schemas import Bulk, Operation, Outcomes
 from service.callers import CurrentUser, requires
 from service.errors import ServiceError
+from service.routes import post
 
 
 class BulkController(Controller):

@@ -3,7 +3,7 @@ from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
-from litestar import Controller, Request, Response, get, put
+from litestar import Controller, Request, Response
 from litestar.params import FromPath, JSONBody
 
 from service.answers import Rendered, etag
@@ -12,6 +12,7 @@ from service.cards import queries
 from service.cards.queries import SentCard
 from service.cards.schemas import CardQuery, CardRead, CardUpdate, Format
 from service.parameters import read_query
+from service.routes import get, put
 from service.schemas import IfMatch
 
 MEDIA_TYPES: dict[Format, str] = {"json": "application/json", "png": "image/png", "charx": "application/zip"}

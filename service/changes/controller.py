@@ -1,12 +1,13 @@
 from typing import Annotated
 
-from litestar import Controller, get
+from litestar import Controller
 from litestar.params import QueryParameter
 
 from service.answers import Rendered
 from service.callers import CurrentUser, requires
 from service.changes import queries
 from service.changes.schemas import ChangePage
+from service.routes import get
 from service.schemas import Limit
 
 After = Annotated[

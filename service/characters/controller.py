@@ -2,7 +2,7 @@ from collections.abc import Awaitable, Mapping
 from typing import Any
 from uuid import UUID
 
-from litestar import Controller, Request, delete, get, patch, post
+from litestar import Controller, Request
 from litestar.params import FromPath, JSONBody
 
 from service.answers import Rendered, page, resource
@@ -17,6 +17,7 @@ from service.characters.schemas import (
 )
 from service.errors import Violation
 from service.parameters import FieldsQuery, read_query
+from service.routes import delete, get, patch, post
 from service.schemas import IfMatch, Page
 
 READ, WRITE = requires("characters:read"), requires("characters:write")

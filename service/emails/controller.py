@@ -1,4 +1,4 @@
-from litestar import Controller, MediaType, post, put
+from litestar import Controller, MediaType
 from litestar.params import FromPath, JSONBody
 
 from service.callers import requires_session
@@ -6,6 +6,7 @@ from service.emails import queries
 from service.emails.schemas import LetterRequest, PasswordReset
 from service.letters.queries import announce_letters
 from service.limits import LETTERS, SIGN_IN
+from service.routes import post, put
 from service.tokens.authentication import forget_tokens
 
 

@@ -1,7 +1,7 @@
 from typing import Any
 from uuid import UUID
 
-from litestar import Controller, Request, Response, get
+from litestar import Controller, Request, Response
 from litestar.datastructures.headers import Accept
 from litestar.enums import MediaType
 from litestar.params import FromPath
@@ -11,6 +11,7 @@ from service.graph import queries
 from service.graph.mermaid import draw
 from service.graph.schemas import Graph, GraphQuery
 from service.parameters import read_query
+from service.routes import get
 
 MERMAID = "text/vnd.mermaid"
 

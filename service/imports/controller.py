@@ -1,7 +1,7 @@
 from typing import Any
 
 import msgspec
-from litestar import Controller, Request, post
+from litestar import Controller, Request
 from litestar.datastructures import UploadFile
 
 from service.answers import Rendered
@@ -11,6 +11,7 @@ from service.errors import ServiceError, Unprocessable, UnsupportedMediaType, Vi
 from service.imports import queries
 from service.imports.schemas import ImportOutcomes
 from service.pictures.transfer import read_form
+from service.routes import post
 
 MOST_FILES = 100
 MAX_BODY = 50 * 1024 * 1024

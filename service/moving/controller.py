@@ -1,13 +1,14 @@
 from typing import Annotated
 from uuid import UUID
 
-from litestar import Controller, get, post
+from litestar import Controller
 from litestar.params import FromPath, PathParameter
 
 from service.callers import CurrentUser, requires
 from service.moving import queries
 from service.moving.schemas import Move, Usage
 from service.paging import decode_cursor, encode_cursor
+from service.routes import get, post
 from service.schemas import CursorText, Limit, Page
 
 Number = Annotated[int, PathParameter(ge=1, le=2**31 - 1)]

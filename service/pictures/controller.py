@@ -2,11 +2,12 @@ import hmac
 import time
 from typing import Any
 
-from litestar import Controller, Request, Response, get
+from litestar import Controller, Request, Response
 from litestar.params import FromPath
 
 from service.errors import NotFound
 from service.pictures.transfer import show_linked
+from service.routes import get
 from service.storage import signature
 
 

@@ -1,7 +1,7 @@
 from typing import Any
 from uuid import UUID
 
-from litestar import Controller, Request, Response, delete, get, put
+from litestar import Controller, Request, Response
 from litestar.params import FromPath
 
 from service.answers import Rendered, resource
@@ -11,6 +11,7 @@ from service.parameters import read_query
 from service.pictures.schemas import PortraitLinks, SizeQuery
 from service.pictures.transfer import MAX_BODY, read_upload, show_picture
 from service.portraits import queries
+from service.routes import delete, get, put
 from service.schemas import IfMatch
 
 READ, WRITE = requires("characters:read"), requires("characters:write")

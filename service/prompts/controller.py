@@ -1,11 +1,12 @@
 from uuid import UUID
 
-from litestar import Controller, get
+from litestar import Controller
 from litestar.params import FromPath
 
 from service.callers import CurrentUser, requires
 from service.prompts import queries
 from service.prompts.schemas import PromptRead
+from service.routes import get
 
 
 class PromptController(Controller):

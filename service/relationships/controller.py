@@ -1,7 +1,7 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from litestar import Controller, Request, delete, get, patch, post
+from litestar import Controller, Request
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from service.answers import Rendered, page, resource
@@ -16,6 +16,7 @@ from service.relationships.schemas import (
     RelationshipTypeRead,
     RelationshipUpdate,
 )
+from service.routes import delete, get, patch, post
 from service.schemas import Collection, IfMatch, Page
 
 READ, WRITE = requires("characters:read"), requires("characters:write")

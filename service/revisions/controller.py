@@ -2,7 +2,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from litestar import Controller, Request, get, post
+from litestar import Controller, Request
 from litestar.params import FromPath, PathParameter, QueryParameter
 
 from service.answers import Rendered, page, resource
@@ -11,6 +11,7 @@ from service.characters.schemas import CharacterRead
 from service.parameters import PageQuery, read_query
 from service.revisions import queries
 from service.revisions.schemas import RevisionDifferences, RevisionRead, RevisionSummary
+from service.routes import get, post
 from service.schemas import IfMatch, Page
 
 READ, WRITE = requires("characters:read"), requires("characters:write")

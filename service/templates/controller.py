@@ -1,12 +1,13 @@
 from typing import Any
 from uuid import UUID
 
-from litestar import Controller, Request, delete, get, patch, post
+from litestar import Controller, Request
 from litestar.params import FromPath, JSONBody
 
 from service.answers import Rendered, page, resource
 from service.callers import CurrentUser, requires
 from service.parameters import read_query
+from service.routes import delete, get, patch, post
 from service.schemas import IfMatch, Page
 from service.templates import queries
 from service.templates.schemas import (

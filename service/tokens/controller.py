@@ -1,12 +1,13 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from litestar import Controller, Request, delete, get, post
+from litestar import Controller, Request
 from litestar.params import FromPath, HeaderParameter, JSONBody
 
 from service.answers import Rendered, collection, created
 from service.callers import CurrentUser, requires_session
 from service.limits import SIGN_IN
+from service.routes import delete, get, post
 from service.schemas import Collection
 from service.tokens import queries
 from service.tokens.authentication import forget_tokens

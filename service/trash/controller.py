@@ -1,13 +1,14 @@
 from typing import Any
 from uuid import UUID
 
-from litestar import Controller, Request, delete, get, post
+from litestar import Controller, Request
 from litestar.params import FromPath
 
 from service.answers import Rendered, page, resource
 from service.callers import CurrentUser, requires
 from service.characters.schemas import CharacterRead
 from service.parameters import read_query
+from service.routes import delete, get, post
 from service.schemas import Page
 from service.trash import queries
 from service.trash.schemas import TrashedCharacter, TrashQuery

@@ -1,9 +1,10 @@
 from uuid import UUID
 
-from litestar import Controller, get
+from litestar import Controller
 from litestar.params import FromPath
 
 from service.callers import CurrentUser, requires
+from service.routes import get
 from service.validations import queries
 from service.validations.schemas import Validation
 

@@ -1,17 +1,13 @@
-"""The admin site, for operators: Piccolo Admin, built once and mounted at /admin/.
+"""The site: Piccolo Admin, built once, when this is imported.
 
 Its tables are for looking at. What an operator may do is a form, which goes the way that the API goes; operators
 themselves are kept with ``piccolo user``.
 """
 
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import Any
-from urllib.parse import unquote
 
-from litestar import asgi
-from litestar.types import Message, Receive, Send
 from loguru import logger
 from piccolo.columns import Column
 from piccolo_admin.endpoints import FormConfig, TableConfig, create_admin
@@ -23,14 +19,14 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from service.admin_pictures import SCRIPT, add_pictures
-from service.admin_pictures import STYLE as PICTURES_STYLE
-from service.audit.queries import count_refused_operators
+from service.admin.mount import MOST_REFUSED
+from service.admin.pictures import SCRIPT, add_pictures
+from service.admin.pictures import STYLE as PICTURES_STYLE
 from service.audit.tables import AuditEntry
 from service.cards.tables import Card, CardAsset
 from service.characters.tables import Character, Revision
 from service.emails.tables import EmailToken
-from service.errors import Forbidden, MethodNotAllowed, NotFound, TooManyRequests
+from service.errors import NotFound
 from service.idempotency import IdempotencyKey
 from service.letters.tables import Letter
 from service.operators import LONGEST, Operator, OperatorSession
@@ -43,19 +39,6 @@ from service.tokens.authentication import forget_tokens
 from service.tokens.tables import Token
 from service.users.queries import reactivate_user, suspend_user
 from service.users.tables import User
-
-PREFIX = "/admin"
-REFUSED_WITHIN = timedelta(minutes=5)
-MOST_REFUSED = max(1, round(20 * settings.rate_limit_scale))  # passwords, of an address, by all workers together
-
-_WRITABLE = (
-    f"{PREFIX}/public/login/",
-    f"{PREFIX}/public/logout/",
-    f"{PREFIX}/api/change-password/",
-    f"{PREFIX}/api/forms/",
-)
-_WITH_PASSWORD = (f"{PREFIX}/public/login", f"{PREFIX}/api/change-password")
-_SWAGGER = (f"{PREFIX}/api/docs", f"{PREFIX}/public/docs")  # would load its scripts from another host
 
 # Piccolo Admin offers to change whatever it shows; what would be refused is not offered
 _STYLE = (
@@ -74,7 +57,7 @@ _ADDED_STYLES = (  # by Piccolo Admin 1.14's script; tests/test_browser.py finds
     "36E+CbvABov6CENfak/CBFxx0LsZtt+fKdRCtVFGtkw=",
     "t4I2teZN5ZH+VM+XOiWlaPbsjQHe+k9d6viXPpKpNWA=",
 )
-_POLICY = application_policy(style=_STYLE, styles=_ADDED_STYLES).encode()
+POLICY = application_policy(style=_STYLE, styles=_ADDED_STYLES).encode()
 
 
 class AllowedHosts(tuple[str, ...]):
@@ -251,7 +234,7 @@ _FORMS = [
     _member_form("Reactivate a member", "Lets a suspended member in again.", reactivate_user, "active"),
 ]
 
-_site: Any = create_admin(
+site: Any = create_admin(
     _TABLES,
     _FORMS,
     auth_table=Operator,
@@ -266,50 +249,5 @@ _site: Any = create_admin(
     rate_limit_provider=InMemoryLimitProvider(timespan=300, limit=MOST_REFUSED, block_duration=300),  # of one worker
 )
 _IN_HEAD = f'<link rel="icon" href="data:,">{SCRIPT}<style>{_STYLE}</style>'
-_site.template = _site.template.replace("</head>", f"{_IN_HEAD}</head>")
-add_pictures(_site)
-
-
-@asgi(PREFIX, is_mount=True, copy_scope=False)
-async def admin(scope: Any, receive: Receive, send: Send) -> None:
-    """Litestar strips the prefix and forces a slash to the end; the site wants the path as it came, and root_path."""
-    path = unquote((scope.get("raw_path") or b"").partition(b"?")[0].decode("latin-1")) or PREFIX + scope["path"]
-    scope["path"] = path
-    if path == PREFIX:
-        await send({"type": "http.response.start", "status": 307, "headers": [(b"location", b"/admin/")]})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-        return
-    if not path.startswith(f"{PREFIX}/") or path.startswith(_SWAGGER):
-        raise NotFound
-    if scope["method"] != "GET" and not path.startswith(_WRITABLE):
-        raise MethodNotAllowed(headers={"Allow": "GET, HEAD, OPTIONS"})
-
-    if scope["method"] != "GET":
-        _check_origin(scope)
-    if path.startswith(_WITH_PASSWORD) and await count_refused_operators(REFUSED_WITHIN) >= MOST_REFUSED:
-        raise TooManyRequests(headers={"Retry-After": str(round(REFUSED_WITHIN.total_seconds()))})
-
-    async def send_narrowed(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = [_narrowed(*header) for header in message["headers"]]
-            message["headers"] = [*headers, (b"content-security-policy", _POLICY)]
-        await send(message)
-
-    scope["root_path"] = PREFIX
-    await _site(scope, receive, send_narrowed)
-
-
-def _check_origin(scope: Any) -> None:
-    """Beside the CSRF token, which somebody on another subdomain might plant: browsers say where a request began."""
-    if any(name == b"sec-fetch-site" and value != b"same-origin" for name, value in scope["headers"]):
-        raise Forbidden("The admin site is only operated from its own pages.")
-
-
-def _narrowed(name: bytes, value: bytes) -> tuple[bytes, bytes]:
-    """The site's cookies are for the site alone, and in production for HTTPS alone. Its scripts read the CSRF token's,
-    to send it back in a header, which another site's cannot: so that one is not HttpOnly."""
-    if name == b"set-cookie":
-        value = value.replace(b"Path=/;", b"Path=/admin/;").replace(b"SameSite=lax", b"SameSite=strict")
-        if settings.in_production and b"; Secure" not in value:
-            value += b"; Secure"
-    return name, value
+site.template = site.template.replace("</head>", f"{_IN_HEAD}</head>")
+add_pictures(site)
