@@ -126,6 +126,12 @@ async def test_keys_and_sign_outs(app: Any, alice: Client) -> None:
     assert (out["action"], out["kind"], out["row"]) == ("sign_out", "session", str(out["token"]))
 
 
+async def test_signing_out_everywhere(alice: Client) -> None:
+    who = await id_of(alice)
+    [out] = await told(alice, "DELETE", "/v1/sessions")
+    assert (out["action"], out["kind"], out["row"]) == ("sign_out", "user", str(who))
+
+
 async def test_a_deed_of_a_program_names_its_key(app: Any, alice: Client) -> None:
     key = await create(alice, "/v1/api-keys", name="program", scopes=["characters:write"])
     program = client(app, Authorization=f"Bearer {key['token']}")

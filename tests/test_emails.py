@@ -16,6 +16,7 @@ from service.tokens.authentication import forget_tokens
 from service.users.tables import User
 from tests.conftest import PASSWORD, client, create, faults, signed_in, with_key
 from tests.mail import SENDER, Mailbox, configure, mail_server
+from tests.test_audit import entries
 
 Client = httpx.AsyncClient
 
@@ -135,6 +136,15 @@ async def test_a_forgotten_password_is_chosen_anew(app: Any, mailbox: Mailbox, a
     assert session["user"]["email_verified"] is True
     again = await reset(stranger, token)
     assert (again.status_code, again.json()["detail"]) == (404, NO_LONGER)
+
+
+async def test_what_a_letter_opened_is_in_the_audit_log(mailbox: Mailbox, alice: Client, stranger: Client) -> None:
+    verified = await stranger.put(f"/v1/email-verifications/{await mailbox.token(VERIFY)}")
+    await ask(stranger, "password-resets", "alice@example.org")
+    changed = await reset(stranger, await mailbox.token(RESET))
+    for answer, action in ((verified, "verify_email"), (changed, "change_password")):
+        [entry] = await entries(answer.headers["X-Request-ID"])
+        assert (entry["action"], entry["kind"], entry["row"]) == (action, "user", str(entry["member"]))
 
 
 async def test_a_changed_password_is_told_by_mail(mailbox: Mailbox, alice: Client) -> None:

@@ -16,7 +16,7 @@ from service.database import DB, Param, Prepared, insert, utc
 from service.identifiers import uuid7
 
 Action = Literal[
-    "sign_in", "refuse_password", "sign_out", "create", "revoke", "change_password", "change_email",
+    "sign_in", "refuse_password", "sign_out", "create", "revoke", "change_password", "change_email", "verify_email",
     "change_visibility", "trash", "restore", "purge", "retire", "leave", "suspend", "reactivate",
 ]  # fmt: skip
 Kind = Literal["session", "api_key", "user", "character", "template", "operator"]

@@ -4,6 +4,7 @@ from uuid import UUID
 
 from piccolo.querystring import QueryString
 
+from service.audit.queries import record
 from service.callers import Caller
 from service.database import DB, NOW, Param, Prepared
 from service.emails.tables import EmailToken
@@ -80,6 +81,7 @@ async def verify_email(token: str) -> None:
     async with DB.transaction():
         await _use_up("verification", token)
         await _mark_verified(account["user"])
+        await record("verify_email", "user", account["user"], member=account["user"])
 
 
 async def reset_password(token: str, password: str) -> None:
@@ -96,6 +98,7 @@ async def reset_password(token: str, password: str) -> None:
         await User.update({User.password_hash: password_hash}).where(User.id == account["user"])
         await _mark_verified(account["user"])
         await delete_tokens(Caller(id=account["user"]), kind="session")
+        await record("change_password", "user", account["user"], member=account["user"], by="letter")
         await post_letter("password_changed", account["email"], account["username"])
 
 

@@ -38,7 +38,7 @@ class SessionController(Controller):
     @delete("/")
     async def delete_sessions(self, user: CurrentUser) -> None:
         """Sign out everywhere, here included; API keys go on."""
-        await queries.delete_tokens(user, kind="session")
+        await queries.delete_sessions(user)
         forget_tokens()
 
     @delete("/current")

@@ -175,6 +175,12 @@ async def list_sessions(user: Caller) -> list[Any]:
     return await _LIST_SESSIONS.all(user=user.id, current=user.token_id)
 
 
+async def delete_sessions(user: Caller) -> None:
+    async with DB.transaction():
+        await delete_tokens(user, kind="session")
+        await record("sign_out", "user", user.id, member=user.id)
+
+
 async def delete_session(user: Caller, session_id: UUID | None) -> None:
     await _delete(user, "session", session_id)
 
