@@ -26,7 +26,7 @@ MOST = 10_000_000
 EVERY = timedelta(seconds=10)  # a character is made
 CAST = 12  # characters in a row that have one owner; those of every tenth cast know each other
 VARIANTS = 200  # sets of attributes made for each template
-MANY = 5_000  # rows for which it pays to build the indexes anew
+MANY = 5_000  # rows for which it pays to build the indexes anew and to check foreign keys afterwards
 
 WORDS = msgspec.json.decode((Path(__file__).parent / "seeds/crowd.json").read_bytes(), type=dict[str, list[str]])
 FIRST, LAST, WHO, WHERE, SECRET, TAGS = (WORDS[name] for name in ("first", "last", "who", "where", "secret", "tags"))
@@ -36,7 +36,7 @@ KINDS = [kind for kind, swapped in TYPES.values() if not swapped and kind is not
 
 _CHARACTER = (
     "id", "owner", "name", "description", "style", "tags", "visibility", "attributes", "extensions", "template",
-    "template_version", "version", "created_at", "updated_at",
+    "template_version", "version", "created_at", "updated_at", "written_in",
 )  # fmt: skip
 _RELATIONSHIP = (
     "id", "source", "target", "type", "inverse_type", "label", "inverse_label", "description", "source_attitude",
@@ -62,8 +62,9 @@ async def insert_crowd(characters: int, users: int) -> int:
         await connection.copy_records_to_table(User._meta.tablename, records=rows, columns=_USER)
         begun = await _count(connection, Character)
         ruled = [_ruled(version) for version in await _platforms_versions(connection)]
-        async with _indexes_built_anew(connection, characters - begun, begun):
-            made = (_character(number, users, ruled) for number in range(begun, characters))
+        async with _checked_and_indexed_at_once(connection, characters - begun, begun):
+            transaction_number = int(await connection.fetchval("SELECT pg_current_xact_id()::text"))
+            made = ((*_character(number, users, ruled), transaction_number) for number in range(begun, characters))
             await connection.copy_records_to_table(Character._meta.tablename, records=made, columns=_CHARACTER)
             related = (row for number in range(begun, characters) for row in _relationships(number))
             await connection.copy_records_to_table(Relationship._meta.tablename, records=related, columns=_RELATIONSHIP)
@@ -82,21 +83,33 @@ async def _count(connection: asyncpg.Connection, table: type[Table]) -> int:
 
 
 @asynccontextmanager
-async def _indexes_built_anew(connection: asyncpg.Connection, rows: int, beside: int) -> AsyncIterator[None]:
-    """To build an index over all rows costs a third of entering many one by one."""
+async def _checked_and_indexed_at_once(connection: asyncpg.Connection, rows: int, beside: int) -> AsyncIterator[None]:
+    """To check and to index all rows together costs a third of doing it for many one by one. Nobody else sees the
+    tables meanwhile, and what fails leaves them as they were: it is all one transaction."""
     if rows < max(MANY, beside / 2):
         yield
         return
-    indexes = await connection.fetch(
-        "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema"
-        " AND tablename IN ('characters', 'relationships') AND indexname NOT IN (SELECT conname FROM pg_constraint)"
+    keys = await connection.fetch(
+        "SELECT conrelid::regclass::text AS of, quote_ident(conname) AS name, pg_get_constraintdef(oid) AS definition"
+        " FROM pg_constraint WHERE contype = 'f' AND conrelid IN ('characters'::regclass, 'relationships'::regclass)"
     )
+    indexes = await connection.fetch(
+        "SELECT quote_ident(indexname) AS name, indexdef AS definition FROM pg_indexes"
+        " WHERE schemaname = current_schema AND tablename IN ('characters', 'relationships')"
+        " AND indexname NOT IN (SELECT conname FROM pg_constraint)"
+    )
+    await connection.execute("ALTER TABLE characters DISABLE TRIGGER number_transaction")  # each row brings its number
+    for key in keys:
+        await connection.execute(f"ALTER TABLE {key['of']} DROP CONSTRAINT {key['name']}")
     for index in indexes:
-        await connection.execute(f'DROP INDEX "{index["indexname"]}"')
+        await connection.execute(f"DROP INDEX {index['name']}")
     yield
     await connection.execute("SET LOCAL maintenance_work_mem = '256MB'")
     for index in indexes:
-        await connection.execute(index["indexdef"])
+        await connection.execute(index["definition"])
+    for key in keys:
+        await connection.execute(f"ALTER TABLE {key['of']} ADD CONSTRAINT {key['name']} {key['definition']}")
+    await connection.execute("ALTER TABLE characters ENABLE TRIGGER number_transaction")
 
 
 async def _platforms_versions(connection: asyncpg.Connection) -> Sequence[Any]:

@@ -15,7 +15,12 @@ from service.seed import insert_seeds, seed
 from service.templates.rules import Rules
 from service.users.tables import User
 
-INDEXES = "SELECT indexdef FROM pg_indexes WHERE tablename IN ('characters', 'relationships') ORDER BY 1"
+TABLES = """
+SELECT indexdef FROM pg_indexes WHERE tablename IN ('characters', 'relationships')
+UNION ALL SELECT conname || pg_get_constraintdef(oid) || convalidated FROM pg_constraint
+UNION ALL SELECT tgname || tgenabled::text FROM pg_trigger WHERE NOT tgisinternal
+ORDER BY 1
+"""
 RULED = """
 SELECT characters.id, attributes, attribute_schema FROM characters
 JOIN template_versions ON (characters.template, template_version) = (template_versions.template, number)
@@ -74,12 +79,12 @@ async def test_who_is_related_has_one_owner(seeds: None, stranger: httpx.AsyncCl
     assert len(graph["nodes"]) > 6
 
 
-async def test_indexes_are_as_they_were(seeds: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = await rows(INDEXES)
+async def test_tables_are_as_they_were(seeds: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = await rows(TABLES)
     monkeypatch.setattr(crowd, "MANY", 10)
     await insert_crowd(300, 20)
-    assert await rows(INDEXES) == before
-    assert await Character.exists().where(Character.id == crowd._id(299))
+    assert await rows(TABLES) == before
+    assert await Character.exists().where(Character.id == crowd._id(299), Character.written_in > 0)
 
 
 @pytest.mark.parametrize(("characters", "users"), [(-1, 5), (5, 0), (5, -1), (100_000_000, 5)])

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from piccolo.apps.user.tables import BaseUser
 
-from service import admin
+from service.admin import mount
 from service.audit.tables import AuditEntry
 from service.database import DB
 from service.operators import OperatorSession
@@ -103,7 +103,7 @@ async def test_wrong_passwords_are_counted_for_all_workers(
     app: Any, operator: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the database: this worker's own count, of 20 at the settings of the tests times 10,000, never fires here."""
-    monkeypatch.setattr(admin, "MOST_REFUSED", 3)
+    monkeypatch.setattr(mount, "MOST_REFUSED", 3)
     address = f"192.0.2.{uuid4().int % 250}"
     other_worker = (
         "INSERT INTO audit_log (id, action, kind, address)"
