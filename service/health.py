@@ -78,7 +78,7 @@ class HealthController(Controller):
 
 async def _check_database() -> str:
     """Never waits its turn: a pool whose connections are all in use has a database."""
-    if DB.pool is not None and DB.pool.get_size() == DB.pool.get_max_size() and not DB.pool.get_idle_size():
+    if DB.pool is not None and DB.pool.get_size() == DB.pool.get_max_size() and not DB.idle_connections():
         return "busy"
     try:
         async with asyncio.timeout(2), DB.connection() as connection:

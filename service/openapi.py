@@ -96,8 +96,10 @@ _UPLOADS = {
         }
     },
 }
-_ALWAYS = ("bad-request", "unauthorized", "too-many-requests", "internal", "unavailable")
-_WITH_BODY = ("validation", "too-large", "unsupported-media-type", "conflict")
+_ALWAYS = (
+    "bad-request", "unauthorized", "url-too-long", "too-many-requests", "headers-too-large", "internal", "unavailable",
+)  # fmt: skip
+_WITH_BODY = ("validation", "too-large", "unsupported-media-type", "conflict", "request-timeout")
 _REF = "#/components/schemas/{name}"
 
 Json = dict[str, Any]
@@ -236,7 +238,7 @@ def _problems_of(handler: HTTPRouteHandler, path: str, method: str) -> set[str]:
     slugs = {*_ALWAYS}
     if handler.guards or not handler.opt.get("public"):
         slugs.add("forbidden")
-    if "{" in path:
+    if "{" in path or handler.opt.get("may_be_none"):
         slugs.add("not-found")
     if handler.parsed_data_field is not None or handler.opt.keys() & {"upload", "uploads"}:
         slugs |= {*_WITH_BODY, "not-found"}

@@ -121,7 +121,7 @@ def _furnish(member: httpx.Client, directory: Path) -> None:
     for path in (f"/v1/characters/{shown}/portrait", "/v1/users/me/avatar"):
         assert member.put(path, content=drawn(), headers=png).status_code == 200
     characters = [_made(member, f"/v1/characters/{shown}/copies")["id"] for _ in range(THERE)]
-    trash = [_made(member, "/v1/characters", name="Gone")["id"] for _ in range(THERE)]
+    trash = [_made(member, "/v1/characters", name="Gone")["id"] for _ in range(3 * THERE)]
     for character in trash:
         assert member.delete(f"/v1/characters/{character}").status_code == 204
     relationships = [

@@ -25,13 +25,13 @@ class AvatarController(Controller):
         """Give yourself a picture: PNG, JPEG, WebP, AVIF or a GIF's first frame, up to 10 MiB and 40 megapixels."""
         return resource(await queries.update_avatar(user, await read_upload(request), if_match))
 
-    @get("/me/avatar", guards=[requires_session], query=SizeQuery, picture=True)
+    @get("/me/avatar", guards=[requires_session], query=SizeQuery, picture=True, may_be_none=True)
     async def get_own_avatar(self, request: Request[Any, Any, Any], user: CurrentUser) -> Response[PortraitLinks]:
         """Your own picture, as WebP. `Accept: application/json` answers links that need no token."""
         query = read_query(request, SizeQuery)
         return await show_picture(request, await queries.get_avatar(user.username), query.size, public=False)
 
-    @delete("/me/avatar", guards=[requires_session])
+    @delete("/me/avatar", guards=[requires_session], may_be_none=True)
     async def delete_avatar(self, user: CurrentUser, if_match: IfMatch = None) -> None:
         """Take your picture away."""
         await queries.delete_avatar(user, if_match)
