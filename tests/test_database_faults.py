@@ -88,6 +88,9 @@ def postgres_hanging(service: Service) -> Iterator[None]:
             os.kill(number, signal.SIGCONT)
 
 
+HANGING = pytest.param(postgres_hanging, marks=pytest.mark.slow)
+
+
 def assert_unavailable(answer: httpx.Response) -> None:
     assert answer.status_code == 503, answer.text
     assert answer.headers["Content-Type"] == "application/problem+json"
@@ -96,7 +99,7 @@ def assert_unavailable(answer: httpx.Response) -> None:
     assert answer.json()["request_id"] == answer.headers["X-Request-ID"]
 
 
-@pytest.mark.parametrize("fault", [postgres_away, postgres_hanging])
+@pytest.mark.parametrize("fault", [postgres_away, HANGING])
 def test_reads_and_writes_are_unavailable_meanwhile(service: Service, member: httpx.Client, fault: Any) -> None:
     member.get("/v1/users/me")  # the token is remembered: also what comes after authentication is asked
     with fault(service):
@@ -107,7 +110,7 @@ def test_reads_and_writes_are_unavailable_meanwhile(service: Service, member: ht
         wait_until(lambda: member.request(method, path, json=body).is_success, "no recovery", patience=10)  # noqa: B023
 
 
-@pytest.mark.parametrize("fault", [postgres_away, postgres_hanging])
+@pytest.mark.parametrize("fault", [postgres_away, HANGING])
 def test_the_process_lives_and_is_not_ready(service: Service, member: httpx.Client, fault: Any) -> None:
     with fault(service):
         assert member.get("/health/live").status_code == 200

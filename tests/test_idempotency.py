@@ -269,6 +269,7 @@ def two_workers(fresh_database: str) -> Iterator[tuple[Service, Service]]:
         yield first.start(), second.start()
 
 
+@pytest.mark.slow
 async def test_identical_requests_to_two_workers_are_done_once(two_workers: tuple[Service, Service]) -> None:
     first, second = two_workers
     headers = _signed_in(first, "worker")
@@ -283,6 +284,7 @@ async def test_identical_requests_to_two_workers_are_done_once(two_workers: tupl
     assert await _works_and_keys(first) == (20, 20)
 
 
+@pytest.mark.slow
 def test_work_and_key_survive_kill_9_together(two_workers: tuple[Service, Service]) -> None:
     service, _ = two_workers
     headers = _signed_in(service, "killed")

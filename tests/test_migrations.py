@@ -115,6 +115,7 @@ def test_a_migration_that_fails_is_told_by_the_exit_status_and_leaves_nothing(em
     assert recorded(empty_database) == []
 
 
+@pytest.mark.slow
 def test_a_service_is_ready_once_its_migrations_ran(empty_database: str) -> None:
     production = {"ENVIRONMENT": "production", "ALLOWED_HOSTS": "127.0.0.1", "SECRET_KEY": "0123456789abcdef" * 2}
     with service_of_its_own(DATABASE_URL=empty_database, **production) as service, service.client() as client:

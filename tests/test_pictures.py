@@ -165,6 +165,7 @@ async def test_past_those_that_wait_one_is_asked_to_come_back() -> None:
     assert (await few.clean(drawn())).height == 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "error"),
     [

@@ -48,6 +48,9 @@ class Valkey(ValkeyServer):
             self.send(signal.SIGCONT)
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def valkey() -> Iterator[Valkey]:
     with Valkey() as server:
