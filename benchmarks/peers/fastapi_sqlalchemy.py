@@ -26,7 +26,11 @@ new_session = async_sessionmaker(engine, expire_on_commit=False)
 
 
 class Base(DeclarativeBase):
-    type_annotation_map = {datetime: DateTime(timezone=True), dict[str, Any]: JSONB, list[str]: ARRAY(String)}  # noqa: RUF012
+    type_annotation_map = {  # noqa: RUF012 (as SQLAlchemy's documentation writes it)
+        datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB,
+        list[str]: ARRAY(String),
+    }
 
 
 class User(Base):
