@@ -2,6 +2,9 @@ VENV := .venv
 PYTHON ?= python3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+# The locks are whole. With --no-deps nothing is looked for beside them: up to 23.2, pip takes the newest release for a
+# dependency with an extra, and then finds no hash of it.
+
 run: $(VENV)/.installed  ## set everything up and serve on http://127.0.0.1:8000
 	@exec $(VENV)/bin/python -m service
 
@@ -32,14 +35,14 @@ lock: $(VENV)/.installed  ## pin the dependencies anew
 benchmarks/.venv/.installed: benchmarks/requirements.txt
 	@echo "Installing the peers into benchmarks/.venv …"
 	@$(PYTHON) -m venv benchmarks/.venv
-	@benchmarks/.venv/bin/python -m pip install --quiet --require-hashes -r benchmarks/requirements.txt
+	@benchmarks/.venv/bin/python -m pip install --quiet --no-deps --require-hashes -r benchmarks/requirements.txt
 	@touch $@
 
 $(VENV)/.installed: requirements-dev.txt
 	@echo "Installing the dependencies into $(VENV) …"
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed.")'
 	@$(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/python -m pip install --quiet --require-hashes -r requirements-dev.txt
+	@$(VENV)/bin/python -m pip install --quiet --no-deps --require-hashes -r requirements-dev.txt
 	@touch $@
 
 .PHONY: run test test-slow bench check lock
