@@ -234,7 +234,7 @@ def body_of(request: Request) -> bytes:
 
 
 def _fresh(scope: dict[str, Any]) -> Any:
-    return scope | {"headers": list(scope["headers"]), "state": {"request_id": "of a benchmark"}}
+    return scope | {"headers": list(scope["headers"]), "state": {"request_id": "of a benchmark", "headers": {}}}
 
 
 def _receive(body: bytes) -> Any:

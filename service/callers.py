@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextvars import ContextVar
 from datetime import datetime
 from functools import cache
 from typing import Any, Literal
@@ -36,9 +35,6 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 
 
 STRANGER = Caller()
-
-# The ASGI scope under way, for the audit log alone; None outside of requests. What a caller may do is never read here.
-REQUEST: ContextVar[Any] = ContextVar("REQUEST", default=None)
 
 
 def requires(scope: Scope) -> Guard:

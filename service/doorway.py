@@ -6,20 +6,21 @@ carries, compresses, tells failures in front of Litestar as problems, counts, an
 
 import re
 import time
+from collections.abc import Container, Iterable
+from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 from litestar._asgi.asgi_router import ASGIRouter
 from litestar.exceptions import MethodNotAllowedException, NotFoundException
 from litestar.types import ASGIApp, Message, Receive, Send
 from litestar.utils import normalize_path
-from loguru import logger
 
-from service.callers import REQUEST
 from service.compression import Compression, Headers, is_worth_it, preferred
 from service.errors import BadRequest, HeadersTooLarge, UrlTooLong, allowed, raw_problem, record, told
 from service.health import count_request
-from service.identifiers import uuid7
-from service.log import log_request
+from service.identifiers import uuid7_text
+from service.log import REQUEST, log_request
 from service.policies import NOTHING
 from service.settings import Settings
 
@@ -30,16 +31,22 @@ MAX_HEADER_BYTES = 32 * 1024  # of all together
 _TOLD_OF_A_PATH = 256
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
-_REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Request-ID"
+_PREFLIGHT = {
+    b"access-control-allow-methods": b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
+    b"access-control-allow-headers": (
+        b"Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Request-ID"
+    ),
+    b"access-control-max-age": b"600",
+}
 _EXPOSED = (
-    "ETag, Link, Location, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Retry-After, X-Request-ID, "
-    "Idempotency-Replayed"
+    b"ETag, Link, Location, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Retry-After, X-Request-ID, "
+    b"Idempotency-Replayed"
 )
 
 # By OWASP's REST Security Cheat Sheet and Secure Headers Project. X-XSS-Protection, Expect-CT and HPKP do harm or
 # nothing any more; Clear-Site-Data has nothing to clear, as tokens are kept by clients.
 _SECURITY = [
+    (b"content-security-policy", NOTHING.encode()),  # pages bring one of their own
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"x-permitted-cross-domain-policies", b"none"),
@@ -55,7 +62,7 @@ _SECURITY = [
         b" magnetometer=(), microphone=(), midi=(), payment=(), usb=(), xr-spatial-tracking=()",
     ),
 ]
-_POLICY = NOTHING.encode()
+_SECURITY_NAMES = frozenset(name for name, _ in _SECURITY)
 
 
 class Doorway:
@@ -64,6 +71,7 @@ class Doorway:
         self.origins = {origin.encode() for origin in settings.cors_origins}
         self.hosts = {host.lower() for host in settings.allowed_hosts if not host.startswith("*")}
         self.parents = tuple(host[1:].lower() for host in settings.allowed_hosts if host.startswith("*."))
+        self._is_ours = lru_cache(maxsize=100)(self._judge)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -74,50 +82,50 @@ class Doorway:
             return
         started = time.perf_counter()
         headers = dict(scope["headers"])
-        given_id = headers.get(b"x-request-id", b"")
-        request_id = given_id.decode() if _REQUEST_ID.fullmatch(given_id) else str(uuid7())
-        scope.setdefault("state", {})["request_id"] = request_id
-        answer = _Answer(send, scope, headers, [(b"x-request-id", request_id.encode()), *self._cors(headers)])
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id = _request_id(headers.get(b"x-request-id"))
+        # what is told to the client whoever answers; limits add to it
+        state["headers"] = carried = {b"x-request-id": request_id.encode(), **self._cors(headers)}
+        answer = _Answer(send, scope, headers, carried)
         if self.origins:
             answer.vary.append(b"Origin")
         under_way = REQUEST.set(scope)
-        with logger.contextualize(request_id=request_id):
-            try:
-                await self._answer(scope, receive, answer)
-            except Exception as error:
-                await answer.fail(error)
-            finally:
-                REQUEST.reset(under_way)
-                _write_access_line(scope, answer, time.perf_counter() - started)
+        try:
+            await self._answer(scope, receive, answer)
+        except Exception as error:
+            await answer.fail(error)
+        finally:
+            REQUEST.reset(under_way)
+            _write_access_line(scope, answer, time.perf_counter() - started)
 
     async def _answer(self, scope: Any, receive: Receive, answer: "_Answer") -> None:
         _refuse_oversized(scope)
         hosts = [value for name, value in scope["headers"] if name == b"host"]
         if len(hosts) > 1:  # of which each part of the service might believe another
             raise BadRequest("There is more than one Host header.")
-        if not self._is_ours(b"".join(hosts).decode("latin-1")) and not scope["path"].startswith("/health/"):
+        if not self._is_ours(b"".join(hosts)) and not scope["path"].startswith("/health/"):
             raise BadRequest("The Host header names no host of this service.")
         scope["path"] = normalize_path(scope["path"])  # as the router will: //v1 must not pass by who looks for /v1
         if scope["method"] == "HEAD":
             scope["method"] = "GET"
         await self.app(scope, receive, answer)
 
-    def _is_ours(self, host: str) -> bool:
-        name = (host if host.endswith("]") else re.sub(r":\d+$", "", host)).lower()
+    def _judge(self, host: bytes) -> bool:
+        text = host.decode("latin-1")
+        name = (text if text.endswith("]") else re.sub(r":\d+$", "", text)).lower()
         return name in self.hosts or (bool(self.parents) and name.endswith(self.parents)) or "*" in self.hosts
 
-    def _cors(self, headers: dict[bytes, bytes]) -> Headers:
+    def _cors(self, headers: dict[bytes, bytes]) -> dict[bytes, bytes]:
         if (origin := headers.get(b"origin", b"")) not in self.origins:
-            return []
-        allowed: Headers = [(b"access-control-allow-origin", origin)]
+            return {}
+        allowed = {b"access-control-allow-origin": origin}
         if b"access-control-request-method" in headers:
-            return [
-                *allowed,
-                (b"access-control-allow-methods", _METHODS.encode()),
-                (b"access-control-allow-headers", _REQUEST_HEADERS.encode()),
-                (b"access-control-max-age", b"600"),
-            ]
-        return [*allowed, (b"access-control-expose-headers", _EXPOSED.encode())]
+            return allowed | _PREFLIGHT
+        return allowed | {b"access-control-expose-headers": _EXPOSED}
+
+
+def _request_id(given: bytes | None) -> str:
+    return given.decode() if given and _REQUEST_ID.fullmatch(given) else uuid7_text()
 
 
 def _refuse_oversized(scope: Any) -> None:
@@ -131,7 +139,7 @@ def _refuse_oversized(scope: Any) -> None:
     headers: Headers = scope["headers"]
     if len(headers) > MAX_HEADERS:
         raise HeadersTooLarge(f"The request has more than {MAX_HEADERS} headers.")
-    if sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
+    if sum(map(len, chain.from_iterable(headers))) > MAX_HEADER_BYTES:
         raise HeadersTooLarge(f"The headers are larger than {MAX_HEADER_BYTES} bytes.")
 
 
@@ -162,41 +170,45 @@ class Options:
 
 
 class _Answer:
-    """``send``, with what every answer carries."""
+    """``send``, with what every answer carries. Its start waits for the first piece of the body, so that until then a
+    failure can still be told instead."""
 
-    def __init__(self, send: Send, scope: Any, request: dict[bytes, bytes], extra: Headers) -> None:
+    def __init__(self, send: Send, scope: Any, request: dict[bytes, bytes], carried: dict[bytes, bytes]) -> None:
         self.send = send
         self.scope = scope
-        self.extra = [*_SECURITY, *extra]
+        self.carried = carried
         self.vary = [b"Accept-Encoding"]
         self.encoding = preferred(request.get(b"accept-encoding", b""))
         self.compression: Compression | None = None
         self.method = scope["method"]
         self.without_body = self.method == "HEAD"
-        self.if_none_match = request.get(b"if-none-match") if scope["method"] in ("GET", "HEAD") else None
+        self.if_none_match = request.get(b"if-none-match") if self.method in ("GET", "HEAD") else None
+        self.start: Any = None
         self.begun = False
         self.status = 0
         self.size = 0
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            self.start = message
+            return
+        if not self.begun:
+            self.begun = True
             self.scope["method"] = self.method  # the server lets HEAD alone send less than its Content-Length
-            headers = message["headers"] = self._complete(message)
-            message["status"] = self.status
+            headers = self.start["headers"] = self._complete(self.start)
+            self.start["status"] = self.status
             if self.encoding is not None and is_worth_it(self.status, headers):
-                self.compression = Compression(self.encoding, message)
+                self.compression = Compression(self.encoding, self.start)
             else:
-                await self._send(message)
-        else:
-            for each in self.compression.messages(message) if self.compression else (message,):
-                await self._send(each)
+                await self.send(self.start)
+        for each in self.compression.messages(message) if self.compression else (message,):
+            await self._send(each)
 
     async def _send(self, message: Any) -> None:
         if message["type"] == "http.response.body":
             if self.without_body:
                 message["body"] = b""
             self.size += len(message.get("body", b""))
-        self.begun = True
         await self.send(message)
 
     async def fail(self, error: Exception) -> None:
@@ -205,7 +217,6 @@ class _Answer:
         record(error, problem)
         if self.begun:
             raise error
-        self.compression = None
         status, headers, body = raw_problem(self.scope, problem)
         await self({"type": "http.response.start", "status": status, "headers": headers})
         await self({"type": "http.response.body", "body": body, "more_body": False})
@@ -218,20 +229,24 @@ class _Answer:
         if self.status == 200 and self.if_none_match is not None and _matches(self.if_none_match, told.get(b"etag")):
             self.status, self.without_body = 304, True
             headers = [header for header in headers if not header[0].startswith(b"content-")]
-        if b"content-security-policy" not in told:
-            headers.append((b"content-security-policy", _POLICY))  # pages bring one of their own
-        if b"cache-control" not in told:
-            headers.append((b"cache-control", b"no-cache" if b"etag" in told else b"no-store"))
-        return self._with_vary(headers) + [header for header in self.extra if header[0] not in told]
-
-    def _with_vary(self, headers: Headers) -> Headers:
-        """One Vary for all that an answer depends on: some caches read only the first."""
-        vary = [value for name, value in headers if name == b"vary"]
-        caching = dict(headers)[b"cache-control"]
+        caching = told.get(b"cache-control")
+        if caching is None:
+            caching = b"no-cache" if b"etag" in told else b"no-store"
+            headers.append((b"cache-control", caching))
+        vary = self.vary
         if self.scope["path"].startswith("/v1") and caching != b"no-store" and not caching.startswith(b"public"):
-            vary.append(b"Authorization")  # what may be kept was given to this caller
-        rest = [header for header in headers if header[0] != b"vary"]
-        return [*rest, (b"vary", b", ".join(vary + self.vary))]
+            vary = [b"Authorization", *vary]  # what may be kept was given to this caller
+        if b"vary" in told:  # one for all that an answer depends on: some caches read only the first
+            vary = [value for name, value in headers if name == b"vary"] + vary
+            headers = [header for header in headers if header[0] != b"vary"]
+        headers.append((b"vary", b", ".join(vary)))
+        headers += _without(self.carried.items(), told)
+        headers += _SECURITY if _SECURITY_NAMES.isdisjoint(told) else _without(_SECURITY, told)
+        return headers
+
+
+def _without(headers: Iterable[tuple[bytes, bytes]], told: Container[bytes]) -> Headers:
+    return [header for header in headers if header[0] not in told]
 
 
 def _matches(if_none_match: bytes, etag: bytes | None) -> bool:
@@ -248,7 +263,6 @@ def _write_access_line(scope: Any, answer: _Answer, seconds: float) -> None:
     path = route if "{token" in route else scope["path"]  # a log is no place for what opens an account
     count_request(scope["method"], route, answer.status, seconds)
     log_request(
-        f"{scope['method']} {path} {status} in {seconds * 1000:.1f} ms",
         request_id=scope["state"]["request_id"],
         method=scope["method"],
         path=path,

@@ -6,7 +6,7 @@ from ipaddress import IPv6Address, IPv6Network
 from typing import Any, Literal
 
 from litestar.middleware.rate_limit import DURATION_VALUES, RateLimitConfig
-from litestar.types import ASGIApp, Message, Receive, Send
+from litestar.types import ASGIApp, Receive, Send
 from prometheus_client import Counter
 
 from service.errors import TooManyRequests
@@ -18,7 +18,7 @@ _REFUSED = Counter("rate_limit_refusals", "Requests refused because there were t
 
 class RateLimit:
     """Litestar's rate limit middleware done again: limits do not share counters, a refusal says when to come back,
-    and the headers tell of the innermost limit that counted."""
+    and the headers tell of the innermost limit that counted (the doorway adds them to the answer)."""
 
     def __init__(self, app: ASGIApp, config: "Limit") -> None:
         self.app = app
@@ -26,28 +26,20 @@ class RateLimit:
         self.most = max(1, round(config.rate_limit[1] * settings.rate_limit_scale))
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not self.config.covers(scope):
-            await self.app(scope, receive, send)
-            return
+        if scope["type"] == "http" and self.config.covers(scope):
+            await self._count(scope)
+        await self.app(scope, receive, send)
+
+    async def _count(self, scope: Any) -> None:
         count, seconds = await self.config.windows.hit(self.config.key(scope))
-        headers = {
-            "ratelimit-limit": str(self.most),
-            "ratelimit-remaining": str(max(0, self.most - count)),
-            "ratelimit-reset": str(seconds),
+        scope["state"]["headers"] |= {
+            b"ratelimit-limit": b"%d" % self.most,
+            b"ratelimit-remaining": b"%d" % max(0, self.most - count),
+            b"ratelimit-reset": b"%d" % seconds,
         }
         if count > self.most:
             _REFUSED.labels(self.config.name).inc()
-            raise TooManyRequests(headers=headers | {"Retry-After": str(seconds)})
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                told = list(message.get("headers", ()))
-                if not any(name == b"ratelimit-limit" for name, _ in told):
-                    told += [(name.encode(), value.encode()) for name, value in headers.items()]
-                    message["headers"] = told
-            await send(message)
-
-        await self.app(scope, receive, send_with_headers)
+            raise TooManyRequests(headers={"Retry-After": str(seconds)})
 
 
 @dataclass

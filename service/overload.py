@@ -115,6 +115,9 @@ class _Client:
         return message
 
     async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":  # which the doorway keeps until there is a body
+            await self._send(message)
+            return
         self._overload.leave(self._address)
         try:
             await self._send(message)
