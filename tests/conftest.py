@@ -180,6 +180,25 @@ FIGHTER = {
 }
 
 
+@pytest.fixture
+async def statements(app: Any) -> AsyncIterator[list[str]]:
+    """What is run on the pool's connections."""
+    run: list[str] = []
+
+    def note(record: Any) -> None:
+        run.append(record.query)
+
+    holders = DB.pool._holders
+    for holder in holders:
+        if holder._con is None:
+            await holder.connect()
+        holder._con.add_query_logger(note)
+    yield run
+    for holder in holders:
+        if holder._con is not None:
+            holder._con.remove_query_logger(note)
+
+
 async def create(member: httpx.AsyncClient, path: str, **body: Any) -> Any:
     """What a POST that must succeed answers."""
     answer = await member.post(path, json=body)

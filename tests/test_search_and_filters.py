@@ -1,7 +1,6 @@
 """What lists are filtered, sorted, searched, narrowed and widened by."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -315,25 +314,6 @@ async def test_at_most_ten_attributes_are_compared_at_once(alice: Client) -> Non
     assert await names(alice, **{f"attributes.a{number}": "1" for number in range(10)}) == []
     answer = await alice.get(LIST, params={f"attributes.a{number}": "1" for number in range(11)})
     assert answer.status_code == 400
-
-
-@pytest.fixture
-async def statements(app: Any) -> AsyncIterator[list[str]]:
-    """What is run on the pool's connections."""
-    run: list[str] = []
-
-    def note(record: Any) -> None:
-        run.append(record.query)
-
-    holders = DB.pool._holders
-    for holder in holders:
-        if holder._con is None:
-            await holder.connect()
-        holder._con.add_query_logger(note)
-    yield run
-    for holder in holders:
-        if holder._con is not None:
-            holder._con.remove_query_logger(note)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from service.callers import Caller
 from service.characters.filters import FILTERS, RANK, filters_of
 from service.characters.schemas import CharacterCreate, CharacterQuery, CharacterUpdate
 from service.characters.tables import Character, Revision
-from service.database import DB, NOW, Param, Prepared, insert, json_object, on_constraint, utc, written
+from service.database import DB, NOW, Gathered, Param, Prepared, insert, json_object, on_constraint, utc, written
 from service.errors import BadRequest, Conflict, Forbidden, NotFound, Unprocessable, Violation
 from service.identifiers import uuid7
 from service.listing import Listing, Rows, SortKey
@@ -108,7 +108,11 @@ def read() -> Any:
 
 
 _VISIBLE_ONE = (Character.id == Param("id")) & visible_to(Param("user"))
-_GET = Prepared(lambda: read().where(Character.id == Param("id"), visible_to(Param("user"))))
+_GET = Gathered(
+    lambda character, member: read().where(Character.id == character, visible_to(member)),
+    character="uuid",
+    member="uuid",
+)
 _SOURCE = Prepared(
     lambda: Character.select(*(getattr(Character, name) for name in _GIVEN)).where(
         Character.id == Param("id"), visible_to(Param("user"))
@@ -254,7 +258,7 @@ async def _create(**columns: Any) -> Any:
 async def get_character(user: Caller, character_id: UUID, query: FieldsQuery | None = None) -> Any:
     """Raises NotFound also when the caller may not see it."""
     if query is None or (query.fields is None and query.expand is None):
-        row = await _GET.one(id=character_id, user=user.id)
+        row = await _GET.one(character=character_id, member=user.id)
     else:
         row = await CHARACTERS.one(query, _VISIBLE_ONE).one(id=character_id, user=user.id)
     if row is None:
@@ -316,7 +320,7 @@ async def lock_own(user: Caller, character_id: UUID, *, in_trash: bool = False) 
     row = await _LOCK.one(id=character_id, user=user.id)
     if row is not None and (row["deleted_at"] is not None) == in_trash:
         return row
-    if not in_trash and row is None and await _GET.one(id=character_id, user=user.id):
+    if not in_trash and row is None and await _GET.one(character=character_id, member=user.id):
         raise Forbidden("Only its owner may change a character.")
     raise NotFound
 
@@ -326,7 +330,7 @@ async def change(row: Any, changes: Mapping[str, Any]) -> Any:
     wanted = {name: document(value) if name in DOCUMENTS else value for name, value in changes.items()}
     differing = {name: value for name, value in wanted.items() if not _same(name, row[name], value)}
     if not differing:
-        return await _GET.one(id=row["id"], user=row["owner"])
+        return await _GET.one(character=row["id"], member=row["owner"])
     await _record_what_others_notice(row, differing)
     replaced = {name: msgspec.Raw(row[name].encode()) if name in DOCUMENTS else row[name] for name in differing}
     return await _write(row, replaced, differing)
