@@ -1,40 +1,19 @@
 """Answers whose JSON PostgreSQL has rendered: it goes out untouched."""
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Sequence
+from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
-from litestar import Request, Response
-from litestar.types import ASGIApp, Receive, Send
+from litestar import Request
 
 from service.errors import BadRequest, PreconditionFailed, Violation
 from service.listing import Rows
 from service.paging import encode_cursor
-
-T = TypeVar("T")
+from service.routes import Rendered
 
 _ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
-
-
-class Rendered(Response[Any], Generic[T]):
-    """A body that is JSON already, documented as a ``T``. Of Litestar's Response it is the type alone: nothing is left
-    to be encoded, merged or guessed, and what sends it is three lines instead of three calls of three objects."""
-
-    def __init__(self, body: str | bytes, *, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
-        self.rendered = body.encode() if isinstance(body, str) else body
-        self.status = status
-        self.told = headers or {}
-
-    def to_asgi_response(self, *_: Any, **__: Any) -> ASGIApp:  # type: ignore[override] # any ASGI application will do
-        return self._send
-
-    async def _send(self, scope: Any, receive: Receive, send: Send) -> None:
-        headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in self.told.items()]
-        headers += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(self.rendered))]
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        await send({"type": "http.response.body", "body": self.rendered, "more_body": False})
 
 
 def resource(row: Any, *, created_at: str | None = None) -> Rendered[Any]:

@@ -19,7 +19,7 @@ from litestar.utils import normalize_path
 from service.compression import Compression, Headers, is_worth_it, preferred
 from service.errors import BadRequest, HeadersTooLarge, UrlTooLong, allowed, raw_problem, record, told
 from service.health import count_request
-from service.identifiers import uuid7_text
+from service.identifiers import request_id
 from service.log import REQUEST, log_request
 from service.policies import NOTHING
 from service.settings import Settings
@@ -83,9 +83,10 @@ class Doorway:
         started = time.perf_counter()
         headers = dict(scope["headers"])
         state = scope.setdefault("state", {})
-        state["request_id"] = request_id = _request_id(headers.get(b"x-request-id"))
+        given = headers.get(b"x-request-id")
+        state["request_id"] = known_as = given.decode() if given and _REQUEST_ID.fullmatch(given) else request_id()
         # what is told to the client whoever answers; limits add to it
-        state["headers"] = carried = {b"x-request-id": request_id.encode(), **self._cors(headers)}
+        state["headers"] = carried = {b"x-request-id": known_as.encode(), **self._cors(headers)}
         answer = _Answer(send, scope, headers, carried)
         if self.origins:
             answer.vary.append(b"Origin")
@@ -122,10 +123,6 @@ class Doorway:
         if b"access-control-request-method" in headers:
             return allowed | _PREFLIGHT
         return allowed | {b"access-control-expose-headers": _EXPOSED}
-
-
-def _request_id(given: bytes | None) -> str:
-    return given.decode() if given and _REQUEST_ID.fullmatch(given) else uuid7_text()
 
 
 def _refuse_oversized(scope: Any) -> None:

@@ -28,7 +28,7 @@ class Windows:
 
     async def hit(self, key: str) -> tuple[int, int]:
         """Counts one more; the count in this window, and the seconds until it ends."""
-        told = await _shared("EVAL", _HIT, 1, self._named(key), self.seconds * 1000)
+        told = await _shared("EVAL", _HIT, 1, self._named(key), self.seconds * 1000) if valkey else None
         return self._here.hit(key) if told is None else (told[0], max(1, ceil(told[1] / 1000)))
 
     async def peek(self, key: str) -> tuple[int, int]:

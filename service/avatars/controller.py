@@ -3,13 +3,13 @@ from typing import Any
 from litestar import Controller, Request, Response
 from litestar.params import FromPath
 
-from service.answers import Rendered, resource
+from service.answers import resource
 from service.avatars import queries
 from service.callers import CurrentUser, requires_session
 from service.parameters import read_query
 from service.pictures.schemas import PortraitLinks, SizeQuery
 from service.pictures.transfer import MAX_BODY, read_upload, show_picture
-from service.routes import delete, get, put
+from service.routes import Rendered, delete, get, put
 from service.schemas import IfMatch
 from service.users.schemas import Me
 

@@ -4,12 +4,11 @@ import msgspec
 from litestar import Controller, Request
 from litestar.params import JSONBody
 
-from service.answers import Rendered
 from service.bulk import queries
 from service.bulk.schemas import Bulk, Operation, Outcomes
 from service.callers import CurrentUser, requires
 from service.errors import ServiceError
-from service.routes import post
+from service.routes import Rendered, post
 
 
 class BulkController(Controller):

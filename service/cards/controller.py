@@ -6,13 +6,13 @@ from uuid import UUID
 from litestar import Controller, Request, Response
 from litestar.params import FromPath, JSONBody
 
-from service.answers import Rendered, etag
+from service.answers import etag
 from service.callers import CurrentUser, requires
 from service.cards import queries
 from service.cards.queries import SentCard
 from service.cards.schemas import CardQuery, CardRead, CardUpdate, Format
 from service.parameters import read_query
-from service.routes import get, put
+from service.routes import Rendered, get, put
 from service.schemas import IfMatch
 
 MEDIA_TYPES: dict[Format, str] = {"json": "application/json", "png": "image/png", "charx": "application/zip"}

@@ -3,11 +3,10 @@ from typing import Annotated
 from litestar import Controller
 from litestar.params import QueryParameter
 
-from service.answers import Rendered
 from service.callers import CurrentUser, requires
 from service.changes import queries
 from service.changes.schemas import ChangePage
-from service.routes import get
+from service.routes import Rendered, get
 from service.schemas import Limit
 
 After = Annotated[

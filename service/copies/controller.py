@@ -3,11 +3,11 @@ from uuid import UUID
 from litestar import Controller
 from litestar.params import FromPath, JSONBody
 
-from service.answers import Rendered, resource
+from service.answers import resource
 from service.callers import CurrentUser, requires
 from service.characters.schemas import CharacterRead, CopyCreate
 from service.copies import queries
-from service.routes import post
+from service.routes import Rendered, post
 
 
 class CopyController(Controller):

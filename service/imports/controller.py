@@ -4,14 +4,13 @@ import msgspec
 from litestar import Controller, Request
 from litestar.datastructures import UploadFile
 
-from service.answers import Rendered
 from service.callers import CurrentUser, requires
 from service.cards.tables import FILE_LENGTH
 from service.errors import ServiceError, Unprocessable, UnsupportedMediaType, Violation
 from service.imports import queries
 from service.imports.schemas import ImportOutcomes
 from service.pictures.transfer import read_form
-from service.routes import post
+from service.routes import Rendered, post
 
 MOST_FILES = 100
 MAX_BODY = 50 * 1024 * 1024

@@ -4,14 +4,14 @@ from uuid import UUID
 from litestar import Controller, Request, Response
 from litestar.params import FromPath
 
-from service.answers import Rendered, resource
+from service.answers import resource
 from service.callers import CurrentUser, requires
 from service.characters.schemas import CharacterRead
 from service.parameters import read_query
 from service.pictures.schemas import PortraitLinks, SizeQuery
 from service.pictures.transfer import MAX_BODY, read_upload, show_picture
 from service.portraits import queries
-from service.routes import delete, get, put
+from service.routes import Rendered, delete, get, put
 from service.schemas import IfMatch
 
 READ, WRITE = requires("characters:read"), requires("characters:write")

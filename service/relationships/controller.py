@@ -4,7 +4,7 @@ from uuid import UUID
 from litestar import Controller, Request
 from litestar.params import FromPath, JSONBody, QueryParameter
 
-from service.answers import Rendered, page, resource
+from service.answers import page, resource
 from service.callers import CurrentUser, requires
 from service.parameters import read_query
 from service.relationships import queries
@@ -16,7 +16,7 @@ from service.relationships.schemas import (
     RelationshipTypeRead,
     RelationshipUpdate,
 )
-from service.routes import delete, get, patch, post
+from service.routes import Rendered, delete, get, patch, post
 from service.schemas import Collection, IfMatch, Page
 
 READ, WRITE = requires("characters:read"), requires("characters:write")

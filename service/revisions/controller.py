@@ -5,13 +5,13 @@ import msgspec
 from litestar import Controller, Request
 from litestar.params import FromPath, PathParameter, QueryParameter
 
-from service.answers import Rendered, page, resource
+from service.answers import page, resource
 from service.callers import CurrentUser, requires
 from service.characters.schemas import CharacterRead
 from service.parameters import PageQuery, read_query
 from service.revisions import queries
 from service.revisions.schemas import RevisionDifferences, RevisionRead, RevisionSummary
-from service.routes import get, post
+from service.routes import Rendered, get, post
 from service.schemas import IfMatch, Page
 
 READ, WRITE = requires("characters:read"), requires("characters:write")

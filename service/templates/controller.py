@@ -4,10 +4,10 @@ from uuid import UUID
 from litestar import Controller, Request
 from litestar.params import FromPath, JSONBody
 
-from service.answers import Rendered, page, resource
+from service.answers import page, resource
 from service.callers import CurrentUser, requires
 from service.parameters import read_query
-from service.routes import delete, get, patch, post
+from service.routes import Rendered, delete, get, patch, post
 from service.schemas import IfMatch, Page
 from service.templates import queries
 from service.templates.schemas import (

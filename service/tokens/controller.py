@@ -4,10 +4,10 @@ from uuid import UUID
 from litestar import Controller, Request
 from litestar.params import FromPath, HeaderParameter, JSONBody
 
-from service.answers import Rendered, collection, created
+from service.answers import collection, created
 from service.callers import CurrentUser, requires_session
 from service.limits import SIGN_IN
-from service.routes import delete, get, post
+from service.routes import Rendered, delete, get, post
 from service.schemas import Collection
 from service.tokens import queries
 from service.tokens.authentication import forget_tokens

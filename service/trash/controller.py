@@ -4,11 +4,11 @@ from uuid import UUID
 from litestar import Controller, Request
 from litestar.params import FromPath
 
-from service.answers import Rendered, page, resource
+from service.answers import page, resource
 from service.callers import CurrentUser, requires
 from service.characters.schemas import CharacterRead
 from service.parameters import read_query
-from service.routes import delete, get, post
+from service.routes import Rendered, delete, get, post
 from service.schemas import Page
 from service.trash import queries
 from service.trash.schemas import TrashedCharacter, TrashQuery

@@ -1,11 +1,11 @@
 from litestar import Controller
 from litestar.params import FromPath, JSONBody
 
-from service.answers import Rendered, resource
+from service.answers import resource
 from service.callers import CurrentUser, requires_session
 from service.letters.queries import announce_letters
 from service.limits import SIGN_UP
-from service.routes import get, patch, post
+from service.routes import Rendered, get, patch, post
 from service.schemas import IfMatch
 from service.users import queries
 from service.users.schemas import Me, Profile, UserCreate, UserUpdate

@@ -4,9 +4,9 @@ from uuid import UUID
 from litestar import Controller, Response
 from litestar.params import FromPath, JSONBody, PathParameter
 
-from service.answers import Rendered, collection, created
+from service.answers import collection, created
 from service.callers import CurrentUser, requires
-from service.routes import get, post, put
+from service.routes import Rendered, get, post, put
 from service.schemas import Collection
 from service.versions import queries
 from service.versions.schemas import TemplateChanges, TemplateVersionCreate, TemplateVersionRead
