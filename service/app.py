@@ -25,7 +25,7 @@ from service.graph.controller import GraphController
 from service.health import HealthController
 from service.imports.controller import ImportController
 from service.limits import READS, WRITES, RateLimit
-from service.log import set_up_logging
+from service.log import access_log, set_up_logging
 from service.moving.controller import MovingController
 from service.openapi import OPENAPI
 from service.overload import Overload, allow_many_connections
@@ -88,7 +88,7 @@ def create_app() -> Litestar:
         [v1, MediaController, HealthController, ProblemController, get_root, get_openapi, ASSETS, admin],
         dependencies={"user": Provide(current_user)},
         exception_handlers={Exception: answer_problem},
-        lifespan=[lambda _: pool(), lambda _: valkey_connection(), lambda _: courier()],
+        lifespan=[lambda _: access_log(), lambda _: pool(), lambda _: valkey_connection(), lambda _: courier()],
         logging_config=None,
         openapi_config=OPENAPI,
         request_class=StrictRequest,

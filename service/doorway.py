@@ -7,6 +7,7 @@ carries, compresses, tells failures in front of Litestar as problems, counts, an
 import re
 import time
 from collections.abc import Container, Iterable
+from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import chain
 from typing import Any
@@ -20,7 +21,7 @@ from service.compression import Compression, Headers, is_worth_it, preferred
 from service.errors import BadRequest, HeadersTooLarge, UrlTooLong, allowed, raw_problem, record, told
 from service.health import count_request
 from service.identifiers import request_id
-from service.log import REQUEST, log_request
+from service.log import REQUEST, AccessLine, log_request
 from service.policies import NOTHING
 from service.settings import Settings
 
@@ -259,13 +260,18 @@ def _write_access_line(scope: Any, answer: _Answer, seconds: float) -> None:
     status = answer.status or 499
     path = route if "{token" in route else scope["path"]  # a log is no place for what opens an account
     count_request(scope["method"], route, answer.status, seconds)
+    milliseconds = round(seconds * 1000, 2)
     log_request(
-        request_id=scope["state"]["request_id"],
-        method=scope["method"],
-        path=path,
-        route=route,
-        status=status,
-        milliseconds=round(seconds * 1000, 2),
-        bytes=answer.size,
-        client=scope["client"][0] if scope.get("client") else "-",
+        AccessLine(
+            time=datetime.now(UTC),
+            message=f"{scope['method']} {path} {status} in {milliseconds:.1f} ms",
+            request_id=scope["state"]["request_id"],
+            method=scope["method"],
+            path=path,
+            route=route,
+            status=status,
+            milliseconds=milliseconds,
+            bytes=answer.size,
+            client=scope["client"][0] if scope.get("client") else "-",
+        )
     )

@@ -3,9 +3,12 @@
 Production writes one JSON object a line to standard output; development writes for eyes, to standard error.
 """
 
+import asyncio
 import logging
 import sys
 import traceback
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -22,7 +25,10 @@ if TYPE_CHECKING:
 # caller may do is never read here.
 REQUEST: ContextVar[Any] = ContextVar("REQUEST", default=None)
 
+ACCESS_LINES_WAIT = 0.02  # seconds at most, for each other: many are written for hardly more than one
+
 _encoder = msgspec.json.Encoder(enc_hook=str)
+_access_lines: list["AccessLine"] = []  # that wait
 _access_lines_are_json = False
 
 
@@ -77,14 +83,31 @@ class AccessLine(msgspec.Struct, kw_only=True):
     client: str
 
 
-def log_request(**told: Any) -> None:
-    """The access line. Where lines are JSON, it is written at once: a record of loguru's, with all that it knows of the
-    caller's frame, process and thread, would cost six times as much, on every request."""
-    message = f"{told['method']} {told['path']} {told['status']} in {told['milliseconds']:.1f} ms"
+@asynccontextmanager
+async def access_log() -> AsyncIterator[None]:
+    """No line that waits is lost when the block ends."""
+    try:
+        yield
+    finally:
+        _write_access_lines()
+
+
+def log_request(line: AccessLine) -> None:
+    _access_lines.append(line)
+    if len(_access_lines) == 1:
+        asyncio.get_running_loop().call_later(ACCESS_LINES_WAIT, _write_access_lines)
+
+
+def _write_access_lines() -> None:
+    """Where lines are JSON they pass loguru by: a record of its own, with all that it knows of the caller's frame,
+    process and thread, would cost six times as much."""
+    lines = _access_lines.copy()
+    _access_lines.clear()
     if _access_lines_are_json:
-        _write(AccessLine(time=datetime.now(UTC), message=message, **told))
-    else:
-        logger.bind(**told).info("{}", message)
+        _write(_encoder.encode_lines(lines))
+        return
+    for line in lines:
+        logger.bind(**msgspec.structs.asdict(line)).info("{}", line.message)
 
 
 def _tell_request(record: "Record") -> None:
@@ -103,11 +126,11 @@ def _write_json(message: "Message") -> None:
     }
     if (failure := record["exception"]) and failure.type is not None:
         line["exception"] = "".join(traceback.format_exception(failure.type, failure.value, failure.traceback))
-    _write(line)
+    _write(_encoder.encode(line) + b"\n")
 
 
-def _write(line: Any) -> None:
-    sys.stdout.buffer.write(_encoder.encode(line) + b"\n")
+def _write(lines: bytes) -> None:
+    sys.stdout.buffer.write(lines)
     sys.stdout.buffer.flush()
 
 
