@@ -84,7 +84,9 @@ def _told(server: Server, request: Request) -> Any:
 
 
 def _with_times(item: dict[str, Any]) -> dict[str, Any]:
-    return item | {name: datetime.fromisoformat(item[name]) for name in ("created_at", "updated_at")}
+    """To the millisecond: a JavaScript Date, which is what Prisma reads a time into, has no more."""
+    told = {name: datetime.fromisoformat(item[name]) for name in ("created_at", "updated_at")}
+    return item | {name: time.replace(microsecond=time.microsecond // 1000 * 1000) for name, time in told.items()}
 
 
 def _path(request: Request) -> str:
