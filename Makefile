@@ -1,5 +1,8 @@
 VENV := .venv
 PYTHON ?= python3
+NODE := benchmarks/peers/node
+HAS_NODE := command -v npm > /dev/null && \
+	node -e '[major, minor] = process.versions.node.split("."); process.exit(major * 100 + +minor < 2019 ? 1 : 0)'
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # The locks are whole. With --no-deps nothing is looked for beside them: up to 23.2, pip takes the newest release for a
@@ -14,7 +17,7 @@ test: $(VENV)/.installed  ## the suite, on a PostgreSQL of its own
 test-slow: $(VENV)/.installed  ## what takes long: fuzzing, a second PostgreSQL, the browser
 	@$(VENV)/bin/python -m pytest -m slow
 
-bench: $(VENV)/.installed benchmarks/.venv/.installed  ## beside other stacks, each on a core of its own: 20 minutes
+bench: $(VENV)/.installed peers  ## beside other stacks, each on a core of its own: 25 minutes
 	@$(VENV)/bin/python -m benchmarks.compare
 
 check: $(VENV)/.installed  ## format, lint, types, imports
@@ -31,6 +34,18 @@ lock: $(VENV)/.installed  ## pin the dependencies anew
 		--no-header --python-version 3.11 --all-extras pyproject.toml -o requirements-dev.txt
 	@$(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--no-header --python-version 3.11 benchmarks/requirements.in -o benchmarks/requirements.txt
+	@if $(HAS_NODE); then npm update --prefix $(NODE) --package-lock-only --ignore-scripts --loglevel=error > /dev/null; fi
+
+peers: benchmarks/.venv/.installed  ## the other stacks; those on Node.js only where it is
+	@if $(HAS_NODE); then $(MAKE) --silent $(NODE)/node_modules/.installed; fi
+
+# Prisma needs no engine to generate a client, yet downloads one unless it is told that there is one.
+$(NODE)/node_modules/.installed: $(NODE)/package-lock.json $(NODE)/schema.prisma
+	@echo "Installing the peers on Node.js into $(NODE)/node_modules …"
+	@npm ci --prefix $(NODE) --ignore-scripts --no-audit --no-fund --loglevel=error > /dev/null
+	@PRISMA_SCHEMA_ENGINE_BINARY=/dev/null CHECKPOINT_DISABLE=1 \
+		$(NODE)/node_modules/.bin/prisma generate --schema=$(NODE)/schema.prisma > /dev/null
+	@touch $@
 
 benchmarks/.venv/.installed: benchmarks/requirements.txt
 	@echo "Installing the peers into benchmarks/.venv …"
@@ -45,4 +60,4 @@ $(VENV)/.installed: requirements-dev.txt
 	@$(VENV)/bin/python -m pip install --quiet --no-deps --require-hashes -r requirements-dev.txt
 	@touch $@
 
-.PHONY: run test test-slow bench check lock
+.PHONY: run test test-slow bench peers check lock

@@ -17,7 +17,7 @@ import msgspec
 from benchmarks.cores import OTHERS, stay_on
 from benchmarks.dataset import DIRECTORY, database
 from benchmarks.load import Request, run
-from benchmarks.servers import OURS, PEERS, Server, peer, service
+from benchmarks.servers import ON_NODE, OURS, Server, peer, peers, service, why_without_node
 from benchmarks.tables import markdown, where
 from benchmarks.workloads import WORKLOADS, Given, Workload, job, prepare, tidy
 
@@ -27,10 +27,12 @@ Rates = dict[str, list[float]]  # requests a second of each server, a round each
 def main() -> None:
     given = _arguments()
     stay_on(OTHERS)
+    if reason := why_without_node():
+        print(f"{' and '.join(ON_NODE)} are left out: {reason}.\n")
     with ExitStack() as stack:
         dsn = stack.enter_context(database(given.characters, given.users, given.data_dir, durable=given.durable))
         servers = [stack.enter_context(service(dsn, given.data_dir))]
-        servers += [stack.enter_context(peer(name, dsn, given.data_dir)) for name in PEERS]
+        servers += [stack.enter_context(peer(name, dsn, given.data_dir)) for name in peers()]
         made = prepare(dsn, servers[0])
         workloads = [WORKLOADS[name] for name in given.workloads]
         for workload in workloads:
@@ -45,7 +47,8 @@ def main() -> None:
     commits = "" if given.durable else " Commits do not wait for the disk."
     rounds = f"medians of {given.rounds} rounds of {given.seconds:g} s"
     print(f"{where()}; {given.characters:,} characters, {rounds}.{commits}\n")
-    print(rates_table(measured), ratios_table(measured), sep="\n\n")
+    names = [server.name for server in servers]
+    print(rates_table(measured, names), ratios_table(measured, names[1:]), sep="\n\n")
 
 
 def check_equality(workload: Workload, given: Given, servers: Sequence[Server]) -> None:
@@ -93,9 +96,8 @@ def _path(request: Request) -> str:
     return request.data.split(b"\r\n", 1)[0].decode()
 
 
-def rates_table(measured: dict[str, Rates]) -> str:
+def rates_table(measured: dict[str, Rates], names: Sequence[str]) -> str:
     """Requests a second, and how far the rounds lie apart."""
-    names = [OURS, *PEERS]
     rows = []
     for work, rates in measured.items():
         cells = [
@@ -105,12 +107,12 @@ def rates_table(measured: dict[str, Rates]) -> str:
     return markdown(["requests a second", *names], rows)
 
 
-def ratios_table(measured: dict[str, Rates]) -> str:
+def ratios_table(measured: dict[str, Rates], names: Sequence[str]) -> str:
     rows = []
     for work, rates in measured.items():
         ours = median(rates[OURS])
-        rows.append([work, *(f"{ours / median(rates[name]):.2f}×" if name in rates else "–" for name in PEERS)])
-    return markdown([f"{OURS}, against", *PEERS], rows)
+        rows.append([work, *(f"{ours / median(rates[name]):.2f}×" if name in rates else "–" for name in names)])
+    return markdown([f"{OURS}, against", *names], rows)
 
 
 def _spread(rates: Sequence[float]) -> float:

@@ -3,6 +3,7 @@
 import http.client
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
@@ -18,11 +20,16 @@ from benchmarks.cores import SERVER, Core, pinned_to
 
 ROOT = Path(__file__).parents[1]
 PEERS_PYTHON = ROOT / "benchmarks/.venv/bin/python"
+NODE_PEERS = ROOT / "benchmarks/peers/node"
 OURS = "this service"
-PEERS = {
+ON_PYTHON = {
     "FastAPI + SQLAlchemy": "fastapi_sqlalchemy",
     "Litestar + Piccolo, plainly": "litestar_piccolo",
     "bare ASGI + asyncpg": "bare_asgi",
+}
+ON_NODE = {
+    "Express + Prisma": "express_prisma.js",
+    "Fastify + postgres.js": "fastify_postgres.js",
 }
 START_LIMIT = 30.0  # seconds
 
@@ -88,12 +95,42 @@ def production(dsn: str, directory: Path) -> dict[str, str]:
     )
 
 
+def peers() -> dict[str, list[str]]:
+    """What serves each peer that can run here, by its name."""
+    python = str(PEERS_PYTHON if PEERS_PYTHON.exists() else sys.executable)
+    uvicorn = [python, "-m", "uvicorn", "--no-access-log", "--log-level=warning", "--port", "0"]
+    found = {name: [*uvicorn, f"benchmarks.peers.{module}:app"] for name, module in ON_PYTHON.items()}
+    if not why_without_node():
+        found |= {name: ["node", str(NODE_PEERS / script)] for name, script in ON_NODE.items()}
+    return found
+
+
+def why_without_node() -> str:
+    """Why the peers on Node.js are left out; empty when they are not."""
+    if shutil.which("node") is None:
+        return "there is no Node.js on the PATH"
+    if not (NODE_PEERS / "node_modules/.installed").exists():
+        return "make peers has not installed them, which takes npm and Node.js 20.19 or newer"
+    return ""
+
+
 @contextmanager
 def peer(name: str, dsn: str, directory: Path, *, core: Core = SERVER) -> Iterator[Server]:
-    python = str(PEERS_PYTHON if PEERS_PYTHON.exists() else sys.executable)
-    command = [python, "-m", "uvicorn", f"benchmarks.peers.{PEERS[name]}:app", "--no-access-log", "--log-level=warning"]
-    with _running(name, [*command, "--port", "0"], core, with_programs(DATABASE_URL=dsn), directory) as server:
+    environment = with_programs(DATABASE_URL=dsn, NODE_ENV="production", **_socket(dsn))
+    with _running(name, peers()[name], core, environment, directory) as server:
         yield server
+
+
+def _socket(dsn: str) -> dict[str, str]:
+    """The same address in libpq's variables: as a URL, JavaScript cannot read one without a host."""
+    url = urlsplit(dsn)
+    place = dict(parse_qsl(url.query))
+    return {
+        "PGHOST": place["host"],
+        "PGPORT": place["port"],
+        "PGUSER": url.username or "",
+        "PGDATABASE": url.path.lstrip("/"),
+    }
 
 
 @contextmanager

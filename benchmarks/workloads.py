@@ -8,7 +8,7 @@ import msgspec
 
 from benchmarks.dataset import BENCH, execute, fetch, sign_in
 from benchmarks.load import ETAG, Job, Request
-from benchmarks.servers import OURS, Server
+from benchmarks.servers import ON_NODE, OURS, Server
 from service.crowd import CAST
 
 CONNECTIONS = 16
@@ -167,7 +167,7 @@ WORKLOADS = {
     workload.name: workload
     for workload in (
         Workload("one by id", _one_by_id),
-        Workload("304", _not_modified, by=(OURS, "bare ASGI + asyncpg")),
+        Workload("304", _not_modified, by=(OURS, "bare ASGI + asyncpg", *ON_NODE)),
         Workload("page of 20", _page),
         Workload("page at depth", _deep_page),
         Workload("filtered", _filtered),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.servers import OURS, PEERS
+from benchmarks.servers import ON_NODE, OURS, peers, why_without_node
 from benchmarks.workloads import WORKLOADS
 from tests.running import ROOT, VARIABLES, directory_of_its_own, end_processes_of
 
@@ -26,9 +26,19 @@ def data_dir() -> Iterator[Path]:
         end_processes_of(directory / "data")
 
 
+@pytest.fixture(scope="module")
+def comparison(data_dir: Path) -> str:
+    installed = ["make", f"PYTHON={sys.executable}", "peers"]
+    subprocess.run(installed, cwd=ROOT, check=True, capture_output=True, timeout=600)
+    return printed("compare", data_dir, *FEW, BRIEFLY, "--rounds=1")
+
+
 def rows(script: str, data_dir: Path, *arguments: str) -> dict[str, list[str]]:
-    """The rows of the tables that a script prints, by their first cell; those of a later table come behind."""
-    text = printed(script, data_dir, *arguments)
+    return rows_of(printed(script, data_dir, *arguments))
+
+
+def rows_of(text: str) -> dict[str, list[str]]:
+    """The rows of the tables in it, by their first cell; those of a later table come behind."""
     found: dict[str, list[str]] = {}
     for line in re.findall(r"^\| (.*) \|$", text, re.MULTILINE):
         first, *cells = (cell.strip() for cell in line.split(" | "))
@@ -53,16 +63,22 @@ def figure(cell: str) -> float:
     return float(re.sub(r"[*,×µs ]|±.*", "", cell))
 
 
-def test_the_comparison_tells_rates_and_ratios_of_all(data_dir: Path) -> None:
-    installed = ["make", f"PYTHON={sys.executable}", "benchmarks/.venv/.installed"]
-    subprocess.run(installed, cwd=ROOT, check=True, capture_output=True, timeout=300)
-    told = rows("compare", data_dir, *FEW, BRIEFLY, "--rounds=1")
-    assert told["requests a second"] == [OURS, *PEERS]
+def test_the_comparison_tells_rates_and_ratios_of_all(comparison: str) -> None:
+    told = rows_of(comparison)
+    names = told["requests a second"]
+    assert names == [OURS, *peers()]
     for work, workload in WORKLOADS.items():
-        able = 1 + len(PEERS) if workload.by is None else len(workload.by)
-        rates, ratios = told[work][: 1 + len(PEERS)], told[work][1 + len(PEERS) :]
+        able = len([name for name in names if workload.by is None or name in workload.by])
+        rates, ratios = told[work][: len(names)], told[work][len(names) :]
         assert [figure(rate) > 0 for rate in rates if rate != "–"] == [True] * able
         assert len([ratio for ratio in ratios if ratio != "–"]) == able - 1
+
+
+def test_the_comparison_has_the_peers_on_node(comparison: str) -> None:
+    if reason := why_without_node():
+        assert f"left out: {reason}." in comparison
+        pytest.skip(reason)
+    assert set(rows_of(comparison)["requests a second"]) >= set(ON_NODE)
 
 
 def test_the_layers_of_each_route_come_to_its_whole(data_dir: Path) -> None:
