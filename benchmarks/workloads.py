@@ -13,7 +13,7 @@ from service.crowd import CAST
 
 CONNECTIONS = 16
 DEPTH = 10_000  # how many items are before the deep page
-MOST_IDS = 480
+MOST_IDS = 4_800  # more than Litestar remembers the routes of
 
 WORDS = ("observatory", "Sundays", "reactor", "photographs")  # like no name: the peers forgive no typos
 FILTERS = ("style=anime&tags=harbour", "style=fantasy&tags=music", "style=vintage&tags=sea", "style=cartoon&tags=noir")

@@ -10,7 +10,7 @@ from piccolo.querystring import QueryString
 from service.answers import check_if_match
 from service.audit.queries import record
 from service.callers import Caller
-from service.database import DB, NOW, Param, Prepared, json_object, utc
+from service.database import DB, NOW, Gathered, Param, Prepared, json_object, utc
 from service.errors import Forbidden, NotFound, Unprocessable
 from service.identifiers import uuid7
 from service.listing import Filter, Listing, Rows, SortKey, given_filters
@@ -67,8 +67,8 @@ def visible_to(user: Any) -> Any:
     return (Template.owner == user) | (Template.visibility != "private")
 
 
-_GET = Prepared(
-    lambda: Template.select(
+_GET = Gathered(
+    lambda template, member: Template.select(
         Template.id,
         Template.version,
         json_object(
@@ -78,7 +78,9 @@ _GET = Prepared(
                 "attribute_schema": _newest(TemplateVersion.attribute_schema),
             }
         ).as_alias("item"),
-    ).where(Template.id == Param("id"), visible_to(Param("user")))
+    ).where(Template.id == template, visible_to(member)),
+    template="uuid",
+    member="uuid",
 )
 
 
@@ -152,7 +154,7 @@ async def copy_template(user: Caller, template_id: UUID) -> Any:
 
 
 async def get_template(user: Caller, template_id: UUID) -> Any:
-    if row := await _GET.one(id=template_id, user=user.id):
+    if row := await _GET.one(template=template_id, member=user.id):
         return row
     raise NotFound
 

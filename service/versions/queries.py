@@ -6,7 +6,7 @@ from msgspec import UnsetType
 from piccolo.querystring import QueryString
 
 from service.callers import Caller
-from service.database import DB, NOW, Param, Prepared, json_object, utc
+from service.database import DB, NOW, Gathered, Param, Prepared, json_object, utc
 from service.errors import Conflict, NotFound, Violation
 from service.templates.changes import schema_changes
 from service.templates.queries import (
@@ -62,8 +62,8 @@ _GET_VERSION = Prepared(
         | ((TemplateVersion.template.visibility != "private") & TemplateVersion.published_at.is_not_null()),
     )
 )
-_USABLE = Prepared(
-    lambda: Template.select(
+_USABLE = Gathered(
+    lambda template, number, member: Template.select(
         Template.newest_version,
         Template.retired_at,
         QueryString(
@@ -71,12 +71,15 @@ _USABLE = Prepared(
             TemplateVersion.template,
             Template.id,
             TemplateVersion.number,
-            Param("number"),
+            number,
             Template.newest_version,
             TemplateVersion.published_at,
             alias="published",
         ),
-    ).where(Template.id == Param("id"), visible_to(Param("user")))
+    ).where(Template.id == template, visible_to(member)),
+    template="uuid",
+    number="int",
+    member="uuid",
 )
 
 
@@ -161,7 +164,7 @@ async def usable_version(
     """The number and the rules of the version that a new character of ``user`` would be pinned to: the newest unless
     ``number`` says which. Raises NotFound for what is not there or not to be seen, Conflict for a retired template
     unless the character began on it before."""
-    row = await _USABLE.one(id=template_id, number=number, user=user.id)
+    row = await _USABLE.one(template=template_id, number=number, member=user.id)
     if row is None:
         raise NotFound("There is no such template.", errors=[Violation("Is not known.", pointer="/template")])
     if not row["published"]:
@@ -175,7 +178,7 @@ async def usable_version(
 
 async def newest_version(user: Caller, template_id: UUID) -> int | None:
     """The number of the newest published version; None when the caller may not see the template."""
-    row = await _USABLE.one(id=template_id, number=None, user=user.id)
+    row = await _USABLE.one(template=template_id, number=None, member=user.id)
     return row["newest_version"] if row else None
 
 
