@@ -49,8 +49,9 @@ def set_up_logging(settings: Settings) -> None:
         library = logging.getLogger(name)
         library.handlers = []
         library.propagate = True
-    for chatty in ("uvicorn.access", "httpx", "httpcore", "asyncio"):
+    for chatty in ("httpx", "httpcore", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.access").propagate = False  # or uvicorn prepares a line for each request, and drops it
     logging.captureWarnings(capture=True)
 
 
