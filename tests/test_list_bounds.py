@@ -12,7 +12,7 @@ import pytest
 from service.characters.filters import filters_of
 from service.characters.queries import CHARACTERS
 from service.characters.schemas import CharacterQuery
-from service.listing import COUNTED, FEW, Shape
+from service.scans import COUNTED, FEW, WALKED, Shape
 from tests.running import piccolo
 
 pytestmark = pytest.mark.slow
@@ -164,6 +164,25 @@ async def test_a_common_match_is_met_on_a_walk(
         assert cost.buffers <= 1.5 * ranked * (FEW + 1)
 
 
+@every_plan
+@everybodys
+@pytest.mark.parametrize("filtered", COMMON_AND_RARE)
+@pytest.mark.parametrize("sort", ["-created_at", "name"])
+async def test_a_bounded_walk_ends_with_its_page_or_its_bound(
+    connection: asyncpg.Connection, whose: str, filtered: str, sort: str, plan: str
+) -> None:
+    common, rare = (CharacterQuery(**given, sort=(sort,)) for given in COMMON_AND_RARE[filtered])
+    for query, after in ((common, None), (common, DEEP[sort.removeprefix("-")])):
+        cost = await cost_of(connection, plan, statement(whose, query, after, way="walk"))
+        assert cost.characters <= 6 * (LIMIT + 1)
+        assert cost.members <= MEMBERS
+        assert cost.buffers <= 300
+    cost = await cost_of(connection, plan, statement(whose, rare, way="walk"))
+    assert cost.characters <= 1.1 * WALKED * (LIMIT + 1)
+    assert cost.members <= MEMBERS
+    assert cost.buffers <= 1.5 * WALKED * (LIMIT + 1)
+
+
 @pytest.mark.parametrize("filtered", COMMON_AND_RARE)
 async def test_ones_own_are_never_more_work_than_all_of_them(connection: asyncpg.Connection, filtered: str) -> None:
     for given in COMMON_AND_RARE[filtered]:
@@ -198,8 +217,10 @@ class Statement(NamedTuple):
     arguments: list[Any]
 
 
-def statement(whose: str, query: CharacterQuery, after: tuple[Any, ...] | None = None) -> Statement:
-    """What the service runs for this query."""
+def statement(
+    whose: str, query: CharacterQuery, after: tuple[Any, ...] | None = None, *, way: str = "find"
+) -> Statement:
+    """What the service runs for this query, when nothing is known of its filters or many rows are known to pass."""
     scopes, user = WHOSE[whose]
     filters = filters_of(query)
     shape = Shape(
@@ -215,7 +236,8 @@ def statement(whose: str, query: CharacterQuery, after: tuple[Any, ...] | None =
     given = {name: value for params in filters.values() for name, value in params.items()}
     given |= {f"after_{index}": value for index, value in enumerate(after or ())}
     given |= {"user": user, "owner": "member-1", "limit": LIMIT + 1}
-    return Statement(*CHARACTERS._prepared(shape)._bind(given))
+    prepared = CHARACTERS._walk(shape) if way == "walk" else CHARACTERS._find(shape)
+    return Statement(*prepared._bind(given))
 
 
 async def cost_of(

@@ -10,7 +10,7 @@ import pytest
 
 from service.characters.tables import Character
 from service.database import DB
-from service.listing import COUNTED
+from service.scans import COUNTED
 from tests.conftest import FIGHTER, character, create, faults, relationship, template
 
 Client = httpx.AsyncClient

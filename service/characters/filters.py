@@ -10,9 +10,10 @@ from piccolo.querystring import QueryString
 
 from service.characters.schemas import CharacterQuery
 from service.characters.tables import Character
-from service.database import Param
+from service.database import Param, sql
 from service.errors import BadRequest, Violation
-from service.listing import Filter, SortKey, given_filters
+from service.listing import given_filters
+from service.scans import Filter, SortKey
 from service.schemas import Style
 
 MAX_ATTRIBUTE_FILTERS = 10
@@ -22,20 +23,48 @@ _OPERATORS = ("ne", "lt", "lte", "gt", "gte", "in", "contains", "exists")
 _COMPARISONS = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 _INDEXED = {"eq", "in", "exists"}  # "lacks" is what exists=false asks
 
+MOST_ALIKE = 100  # names that are looked up for a walk; if there are more, it looks at each
+
 _QUERY = QueryString("websearch_to_tsquery('simple', plain({}))", Param("q"))
 _LOOSE = QueryString("{} !~ '(^| )[-\"]'", Param("q"))  # excludes no word and quotes none
-_SEARCH = QueryString('"characters"."search"')
+_SEARCH = QueryString('"characters"."search"', alias="search")
+_ALIKE = QueryString("({} AND plain({}) <% plain({}))", _LOOSE, Param("q"), Character.name)
+_HAS_WORDS = QueryString("({} @@ {})", _SEARCH, _QUERY)
+_WORDS = QueryString("(SELECT words FROM sought)")
+
+
+def _ids(*conditions: QueryString) -> QueryString:
+    where = [WhereRaw("{}", condition) for condition in conditions]
+    return sql(Character.select(Character.id).where(Character.deleted_at.is_null(), *where))
+
+
+# Words are quick to ask a row for. Whether a name is alike takes ten times as long, so that is looked up beforehand.
+_SEARCHED = Filter(
+    WhereRaw("({} OR {})", _HAS_WORDS, _ALIKE),
+    selective=True,
+    met=WhereRaw(
+        "({} @@ {} OR {} IN (SELECT id FROM alike) OR ((SELECT count(*) FROM alike) > {} AND {}))",
+        _SEARCH, _WORDS, Character.id, QueryString(str(MOST_ALIKE)), _ALIKE,
+    ),
+    ways=(WhereRaw("{}", _HAS_WORDS), WhereRaw("{} = ANY(ARRAY(SELECT id FROM only_alike))", Character.id)),
+    ctes={
+        "sought": QueryString("SELECT {} AS words", _QUERY),
+        "alike": QueryString(f"{{}} LIMIT {MOST_ALIKE + 1}", _ids(_ALIKE)),
+        "only_alike": _ids(QueryString("NOT {} @@ {}", _SEARCH, _WORDS), _ALIKE),
+    },
+)  # fmt: skip
 
 # Ranked by words, then by how alike the name is; in whole numbers, so that a cursor can hold the rank.
 RANK = SortKey(
     QueryString(
         "(1e6 * (ts_rank({}, {}) + word_similarity(plain({}), plain({}))))::int",
         _SEARCH,
-        _QUERY,
+        _WORDS,
         Param("q"),
         Character.name,
     ),
     int,
+    reads=(Character.name, _SEARCH),
     ranks=True,
 )
 
@@ -54,12 +83,7 @@ def _on_time(column: Any, operator: str, value: Param) -> Filter:
 
 FILTERS = CharacterFilters(
     {
-        "q": Filter(
-            WhereRaw(
-                "({} @@ {} OR ({} AND plain({}) <% plain({})))", _SEARCH, _QUERY, _LOOSE, Param("q"), Character.name
-            ),
-            selective=True,
-        ),
+        "q": _SEARCHED,
         "tags": Filter(WhereRaw("{} @> {}::varchar[]", Character.tags, Param("tags")), selective=True),
         "tags.any": Filter(WhereRaw("{} && {}::varchar[]", Character.tags, Param("tags_any")), selective=True),
         "style": Filter(Character.style == Param("style")),

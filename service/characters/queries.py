@@ -19,9 +19,10 @@ from service.characters.tables import Character, Revision
 from service.database import DB, NOW, Gathered, Param, Prepared, insert, json_object, on_constraint, utc, written
 from service.errors import BadRequest, Conflict, Forbidden, NotFound, Unprocessable, Violation
 from service.identifiers import uuid7
-from service.listing import Listing, Rows, SortKey
+from service.listing import Listing, Rows
 from service.parameters import FieldsQuery
 from service.pictures.queries import picture_fields
+from service.scans import SortKey
 from service.schemas import EXTENSIONS_SIZE, given
 from service.templates.bounds import free_violations
 from service.templates.rules import Rules
@@ -169,7 +170,7 @@ CHARACTERS = Listing(
     sorts={
         "created_at": SortKey(Character.created_at, datetime),
         "updated_at": SortKey(Character.updated_at, datetime),
-        "name": SortKey(QueryString('lower({}) COLLATE "C"', Character.name), str),
+        "name": SortKey(QueryString('lower({}) COLLATE "C"', Character.name), str, reads=(Character.name,)),
         "rank": RANK,
     },
     hidden=("search",),

@@ -12,10 +12,11 @@ from service.characters.tables import Character
 from service.database import DB, NOW, Param, Prepared, insert, json_object, on_constraint, utc, written
 from service.errors import Conflict, Forbidden, NotFound, Unprocessable, Violation
 from service.identifiers import uuid7
-from service.listing import Filter, Listing, Rows, given_filters
+from service.listing import Listing, Rows, given_filters
 from service.relationships.registry import CUSTOM, TYPES
 from service.relationships.schemas import RelationshipCreate, RelationshipQuery, RelationshipUpdate
 from service.relationships.tables import Relationship
+from service.scans import Filter
 from service.schemas import given
 
 _NOT_YOURS = NotFound("There is no such character among your own.")

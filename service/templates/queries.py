@@ -13,7 +13,8 @@ from service.callers import Caller
 from service.database import DB, NOW, Gathered, Param, Prepared, json_object, utc
 from service.errors import Forbidden, NotFound, Unprocessable
 from service.identifiers import uuid7
-from service.listing import Filter, Listing, Rows, SortKey, given_filters
+from service.listing import Listing, Rows, given_filters
+from service.scans import Filter, SortKey
 from service.schemas import given
 from service.templates.prompts import prompt_violations
 from service.templates.schemas import (

@@ -8,7 +8,8 @@ from service.characters.filters import FILTERS
 from service.characters.queries import SUMMARY, change, lock_own
 from service.characters.tables import Character
 from service.database import DB, Param, utc
-from service.listing import Listing, Rows, SortKey, given_filters
+from service.listing import Listing, Rows, given_filters
+from service.scans import SortKey
 from service.trash.schemas import TrashQuery
 
 RETENTION_DAYS = 30
