@@ -8,8 +8,9 @@ import asyncpg
 from loguru import logger
 from piccolo.querystring import QueryString
 
-from service.database import DB, Param, Prepared
+from service.database import DB
 from service.pictures.queries import files_of
+from service.prepared import Param, Prepared
 from service.storage import STORAGE
 
 AT_ONCE = 500

@@ -9,8 +9,9 @@ from piccolo.columns.defaults import TimestamptzNow
 from piccolo.querystring import QueryString
 from piccolo.table import Table
 
-from service.database import DB, Param, Prepared, insert
+from service.database import DB
 from service.errors import Conflict, Unprocessable, Violation
+from service.prepared import Param, Prepared, insert
 from service.users.tables import User
 
 

@@ -14,10 +14,10 @@ from uuid import UUID
 import msgspec
 from piccolo.querystring import QueryString, Selectable
 
-from service.database import Prepared, json_object
 from service.errors import BadRequest, Violation
 from service.paging import decode_cursor
 from service.parameters import FieldsQuery, ListQuery
+from service.prepared import Prepared, json_object
 from service.scans import COUNTED, FEW, PAGES, Filter, Shape, SortKey, Source, Statements
 
 UNINDEXED_TIMEOUT = 1.0  # seconds, for a filter that no index and no owner bounds

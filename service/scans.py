@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 from piccolo.columns.combination import WhereRaw
 from piccolo.querystring import QueryString
 
-from service.database import Param, sql
+from service.prepared import Param, sql
 
 COUNTED = 10_000  # where counting stops
 PAGES = (20, 100)  # a list's statement is written for one of these limits, as PostgreSQL plans for rows it can count

@@ -14,7 +14,8 @@ from piccolo.table import Table
 
 from service.characters.tables import Character
 from service.crowd import MOST, insert_crowd
-from service.database import DB, NOW
+from service.database import DB
+from service.prepared import NOW
 from service.relationships.registry import TYPES
 from service.relationships.tables import Relationship
 from service.settings import settings

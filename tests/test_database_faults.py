@@ -18,8 +18,9 @@ import pytest
 from piccolo.querystring import QueryString
 
 from service import database, embedded
-from service.database import DB, Prepared
+from service.database import DB
 from service.errors import Unavailable
+from service.prepared import Prepared
 from service.settings import settings
 from tests.conftest import PASSWORD
 from tests.running import ROOT, Service, environment_of, execute, processes_of, service_of_its_own, wait_until

@@ -11,9 +11,10 @@ from service.cards.queries import CARD
 from service.cards.tables import Card
 from service.characters.queries import CHARACTER
 from service.characters.tables import Character, Revision
-from service.database import DB, NOW, Param, Prepared, json_object, utc
+from service.database import DB
 from service.errors import Unavailable
 from service.letters.queries import post_letter
+from service.prepared import NOW, Param, Prepared, json_object, utc
 from service.relationships.queries import RELATIONSHIP
 from service.relationships.tables import Relationship
 from service.templates.queries import SUMMARY as TEMPLATE

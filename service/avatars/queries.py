@@ -2,9 +2,10 @@ from typing import Any
 
 from service.answers import check_if_match
 from service.callers import Caller
-from service.database import DB, NOW, Param, Prepared
+from service.database import DB
 from service.errors import NotFound
 from service.pictures.queries import picture_columns, store_picture
+from service.prepared import NOW, Param, Prepared
 from service.users.queries import get_me
 from service.users.schemas import is_username
 from service.users.tables import User

@@ -19,10 +19,11 @@ from service.cards.schemas import CardQuery, CardUpdate
 from service.cards.tables import Card, CardAsset
 from service.characters.queries import lock_own, touch, visible_to
 from service.characters.tables import Character
-from service.database import DB, NOW, Param, Prepared, insert, utc
+from service.database import DB
 from service.errors import BadRequest, NotFound, TooLarge, Violation
 from service.identifiers import uuid7
 from service.pictures.queries import file_name
+from service.prepared import NOW, Param, Prepared, insert, utc
 from service.storage import STORAGE
 
 PORTRAIT_SIZE = "1024"  # what readers of cards show; a PNG of the original could have 100 MiB

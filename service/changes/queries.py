@@ -14,9 +14,9 @@ from piccolo.querystring import QueryString
 from service.callers import Caller
 from service.characters.queries import CHARACTER
 from service.characters.tables import Character
-from service.database import Param, Prepared, json_object, sql
 from service.errors import BadRequest, Violation
 from service.paging import decode_cursor, encode_cursor
+from service.prepared import Param, Prepared, json_object, sql
 from service.trash.queries import RETENTION_DAYS
 
 _LONGEST_AWAY = timedelta(days=RETENTION_DAYS - 1)  # clocks differ, and what deletes may take its time to commit

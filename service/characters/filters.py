@@ -10,9 +10,9 @@ from piccolo.querystring import QueryString
 
 from service.characters.schemas import CharacterQuery
 from service.characters.tables import Character
-from service.database import Param, sql
 from service.errors import BadRequest, Violation
 from service.listing import given_filters
+from service.prepared import Param, sql
 from service.scans import Filter, SortKey
 from service.schemas import Style
 

@@ -16,12 +16,13 @@ from service.callers import Caller
 from service.characters.filters import FILTERS, RANK, filters_of
 from service.characters.schemas import CharacterCreate, CharacterQuery, CharacterUpdate
 from service.characters.tables import Character, Revision
-from service.database import DB, NOW, Gathered, Param, Prepared, insert, json_object, on_constraint, utc, written
+from service.database import DB, on_constraint
 from service.errors import BadRequest, Conflict, Forbidden, NotFound, Unprocessable, Violation
 from service.identifiers import uuid7
 from service.listing import Listing, Rows
 from service.parameters import FieldsQuery
 from service.pictures.queries import picture_fields
+from service.prepared import NOW, Gathered, Param, Prepared, insert, json_object, utc, written
 from service.scans import SortKey
 from service.schemas import EXTENSIONS_SIZE, given
 from service.templates.bounds import free_violations

@@ -6,11 +6,12 @@ from piccolo.querystring import QueryString
 
 from service.audit.queries import record
 from service.callers import Caller
-from service.database import DB, NOW, Param, Prepared
+from service.database import DB
 from service.emails.tables import EmailToken
 from service.errors import NotFound
 from service.identifiers import uuid7
 from service.letters.queries import post_letter
+from service.prepared import NOW, Param, Prepared
 from service.tokens.queries import delete_tokens
 from service.tokens.secrets import digest, is_well_formed
 from service.users.passwords import check_password, hash_password

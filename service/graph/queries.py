@@ -8,9 +8,9 @@ from piccolo.querystring import QueryString
 from service.callers import Caller
 from service.characters.queries import listed_to, visible_to
 from service.characters.tables import Character
-from service.database import Param, Prepared, json_object
 from service.errors import NotFound
 from service.graph.schemas import Graph
+from service.prepared import Param, Prepared, json_object
 from service.relationships.registry import TYPES
 from service.relationships.tables import Relationship
 

@@ -11,9 +11,10 @@ from service.cards.reading import MOST_NOTES, CardFile, read_file
 from service.characters.queries import SUMMARY, create_character
 from service.characters.schemas import CharacterCreate
 from service.characters.tables import Character
-from service.database import DB, Param, Prepared, json_object
+from service.database import DB
 from service.errors import ServiceError, Unprocessable, UnsupportedMediaType, told
 from service.pictures.queries import store_file, store_picture
+from service.prepared import Param, Prepared, json_object
 
 LARGEST_PICTURE = 10 * 1024 * 1024  # bytes, as of any portrait
 

@@ -8,9 +8,9 @@ from uuid import UUID
 from piccolo.columns.combination import WhereRaw
 from piccolo.querystring import QueryString
 
-from service.database import NOW, Prepared, insert
 from service.identifiers import uuid7
 from service.letters.tables import Letter
+from service.prepared import NOW, Prepared, insert
 
 Kind = Literal["verification", "reset", "email_changed", "password_changed"]
 

@@ -10,9 +10,10 @@ from service.bodies import pointer
 from service.callers import Caller
 from service.characters.queries import change, listed_to, lock_own
 from service.characters.tables import Character
-from service.database import DB, Param, Prepared
+from service.database import DB
 from service.errors import NotFound
 from service.moving.schemas import Move, Usage
+from service.prepared import Param, Prepared
 from service.templates.queries import get_template
 from service.templates.rules import Rules
 from service.versions.queries import get_version, rules_of

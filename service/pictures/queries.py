@@ -11,10 +11,11 @@ from typing import Any
 
 from piccolo.querystring import QueryString
 
-from service.database import DB, Param, Prepared, json_object
+from service.database import DB
 from service.pictures.schemas import SIZES
 from service.pictures.tables import StoredFile
 from service.pictures.workers import WORKERS
+from service.prepared import Param, Prepared, json_object
 from service.storage import STORAGE, derived_key
 
 LINK_SECONDS = 600

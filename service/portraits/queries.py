@@ -5,9 +5,10 @@ from service.answers import check_if_match
 from service.callers import Caller
 from service.characters.queries import change, lock_own, visible_to
 from service.characters.tables import Character
-from service.database import DB, Param, Prepared
+from service.database import DB
 from service.errors import NotFound
 from service.pictures.queries import picture_columns, store_picture
+from service.prepared import Param, Prepared
 
 _GET = Prepared(
     lambda: Character.select(*picture_columns(Character.portrait), Character.visibility).where(

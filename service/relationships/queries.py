@@ -9,10 +9,11 @@ from service.answers import check_if_match
 from service.callers import Caller
 from service.characters.queries import get_character, listed_to, owned_by
 from service.characters.tables import Character
-from service.database import DB, NOW, Param, Prepared, insert, json_object, on_constraint, utc, written
+from service.database import DB, on_constraint
 from service.errors import Conflict, Forbidden, NotFound, Unprocessable, Violation
 from service.identifiers import uuid7
 from service.listing import Listing, Rows, given_filters
+from service.prepared import NOW, Param, Prepared, insert, json_object, utc, written
 from service.relationships.registry import CUSTOM, TYPES
 from service.relationships.schemas import RelationshipCreate, RelationshipQuery, RelationshipUpdate
 from service.relationships.tables import Relationship

@@ -14,12 +14,13 @@ from service.bodies import is_same, pointer
 from service.callers import Caller
 from service.characters.queries import change, lock_own, owned_by, read
 from service.characters.tables import Character, Revision
-from service.database import DB, Param, Prepared, json_object, on_constraint, sql, utc
+from service.database import DB, on_constraint
 from service.errors import Conflict, NotFound
 from service.listing import Rows
 from service.paging import decode_cursor
 from service.parameters import PageQuery
 from service.pictures.queries import get_past_picture
+from service.prepared import Param, Prepared, json_object, sql, utc
 from service.revisions.schemas import Difference, RevisionDifferences
 
 _CONTENT = ("name", "description", "prompt", "style", "tags", "visibility", "attributes", "extensions")

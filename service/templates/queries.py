@@ -10,10 +10,11 @@ from piccolo.querystring import QueryString
 from service.answers import check_if_match
 from service.audit.queries import record
 from service.callers import Caller
-from service.database import DB, NOW, Gathered, Param, Prepared, json_object, utc
+from service.database import DB
 from service.errors import Forbidden, NotFound, Unprocessable
 from service.identifiers import uuid7
 from service.listing import Listing, Rows, given_filters
+from service.prepared import NOW, Gathered, Param, Prepared, json_object, utc
 from service.scans import Filter, SortKey
 from service.schemas import given
 from service.templates.prompts import prompt_violations

@@ -7,9 +7,10 @@ from piccolo.querystring import QueryString
 
 from service.audit.queries import record
 from service.callers import Caller
-from service.database import DB, NOW, Param, Prepared, insert, json_object, utc, written
+from service.database import DB
 from service.errors import Forbidden, NotFound, Unauthorized, Unprocessable, Violation
 from service.identifiers import uuid7
+from service.prepared import NOW, Param, Prepared, insert, json_object, utc, written
 from service.settings import settings
 from service.tokens.attempts import SignIn
 from service.tokens.schemas import ApiKeyCreate, SessionCreate

@@ -7,8 +7,9 @@ from service.callers import Caller
 from service.characters.filters import FILTERS
 from service.characters.queries import SUMMARY, change, lock_own
 from service.characters.tables import Character
-from service.database import DB, Param, utc
+from service.database import DB
 from service.listing import Listing, Rows, given_filters
+from service.prepared import Param, utc
 from service.scans import SortKey
 from service.trash.schemas import TrashQuery
 

@@ -7,11 +7,12 @@ from piccolo.querystring import QueryString
 from service.answers import check_if_match
 from service.audit.queries import Action, record
 from service.callers import Caller
-from service.database import DB, NOW, Param, Prepared, insert, json_object, on_constraint, utc, written
+from service.database import DB, on_constraint
 from service.errors import Conflict, Forbidden, NotFound, TooManyRequests, Unprocessable, Violation
 from service.identifiers import uuid7
 from service.letters.queries import post, post_letter
 from service.pictures.queries import picture_fields
+from service.prepared import NOW, Param, Prepared, insert, json_object, utc, written
 from service.schemas import given
 from service.users.attempts import Attempts
 from service.users.passwords import check_password, hash_password, password_matches

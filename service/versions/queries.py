@@ -6,8 +6,9 @@ from msgspec import UnsetType
 from piccolo.querystring import QueryString
 
 from service.callers import Caller
-from service.database import DB, NOW, Gathered, Param, Prepared, json_object, utc
+from service.database import DB
 from service.errors import Conflict, NotFound, Violation
+from service.prepared import NOW, Gathered, Param, Prepared, json_object, utc
 from service.templates.changes import schema_changes
 from service.templates.queries import (
     check_version,
