@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from litestar.types import Send
 
 from service.errors import PROBLEMS
 from tests.conftest import application
@@ -107,6 +108,18 @@ async def test_a_failure_of_ours_tells_its_id_and_nothing_else(
     }
     assert answer.headers["X-Frame-Options"] == "DENY"
     assert answer.headers["Cache-Control"] == "no-store"
+
+
+async def test_a_failure_is_told_until_a_body_begins(
+    stranger: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_: object, scope: object, receive: object, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9")]})
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("service.routes.Rendered.answer", fail)
+    answer = await stranger.get("/v1/characters")
+    assert (answer.status_code, answer.json()["type"]) == (500, "/problems/internal")
 
 
 @pytest.mark.parametrize("slug", sorted(PROBLEMS))
