@@ -6,6 +6,7 @@ Number 17 is the same character in every crowd of as many members, so a crowd ca
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -24,6 +25,7 @@ from service.users.tables import User
 BEGINNING = datetime(2020, 1, 1, tzinfo=UTC)  # long before any other row: ids tell how far a crowd got
 MOST = 10_000_000
 EVERY = timedelta(seconds=10)  # a character is made
+MINUTE = timedelta(minutes=1)
 CAST = 12  # characters in a row that have one owner; those of every tenth cast know each other
 VARIANTS = 200  # sets of attributes made for each template
 MANY = 5_000  # rows for which it pays to build the indexes anew and to check foreign keys afterwards
@@ -33,6 +35,8 @@ FIRST, LAST, WHO, WHERE, SECRET, TAGS = (WORDS[name] for name in ("first", "last
 STYLES = (None, "realistic", "cartoon", "anime", "fantasy", "cyberpunk", "vintage", "minimalist")
 FORMATS = {"date": "1987-05-{0:02}", "date-time": "2024-05-{0:02}T18:30:00Z", "time": "18:{0:02}:00Z"}
 KINDS = [kind for kind, swapped in TYPES.values() if not swapped and kind is not CUSTOM]
+
+_FIRST, _BETWEEN = int(BEGINNING.timestamp()) * 1000, EVERY // timedelta(milliseconds=1)  # of ids, in milliseconds
 
 _CHARACTER = (
     "id", "owner", "name", "description", "style", "tags", "visibility", "attributes", "extensions", "template",
@@ -174,8 +178,12 @@ class _Choice:
 
 def _id(number: int) -> UUID:
     """A UUIDv7 of the time at which the row was made, with its number for random bits."""
-    milliseconds = int((BEGINNING + number * EVERY).timestamp() * 1000)
-    return UUID(int=milliseconds << 80 | 0x7 << 76 | 0b10 << 62 | number)
+    return UUID(int=(_FIRST + number * _BETWEEN) << 80 | 0x7 << 76 | 0b10 << 62 | number)
+
+
+@lru_cache(maxsize=1)
+def _owner(cast: int, users: int) -> UUID:
+    return _id(_Choice(cast).below(users))
 
 
 def _user(number: int) -> tuple[Any, ...]:
@@ -186,13 +194,12 @@ def _user(number: int) -> tuple[Any, ...]:
 
 
 def _character(number: int, users: int, ruled: Sequence[Ruled]) -> tuple[Any, ...]:
-    owner = _id(_Choice(number // CAST).below(users))
     choice = _Choice(number)
     rules = choice.of(ruled)
     created_at = BEGINNING + number * EVERY
     return (
         _id(number),
-        owner,
+        _owner(number // CAST, users),
         f"{choice.of(FIRST)} {choice.of(LAST)}",
         f"{choice.of(WHO)} {choice.of(WHERE)} and {choice.of(SECRET)}",
         choice.of(STYLES),
@@ -204,7 +211,7 @@ def _character(number: int, users: int, ruled: Sequence[Ruled]) -> tuple[Any, ..
         rules.number,
         1,
         created_at,
-        created_at + timedelta(minutes=choice.below(100_000)),
+        created_at + choice.below(100_000) * MINUTE,
     )
 
 
