@@ -68,9 +68,10 @@ async def insert_crowd(characters: int, users: int) -> int:
         ruled = [_ruled(version) for version in await _platforms_versions(connection)]
         async with _checked_and_indexed_at_once(connection, characters - begun, begun):
             transaction_number = int(await connection.fetchval("SELECT pg_current_xact_id()::text"))
-            made = ((*_character(number, users, ruled), transaction_number) for number in range(begun, characters))
+            made = (_character(number, users, ruled, transaction_number) for number in range(begun, characters))
             await connection.copy_records_to_table(Character._meta.tablename, records=made, columns=_CHARACTER)
-            related = (row for number in range(begun, characters) for row in _relationships(number))
+            knowing = (number for number in range(begun, characters) if number // CAST % 10 == 0)
+            related = (row for number in knowing for row in _relationships(number))
             await connection.copy_records_to_table(Relationship._meta.tablename, records=related, columns=_RELATIONSHIP)
     for table in (User, Character, Relationship):
         await DB.run_ddl(f"ANALYZE {table._meta.tablename}")
@@ -96,6 +97,9 @@ async def _checked_and_indexed_at_once(connection: asyncpg.Connection, rows: int
     keys = await connection.fetch(
         "SELECT conrelid::regclass::text AS of, quote_ident(conname) AS name, pg_get_constraintdef(oid) AS definition"
         " FROM pg_constraint WHERE contype = 'f' AND conrelid IN ('characters'::regclass, 'relationships'::regclass)"
+        # one that stays NULL in all rows has nothing to check
+        " AND conkey && ARRAY(SELECT attnum FROM pg_attribute WHERE attrelid = conrelid AND attname = ANY($1::text[]))",
+        [*_CHARACTER, *_RELATIONSHIP],
     )
     indexes = await connection.fetch(
         "SELECT quote_ident(indexname) AS name, indexdef AS definition FROM pg_indexes"
@@ -193,7 +197,7 @@ def _user(number: int) -> tuple[Any, ...]:
     return _id(number), username, "active", name, f"{choice.of(WHO)}.", "[]", 1, BEGINNING, BEGINNING
 
 
-def _character(number: int, users: int, ruled: Sequence[Ruled]) -> tuple[Any, ...]:
+def _character(number: int, users: int, ruled: Sequence[Ruled], written_in: int) -> tuple[Any, ...]:
     choice = _Choice(number)
     rules = choice.of(ruled)
     created_at = BEGINNING + number * EVERY
@@ -212,13 +216,13 @@ def _character(number: int, users: int, ruled: Sequence[Ruled]) -> tuple[Any, ..
         1,
         created_at,
         created_at + choice.below(100_000) * MINUTE,
+        written_in,
     )
 
 
 def _relationships(number: int) -> Iterator[tuple[Any, ...]]:
     """To the one before in the cast, and to one further back: a web, not a chain."""
-    cast, place = divmod(number, CAST)
-    if cast % 10 or not place:
+    if not (place := number % CAST):
         return
     choice = _Choice(number)
     for which, back in enumerate(sorted({1, place - place // 3})):
