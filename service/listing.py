@@ -59,7 +59,13 @@ class Listing:
         self.sorts = sorts or {"created_at": SortKey(table.created_at, datetime)}
         self.default_sort = (default_sort,)
         source = Source(table, scopes, self.filters, self.sorts, self._item, hidden)
-        self._find = lru_cache(maxsize=500)(lambda shape: Prepared(lambda: Statements(source, shape).find()))
+        ranks = {name for name, key in self.sorts.items() if key.ranks}
+        self._find = lru_cache(maxsize=500)(
+            lambda shape: Prepared(
+                lambda: Statements(source, shape).find(),
+                replanned=not ranks.isdisjoint(name for name, _ in shape.sort),  # some words are in every row
+            )
+        )
         self._walk = lru_cache(maxsize=500)(lambda shape: Prepared(lambda: Statements(source, shape).walk()))
         self._plan = lru_cache(maxsize=200)(lambda shape: Prepared(lambda: Statements(source, shape).explain()))
         self._one = lru_cache(maxsize=200)(self._write_one)

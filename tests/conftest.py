@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from asyncpg.prepared_stmt import PreparedStatement
 from pytest_asyncio import is_async_test
 
 # Before anything of the service is imported: its settings are read once.
@@ -181,12 +182,19 @@ FIGHTER = {
 
 
 @pytest.fixture
-async def statements(app: Any) -> AsyncIterator[list[str]]:
+async def statements(app: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[str]]:
     """What is run on the pool's connections."""
     run: list[str] = []
+    fetch = PreparedStatement.fetch
 
     def note(record: Any) -> None:
         run.append(record.query)
+
+    def fetch_and_note(prepared: Any, *values: Any, **given: Any) -> Any:  # asyncpg tells nobody of these
+        run.append(prepared.get_query())
+        return fetch(prepared, *values, **given)
+
+    monkeypatch.setattr(PreparedStatement, "fetch", fetch_and_note)
 
     holders = DB.pool._holders
     for holder in holders:

@@ -8,8 +8,11 @@ import httpx
 import pytest
 
 from service import listing, scans
-from service.characters.queries import CHARACTERS
+from service.callers import STRANGER
+from service.characters.queries import CHARACTERS, list_characters
+from service.characters.schemas import CharacterQuery
 from service.characters.tables import Character
+from service.database import DB
 from service.identifiers import uuid7
 from service.users.tables import User
 
@@ -120,3 +123,13 @@ async def test_few_matches_and_counts_are_never_walked(alice: Client, ways: list
         for _ in range(2):
             await alice.get(LIST, params=asked)
     assert set(ways) == {"_find"}
+
+
+async def test_a_ranked_search_is_planned_for_its_words(app: Any) -> None:
+    async with DB.transaction() as transaction:
+        for _ in range(7):
+            await list_characters(STRANGER, CharacterQuery(q="the"))
+        kept = await transaction.connection.fetchval(
+            "SELECT sum(generic_plans) FROM pg_prepared_statements WHERE statement LIKE 'WITH%1e6%'"
+        )
+    assert not kept
