@@ -65,9 +65,11 @@ class Stack:
         self.layers["Litestar: guards, arguments, answer"] = _asgi_call(inner, [each[1:] for each in routed])
         calls = [await self._handler_calls(inner, scope, body) for _, scope, body in routed]
         self.layers["handler and queries"] = _in_turn([call for call, _ in calls])
-        if all(statements for _, statements in calls):
-            made = self.requests[0][0]["method"] == "POST"
-            replays = self.statements = [[_again(each, made) for each in statements] for _, statements in calls]
+        if not all(statements for _, statements in calls):
+            return
+        made = self.requests[0][0]["method"] == "POST"
+        replays = self.statements = [[_again(each, made) for each in statements] for _, statements in calls]
+        if not any(each.is_shared for _, statements in calls for each in statements):
             self.layers["connection from the pool"] = _in_turn([_from_pool(replay) for replay in replays])
             self.layers["asyncpg and the round trips"] = _in_turn([_on_one_held(replay) for replay in replays])
 
@@ -141,10 +143,11 @@ def _spying(layer: Any, seen: dict[str, Any]) -> Iterator[None]:
 @contextmanager
 def _recording(statements: list[Statement]) -> Iterator[None]:
     originals = {name: getattr(PoolConnectionProxy, name) for name in ("fetch", "fetchrow", "fetchval")}
+    task = asyncio.current_task()
 
     def recorder(name: str) -> Any:
         def record(connection: Any, sql: str, *arguments: Any, **options: Any) -> Any:
-            statements.append(Statement(name, sql, arguments))
+            statements.append(Statement(name, sql, arguments, is_shared=asyncio.current_task() is not task))
             return originals[name](connection, sql, *arguments, **options)
 
         return record
@@ -186,7 +189,7 @@ def _again(statement: Statement, makes: bool) -> Callable[[], Statement]:
 def _from_pool(replay: list[Callable[[], Statement]]) -> Call:
     async def call() -> None:
         for each in replay:
-            method, sql, arguments = each()
+            method, sql, arguments, _ = each()
             async with DB.connection() as connection:
                 await getattr(connection, method)(sql, *arguments)
 
@@ -200,7 +203,7 @@ def _on_one_held(replay: list[Callable[[], Statement]]) -> Call:
     async def call() -> None:
         connection = _held.pop()
         for each in replay:
-            method, sql, arguments = each()
+            method, sql, arguments, _ = each()
             await getattr(connection, method)(sql, *arguments)
         _held.append(connection)
 

@@ -13,6 +13,7 @@ class Statement(NamedTuple):
     method: str  # of asyncpg's connection
     sql: str
     arguments: tuple[Any, ...]
+    is_shared: bool = False  # with others who ask at the same moment: it is no request's own
 
 
 class Cost(NamedTuple):
