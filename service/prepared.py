@@ -21,6 +21,8 @@ from piccolo.table import Table
 
 from service.database import DB
 
+MOST_TOGETHER = 16  # rows of one round trip: more would hardly cost less, and each may be large
+
 
 class Param(str):
     """Stands in a Piccolo query for a value that is given, under this name, when the query runs."""
@@ -100,10 +102,11 @@ class Gathered:
         return await answer
 
     def _ask(self) -> None:
-        asked, self._waiting = self._waiting, []
-        task = asyncio.create_task(self._answer(asked))
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        waiting, self._waiting = self._waiting, []
+        for first in range(0, len(waiting), MOST_TOGETHER):
+            task = asyncio.create_task(self._answer(waiting[first : first + MOST_TOGETHER]))
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)
 
     async def _answer(self, asked: list[tuple[Mapping[str, Any], asyncio.Future[Any]]]) -> None:
         rows: dict[int, Any] = {}
