@@ -22,6 +22,7 @@ SCHEMA_DEPTH = 8  # schemas within schemas, the root being the first
 SCHEMA_PROPERTIES = 200  # in all
 PATTERN_CHARACTERS = 500  # in all; compiling takes up to 20 µs for each
 CLASS_CHARACTERS = 10  # what `\w`, `\p` and their like count for besides: they take that much longer
+BROKEN_CHARACTERS = 20  # what a pattern counts for besides that cannot be compiled, which is tried up to the limits
 DATA_VALUES = 200  # in one enum, const or default, nested ones included
 
 
@@ -107,7 +108,9 @@ class _Walk:
             self.pattern_characters += len(value) + CLASS_CHARACTERS * classes
             if self.pattern_characters > PATTERN_CHARACTERS:
                 return _PATTERNS_TOO_LONG
-            return _pattern_fault(value)
+            if fault := _pattern_fault(value):
+                self.pattern_characters += BROKEN_CHARACTERS
+            return fault
         return None
 
 
