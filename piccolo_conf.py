@@ -2,8 +2,8 @@
 
 from piccolo.conf.apps import AppRegistry
 
-from service.database import DB
-from service.migrating import make_migrations_safe
+from service.database.engine import DB
+from service.database.migrations import make_migrations_safe
 
 __all__ = ["APP_REGISTRY", "DB"]
 

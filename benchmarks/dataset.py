@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 
 from benchmarks.servers import ROOT, Server, with_programs
-from service import embedded
+from service.database import embedded
 
 DIRECTORY = ROOT / ".data/benchmarks"
 BENCH = {"email": "bench@example.org", "username": "bench", "password": "only for measuring on one machine"}

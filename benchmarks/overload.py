@@ -20,8 +20,8 @@ from http.client import HTTPConnection
 
 import httpx
 
-from service import embedded
-from tests.running import Service, directory_of_its_own, piccolo, worker_of_its_own
+from service.database import embedded
+from tests.support.servers import Service, directory_of_its_own, piccolo, worker_of_its_own
 
 IN_FLIGHT = 200  # the default of MAX_REQUESTS_IN_FLIGHT
 HEAD = "{} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"

@@ -28,7 +28,7 @@ from benchmarks.load import ETAG, Request
 from benchmarks.peeled import Costs, Touched, Work
 from benchmarks.plans import Statement, cost_of
 from service.app import app
-from service.database import DB
+from service.database.engine import DB
 from service.identifiers import uuid7
 
 AT_ONCE = 8

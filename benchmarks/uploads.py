@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 from PIL import Image
 
-from tests.running import service_of_its_own
+from tests.support.servers import service_of_its_own
 
 UPLOADS = 8
 RATE = 200  # requests a second

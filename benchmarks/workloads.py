@@ -9,7 +9,7 @@ import msgspec
 from benchmarks.dataset import BENCH, execute, fetch, sign_in
 from benchmarks.load import ETAG, Job, Request
 from benchmarks.servers import ON_NODE, OURS, Server
-from service.crowd import CAST
+from service.commands.synthetic_data import CAST
 
 CONNECTIONS = 16
 DEPTH = 10_000  # how many items are before the deep page

@@ -2,7 +2,7 @@
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 
-from service.database import DB
+from service.database.engine import DB
 
 ID = "2026-11-22T19:30:00:000000"
 VERSION = "1.38.0"

@@ -25,8 +25,8 @@ def main() -> None:
 async def _prepare() -> None:
     from piccolo.apps.migrations.commands.forwards import run_forwards
 
-    from service.migrating import make_migrations_safe, pending_migrations
-    from service.seed import insert_seeds
+    from service.commands.seed import insert_seeds
+    from service.database.migrations import make_migrations_safe, pending_migrations
 
     make_migrations_safe()
     if await pending_migrations():
@@ -89,7 +89,7 @@ def _private_server() -> Iterator[None]:
     if settings.database_url:
         yield
         return
-    from service import embedded
+    from service.database import embedded
 
     share = embedded.start(settings.data_dir)
     try:

@@ -2,48 +2,58 @@
 
 from litestar import Litestar, Router
 from litestar.di import Provide
+from litestar.middleware import DefineMiddleware
 from litestar.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from service.accounts.controller import AccountController
 from service.admin.mount import admin
-from service.avatars.controller import AvatarController
-from service.bodies import StrictRequest
-from service.bulk.controller import BulkController
-from service.callers import authenticated, current_user, known_parameters
+from service.auth.controller import (
+    AccountController,
+    ApiKeyController,
+    EmailVerificationController,
+    PasswordResetController,
+    SessionController,
+)
+from service.auth.email_links import mint_token
+from service.auth.token_cache import identify
 from service.cards.controller import CardController
+from service.cards.imports.controller import ImportController
 from service.changes.controller import ChangeController
+from service.characters.bulk import BulkController
 from service.characters.controller import CharacterController
-from service.copies.controller import CopyController
-from service.database import pool
-from service.docs import ASSETS, ProblemController, get_openapi, get_root
-from service.doorway import Doorway, Options
-from service.emails.controller import EmailVerificationController, PasswordResetController
-from service.emails.courier import courier
-from service.errors import answer_problem
-from service.graph.controller import GraphController
+from service.characters.copies import CopyController
+from service.characters.portraits import PortraitController
+from service.characters.prompts import PromptController
+from service.characters.validation import ValidationController
+from service.database.engine import pool
+from service.exports.controller import ExportController
 from service.health import HealthController
-from service.imports.controller import ImportController
-from service.limits import READS, WRITES, RateLimit
+from service.idempotency.queries import Attempt
+from service.limits.rate_limits import READS, WRITES
+from service.limits.valkey import connection as valkey_connection
 from service.log import access_log, set_up_logging
-from service.moving.controller import MovingController
-from service.openapi import OPENAPI
-from service.overload import Overload, allow_many_connections
-from service.pictures.controller import MediaController
-from service.portraits.controller import PortraitController
-from service.prompts.controller import PromptController
+from service.mail.worker import mail_worker
+from service.media.controller import MediaController
 from service.relationships.controller import RelationshipController
+from service.relationships.graph.controller import GraphController
 from service.revisions.controller import RevisionController
 from service.settings import settings
+from service.template_migrations.controller import MovingController
 from service.templates.controller import TemplateController
-from service.tokens.authentication import Authentication
-from service.tokens.controller import ApiKeyController, SessionController
+from service.templates.versions.controller import VersionController
 from service.trash.controller import TrashController
+from service.users.avatars import AvatarController
 from service.users.controller import UserController
-from service.validations.controller import ValidationController
-from service.valkey import connection as valkey_connection
-from service.versions.controller import VersionController
-from service.writing import Writing
+from service.web.docs import ASSETS, ProblemController, get_openapi, get_root
+from service.web.guards import authenticated, current_user, known_parameters
+from service.web.middleware.authentication import Authentication
+from service.web.middleware.doorway import Doorway, Options
+from service.web.middleware.load_shedding import Overload, allow_many_connections
+from service.web.middleware.rate_limit import RateLimit
+from service.web.middleware.writes import Writes
+from service.web.openapi import OPENAPI
+from service.web.problems import answer_problem
+from service.web.requests import StrictRequest
 
 MAX_BODY = 1024 * 1024
 MAX_PARTS = 200  # of a form
@@ -54,6 +64,7 @@ v1 = Router(
         UserController,
         AvatarController,
         AccountController,
+        ExportController,
         SessionController,
         ApiKeyController,
         EmailVerificationController,
@@ -76,7 +87,7 @@ v1 = Router(
         GraphController,
     ],
     guards=[authenticated, known_parameters],
-    middleware=[Writing],
+    middleware=[DefineMiddleware(Writes, begin_attempt=Attempt.of)],
 )
 
 
@@ -88,7 +99,12 @@ def create_app() -> Litestar:
         [v1, MediaController, HealthController, ProblemController, get_root, get_openapi, ASSETS, admin],
         dependencies={"user": Provide(current_user)},
         exception_handlers={Exception: answer_problem},
-        lifespan=[lambda _: access_log(), lambda _: pool(), lambda _: valkey_connection(), lambda _: courier()],
+        lifespan=[
+            lambda _: access_log(),
+            lambda _: pool(),
+            lambda _: valkey_connection(),
+            lambda _: mail_worker(mint_token),
+        ],
         logging_config=None,
         openapi_config=OPENAPI,
         request_class=StrictRequest,
@@ -101,7 +117,7 @@ def create_app() -> Litestar:
 
 def _in_front_of(app: Litestar) -> ASGIApp:
     limited = RateLimit(RateLimit(Options(app.asgi_handler, app.asgi_router), WRITES), READS)
-    doorway: ASGIApp = Doorway(Overload(Authentication(limited), settings.max_requests_in_flight), settings)
+    doorway: ASGIApp = Doorway(Overload(Authentication(limited, identify), settings.max_requests_in_flight), settings)
     if settings.trusted_proxies:
         # uvicorn and Litestar each have ASGI types of their own
         return ProxyHeadersMiddleware(doorway, list(settings.trusted_proxies))  # type: ignore[arg-type, return-value]

@@ -14,31 +14,13 @@ ServiceError
 A class carries its status; an instance one complete sentence for a person. Raised in ``queries``, told here.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, ClassVar
 
-import asyncpg
 import msgspec
-from litestar import Request, Response
-from litestar.exceptions import HTTPException, ValidationException
-from litestar.handlers import BaseRouteHandler
-from litestar.params import ParameterKwarg
-from litestar.types import Scope
-from loguru import logger
 
-MEDIA_TYPE = "application/problem+json"
 MAX_VIOLATIONS = 100
-
-# What msgspec says of a value that it refuses
-_LENGTH = re.compile(r"Expected `(str|array|object)` of length ([<>]=) (\d+)")
-_RANGE = re.compile(r"Expected `(?:int|float)` ([<>]=?) (-?[\d.]+)")
-_KINDS = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
-_WORDS = {
-    "str": "a string", "int": "an integer", "float": "a number", "bool": "true or false", "array": "a list",
-    "object": "an object", "null": "null", "uuid": "a UUID", "datetime": "a time (RFC 3339, with its zone)",
-}  # fmt: skip
 
 _TITLES = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}  # Python 3.11 has older ones
 
@@ -214,108 +196,3 @@ class Overloaded(Unavailable):
 
 
 PROBLEMS: dict[str, type[ServiceError]] = {kind.slug: kind for kind in ServiceError.__subclasses__()}
-_BY_STATUS = {kind.status: kind for kind in PROBLEMS.values()}
-
-# A connection that broke, a server that stops or starts, a time-out of ours: the same request may succeed in a second.
-_PASSING = (
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.exceptions.OperatorInterventionError,
-    asyncpg.exceptions.InsufficientResourcesError,
-    asyncpg.exceptions.LockNotAvailableError,
-    asyncpg.exceptions.TransactionRollbackError,
-    asyncpg.exceptions.IdleInTransactionSessionTimeoutError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-)
-
-
-def told(error: Exception, handler: BaseRouteHandler | None = None) -> ServiceError:
-    """The ServiceError that tells ``error`` to a client: never more than the client may know."""
-    if isinstance(error, ExceptionGroup):  # a streamed answer has tasks of its own
-        return told(error.exceptions[0], handler)
-    if isinstance(error, ServiceError):
-        return error
-    if isinstance(error, ValidationException):
-        return _parameters_refused(error, handler)
-    if isinstance(error, HTTPException):
-        kind = _BY_STATUS.get(HTTPStatus(error.status_code), BadRequest if error.status_code < 500 else InternalError)
-        if kind is MethodNotAllowed:
-            return MethodNotAllowed(headers={"Allow": ", ".join(allowed((error.headers or {}).get("allow", "")))})
-        return kind()
-    if isinstance(error, _PASSING):
-        return Unavailable()
-    if isinstance(error, asyncpg.DataError):
-        return BadRequest("The request holds a value that cannot be stored.")
-    return InternalError()
-
-
-def answer_problem(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
-    """Litestar's exception handler for everything."""
-    problem = told(error, request.scope.get("route_handler"))
-    record(error, problem)
-    return Response(
-        problem.problem(request.scope), status_code=problem.status, media_type=MEDIA_TYPE, headers=problem.headers
-    )
-
-
-def raw_problem(scope: Scope, error: ServiceError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    """Status, headers and body of ``error``, for what answers in front of Litestar."""
-    body = msgspec.json.encode(error.problem(scope))
-    headers = {"content-type": MEDIA_TYPE, "content-length": str(len(body)), **error.headers}
-    return error.status, [(name.lower().encode(), value.encode()) for name, value in headers.items()], body
-
-
-def allowed(methods: str) -> list[str]:
-    """The methods of an Allow header, with those that are answered wherever others are."""
-    names = {name.strip() for name in methods.split(",") if name.strip()} | {"OPTIONS"}
-    return sorted(names | {"HEAD"} if "GET" in names else names)
-
-
-def record(error: Exception, problem: ServiceError) -> None:
-    """Logs a failure of ours, once, at the boundary; a client's mistake is its own affair."""
-    if isinstance(problem, InternalError):
-        logger.opt(exception=error).error("The request failed.")
-    elif isinstance(problem, Unavailable) and not isinstance(problem, Overloaded):
-        logger.warning("The request could not be served: {!r}", error)
-
-
-def sent_name(handler: BaseRouteHandler, argument: str) -> str:
-    """What a client calls the ``argument`` of a handler: ``from``, where Python needs another word."""
-    field = handler.parsed_fn_signature.parameters.get(argument)
-    definition = field.kwarg_definition if field else None
-    return (isinstance(definition, ParameterKwarg) and definition.name) or argument
-
-
-def sentence(message: str) -> str:
-    """msgspec's message as a sentence for the person who fills in the form."""
-    message = message.split(" - at `")[0]
-    if found := _LENGTH.match(message):
-        kind, side, bound = found.groups()
-        noun = {"str": "character", "array": "item", "object": "member"}[kind] + ("s" if bound != "1" else "")
-        return f"Must {'be' if kind == 'str' else 'have'} at {'most' if side == '<=' else 'least'} {bound} {noun}."
-    if found := _RANGE.match(message):
-        side, bound = found.groups()
-        words = {"<=": "at most", ">=": "at least", "<": "less than", ">": "more than"}[side]
-        return f"Must be {words} {bound}."
-    if found := _KINDS.match(message):
-        wanted, got = (" or ".join(_WORDS.get(kind, kind) for kind in part.split(" | ")) for part in found.groups())
-        return f"Must be {wanted}, not {got}."
-    if message.startswith("Invalid "):
-        message = message.replace("Invalid", "Is not a valid", 1)
-    return message.replace("`", "'").rstrip(".") + "."
-
-
-def _parameters_refused(error: ValidationException, handler: BaseRouteHandler | None) -> BadRequest:
-    found = [fault for fault in error.extra if isinstance(fault, dict)] if isinstance(error.extra, list) else []
-    if any(fault.get("source") == "body" for fault in found):  # what a body holds is judged by bodies.py
-        return BadRequest("The body is missing.")
-    faults = [_parameter_violation(fault, handler) for fault in found]
-    return BadRequest("The request's parameters are not valid.", errors=faults)
-
-
-def _parameter_violation(fault: Mapping[str, Any], handler: BaseRouteHandler | None) -> Violation:
-    detail = sentence(str(fault.get("message", ""))).replace(", not a string", "")  # which all parameters are
-    argument = str(fault.get("key", ""))
-    name = sent_name(handler, argument) if handler else argument
-    return Violation(detail, header=name) if fault.get("source") == "header" else Violation(detail, parameter=name)

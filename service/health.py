@@ -3,42 +3,23 @@
 import asyncio
 import hmac
 import os
-from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
 from litestar import Controller, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Gauge, generate_latest
 
-from service.database import DB
+from service.database.engine import DB
+from service.database.migrations import pending_migrations
 from service.errors import Forbidden
-from service.migrating import pending_migrations
-from service.routes import get
+from service.limits.valkey import valkey
 from service.settings import settings
-from service.valkey import valkey
+from service.web.routes import get
 
-_SECONDS = Histogram(
-    "http_request_duration_seconds",
-    "Time from request to answer.",
-    ["method", "route"],
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
-)
-_ANSWERS = Counter("http_requests", "Requests answered.", ["method", "route", "status"])
 _CONNECTIONS = Gauge("database_connections", "Connections of this worker's pool.", ["state"])
 
 # The rest only degrades: a balancer that took a busy worker out would leave the others more to do
 _PREVENTS_SERVING = {"away", "pending", "not writable"}
-
-
-@lru_cache(maxsize=2_000)
-def _series(method: str, route: str, status: int) -> tuple[Any, Any]:
-    return _SECONDS.labels(method, route), _ANSWERS.labels(method, route, str(status))
-
-
-def count_request(method: str, route: str, status: int, seconds: float) -> None:
-    duration, answers = _series(method, route, status)
-    duration.observe(seconds)
-    answers.inc()
 
 
 class HealthController(Controller):

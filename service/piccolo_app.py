@@ -4,20 +4,19 @@ from pathlib import Path
 
 from piccolo.conf.apps import AppConfig
 
+from service.admin.operators import OperatorSession
 from service.audit.tables import AuditEntry
+from service.auth.tables import EmailToken, Token
 from service.cards.tables import Card, CardAsset
 from service.characters.tables import Character, Revision
-from service.collect import collect
-from service.emails.tables import EmailToken
-from service.idempotency import IdempotencyKey
-from service.letters.tables import Letter
-from service.operators import OperatorSession
-from service.pictures.tables import StoredFile
-from service.purge import purge
+from service.commands.collect_files import collect
+from service.commands.purge import purge
+from service.commands.seed import seed
+from service.idempotency.tables import IdempotencyKey
+from service.mail.tables import Letter
+from service.media.tables import StoredFile
 from service.relationships.tables import Relationship
-from service.seed import seed
 from service.templates.tables import Template, TemplateVersion
-from service.tokens.tables import Token
 from service.users.tables import User
 
 APP_CONFIG = AppConfig(

@@ -1,10 +1,9 @@
 """The wire vocabulary that features share: bounded aliases, and what every input and page looks like."""
 
 from datetime import datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 import msgspec
-from litestar.params import HeaderParameter, QueryParameter
 from msgspec import Meta
 
 # Ends a pattern: a bare $ is content, in Python, with a newline behind it.
@@ -32,20 +31,6 @@ Tags = Annotated[list[Tag], Meta(max_length=MOST_TAGS, examples=[["detective", "
 Style = Literal["realistic", "cartoon", "anime", "fantasy", "cyberpunk", "vintage", "minimalist"]
 Visibility = Literal["private", "unlisted", "public"]
 Time = Annotated[datetime, Meta(tz=True)]
-
-Limit = Annotated[int, QueryParameter(name="limit", ge=1, le=100, description="How many items at most.")]
-CursorText = Annotated[
-    str | None,
-    QueryParameter(name="cursor", max_length=1000, description="Where to go on: `next_cursor` of the page before."),
-]
-IfMatch = Annotated[
-    str | None,
-    HeaderParameter(
-        name="If-Match",
-        description="The ETag that was read: a change made since then answers 412.",
-        schema_extra={"pattern": r'^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$'},
-    ),
-]
 
 Item = TypeVar("Item")
 
@@ -81,3 +66,54 @@ def given(data: Input, **empty: Any) -> dict[str, Any]:
         for name, value in fields.items()
         if value is not msgspec.UNSET
     }
+
+
+Names = tuple[str, ...]  # written as a,b,c
+LimitValue = Annotated[int, Meta(ge=1, le=100, description="How many items at most.")]
+CursorValue = Annotated[str, Meta(max_length=2000, description="Where to go on: `next_cursor` of the page before.")]
+
+OwnerValue = Annotated[
+    str, Meta(max_length=32, description="`me`, or a username; without it mine and everyone's public ones.")
+]
+SearchValue = Annotated[
+    str,
+    Meta(min_length=1, max_length=200, description="Words in name, description and tags; names may be misspelt."),
+]
+AllTags = Annotated[Names, Meta(max_length=20, description="All of these: `a,b`.")]
+AnyTags = Annotated[Names, Meta(max_length=20, description="Any of these: `a,b`.")]
+
+
+class Query(msgspec.Struct, kw_only=True, frozen=True):
+    """The parameters of a route. Those of an open family, as in ``attributes.<name>``, come in ``open``."""
+
+    open_prefix: ClassVar[str] = ""
+
+    open: dict[str, str] = msgspec.field(default_factory=dict, name="_open")
+
+
+class FieldsQuery(Query, kw_only=True, frozen=True):
+    """How much of a resource is wanted."""
+
+    fields: Annotated[Names, Meta(description="Only these members, and `id`: `name,tags`.")] | None = None
+    expand: Annotated[Names, Meta(description="Members to show whole: `owner,template`.")] | None = None
+
+
+class PageQuery(Query, kw_only=True, frozen=True):
+    """How much of a list is wanted that has but one order."""
+
+    limit: LimitValue = 20
+    cursor: CursorValue | None = None
+
+
+class ListQuery(FieldsQuery, kw_only=True, frozen=True):
+    """How much of a list is wanted, of what, and in which order."""
+
+    limit: LimitValue = 20
+    cursor: CursorValue | None = None
+    sort: Annotated[Names, Meta(description="Sort keys, `-` descending: `-created_at,name`.")] | None = None
+    count: (
+        Annotated[
+            Literal["exact", "estimated"], Meta(description="Adds `total`: counted up to 10,000, or estimated beyond.")
+        ]
+        | None
+    ) = None

@@ -35,13 +35,13 @@ os.environ.update(TEST_ENVIRONMENT)
 from piccolo.apps.migrations.commands.forwards import run_forwards  # noqa: E402
 from piccolo.apps.user.tables import BaseUser  # noqa: E402
 
-from service import embedded  # noqa: E402
 from service.app import app as application  # noqa: E402
 from service.audit.tables import AuditEntry  # noqa: E402
-from service.database import DB  # noqa: E402
+from service.auth.token_cache import forget_tokens  # noqa: E402
+from service.database import embedded  # noqa: E402
+from service.database.engine import DB  # noqa: E402
 from service.piccolo_app import APP_CONFIG  # noqa: E402
-from service.tokens.authentication import forget_tokens  # noqa: E402
-from tests.running import Service, execute, service_of_its_own  # noqa: E402
+from tests.support.servers import Service, execute, service_of_its_own  # noqa: E402
 
 PASSWORD = "a long enough password"
 OPERATORS_PASSWORD = "an operator's password"

@@ -6,9 +6,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.pictures.queries import file_name
-from service.pictures.transfer import WEBP
-from service.storage import STORAGE
+from service.media.queries import file_name
+from service.media.storage import STORAGE
+from service.media.transfer import WEBP
 
 _SCRIPT = """
 const isName = /^[0-9a-f]{64}$/;

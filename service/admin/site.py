@@ -20,25 +20,24 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from service.admin.mount import MOST_REFUSED
+from service.admin.operators import LONGEST, Operator, OperatorSession
 from service.admin.pictures import SCRIPT, add_pictures
 from service.admin.pictures import STYLE as PICTURES_STYLE
 from service.audit.tables import AuditEntry
+from service.auth.tables import EmailToken, Token
+from service.auth.token_cache import forget_tokens
 from service.cards.tables import Card, CardAsset
 from service.characters.tables import Character, Revision
-from service.emails.tables import EmailToken
 from service.errors import NotFound
-from service.idempotency import IdempotencyKey
-from service.letters.tables import Letter
-from service.operators import LONGEST, Operator, OperatorSession
-from service.pictures.tables import StoredFile
-from service.policies import application_policy
+from service.idempotency.tables import IdempotencyKey
+from service.mail.tables import Letter
+from service.media.tables import StoredFile
 from service.relationships.tables import Relationship
 from service.settings import settings
 from service.templates.tables import Template, TemplateVersion
-from service.tokens.authentication import forget_tokens
-from service.tokens.tables import Token
 from service.users.queries import reactivate_user, suspend_user
 from service.users.tables import User
+from service.web.csp import application_policy
 
 # Piccolo Admin offers to change whatever it shows; what would be refused is not offered
 _STYLE = (
@@ -51,7 +50,7 @@ form:has([data-uitest="save_button"]) :is([data-uitest$="_array_widget"] a) { di
 """
     + PICTURES_STYLE
 )
-_ADDED_STYLES = (  # by Piccolo Admin 1.14's script; tests/test_browser.py finds those of another
+_ADDED_STYLES = (  # by Piccolo Admin 1.14's script; tests/slow/test_browser.py finds those of another
     "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
     "U2kEcnngcrfdto6sFJKrtW80odoJ5yOgdz80DpMDrWA=",
     "36E+CbvABov6CENfak/CBFxx0LsZtt+fKdRCtVFGtkw=",

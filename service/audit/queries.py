@@ -11,10 +11,10 @@ import msgspec
 from piccolo.columns.combination import WhereRaw
 
 from service.audit.tables import ADDRESS_LENGTH, DEVICE_LENGTH, AuditEntry
-from service.database import DB
+from service.database.engine import DB
+from service.database.prepared import Param, Prepared, insert, utc
 from service.identifiers import uuid7
 from service.log import REQUEST
-from service.prepared import Param, Prepared, insert, utc
 
 Action = Literal[
     "sign_in", "refuse_password", "sign_out", "create", "revoke", "change_password", "change_email", "verify_email",

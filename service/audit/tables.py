@@ -2,7 +2,7 @@ from piccolo.columns import JSONB, UUID, Timestamptz, Varchar
 from piccolo.columns.defaults import TimestamptzNow
 from piccolo.table import Table
 
-from service.database import DB
+from service.database.engine import DB
 
 ADDRESS_LENGTH = 45  # of an IPv6 address that holds an IPv4 one
 DEVICE_LENGTH = 200

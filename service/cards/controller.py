@@ -6,14 +6,15 @@ from uuid import UUID
 from litestar import Controller, Request, Response
 from litestar.params import FromPath, JSONBody
 
-from service.answers import etag
-from service.callers import CurrentUser, requires
 from service.cards import queries
 from service.cards.queries import SentCard
 from service.cards.schemas import CardQuery, CardRead, CardUpdate, Format
-from service.parameters import read_query
-from service.routes import Rendered, get, put
-from service.schemas import IfMatch
+from service.etags import etag
+from service.web.guards import CurrentUser, requires
+from service.web.query import read_query
+from service.web.requests import IfMatch
+from service.web.responses import Rendered
+from service.web.routes import get, put
 
 MEDIA_TYPES: dict[Format, str] = {"json": "application/json", "png": "image/png", "charx": "application/zip"}
 

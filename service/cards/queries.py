@@ -8,23 +8,24 @@ from uuid import UUID
 import msgspec
 from piccolo.querystring import QueryString
 
-from service.answers import check_if_match
-from service.bodies import is_same
 from service.callers import Caller
-from service.cards.documents import LARGEST, written_document
 from service.cards.drawing import drawn
-from service.cards.exporting import Export, Kept, as_charx, as_json, as_png
-from service.cards.formats import VERSIONS, CardContent
+from service.cards.formats.json import LARGEST, written_document
+from service.cards.formats.specs import VERSIONS, CardContent
+from service.cards.formats.writer import Export, Kept, as_charx, as_json, as_png
 from service.cards.schemas import CardQuery, CardUpdate
 from service.cards.tables import Card, CardAsset
-from service.characters.queries import lock_own, touch, visible_to
+from service.characters.scopes import visible_to
+from service.characters.store import lock_own, touch
 from service.characters.tables import Character
-from service.database import DB
+from service.database.engine import DB
+from service.database.prepared import NOW, Param, Prepared, insert, utc
 from service.errors import BadRequest, NotFound, TooLarge, Violation
+from service.etags import check_if_match
 from service.identifiers import uuid7
-from service.pictures.queries import file_name
-from service.prepared import NOW, Param, Prepared, insert, utc
-from service.storage import STORAGE
+from service.media.queries import file_name
+from service.media.storage import STORAGE
+from service.validation import is_same
 
 PORTRAIT_SIZE = "1024"  # what readers of cards show; a PNG of the original could have 100 MiB
 
@@ -64,19 +65,6 @@ _CREATE = Prepared(lambda: insert(Card, "id", "character", "file", "spec", "spec
 _CREATE_ASSET = Prepared(lambda: insert(CardAsset, "card", "path", "file"))
 _UPDATE = Prepared(
     lambda: Card.update({Card.data: Param("data"), Card.updated_at: NOW}).where(Card.character == Param("character"))
-)
-_COPY = Prepared(
-    lambda: QueryString(
-        "WITH original AS (SELECT * FROM cards WHERE character = {}), copy AS ("
-        " INSERT INTO cards (id, character, file, spec, spec_version, data, icon, created_at, updated_at)"
-        " SELECT {}::uuid, {}::uuid, file, spec, spec_version, data, icon, now(), now() FROM original RETURNING id)"
-        " INSERT INTO card_assets (card, path, file)"
-        " SELECT copy.id, path, card_assets.file FROM copy, original JOIN card_assets ON card = original.id"
-        " ORDER BY card_assets.id",
-        Param("original"),
-        Param("id"),
-        Param("copy"),
-    )
 )
 
 
@@ -136,11 +124,6 @@ async def create_card(
     )
     for path, name in assets.items():
         await _CREATE_ASSET.one(card=card_id, path=path, file=name)
-
-
-async def copy_card(original: UUID, copy: UUID) -> None:
-    """If there is one."""
-    await _COPY.one(original=original, id=uuid7(), copy=copy)
 
 
 async def _create(character_id: UUID, **columns: Any) -> UUID:

@@ -3,8 +3,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from service.parameters import Query
-from service.schemas import Input
+from service.schemas import Input, Query
 
 Format = Literal["json", "png", "charx"]
 UnixTime = Annotated[int, Meta(ge=0, le=2**53, description="Seconds since 1970.")]

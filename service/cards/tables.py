@@ -3,11 +3,11 @@ from piccolo.columns.defaults import TimestamptzNow
 from piccolo.constraints import Check, Unique
 from piccolo.table import Table
 
-from service.cards.charx import LONGEST_PATH
-from service.cards.formats import VERSION_LENGTH, Spec
+from service.cards.formats.charx import LONGEST_PATH
+from service.cards.formats.specs import VERSION_LENGTH, Spec
 from service.characters.tables import Character
-from service.database import DB
-from service.pictures.tables import StoredFile
+from service.database.engine import DB
+from service.media.tables import StoredFile
 from service.schemas import constrained
 
 FILE_LENGTH = 255

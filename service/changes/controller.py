@@ -3,11 +3,12 @@ from typing import Annotated
 from litestar import Controller
 from litestar.params import QueryParameter
 
-from service.callers import CurrentUser, requires
 from service.changes import queries
 from service.changes.schemas import ChangePage
-from service.routes import Rendered, get
-from service.schemas import Limit
+from service.web.guards import CurrentUser, requires
+from service.web.query import Limit
+from service.web.responses import Rendered
+from service.web.routes import get
 
 After = Annotated[
     str | None,

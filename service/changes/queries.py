@@ -12,14 +12,13 @@ from piccolo.columns.combination import WhereRaw
 from piccolo.querystring import QueryString
 
 from service.callers import Caller
-from service.characters.queries import CHARACTER
-from service.characters.tables import Character
+from service.characters.scopes import CHARACTER
+from service.characters.tables import TRASH_DAYS, Character
+from service.database.prepared import Param, Prepared, json_object, sql
 from service.errors import BadRequest, Violation
-from service.paging import decode_cursor, encode_cursor
-from service.prepared import Param, Prepared, json_object, sql
-from service.trash.queries import RETENTION_DAYS
+from service.lists.cursors import decode_cursor, encode_cursor
 
-_LONGEST_AWAY = timedelta(days=RETENTION_DAYS - 1)  # clocks differ, and what deletes may take its time to commit
+_LONGEST_AWAY = timedelta(days=TRASH_DAYS - 1)  # clocks differ, and what deletes may take its time to commit
 
 
 class ChangesRead(NamedTuple):

@@ -5,8 +5,7 @@ from uuid import UUID
 from litestar import Controller, Request
 from litestar.params import FromPath, JSONBody
 
-from service.answers import page, resource
-from service.callers import Caller, CurrentUser, requires
+from service.callers import Caller
 from service.characters import queries
 from service.characters.schemas import (
     CharacterCreate,
@@ -16,9 +15,13 @@ from service.characters.schemas import (
     CharacterUpdate,
 )
 from service.errors import Violation
-from service.parameters import FieldsQuery, read_query
-from service.routes import Rendered, delete, get, patch, post
-from service.schemas import IfMatch, Page
+from service.lists.pages import page
+from service.schemas import FieldsQuery, Page
+from service.web.guards import CurrentUser, requires
+from service.web.query import read_query
+from service.web.requests import IfMatch
+from service.web.responses import Rendered, resource
+from service.web.routes import delete, get, patch, post
 
 Asked = Request[Caller, Any, Any]  # whose user is at hand: as an argument, it costs what a tenth of the rest does
 

@@ -10,10 +10,10 @@ from piccolo.querystring import QueryString
 
 from service.characters.schemas import CharacterQuery
 from service.characters.tables import Character
+from service.database.prepared import Param, sql
 from service.errors import BadRequest, Violation
-from service.listing import given_filters
-from service.prepared import Param, sql
-from service.scans import Filter, SortKey
+from service.lists.listing import given_filters
+from service.lists.statements import Filter, SortKey
 from service.schemas import Style
 
 MAX_ATTRIBUTE_FILTERS = 10

@@ -4,9 +4,22 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from service.parameters import AllTags, AnyTags, ListQuery, OwnerValue, SearchValue
-from service.pictures.schemas import Portrait
-from service.schemas import Description, Input, Name, Prompt, Style, Tags, Time, Visibility
+from service.media.schemas import Portrait
+from service.schemas import (
+    AllTags,
+    AnyTags,
+    Description,
+    Input,
+    ListQuery,
+    Name,
+    OwnerValue,
+    Prompt,
+    SearchValue,
+    Style,
+    Tags,
+    Time,
+    Visibility,
+)
 from service.users.schemas import Owner
 
 Attributes = Annotated[dict[str, Any], Meta(examples=[{"strength": 12}])]

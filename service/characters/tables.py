@@ -19,11 +19,13 @@ from piccolo.columns.readable import Readable
 from piccolo.constraints import Check, Unique
 from piccolo.table import Table
 
-from service.database import DB
-from service.pictures.tables import StoredFile
+from service.database.engine import DB
+from service.media.tables import StoredFile
 from service.schemas import NAME_LENGTH, TAG_LENGTH, Style, Visibility, constrained
 from service.templates.tables import Template
 from service.users.tables import User
+
+TRASH_DAYS = 30  # a deleted character is kept for so long
 
 
 class Character(Table, db=DB, tablename="characters"):

@@ -4,9 +4,7 @@ from uuid import UUID
 from litestar import Controller, Request
 from litestar.params import FromPath, JSONBody, QueryParameter
 
-from service.answers import page, resource
-from service.callers import CurrentUser, requires
-from service.parameters import read_query
+from service.lists.pages import page
 from service.relationships import queries
 from service.relationships.registry import TYPES
 from service.relationships.schemas import (
@@ -16,8 +14,12 @@ from service.relationships.schemas import (
     RelationshipTypeRead,
     RelationshipUpdate,
 )
-from service.routes import Rendered, delete, get, patch, post
-from service.schemas import Collection, IfMatch, Page
+from service.schemas import Collection, Page
+from service.web.guards import CurrentUser, requires
+from service.web.query import read_query
+from service.web.requests import IfMatch
+from service.web.responses import Rendered, resource
+from service.web.routes import delete, get, patch, post
 
 READ, WRITE = requires("characters:read"), requires("characters:write")
 

@@ -5,19 +5,20 @@ from uuid import UUID
 from piccolo.columns.combination import WhereRaw
 from piccolo.querystring import QueryString
 
-from service.answers import check_if_match
 from service.callers import Caller
-from service.characters.queries import get_character, listed_to, owned_by
+from service.characters.queries import get_character
+from service.characters.scopes import listed_to, owned_by
 from service.characters.tables import Character
-from service.database import DB, on_constraint
+from service.database.engine import DB, on_constraint
+from service.database.prepared import NOW, Param, Prepared, insert, json_object, utc, written
 from service.errors import Conflict, Forbidden, NotFound, Unprocessable, Violation
+from service.etags import check_if_match
 from service.identifiers import uuid7
-from service.listing import Listing, Rows, given_filters
-from service.prepared import NOW, Param, Prepared, insert, json_object, utc, written
+from service.lists.listing import Listing, Rows, given_filters
+from service.lists.statements import Filter
 from service.relationships.registry import CUSTOM, TYPES
 from service.relationships.schemas import RelationshipCreate, RelationshipQuery, RelationshipUpdate
 from service.relationships.tables import Relationship
-from service.scans import Filter
 from service.schemas import given
 
 _NOT_YOURS = NotFound("There is no such character among your own.")

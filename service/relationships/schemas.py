@@ -4,10 +4,9 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from service.parameters import ListQuery
 from service.relationships.registry import Category, TypeName
 from service.relationships.tables import LABEL_LENGTH
-from service.schemas import Description, Input, Time
+from service.schemas import Description, Input, ListQuery, Time
 
 Attitude = Annotated[int, Meta(ge=-100, le=100, description="From −100 (hatred) to 100 (devotion).")]
 Label = Annotated[str, Meta(min_length=1, max_length=LABEL_LENGTH, examples=["haunted by"])]

@@ -4,7 +4,7 @@ from piccolo.constraints import Check
 from piccolo.table import Table
 
 from service.characters.tables import Character
-from service.database import DB
+from service.database.engine import DB
 
 LABEL_LENGTH = 60
 

@@ -5,14 +5,16 @@ import msgspec
 from litestar import Controller, Request
 from litestar.params import FromPath, PathParameter, QueryParameter
 
-from service.answers import page, resource
-from service.callers import CurrentUser, requires
 from service.characters.schemas import CharacterRead
-from service.parameters import PageQuery, read_query
+from service.lists.pages import page
 from service.revisions import queries
 from service.revisions.schemas import RevisionDifferences, RevisionRead, RevisionSummary
-from service.routes import Rendered, get, post
-from service.schemas import IfMatch, Page
+from service.schemas import Page, PageQuery
+from service.web.guards import CurrentUser, requires
+from service.web.query import read_query
+from service.web.requests import IfMatch
+from service.web.responses import Rendered, resource
+from service.web.routes import get, post
 
 READ, WRITE = requires("characters:read"), requires("characters:write")
 

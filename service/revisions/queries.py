@@ -9,19 +9,20 @@ import msgspec
 from piccolo.query import Query
 from piccolo.querystring import QueryString
 
-from service.answers import check_if_match
-from service.bodies import is_same, pointer
 from service.callers import Caller
-from service.characters.queries import change, lock_own, owned_by, read
+from service.characters.scopes import owned_by, read
+from service.characters.store import change, lock_own
 from service.characters.tables import Character, Revision
-from service.database import DB, on_constraint
+from service.database.engine import DB, on_constraint
+from service.database.prepared import Param, Prepared, json_object, sql, utc
 from service.errors import Conflict, NotFound
-from service.listing import Rows
-from service.paging import decode_cursor
-from service.parameters import PageQuery
-from service.pictures.queries import get_past_picture
-from service.prepared import Param, Prepared, json_object, sql, utc
+from service.etags import check_if_match
+from service.lists.cursors import decode_cursor
+from service.lists.listing import Rows
+from service.media.queries import get_past_picture
 from service.revisions.schemas import Difference, RevisionDifferences
+from service.schemas import PageQuery
+from service.validation import is_same, pointer
 
 _CONTENT = ("name", "description", "prompt", "style", "tags", "visibility", "attributes", "extensions")
 _PIN = ("template", "template_version")

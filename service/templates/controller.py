@@ -4,11 +4,8 @@ from uuid import UUID
 from litestar import Controller, Request
 from litestar.params import FromPath, JSONBody
 
-from service.answers import page, resource
-from service.callers import CurrentUser, requires
-from service.parameters import read_query
-from service.routes import Rendered, delete, get, patch, post
-from service.schemas import IfMatch, Page
+from service.lists.pages import page
+from service.schemas import Page
 from service.templates import queries
 from service.templates.schemas import (
     CopyCreate,
@@ -18,6 +15,11 @@ from service.templates.schemas import (
     TemplateSummary,
     TemplateUpdate,
 )
+from service.web.guards import CurrentUser, requires
+from service.web.query import read_query
+from service.web.requests import IfMatch
+from service.web.responses import Rendered, resource
+from service.web.routes import delete, get, patch, post
 
 READ, WRITE = requires("templates:read"), requires("templates:write")
 

@@ -7,23 +7,24 @@ import msgspec
 from piccolo.columns.combination import WhereRaw
 from piccolo.querystring import QueryString
 
-from service.answers import check_if_match
 from service.audit.queries import record
 from service.callers import Caller
-from service.database import DB
+from service.database.coalesced import Gathered
+from service.database.engine import DB
+from service.database.prepared import NOW, Param, Prepared, json_object, utc
 from service.errors import Forbidden, NotFound, Unprocessable
+from service.etags import check_if_match
 from service.identifiers import uuid7
-from service.listing import Listing, Rows, given_filters
-from service.prepared import NOW, Gathered, Param, Prepared, json_object, utc
-from service.scans import Filter, SortKey
+from service.lists.listing import Listing, Rows, given_filters
+from service.lists.statements import Filter, SortKey
 from service.schemas import given
-from service.templates.prompts import prompt_violations
+from service.templates.rules.prompts import prompt_violations
+from service.templates.rules.subset import schema_violations
 from service.templates.schemas import (
     TemplateCreate,
     TemplateQuery,
     TemplateUpdate,
 )
-from service.templates.subset import schema_violations
 from service.templates.tables import Template, TemplateVersion
 from service.users.queries import profile_fields
 

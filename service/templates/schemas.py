@@ -4,8 +4,20 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from service.parameters import AllTags, AnyTags, ListQuery, OwnerValue
-from service.schemas import Description, Input, Name, Prompt, Style, Tags, Time, Visibility
+from service.schemas import (
+    AllTags,
+    AnyTags,
+    Description,
+    Input,
+    ListQuery,
+    Name,
+    OwnerValue,
+    Prompt,
+    Style,
+    Tags,
+    Time,
+    Visibility,
+)
 from service.users.schemas import Owner
 
 _EXAMPLE_SCHEMA = {

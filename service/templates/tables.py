@@ -6,7 +6,7 @@ from piccolo.columns.readable import Readable
 from piccolo.constraints import Check, Unique
 from piccolo.table import Table
 
-from service.database import DB
+from service.database.engine import DB
 from service.schemas import NAME_LENGTH, TAG_LENGTH, Style, Visibility, constrained
 from service.users.tables import User
 

@@ -4,14 +4,15 @@ from uuid import UUID
 from litestar import Controller, Request
 from litestar.params import FromPath
 
-from service.answers import page, resource
-from service.callers import CurrentUser, requires
 from service.characters.schemas import CharacterRead
-from service.parameters import read_query
-from service.routes import Rendered, delete, get, post
+from service.lists.pages import page
 from service.schemas import Page
 from service.trash import queries
 from service.trash.schemas import TrashedCharacter, TrashQuery
+from service.web.guards import CurrentUser, requires
+from service.web.query import read_query
+from service.web.responses import Rendered, resource
+from service.web.routes import delete, get, post
 
 READ, WRITE = requires("characters:read"), requires("characters:write")
 

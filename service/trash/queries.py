@@ -5,15 +5,14 @@ from uuid import UUID
 from service.audit.queries import record
 from service.callers import Caller
 from service.characters.filters import FILTERS
-from service.characters.queries import SUMMARY, change, lock_own
+from service.characters.scopes import SUMMARY
+from service.characters.store import change, lock_own
 from service.characters.tables import Character
-from service.database import DB
-from service.listing import Listing, Rows, given_filters
-from service.prepared import Param, utc
-from service.scans import SortKey
+from service.database.engine import DB
+from service.database.prepared import Param, utc
+from service.lists.listing import Listing, Rows, given_filters
+from service.lists.statements import SortKey
 from service.trash.schemas import TrashQuery
-
-RETENTION_DAYS = 30
 
 TRASH = Listing(
     Character,

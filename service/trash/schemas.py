@@ -3,8 +3,7 @@ from uuid import UUID
 import msgspec
 
 from service.characters.schemas import CharacterSummary
-from service.parameters import AllTags, AnyTags, ListQuery
-from service.schemas import Style, Time
+from service.schemas import AllTags, AnyTags, ListQuery, Style, Time
 
 
 class TrashedCharacter(CharacterSummary, kw_only=True):

@@ -1,21 +1,22 @@
 from litestar import Controller
 from litestar.params import FromPath, JSONBody
 
-from service.answers import resource
-from service.callers import CurrentUser, requires_session
-from service.letters.queries import announce_letters
-from service.limits import SIGN_UP
-from service.routes import Rendered, get, patch, post
-from service.schemas import IfMatch
+from service.limits.rate_limits import SIGN_UP
+from service.mail.outbox import announce_letters
 from service.users import queries
 from service.users.schemas import Me, Profile, UserCreate, UserUpdate
+from service.web.guards import CurrentUser, requires_session
+from service.web.middleware.rate_limit import rate_limit
+from service.web.requests import IfMatch
+from service.web.responses import Rendered, resource
+from service.web.routes import get, patch, post
 
 
 class UserController(Controller):
     path = "/users"
     tags = ("Users",)
 
-    @post("/", public=True, middleware=[SIGN_UP.middleware])
+    @post("/", public=True, middleware=[rate_limit(SIGN_UP)])
     async def create_user(self, data: JSONBody[UserCreate]) -> Rendered[Me]:
         """Sign up. A taken e-mail address (in any case) or username answers 409."""
         member = await queries.create_user(data)

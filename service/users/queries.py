@@ -4,17 +4,17 @@ from uuid import UUID
 import msgspec
 from piccolo.querystring import QueryString
 
-from service.answers import check_if_match
 from service.audit.queries import Action, record
 from service.callers import Caller
-from service.database import DB, on_constraint
+from service.database.engine import DB, on_constraint
+from service.database.prepared import NOW, Param, Prepared, insert, json_object, utc, written
 from service.errors import Conflict, Forbidden, NotFound, TooManyRequests, Unprocessable, Violation
+from service.etags import check_if_match
 from service.identifiers import uuid7
-from service.letters.queries import post, post_letter
-from service.pictures.queries import picture_fields
-from service.prepared import NOW, Param, Prepared, insert, json_object, utc, written
+from service.limits.backoff import Attempts
+from service.mail.outbox import post, post_letter
+from service.media.queries import picture_fields
 from service.schemas import given
-from service.users.attempts import Attempts
 from service.users.passwords import check_password, hash_password, password_matches
 from service.users.schemas import RESERVED_USERNAMES, UserCreate, UserUpdate, folded, is_username
 from service.users.tables import EMAIL_LENGTH, User

@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from service.pictures.schemas import Portrait
+from service.media.schemas import Portrait
 from service.schemas import END, PLAIN, PLAIN_FAULT, Input, Name, Time
 from service.users.tables import BIO_LENGTH, EMAIL_LENGTH, USERNAME_LENGTH
 

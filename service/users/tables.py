@@ -4,8 +4,8 @@ from piccolo.columns.readable import Readable
 from piccolo.constraints import Check, Unique
 from piccolo.table import Table
 
-from service.database import DB
-from service.pictures.tables import StoredFile
+from service.database.engine import DB
+from service.media.tables import StoredFile
 
 EMAIL_LENGTH = 254
 USERNAME_LENGTH = 32

@@ -1,0 +1,150 @@
+from typing import Annotated, Any
+from uuid import UUID
+
+from litestar import Controller, MediaType, Request
+from litestar.params import FromPath, HeaderParameter, JSONBody
+
+from service.auth import email_links, password, queries
+from service.auth.schemas import (
+    AccountDelete,
+    ApiKey,
+    ApiKeyCreate,
+    ApiKeyCreated,
+    LetterRequest,
+    PasswordReset,
+    PasswordUpdate,
+    Session,
+    SessionCreate,
+    SessionCreated,
+)
+from service.auth.token_cache import forget_tokens
+from service.limits.rate_limits import LETTERS, SIGN_IN
+from service.mail.outbox import announce_letters
+from service.schemas import Collection
+from service.web.guards import CurrentUser, requires_session
+from service.web.middleware.rate_limit import rate_limit
+from service.web.responses import Rendered, collection, created
+from service.web.routes import delete, get, post, put
+
+UserAgent = Annotated[str, HeaderParameter(name="User-Agent", description="Shown in the list of sessions.")]
+
+
+class SessionController(Controller):
+    path = "/sessions"
+    tags = ("Sessions",)
+    guards = (requires_session,)
+
+    @post("/", public=True, middleware=[rate_limit(SIGN_IN)])
+    async def create_session(
+        self, request: Request[Any, Any, Any], data: JSONBody[SessionCreate], user_agent: UserAgent = ""
+    ) -> Rendered[SessionCreated]:
+        """Sign in with an e-mail address or a username."""
+        address = request.client.host if request.client else ""
+        session_id, session = await queries.create_session(data, user_agent, address)
+        return created(session, f"/v1/sessions/{session_id}")
+
+    @get("/")
+    async def list_sessions(self, user: CurrentUser) -> Rendered[Collection[Session]]:
+        """Where you are signed in."""
+        return collection(await queries.list_sessions(user))
+
+    @delete("/")
+    async def delete_sessions(self, user: CurrentUser) -> None:
+        """Sign out everywhere, here included; API keys go on."""
+        await queries.delete_sessions(user)
+        forget_tokens()
+
+    @delete("/current")
+    async def delete_current_session(self, user: CurrentUser) -> None:
+        """Sign out."""
+        await queries.delete_session(user, user.token_id)
+        forget_tokens()
+
+    @delete("/{session_id:uuid}")
+    async def delete_session(self, user: CurrentUser, session_id: FromPath[UUID]) -> None:
+        """Sign out elsewhere."""
+        await queries.delete_session(user, session_id)
+        forget_tokens()
+
+
+class ApiKeyController(Controller):
+    path = "/api-keys"
+    tags = ("API keys",)
+    guards = (requires_session,)
+
+    @post("/")
+    async def create_api_key(self, user: CurrentUser, data: JSONBody[ApiKeyCreate]) -> Rendered[ApiKeyCreated]:
+        """Make a key for a program; its token is told this once."""
+        key_id, key = await queries.create_api_key(user, data)
+        return created(key, f"/v1/api-keys/{key_id}")
+
+    @get("/")
+    async def list_api_keys(self, user: CurrentUser) -> Rendered[Collection[ApiKey]]:
+        """Your keys, newest first."""
+        return collection(await queries.list_api_keys(user))
+
+    @get("/{key_id:uuid}")
+    async def get_api_key(self, user: CurrentUser, key_id: FromPath[UUID]) -> Rendered[ApiKey]:
+        """One of your keys."""
+        return Rendered((await queries.get_api_key(user, key_id))["item"])
+
+    @delete("/{key_id:uuid}")
+    async def delete_api_key(self, user: CurrentUser, key_id: FromPath[UUID]) -> None:
+        """Revoke a key."""
+        await queries.delete_api_key(user, key_id)
+        forget_tokens()
+
+
+class EmailVerificationController(Controller):
+    path = "/email-verifications"
+    tags = ("E-mail",)
+    guards = (requires_session,)
+
+    @post("/", public=True, status_code=202, media_type=MediaType.TEXT, middleware=[rate_limit(LETTERS)])
+    async def request_email_verification(self, data: JSONBody[LetterRequest]) -> None:
+        """Ask for a letter that verifies an address; one is sent at sign-up, too."""
+        await email_links.request_letter("verification", data.email)
+        announce_letters()
+
+    @put("/{token:str}", public=True, status_code=204, middleware=[rate_limit(SIGN_IN)])
+    async def verify_email(self, token: FromPath[str]) -> None:
+        """Verify the address that the letter came to."""
+        await email_links.verify_email(token)
+
+
+class PasswordResetController(Controller):
+    path = "/password-resets"
+    tags = ("E-mail",)
+    guards = (requires_session,)
+
+    @post("/", public=True, status_code=202, media_type=MediaType.TEXT, middleware=[rate_limit(LETTERS)])
+    async def request_password_reset(self, data: JSONBody[LetterRequest]) -> None:
+        """Ask for a letter that lets you choose a new password."""
+        await email_links.request_letter("reset", data.email)
+        announce_letters()
+
+    @put("/{token:str}", public=True, status_code=204, middleware=[rate_limit(SIGN_IN)])
+    async def reset_password(self, token: FromPath[str], data: JSONBody[PasswordReset]) -> None:
+        """Choose a new password with the token of the letter; all your sessions end."""
+        await email_links.reset_password(token, data.password)
+        forget_tokens()
+        announce_letters()
+
+
+class AccountController(Controller):
+    path = "/users/me"
+    tags = ("Users",)
+    guards = (requires_session,)
+
+    @put("/password", status_code=204, middleware=[rate_limit(SIGN_IN)])
+    async def update_password(self, user: CurrentUser, data: JSONBody[PasswordUpdate]) -> None:
+        """Change your password; your other sessions end."""
+        await password.update_password(user, data)
+        forget_tokens()
+        announce_letters()
+
+    @delete("/", middleware=[rate_limit(SIGN_IN)])
+    async def delete_account(self, user: CurrentUser, data: JSONBody[AccountDelete]) -> None:
+        """Leave: nobody can sign in any more, and 30 days later the account is gone."""
+        await password.delete_account(user, data.password)
+        forget_tokens()

@@ -1,0 +1,128 @@
+from datetime import timedelta
+from typing import Any, Literal
+from uuid import UUID
+
+from piccolo.querystring import QueryString
+
+from service.audit.queries import record
+from service.auth.queries import delete_tokens
+from service.auth.secrets import digest, is_well_formed, new_token
+from service.auth.tables import EmailToken
+from service.callers import Caller
+from service.database.engine import DB
+from service.database.prepared import NOW, Param, Prepared
+from service.errors import NotFound
+from service.identifiers import uuid7
+from service.mail.outbox import post_letter
+from service.mail.worker import Recipient
+from service.users.passwords import check_password, hash_password
+from service.users.schemas import folded
+from service.users.tables import EMAIL_LENGTH, User
+
+Purpose = Literal["verification", "reset"]
+
+LIFETIMES: dict[Purpose, timedelta] = {"verification": timedelta(hours=24), "reset": timedelta(minutes=30)}
+ENDED = EmailToken.expires_at < NOW
+
+_GONE = "This link was used already, is too old, or was replaced by a newer one."
+
+# One live token for each purpose; who asks again within a minute has one on the way.
+_MINT = Prepared(
+    lambda: QueryString(
+        "WITH account AS (SELECT id, email, email_key, username FROM users WHERE email_key = {}"
+        " AND status = 'active' AND ({} = 'reset' OR email_verified_at IS NULL)),"
+        ' minted AS (INSERT INTO email_tokens AS old (id, "user", purpose, digest, email_key, expires_at, created_at)'
+        " SELECT {}::uuid, id, {}, {}::bytea, email_key, now() + {}::interval, now() FROM account"
+        ' ON CONFLICT ("user", purpose) DO UPDATE SET digest = EXCLUDED.digest, email_key = EXCLUDED.email_key,'
+        " expires_at = EXCLUDED.expires_at, created_at = now()"
+        " WHERE {} OR old.email_key <> EXCLUDED.email_key OR old.created_at < now() - interval '1 minute'"
+        ' RETURNING "user")'
+        ' SELECT email, username FROM account JOIN minted ON minted."user" = account.id',
+        Param("email_key"),
+        Param("purpose"),
+        Param("id"),
+        Param("purpose"),
+        Param("digest"),
+        Param("lifetime"),
+        Param("again"),
+    )
+)
+_FIND = Prepared(
+    lambda: EmailToken.select(
+        EmailToken.user.id.as_alias("user"),
+        EmailToken.user.email.as_alias("email"),
+        EmailToken.user.username.as_alias("username"),
+        EmailToken.user.display_name.as_alias("display_name"),
+    ).where(
+        EmailToken.digest == Param("digest"),
+        EmailToken.purpose == Param("purpose"),
+        EmailToken.expires_at > NOW,
+        EmailToken.user.status == "active",
+        EmailToken.user.email_key == EmailToken.email_key,
+    )
+)
+
+
+async def request_letter(purpose: Purpose, email: str) -> None:
+    """Nobody is looked up: whether there is such an account shows neither in the answer nor in its time."""
+    if len(key := folded(email)) <= EMAIL_LENGTH:
+        await post_letter(purpose, key)
+
+
+async def mint_token(kind: Purpose, address: str, *, again: bool) -> Recipient | None:
+    """A new token for the account with this address; it replaces an older one.
+
+    None when there is no such account, when its address is verified already, or, unless it is sent ``again``, when one
+    went out within the last minute.
+    """
+    token = new_token("mail")
+    account = await _MINT.one(
+        id=uuid7(), purpose=kind, email_key=address, digest=digest(token), lifetime=LIFETIMES[kind], again=again
+    )
+    return Recipient(account["email"], account["username"], token) if account else None
+
+
+async def verify_email(token: str) -> None:
+    """Raises NotFound for a token that opens nothing."""
+    account = await _find_account("verification", token)
+    async with DB.transaction():
+        await _use_up("verification", token)
+        await _mark_verified(account["user"])
+        await record("verify_email", "user", account["user"], member=account["user"])
+
+
+async def reset_password(token: str, password: str) -> None:
+    """Ends the member's sessions; who got the letter reads the address, so it is verified, too.
+
+    Raises NotFound for a token that opens nothing, Unprocessable for a bad password, which leaves the token as it is.
+    """
+    account = await _find_account("reset", token)
+    own_words = {account["email"], account["username"], account["display_name"]}
+    await check_password(password, own_words, "/password")
+    password_hash = await hash_password(password)
+    async with DB.transaction():
+        await _use_up("reset", token)
+        await User.update({User.password_hash: password_hash}).where(User.id == account["user"])
+        await _mark_verified(account["user"])
+        await delete_tokens(Caller(id=account["user"]), kind="session")
+        await record("change_password", "user", account["user"], member=account["user"], by="letter")
+        await post_letter("password_changed", account["email"], account["username"])
+
+
+async def _find_account(purpose: Purpose, token: str) -> Any:
+    if is_well_formed(token) and (account := await _FIND.one(digest=digest(token), purpose=purpose)):
+        return account
+    raise NotFound(_GONE)
+
+
+async def _use_up(purpose: Purpose, token: str) -> None:
+    """Of two at once, one finds it gone."""
+    used = EmailToken.delete().where(EmailToken.digest == digest(token), EmailToken.purpose == purpose)
+    if not await used.returning(EmailToken.id):
+        raise NotFound(_GONE)
+
+
+async def _mark_verified(user_id: UUID) -> None:
+    await User.update({User.email_verified_at: NOW, User.version: User.version + 1, User.updated_at: NOW}).where(
+        User.id == user_id, User.email_verified_at.is_null()
+    )

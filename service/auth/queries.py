@@ -1,0 +1,244 @@
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from piccolo.columns.combination import WhereRaw
+from piccolo.querystring import QueryString
+
+from service.audit.queries import record
+from service.auth.schemas import ApiKeyCreate, SessionCreate
+from service.auth.secrets import Kind, digest, new_token
+from service.auth.tables import ADDRESS_LENGTH, DEVICE_LENGTH, Token
+from service.callers import Caller
+from service.database.engine import DB
+from service.database.prepared import NOW, Param, Prepared, insert, json_object, utc, written
+from service.errors import Forbidden, NotFound, Unauthorized, Unprocessable, Violation
+from service.identifiers import uuid7
+from service.limits.backoff import SignIn
+from service.settings import settings
+from service.users.passwords import is_outdated, password_matches
+from service.users.queries import find_credentials, hold_account, own_fields, rehash_password
+from service.users.schemas import folded
+
+MAX_KEYS = 100  # of one member
+
+_IDLE = timedelta(days=settings.session_idle_days)
+
+_NOT_RIGHT = "The login or the password is not right."
+
+_TOLD_ONCE = {"token": QueryString("{}::text", Param("token"))}
+
+SESSION: dict[str, Any] = {
+    "id": Token.id,
+    "device": Token.device,
+    "address": Token.address,
+    "created_at": utc(Token.created_at),
+    "expires_at": utc(Token.expires_at),
+    "last_used_at": utc(Token.last_used_at),
+}
+KEY: dict[str, Any] = {
+    "id": Token.id,
+    "name": Token.name,
+    "scopes": Token.scopes,
+    "created_at": utc(Token.created_at),
+    "expires_at": utc(Token.expires_at),
+    "last_used_at": utc(Token.last_used_at),
+}
+
+
+class Used(NamedTuple):
+    """A token that was found valid, and when that was last written down."""
+
+    caller: Caller
+    last_used_at: datetime | None
+
+
+def _own(kind: Kind) -> Any:
+    return (Token.user == Param("user")) & (Token.kind == kind) & _alive()
+
+
+def _alive() -> Any:
+    """A session ends at its time or after too long without use; a key at its time, if it has one."""
+    return WhereRaw(
+        "({} IS NULL OR {} > now()) AND ({} = 'key' OR {} > now() - {}::interval)",
+        Token.expires_at,
+        Token.expires_at,
+        Token.kind,
+        Token.last_used_at,
+        _IDLE,
+    )
+
+
+_CREATE_SESSION = Prepared(
+    lambda: written(
+        insert(Token, "id", "user", "digest", "device", "address", "expires_at", kind="session", last_used_at=NOW),
+        Token.select(
+            json_object(
+                {
+                    "id": Token.id,
+                    **_TOLD_ONCE,
+                    "expires_at": utc(Token.expires_at),
+                    "user": json_object(own_fields(Token.user)),
+                }
+            ).as_alias("item")
+        ),
+    )
+)
+_CREATE_KEY = Prepared(
+    lambda: written(
+        insert(Token, "id", "user", "digest", "name", "scopes", "expires_at", kind="key"),
+        Token.select(json_object(KEY | _TOLD_ONCE).as_alias("item")),
+    )
+)
+_IS_KNOWN = Prepared(
+    lambda: QueryString(
+        "SELECT EXISTS (SELECT FROM tokens WHERE \"user\" = {} AND kind = 'session' AND address = {})",
+        Param("user"),
+        Param("address"),
+    )
+)
+_FIND = Prepared(
+    lambda: Token.select(
+        Token.id,
+        Token.kind,
+        Token.scopes,
+        Token.expires_at,
+        Token.last_used_at,
+        Token.user.id.as_alias("user_id"),
+        Token.user.username.as_alias("username"),
+    ).where(Token.digest == Param("digest"), Token.user.status == "active", _alive())
+)
+_LIST_SESSIONS = Prepared(
+    lambda: (
+        Token.select(
+            json_object(SESSION | {"current": QueryString("{} = {}", Token.id, Param("current"))}).as_alias("item")
+        )
+        .where(_own("session"))
+        .order_by(Token.id, ascending=False)
+    )
+)
+_LIST_KEYS = Prepared(
+    lambda: Token.select(json_object(KEY).as_alias("item")).where(_own("key")).order_by(Token.id, ascending=False)
+)
+_GET_KEY = Prepared(lambda: Token.select(json_object(KEY).as_alias("item")).where(_own("key"), Token.id == Param("id")))
+
+
+async def create_session(data: SessionCreate, device: str, address: str) -> tuple[UUID, Any]:
+    """The session's id and row. Raises Unauthorized in the same words and time for any reason, and TooManyRequests
+    when there were too many failures before, whether or not the account exists."""
+    user_id, password_hash, active = await find_credentials(data.login)
+    attempt = SignIn(folded(data.login), address)
+    known = bool(await _IS_KNOWN.value(user=user_id, address=address))
+    attempt.begin(known=known)
+    if not await password_matches(password_hash, data.password) or not active:
+        await record("refuse_password", "user", user_id)
+        raise Unauthorized(_NOT_RIGHT)
+    attempt.succeed()
+    token = new_token("session")
+    async with DB.transaction():
+        if not await hold_account(user_id, password_hash):
+            raise Unauthorized(_NOT_RIGHT)
+        session = await _CREATE_SESSION.one(
+            id=(session_id := uuid7()),
+            user=user_id,
+            digest=digest(token),
+            token=token,
+            device=device[:DEVICE_LENGTH].replace("\0", ""),
+            address=address[:ADDRESS_LENGTH],
+            expires_at=datetime.now(UTC) + timedelta(days=settings.session_days),
+        )
+        await record("sign_in", "session", session_id, member=user_id)
+    if password_hash is not None and is_outdated(password_hash):
+        await rehash_password(user_id, password_hash, data.password)
+    return session_id, session
+
+
+async def find_caller(token: str) -> Used | None:
+    """Who may call with this token, if anybody."""
+    row = await _FIND.one(digest=digest(token))
+    if row is None:
+        return None
+    caller = Caller(
+        id=row["user_id"],
+        username=row["username"],
+        token_id=row["id"],
+        kind=row["kind"],
+        scopes=frozenset(row["scopes"]),
+        expires_at=row["expires_at"],
+    )
+    return Used(caller, row["last_used_at"])
+
+
+async def record_use(token_id: UUID | None) -> None:
+    await Token.update({Token.last_used_at: NOW}).where(Token.id == token_id)
+
+
+async def list_sessions(user: Caller) -> list[Any]:
+    return await _LIST_SESSIONS.all(user=user.id, current=user.token_id)
+
+
+async def delete_sessions(user: Caller) -> None:
+    async with DB.transaction():
+        await delete_tokens(user, kind="session")
+        await record("sign_out", "user", user.id, member=user.id)
+
+
+async def delete_session(user: Caller, session_id: UUID | None) -> None:
+    await _delete(user, "session", session_id)
+
+
+async def create_api_key(user: Caller, data: ApiKeyCreate) -> tuple[UUID, Any]:
+    """The key's id and row. Raises Unprocessable for an end in the past, Forbidden past MAX_KEYS."""
+    if data.expires_at is not None and data.expires_at <= datetime.now(UTC):
+        raise Unprocessable.of([Violation("Must be in the future.", pointer="/expires_at")])
+    if await Token.count().where(Token.user == user.id, Token.kind == "key") >= MAX_KEYS:
+        raise Forbidden(f"An account has at most {MAX_KEYS} API keys.")
+    token = new_token("key")
+    scopes = sorted(set(data.scopes))
+    async with DB.transaction():
+        key = await _CREATE_KEY.one(
+            id=(key_id := uuid7()),
+            user=user.id,
+            digest=digest(token),
+            token=token,
+            name=data.name,
+            scopes=scopes,
+            expires_at=data.expires_at,
+        )
+        await record("create", "api_key", key_id, member=user.id, scopes=scopes)
+    return key_id, key
+
+
+async def list_api_keys(user: Caller) -> list[Any]:
+    return await _LIST_KEYS.all(user=user.id)
+
+
+async def get_api_key(user: Caller, key_id: UUID) -> Any:
+    if row := await _GET_KEY.one(user=user.id, id=key_id):
+        return row
+    raise NotFound
+
+
+async def delete_api_key(user: Caller, key_id: UUID) -> None:
+    await _delete(user, "key", key_id)
+
+
+async def delete_tokens(user: Caller, *, kind: Kind | None = None, but: UUID | None = None) -> None:
+    """Ends the member's sessions and keys, or one kind of them, or all but one."""
+    tokens = Token.delete().where(Token.user == user.id)
+    if kind is not None:
+        tokens = tokens.where(Token.kind == kind)
+    if but is not None:
+        tokens = tokens.where(Token.id != but)
+    await tokens
+
+
+async def _delete(user: Caller, kind: Kind, token_id: UUID | None) -> None:
+    own = (Token.id == token_id) & (Token.user == user.id) & (Token.kind == kind)
+    async with DB.transaction():
+        if not await Token.delete().where(own).returning(Token.id):
+            raise NotFound
+        if kind == "session":
+            await record("sign_out", "session", token_id, member=user.id)
+        else:
+            await record("revoke", "api_key", token_id, member=user.id)

@@ -1,0 +1,75 @@
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+
+from service.callers import Scope
+from service.schemas import Input, Name, Time
+from service.users.schemas import Email, GivenPassword, Me, Password
+
+
+class SessionCreate(Input, kw_only=True):
+    """Who signs in: `login` is the e-mail address or the username."""
+
+    login: Annotated[str, Meta(min_length=1, max_length=254, examples=["ada"])]
+    password: GivenPassword
+
+
+class Session(msgspec.Struct, kw_only=True):
+    id: UUID
+    device: str
+    address: str
+    created_at: Time
+    expires_at: Time
+    last_used_at: Time | None
+    current: bool
+
+
+class SessionCreated(msgspec.Struct, kw_only=True):
+    """The token is told this once."""
+
+    id: UUID
+    token: str
+    expires_at: Time
+    user: Me
+
+
+class ApiKeyCreate(Input, kw_only=True):
+    name: Name
+    scopes: Annotated[list[Scope], Meta(min_length=1, max_length=4)]
+    expires_at: Time | None = None
+
+
+class ApiKey(msgspec.Struct, kw_only=True):
+    id: UUID
+    name: str
+    scopes: list[Scope]
+    created_at: Time
+    expires_at: Time | None
+    last_used_at: Time | None
+
+
+class ApiKeyCreated(ApiKey, kw_only=True):
+    """The token is told this once."""
+
+    token: str
+
+
+class LetterRequest(Input, kw_only=True):
+    """Whom to write to. Whether anybody has an account with this address is not told."""
+
+    email: Email
+
+
+class PasswordReset(Input, kw_only=True):
+    password: Password
+
+
+class AccountDelete(Input, kw_only=True):
+    password: GivenPassword
+
+
+class PasswordUpdate(Input, kw_only=True):
+    current_password: GivenPassword
+    new_password: Password

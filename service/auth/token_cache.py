@@ -1,0 +1,44 @@
+"""Looks up the caller behind a token, and remembers them for a few seconds."""
+
+import time
+from datetime import UTC, datetime, timedelta
+
+from service.auth.queries import find_caller, record_use
+from service.auth.secrets import is_well_formed
+from service.callers import Caller
+
+REMEMBERED = 5.0  # seconds until a token that was revoked elsewhere is refused here, at the latest
+_MOST = 10_000
+_USE_IS_WRITTEN_EVERY = timedelta(minutes=1)
+
+_MISTYPED = "This is no token of this service: send 'Bearer <token>', whole and as it was given."
+_ENDED = "The token has expired or was revoked."
+
+_remembered: dict[str, tuple[float, Caller]] = {}
+
+
+def forget_tokens() -> None:
+    """After a revocation: this worker looks every token up again."""
+    _remembered.clear()
+
+
+async def identify(authorization: str) -> Caller | str:
+    """Who may call, or why nobody may."""
+    scheme, _, token = authorization.partition(" ")
+    token = token.strip()
+    if scheme.lower() != "bearer" or not is_well_formed(token):
+        return _MISTYPED
+    remembered = _remembered.get(token)
+    if remembered is not None and remembered[0] > time.monotonic():
+        caller = remembered[1]
+        return caller if caller.expires_at is None or caller.expires_at > datetime.now(UTC) else _ENDED
+    found = await find_caller(token)
+    if found is None:
+        _remembered.pop(token, None)
+        return _ENDED
+    if found.last_used_at is None or found.last_used_at < datetime.now(UTC) - _USE_IS_WRITTEN_EVERY:
+        await record_use(found.caller.token_id)
+    if len(_remembered) >= _MOST:
+        _remembered.clear()
+    _remembered[token] = (time.monotonic() + REMEMBERED, found.caller)
+    return found.caller

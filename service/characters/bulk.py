@@ -1,0 +1,135 @@
+"""Many changes of characters at once, each as its own request would make it."""
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+from litestar import Controller, Request
+from litestar.params import JSONBody
+from msgspec import UNSET, Meta, UnsetType
+
+from service.callers import Caller
+from service.characters.queries import create_character, delete_character, update_character
+from service.characters.schemas import CharacterCreate, CharacterRead, CharacterUpdate, VersionNumber
+from service.database.engine import DB, Transaction
+from service.database.failures import to_service_error
+from service.errors import FailedDependency, Problem, ServiceError, Unprocessable, Violation
+from service.etags import etag
+from service.schemas import Input
+from service.validation import converted, pointer
+from service.web.guards import CurrentUser, requires
+from service.web.responses import Rendered
+from service.web.routes import post
+
+MOST_OPERATIONS = 100
+
+
+class Operation(Input, kw_only=True):
+    """One change of one character: `create` takes a `body`, `update` an `id` and a `body`, `delete` an `id`."""
+
+    action: Literal["create", "update", "delete"]
+    id: UUID | UnsetType = UNSET
+    version: Annotated[VersionNumber, Meta(description="As If-Match: the version that was read.")] | UnsetType = UNSET
+    body: Annotated[dict[str, Any], Meta(description="A CharacterCreate or a CharacterUpdate.")] | UnsetType = UNSET
+
+
+class Bulk(Input, kw_only=True):
+    """Up to 100 operations, done in their order; `atomic`: all of them or none."""
+
+    operations: Annotated[list[Operation], Meta(min_length=1, max_length=MOST_OPERATIONS)]
+    atomic: bool = False
+
+
+class Outcome(msgspec.Struct, kw_only=True):
+    """What the single request would have answered: 201 or 200 with the character, 204, or a problem, with pointers into
+    the operation's `body`."""
+
+    status: int
+    character: CharacterRead | UnsetType = UNSET
+    problem: Problem | UnsetType = UNSET
+
+
+class Outcomes(msgspec.Struct, kw_only=True):
+    """One for each operation, in their order."""
+
+    items: list[Outcome]
+
+
+_NEEDED = {"create": {"body"}, "update": {"id", "body"}, "delete": {"id"}}
+_FOREIGN = {"create": {"id", "version"}, "update": set[str](), "delete": {"body"}}
+
+
+async def change_characters(user: Caller, operations: Sequence[Operation], *, atomic: bool) -> list[Any]:
+    """For each operation the row it wrote, None for a deletion, or the ServiceError it failed with, leaving nothing.
+
+    ``atomic``: when any fails, none leaves anything, and those that did not fail are told FailedDependency. Raises
+    Unprocessable for operations that lack a member or have one too many.
+    """
+    if faults := [fault for index, each in enumerate(operations) for fault in _violations(each, index)]:
+        raise Unprocessable.of(faults)
+    async with DB.transaction() as transaction:
+        beginning = await transaction.savepoint()
+        results = [await _attempt(transaction, user, operation) for operation in operations]
+        if atomic and any(isinstance(result, ServiceError) for result in results):
+            await beginning.rollback_to()
+            return [result if isinstance(result, ServiceError) else FailedDependency() for result in results]
+        return results
+
+
+async def _attempt(transaction: Transaction, user: Caller, operation: Operation) -> Any:
+    try:
+        async with transaction.connection.transaction():  # a savepoint
+            return await _run(user, operation)
+    except Exception as error:
+        problem = to_service_error(error)
+        if problem.status >= 500:  # no fault of this operation: the others would meet it, too
+            raise
+        return problem
+
+
+async def _run(user: Caller, operation: Operation) -> Any:
+    if operation.action == "create":
+        return await create_character(user, converted(operation.body, CharacterCreate))
+    character_id: Any = operation.id  # never UNSET here
+    if_match = None if operation.version is UNSET else etag(character_id, operation.version)
+    if operation.action == "update":
+        return await update_character(user, character_id, converted(operation.body, CharacterUpdate), if_match)
+    return await delete_character(user, character_id, if_match)
+
+
+def _violations(operation: Operation, index: int) -> Iterator[Violation]:
+    at = f"/operations/{index}"
+    for name in ("id", "version", "body"):
+        given = getattr(operation, name) is not UNSET
+        if name in _NEEDED[operation.action] and not given:
+            yield Violation("Is required.", pointer=pointer(at, name))
+        elif name in _FOREIGN[operation.action] and given:
+            yield Violation(f"Does not belong to a {operation.action}.", pointer=pointer(at, name))
+
+
+class BulkController(Controller):
+    path = "/characters/bulk"
+    tags = ("Characters",)
+
+    @post("/", status_code=200, guards=[requires("characters:write")], dry_run=True, idempotent=True)
+    async def change_characters(
+        self, request: Request[Any, Any, Any], user: CurrentUser, data: JSONBody[Bulk]
+    ) -> Rendered[Outcomes]:
+        """Make, change and delete up to 100 characters at once.
+
+        The answer is 200 whatever becomes of the operations: each has its own `status`. When they are `atomic` and one
+        fails, nothing is done: those that failed tell their problem, the others have 424.
+        """
+        results = await change_characters(user, data.operations, atomic=data.atomic)
+        items = [_outcome(*pair, request.scope) for pair in zip(data.operations, results, strict=True)]
+        return Rendered(msgspec.json.encode({"items": items}))
+
+
+def _outcome(operation: Operation, result: Any, scope: Any) -> dict[str, Any]:
+    if isinstance(result, ServiceError):
+        return {"status": result.status, "problem": result.problem(scope)}
+    if result is None:
+        return {"status": 204}
+    character = msgspec.Raw(result["item"].encode())
+    return {"status": 201 if operation.action == "create" else 200, "character": character}

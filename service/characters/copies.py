@@ -1,0 +1,56 @@
+from typing import Any
+from uuid import UUID
+
+from litestar import Controller
+from litestar.params import FromPath, JSONBody
+from piccolo.querystring import QueryString
+
+from service.callers import Caller
+from service.characters import queries as characters
+from service.characters.schemas import CharacterRead, CopyCreate
+from service.database.engine import DB
+from service.database.prepared import Param, Prepared
+from service.identifiers import uuid7
+from service.web.guards import CurrentUser, requires
+from service.web.responses import Rendered, resource
+from service.web.routes import post
+
+# Cards are a feature above characters, but a copy without its card would lose what only the card says.
+_COPY_CARD = Prepared(
+    lambda: QueryString(
+        "WITH original AS (SELECT * FROM cards WHERE character = {}), copy AS ("
+        " INSERT INTO cards (id, character, file, spec, spec_version, data, icon, created_at, updated_at)"
+        " SELECT {}::uuid, {}::uuid, file, spec, spec_version, data, icon, now(), now() FROM original RETURNING id)"
+        " INSERT INTO card_assets (card, path, file)"
+        " SELECT copy.id, path, card_assets.file FROM copy, original JOIN card_assets ON card = original.id"
+        " ORDER BY card_assets.id",
+        Param("original"),
+        Param("id"),
+        Param("copy"),
+    )
+)
+
+
+async def copy_character(user: Caller, character_id: UUID) -> Any:
+    """With its card. Raises NotFound for what the caller may not see."""
+    async with DB.transaction():
+        row = await characters.copy_character(user, character_id)
+        await _COPY_CARD.one(original=character_id, id=uuid7(), copy=row["id"])
+    return row
+
+
+class CopyController(Controller):
+    tags = ("Characters",)
+
+    @post(
+        "/characters/{character_id:uuid}/copies",
+        guards=[requires("characters:write")],
+        dry_run=True,
+        idempotent=True,
+    )
+    async def copy_character(
+        self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[CopyCreate]
+    ) -> Rendered[CharacterRead]:
+        """Make a private copy of your own, card and all, which knows its original."""
+        row = await copy_character(user, character_id)
+        return resource(row, created_at=f"/v1/characters/{row['id']}")

@@ -1,0 +1,89 @@
+from typing import Any
+from uuid import UUID
+
+from litestar import Controller, Request, Response
+from litestar.params import FromPath
+
+from service.callers import Caller
+from service.characters.schemas import CharacterRead
+from service.characters.scopes import visible_to
+from service.characters.store import change, lock_own
+from service.characters.tables import Character
+from service.database.engine import DB
+from service.database.prepared import Param, Prepared
+from service.errors import NotFound
+from service.etags import check_if_match
+from service.media.queries import picture_columns, store_picture
+from service.media.schemas import PortraitLinks, SizeQuery
+from service.media.transfer import MAX_BODY, read_upload, show_picture
+from service.web.guards import CurrentUser, requires
+from service.web.query import read_query
+from service.web.requests import IfMatch
+from service.web.responses import Rendered, resource
+from service.web.routes import delete, get, put
+
+_GET = Prepared(
+    lambda: Character.select(*picture_columns(Character.portrait), Character.visibility).where(
+        Character.id == Param("id"), visible_to(Param("user")), Character.portrait.is_not_null()
+    )
+)
+
+
+async def get_portrait(user: Caller, character_id: UUID) -> Any:
+    """Its file, as a row. Raises NotFound also when the caller may not see the character."""
+    if row := await _GET.one(id=character_id, user=user.id):
+        return row
+    raise NotFound
+
+
+async def update_portrait(user: Caller, character_id: UUID, content: bytes, if_match: str | None) -> Any:
+    """The answer's row. Raises what ``store_picture`` raises, PreconditionFailed when ``if_match`` is stale."""
+    async with DB.transaction():  # before anything is decoded for nothing
+        check_if_match(if_match, character_id, (await lock_own(user, character_id))["version"])
+    return await _change(user, character_id, await store_picture(content), if_match)
+
+
+async def delete_portrait(user: Caller, character_id: UUID, if_match: str | None) -> None:
+    """Raises NotFound when there is none."""
+    await _change(user, character_id, None, if_match)
+
+
+async def _change(user: Caller, character_id: UUID, name: str | None, if_match: str | None) -> Any:
+    async with DB.transaction():
+        row = await lock_own(user, character_id)
+        check_if_match(if_match, character_id, row["version"])
+        if name is None and row["portrait"] is None:
+            raise NotFound
+        return await change(row, {"portrait": name})
+
+
+READ, WRITE = requires("characters:read"), requires("characters:write")
+
+
+class PortraitController(Controller):
+    path = "/characters/{character_id:uuid}/portrait"
+    tags = ("Characters",)
+
+    @put("/", guards=[WRITE], dry_run=True, upload=True, request_max_body_size=MAX_BODY)
+    async def update_portrait(
+        self, request: Request[Any, Any, Any], user: CurrentUser, character_id: FromPath[UUID], if_match: IfMatch = None
+    ) -> Rendered[CharacterRead]:
+        """Give a character a portrait: PNG, JPEG, WebP, AVIF or a GIF's first frame, up to 10 MiB and 40 megapixels.
+
+        Nothing of it is kept but its pixels, upright and in sRGB.
+        """
+        return resource(await update_portrait(user, character_id, await read_upload(request), if_match))
+
+    @get("/", public=True, guards=[READ], query=SizeQuery, picture=True)
+    async def get_portrait(
+        self, request: Request[Any, Any, Any], user: CurrentUser, character_id: FromPath[UUID]
+    ) -> Response[PortraitLinks]:
+        """A character's portrait, as WebP. `Accept: application/json` answers links that need no token."""
+        query = read_query(request, SizeQuery)
+        row = await get_portrait(user, character_id)
+        return await show_picture(request, row, query.size, public=row["visibility"] != "private")
+
+    @delete("/", guards=[WRITE], dry_run=True)
+    async def delete_portrait(self, user: CurrentUser, character_id: FromPath[UUID], if_match: IfMatch = None) -> None:
+        """Take a character's portrait away; its history keeps it."""
+        await delete_portrait(user, character_id, if_match)

@@ -1,0 +1,45 @@
+from uuid import UUID
+
+import msgspec
+from litestar import Controller
+from litestar.params import FromPath
+
+from service.callers import Caller
+from service.characters.queries import get_columns
+from service.templates.rules.prompts import render
+from service.templates.versions.queries import find_version
+from service.web.guards import CurrentUser, requires
+from service.web.routes import get
+
+
+class PromptRead(msgspec.Struct, kw_only=True):
+    """The prompt with its placeholders filled in; those without a value, and those that name nothing."""
+
+    prompt: str
+    missing: list[str]
+    unknown: list[str]
+
+
+_FIELDS = ("name", "description", "style", "tags")  # what a placeholder may name beside attributes
+
+
+async def render_prompt(user: Caller, character_id: UUID) -> PromptRead:
+    """The character's own prompt, or its template's where the caller may see that: else an empty one."""
+    row = await get_columns(user, character_id)
+    prompt, schema = row["prompt"], None
+    if row["template"] is not None:
+        version = await find_version(user, row["template"], row["template_version"], pinned_by_owner=row["owner"])
+        schema = msgspec.json.decode(version["attribute_schema"]) if version else None
+        prompt = prompt or (version["prompt"] if version else None)
+    values = msgspec.json.decode(row["attributes"]) | {name: row[name] for name in _FIELDS}
+    rendered = render(prompt or "", values, schema)
+    return PromptRead(prompt=rendered.prompt, missing=rendered.missing, unknown=rendered.unknown)
+
+
+class PromptController(Controller):
+    tags = ("Characters",)
+
+    @get("/characters/{character_id:uuid}/prompt", public=True, guards=[requires("characters:read")])
+    async def render_prompt(self, user: CurrentUser, character_id: FromPath[UUID]) -> PromptRead:
+        """The prompt for an image generator: the character's own, or its template's, with everything filled in."""
+        return await render_prompt(user, character_id)

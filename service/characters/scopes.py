@@ -1,0 +1,83 @@
+"""Who sees a character, and how it is rendered."""
+
+from typing import Any
+
+from piccolo.columns.combination import WhereRaw
+from piccolo.querystring import QueryString
+
+from service.characters.tables import Character
+from service.database.prepared import Param, json_object, utc
+from service.media.queries import picture_fields
+
+SUMMARY: dict[str, Any] = {
+    "id": Character.id,
+    "version": Character.version,
+    "name": Character.name,
+    "style": Character.style,
+    "tags": Character.tags,
+    "visibility": Character.visibility,
+    "owner": json_object({"id": Character.owner.id, "username": Character.owner.username}),
+    "template": QueryString(
+        "CASE WHEN {} IS NOT NULL THEN {} END",
+        Character.template,
+        json_object({"id": Character.template, "version": Character.template_version}),
+    ),
+    "portrait": picture_fields(Character.portrait, QueryString("'/v1/characters/' || {} || '/portrait'", Character.id)),
+    "created_at": utc(Character.created_at),
+    "updated_at": utc(Character.updated_at),
+}
+CHARACTER = SUMMARY | {
+    "description": Character.description,
+    "prompt": Character.prompt,
+    "attributes": Character.attributes,
+    "extensions": Character.extensions,
+    "forked_from": Character.forked_from,
+}
+_TEMPLATE_SHOWN = QueryString(
+    "CASE WHEN {} = {} OR {} <> 'private' THEN {} ELSE {} END",
+    Character.template.owner,
+    Param("user"),
+    Character.template.visibility,
+    json_object(
+        {
+            "id": Character.template,
+            "version": Character.template_version,
+            "name": Character.template.name,
+            "description": Character.template.description,
+            "style": Character.template.style,
+            "tags": Character.template.tags,
+            "newest_version": Character.template.newest_version,
+        }
+    ),
+    SUMMARY["template"],
+)
+
+
+def alive() -> Any:
+    """Characters that are not in the trash."""
+    return Character.deleted_at.is_null()
+
+
+def visible_to(user: Any) -> Any:
+    """Living characters that ``user`` (an id, or None) may see: all but other members' private ones."""
+    return alive() & ((Character.owner == user) | (Character.visibility != "private"))
+
+
+def listed_to(user: Any, of: Any = Character) -> Any:
+    """Living characters that lists, counts and graphs show ``user``: an unlisted one is found by its id alone.
+    ``of`` is the table or a foreign key to it."""
+    return of.deleted_at.is_null() & ((of.owner == user) | is_public(of))
+
+
+def is_public(of: Any) -> Any:
+    """Written out: given as a parameter, a plan for any parameters could not use the indexes of what is public."""
+    return WhereRaw("{} = 'public'", of.visibility)
+
+
+def owned_by(user: Any) -> Any:
+    return alive() & (Character.owner == user)
+
+
+def read() -> Any:
+    """The one way a character is rendered."""
+    return Character.select(Character.id, Character.version, json_object(CHARACTER).as_alias("item"))

@@ -1,0 +1,129 @@
+"""Writes of one character: lock it, change it, keep the revision."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from service.audit.queries import Action, record
+from service.callers import Caller
+from service.characters.scopes import (
+    read,
+    visible_to,
+)
+from service.characters.tables import Character, Revision
+from service.database.coalesced import Gathered
+from service.database.engine import on_constraint
+from service.database.prepared import NOW, Param, Prepared, insert, written
+from service.errors import Conflict, Forbidden, NotFound
+from service.identifiers import uuid7
+from service.validation import is_same
+
+_GIVEN = (
+    "id", "owner", "name", "description", "prompt", "style", "tags", "visibility", "attributes", "extensions",
+    "template", "template_version", "forked_from", "portrait",
+)  # fmt: skip
+DOCUMENTS = ("attributes", "extensions")  # columns that hold JSON
+_GET = Gathered(
+    lambda character, member: read().where(Character.id == character, visible_to(member)),
+    character="uuid",
+    member="uuid",
+)
+_CREATE = Prepared(lambda: written(insert(Character, *_GIVEN), read()))
+_LOCK = Prepared(
+    lambda: (
+        Character.select(*(getattr(Character, name) for name in (*_GIVEN, "version", "deleted_at")))
+        .where(Character.id == Param("id"), Character.owner == Param("user"), Character.ended.eq(False))
+        .lock_rows("UPDATE")
+    )
+)
+
+
+@cache
+def _update(columns: frozenset[str]) -> Prepared:
+    """Changes ``columns`` of one character, keeps what they held before as a revision, and renders the result."""
+    changes = {getattr(Character, name): Param(name) for name in sorted(columns)}
+    revision = insert(Revision, "replaced", id=Param("revision"), character=Param("id"), number=Param("version"))
+    return Prepared(
+        lambda: written(
+            Character.update({**changes, Character.version: Param("version"), Character.updated_at: NOW}).where(
+                Character.id == Param("id")
+            ),
+            read(),
+            also=revision,
+        )
+    )
+
+
+_GONE = {
+    name: Conflict("What the character builds on was deleted meanwhile.")
+    for name in (
+        "characters_template_fkey",
+        "pinned_to_a_known_version",
+        "characters_forked_from_fkey",
+        "characters_portrait_fkey",
+    )
+}
+
+
+async def _create(**columns: Any) -> Any:
+    with on_constraint(_GONE):
+        return await _CREATE.one(**columns)
+
+
+async def lock_own(user: Caller, character_id: UUID, *, in_trash: bool = False) -> Any:
+    """The caller's own character, locked until the transaction ends. Raises NotFound for what they may not see,
+    Forbidden for what they see but do not own."""
+    row = await _LOCK.one(id=character_id, user=user.id)
+    if row is not None and (row["deleted_at"] is not None) == in_trash:
+        return row
+    if not in_trash and row is None and await _GET.one(character=character_id, member=user.id):
+        raise Forbidden("Only its owner may change a character.")
+    raise NotFound
+
+
+async def change(row: Any, changes: Mapping[str, Any]) -> Any:
+    """Writes what differs from the locked ``row`` as its next version; the answer's row. Nothing when nothing does."""
+    wanted = {name: document(value) if name in DOCUMENTS else value for name, value in changes.items()}
+    differing = {name: value for name, value in wanted.items() if not _same(name, row[name], value)}
+    if not differing:
+        return await _GET.one(character=row["id"], member=row["owner"])
+    await _record_what_others_notice(row, differing)
+    replaced = {name: msgspec.Raw(row[name].encode()) if name in DOCUMENTS else row[name] for name in differing}
+    return await _write(row, replaced, differing)
+
+
+async def touch(row: Any) -> None:
+    """The next version of the locked ``row``, for a change of what lies beside it: its revision replaces nothing."""
+    await _write(row, {}, {})
+
+
+async def _write(row: Any, replaced: Mapping[str, Any], differing: Mapping[str, Any]) -> Any:
+    return await _update(frozenset(differing)).one(
+        id=row["id"],
+        version=row["version"] + 1,
+        revision=uuid7(),
+        replaced=msgspec.json.encode(replaced).decode(),
+        **differing,
+    )
+
+
+async def _record_what_others_notice(row: Any, differing: Mapping[str, Any]) -> None:
+    if "visibility" in differing:
+        seen = {"before": row["visibility"], "after": differing["visibility"]}
+        await record("change_visibility", "character", row["id"], member=row["owner"], **seen)
+    if "deleted_at" in differing:
+        action: Action = "restore" if differing["deleted_at"] is None else "trash"
+        await record(action, "character", row["id"], member=row["owner"])
+
+
+def document(value: Mapping[str, Any]) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _same(name: str, before: Any, after: Any) -> bool:
+    if name in DOCUMENTS:
+        return is_same(msgspec.json.decode(before), msgspec.json.decode(after))
+    return bool(before == after)

@@ -1,0 +1,45 @@
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+from litestar import Controller
+from litestar.params import FromPath
+
+from service.callers import Caller
+from service.characters.queries import get_columns
+from service.errors import Violation
+from service.templates.rules.bounds import free_violations
+from service.templates.versions.queries import newest_version, rules_of
+from service.web.guards import CurrentUser, requires
+from service.web.routes import get
+
+
+class Validation(msgspec.Struct, kw_only=True):
+    """How a character stands to the newest version of its template that the caller may see: `stale` satisfies it but
+    is pinned to another, `invalid` does not satisfy it."""
+
+    state: Literal["valid", "stale", "invalid"]
+    version: int | None
+    problems: list[Violation]
+
+
+async def validate_character(user: Caller, character_id: UUID) -> Validation:
+    """Against the newest version that the caller may see, or else the one it is pinned to."""
+    row = await get_columns(user, character_id)
+    attributes = msgspec.json.decode(row["attributes"])
+    if row["template"] is None:
+        return Validation(state="valid", version=None, problems=free_violations(attributes))
+    newest = await newest_version(user, row["template"]) or row["template_version"]
+    rules = await rules_of(row["template"], newest)
+    problems = rules.violations(rules.complete(attributes))
+    satisfied: Literal["valid", "stale"] = "valid" if newest == row["template_version"] else "stale"
+    return Validation(state="invalid" if problems else satisfied, version=newest, problems=problems)
+
+
+class ValidationController(Controller):
+    tags = ("Characters",)
+
+    @get("/characters/{character_id:uuid}/validation", public=True, guards=[requires("characters:read")])
+    async def validate_character(self, user: CurrentUser, character_id: FromPath[UUID]) -> Validation:
+        """How a character stands to the newest version of its template."""
+        return await validate_character(user, character_id)

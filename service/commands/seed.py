@@ -1,0 +1,146 @@
+"""``piccolo service seed``: the platform's own templates, and demo members with their characters.
+
+Everything has a fixed id and is only ever inserted, so an operator's edits survive a second run.
+"""
+
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from piccolo.table import Table
+
+from service.characters.tables import Character
+from service.commands.synthetic_data import MOST, insert_crowd
+from service.database.engine import DB
+from service.database.prepared import NOW
+from service.relationships.registry import TYPES
+from service.relationships.tables import Relationship
+from service.settings import settings
+from service.templates.rules.validator import Rules
+from service.templates.tables import Template, TemplateVersion
+from service.users.tables import User
+
+_SEEDS = Path(__file__).parent / "seeds"
+
+
+async def seed(characters: int = 0, users: int = 1_000) -> None:
+    """Insert the platform's templates and demo characters where they are missing. Refused in production.
+
+    :param characters: How many characters a crowd shall have, for trying out the service among many.
+    :param users: Of how many members.
+
+    """
+    if settings.in_production:
+        raise SystemExit("Seeds are for development: the demo members' characters are public.")
+    inserted = await insert_seeds()
+    print(f"Seeds: {inserted} rows inserted." if inserted else "Seeds: all there already.")  # noqa: T201 (a command's answer)
+    if characters:
+        _check_crowd(characters, users)
+        began = time.perf_counter()
+        inserted = await insert_crowd(characters, users)
+        rate = inserted / (time.perf_counter() - began)
+        print(f"Crowd: {inserted:,} characters inserted, {rate:,.0f} a second.")  # noqa: T201 (a command's answer)
+
+
+def _check_crowd(characters: int, users: int) -> None:
+    if not (0 < characters <= MOST and 0 < users <= MOST):
+        raise SystemExit(f"A crowd has 1 to {MOST:,} characters of 1 to {MOST:,} members.")
+
+
+async def insert_seeds() -> int:
+    """The number of rows that were missing and now are there."""
+    if await Relationship.exists().where(Relationship.id == UUID(_read("relationships")[-1]["id"])):
+        return 0  # the last row of the one transaction below
+    async with DB.transaction():
+        return sum(
+            [
+                await _insert_missing(User, map(_member, _read("members"))),
+                await _insert_missing(Template, map(_template, _read("templates"))),
+                await _insert_missing(TemplateVersion, map(_version, _read("templates"))),
+                await _insert_missing(Character, map(_character, _read("characters"))),
+                await _insert_missing(Relationship, map(_relationship, _read("relationships"))),
+            ]
+        )
+
+
+@cache
+def _read(name: str) -> Any:
+    return msgspec.json.decode((_SEEDS / f"{name}.json").read_bytes())
+
+
+async def _insert_missing(table: type[Table], rows: Any) -> int:
+    ids = await table.insert(*rows).on_conflict(action="DO NOTHING").returning(table._meta.primary_key)
+    return len(ids)
+
+
+def _member(seed: dict[str, Any]) -> User:
+    return User(
+        id=UUID(seed["id"]),
+        username=seed["username"],
+        display_name=seed["display_name"],
+        bio=seed["bio"],
+        links=_json(seed["links"]),
+    )  # no e-mail address and no password: nobody can sign in
+
+
+def _template(seed: dict[str, Any]) -> Template:
+    return Template(
+        id=UUID(seed["id"]),
+        name=seed["name"],
+        description=seed["description"],
+        style=seed["style"],
+        tags=seed["tags"],
+        visibility="public",
+    )
+
+
+def _version(seed: dict[str, Any]) -> TemplateVersion:
+    return TemplateVersion(
+        id=UUID(seed["id"]),
+        template=UUID(seed["id"]),
+        number=1,
+        prompt=seed["prompt"],
+        attribute_schema=_json(seed["attribute_schema"]),
+        published_at=NOW,
+    )
+
+
+def _character(seed: dict[str, Any]) -> Character:
+    schemas = {template["id"]: template["attribute_schema"] for template in _read("templates")}
+    attributes = seed["attributes"]
+    if seed["template"]:
+        attributes = Rules(schemas[seed["template"]]).complete(attributes)
+    return Character(
+        id=UUID(seed["id"]),
+        owner=UUID(seed["owner"]),
+        name=seed["name"],
+        description=seed["description"],
+        style=seed["style"],
+        tags=seed["tags"],
+        visibility="public",
+        attributes=_json(attributes),
+        extensions=_json(seed["extensions"]),
+        template=UUID(seed["template"]) if seed["template"] else None,
+        template_version=1 if seed["template"] else None,
+    )
+
+
+def _relationship(seed: dict[str, Any]) -> Relationship:
+    kind, _ = TYPES[seed["type"]]
+    return Relationship(
+        id=UUID(seed["id"]),
+        source=UUID(seed["source"]),
+        target=UUID(seed["target"]),
+        type=kind.name,
+        inverse_type=kind.inverse,
+        description=seed["description"],
+        source_attitude=seed["source_attitude"],
+        target_attitude=seed["target_attitude"],
+    )
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,236 @@
+"""A crowd, for trying the service out among many: members, their public characters, and who those are to each other.
+
+Number 17 is the same character in every crowd of as many members, so a crowd can be made in steps and grows at its end.
+"""
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import asyncpg
+import msgspec
+from piccolo.table import Table
+
+from service.characters.tables import Character
+from service.database.engine import DB
+from service.relationships.registry import CUSTOM, TYPES
+from service.relationships.tables import Relationship
+from service.templates.rules.validator import Rules
+from service.users.tables import User
+
+BEGINNING = datetime(2020, 1, 1, tzinfo=UTC)  # long before any other row: ids tell how far a crowd got
+MOST = 10_000_000
+EVERY = timedelta(seconds=10)  # a character is made
+MINUTE = timedelta(minutes=1)
+CAST = 12  # characters in a row that have one owner; those of every tenth cast know each other
+VARIANTS = 200  # sets of attributes made for each template
+MANY = 5_000  # rows for which it pays to build the indexes anew and to check foreign keys afterwards
+
+WORDS = msgspec.json.decode((Path(__file__).parent / "seeds/crowd.json").read_bytes(), type=dict[str, list[str]])
+FIRST, LAST, WHO, WHERE, SECRET, TAGS = (WORDS[name] for name in ("first", "last", "who", "where", "secret", "tags"))
+STYLES = (None, "realistic", "cartoon", "anime", "fantasy", "cyberpunk", "vintage", "minimalist")
+FORMATS = {"date": "1987-05-{0:02}", "date-time": "2024-05-{0:02}T18:30:00Z", "time": "18:{0:02}:00Z"}
+KINDS = [kind for kind, swapped in TYPES.values() if not swapped and kind is not CUSTOM]
+
+_FIRST, _BETWEEN = int(BEGINNING.timestamp()) * 1000, EVERY // timedelta(milliseconds=1)  # of ids, in milliseconds
+
+_CHARACTER = (
+    "id", "owner", "name", "description", "style", "tags", "visibility", "attributes", "extensions", "template",
+    "template_version", "version", "created_at", "updated_at", "written_in",
+)  # fmt: skip
+_RELATIONSHIP = (
+    "id", "source", "target", "type", "inverse_type", "label", "inverse_label", "description", "source_attitude",
+    "version", "created_at", "updated_at",
+)  # fmt: skip
+_USER = ("id", "username", "status", "display_name", "bio", "links", "version", "created_at", "updated_at")
+
+
+class Ruled(NamedTuple):
+    """A version of a template, and attributes, as JSON, that it allows."""
+
+    template: UUID
+    number: int
+    attributes: list[str]
+
+
+async def insert_crowd(characters: int, users: int) -> int:
+    """Sees to it that there are so many characters, of so many members; the number of those that were missing."""
+    async with DB.transaction() as transaction:
+        connection = transaction.connection
+        begun = await _count(connection, User)
+        rows = (_user(number) for number in range(begun, users))
+        await connection.copy_records_to_table(User._meta.tablename, records=rows, columns=_USER)
+        begun = await _count(connection, Character)
+        ruled = [_ruled(version) for version in await _platforms_versions(connection)]
+        async with _checked_and_indexed_at_once(connection, characters - begun, begun):
+            transaction_number = int(await connection.fetchval("SELECT pg_current_xact_id()::text"))
+            made = (_character(number, users, ruled, transaction_number) for number in range(begun, characters))
+            await connection.copy_records_to_table(Character._meta.tablename, records=made, columns=_CHARACTER)
+            knowing = (number for number in range(begun, characters) if number // CAST % 10 == 0)
+            related = (row for number in knowing for row in _relationships(number))
+            await connection.copy_records_to_table(Relationship._meta.tablename, records=related, columns=_RELATIONSHIP)
+    for table in (User, Character, Relationship):
+        await DB.run_ddl(f"ANALYZE {table._meta.tablename}")
+    return max(0, characters - begun)
+
+
+async def _count(connection: asyncpg.Connection, table: type[Table]) -> int:
+    last = await connection.fetchval(
+        f"SELECT id FROM {table._meta.tablename} WHERE id BETWEEN $1 AND $2 ORDER BY id DESC LIMIT 1",  # noqa: S608 (ours)
+        _id(0),
+        _id(MOST),
+    )
+    return 0 if last is None else (last.int & (1 << 62) - 1) + 1
+
+
+@asynccontextmanager
+async def _checked_and_indexed_at_once(connection: asyncpg.Connection, rows: int, beside: int) -> AsyncIterator[None]:
+    """To check and to index all rows together costs a third of doing it for many one by one. Nobody else sees the
+    tables meanwhile, and what fails leaves them as they were: it is all one transaction."""
+    if rows < max(MANY, beside / 2):
+        yield
+        return
+    keys = await connection.fetch(
+        "SELECT conrelid::regclass::text AS of, quote_ident(conname) AS name, pg_get_constraintdef(oid) AS definition"
+        " FROM pg_constraint WHERE contype = 'f' AND conrelid IN ('characters'::regclass, 'relationships'::regclass)"
+        # one that stays NULL in all rows has nothing to check
+        " AND conkey && ARRAY(SELECT attnum FROM pg_attribute WHERE attrelid = conrelid AND attname = ANY($1::text[]))",
+        [*_CHARACTER, *_RELATIONSHIP],
+    )
+    indexes = await connection.fetch(
+        "SELECT quote_ident(indexname) AS name, indexdef AS definition FROM pg_indexes"
+        " WHERE schemaname = current_schema AND tablename IN ('characters', 'relationships')"
+        " AND indexname NOT IN (SELECT conname FROM pg_constraint)"
+    )
+    await connection.execute("ALTER TABLE characters DISABLE TRIGGER number_transaction")  # each row brings its number
+    for key in keys:
+        await connection.execute(f"ALTER TABLE {key['of']} DROP CONSTRAINT {key['name']}")
+    for index in indexes:
+        await connection.execute(f"DROP INDEX {index['name']}")
+    yield
+    await connection.execute("SET LOCAL maintenance_work_mem = '256MB'")
+    for index in indexes:
+        await connection.execute(index["definition"])
+    for key in keys:
+        await connection.execute(f"ALTER TABLE {key['of']} ADD CONSTRAINT {key['name']} {key['definition']}")
+    await connection.execute("ALTER TABLE characters ENABLE TRIGGER number_transaction")
+
+
+async def _platforms_versions(connection: asyncpg.Connection) -> Sequence[Any]:
+    found: Sequence[Any] = await connection.fetch(
+        "SELECT template, number, attribute_schema FROM template_versions JOIN templates ON templates.id = template"
+        " WHERE owner IS NULL AND visibility = 'public' AND number = newest_version ORDER BY template"
+    )
+    return found
+
+
+def _ruled(version: Any) -> Ruled:
+    schema = msgspec.json.decode(version["attribute_schema"])
+    rules = Rules(schema)
+    sets = [rules.complete(_attributes(schema, variant)) for variant in range(VARIANTS)]
+    assert not any(rules.violations(attributes) for attributes in sets)  # noqa: S101 (a mistake in _value)
+    return Ruled(version["template"], version["number"], [msgspec.json.encode(each).decode() for each in sets])
+
+
+def _attributes(schema: Any, variant: int) -> dict[str, Any]:
+    """Those that can be told from the schema alone; defaults stand in for the rest."""
+    choice = _Choice(variant)
+    values = {name: _value(rule, choice) for name, rule in schema.get("properties", {}).items()}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _value(rule: Any, choice: "_Choice") -> Any:
+    if "enum" in rule:
+        return choice.of(rule["enum"])
+    match rule.get("type"):
+        case "boolean":
+            return choice.below(2) == 1
+        case "integer" if "minimum" in rule and "maximum" in rule:
+            step = rule.get("multipleOf", 1)
+            first = -(-rule["minimum"] // step)
+            return step * (first + choice.below(rule["maximum"] // step - first + 1))
+        case "string" if "pattern" not in rule and "format" not in rule:
+            text = f"{choice.of(WHO)} {choice.of(WHERE)}"
+            return text if len(text) <= rule.get("maxLength", 0) else rule.get("default")
+        case "string" if rule.get("format") in FORMATS:
+            return FORMATS[rule["format"]].format(1 + choice.below(28))
+        case "object":
+            return _attributes(rule, choice.below(VARIANTS))
+    return rule.get("default")
+
+
+class _Choice:
+    """Choices that follow from a number: quicker than to seed a generator with it for each row."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, number: int) -> None:
+        mixed = (number + 1) * 0x9E3779B97F4A7C15F39CC0605CEDC835 % (1 << 128)
+        self.left = (mixed ^ mixed >> 67) * 0xD6E8FEB86659FD93A2F7D3A9B1C5E6B7 % (1 << 128) >> 8
+
+    def below(self, limit: int) -> int:
+        self.left, choice = divmod(self.left, limit)
+        return choice
+
+    def of(self, values: Sequence[Any]) -> Any:
+        return values[self.below(len(values))]
+
+
+def _id(number: int) -> UUID:
+    """A UUIDv7 of the time at which the row was made, with its number for random bits."""
+    return UUID(int=(_FIRST + number * _BETWEEN) << 80 | 0x7 << 76 | 0b10 << 62 | number)
+
+
+@lru_cache(maxsize=1)
+def _owner(cast: int, users: int) -> UUID:
+    return _id(_Choice(cast).below(users))
+
+
+def _user(number: int) -> tuple[Any, ...]:
+    choice = _Choice(number)
+    name = f"{choice.of(FIRST)} {choice.of(LAST)}"
+    username = f"{name.split()[1].lower()}-{number}"
+    return _id(number), username, "active", name, f"{choice.of(WHO)}.", "[]", 1, BEGINNING, BEGINNING
+
+
+def _character(number: int, users: int, ruled: Sequence[Ruled], written_in: int) -> tuple[Any, ...]:
+    choice = _Choice(number)
+    rules = choice.of(ruled)
+    created_at = BEGINNING + number * EVERY
+    return (
+        _id(number),
+        _owner(number // CAST, users),
+        f"{choice.of(FIRST)} {choice.of(LAST)}",
+        f"{choice.of(WHO)} {choice.of(WHERE)} and {choice.of(SECRET)}",
+        choice.of(STYLES),
+        sorted({choice.of(TAGS), choice.of(TAGS), choice.of(TAGS)}),
+        "public",
+        choice.of(rules.attributes),
+        "{}",
+        rules.template,
+        rules.number,
+        1,
+        created_at,
+        created_at + choice.below(100_000) * MINUTE,
+        written_in,
+    )
+
+
+def _relationships(number: int) -> Iterator[tuple[Any, ...]]:
+    """To the one before in the cast, and to one further back: a web, not a chain."""
+    if not (place := number % CAST):
+        return
+    choice = _Choice(number)
+    for which, back in enumerate(sorted({1, place - place // 3})):
+        kind = choice.of(KINDS)
+        ends = (_id(number), _id(number - back))
+        source, target = sorted(ends) if kind.symmetric else ends
+        made = BEGINNING + number * EVERY
+        yield (
+            _id(2 * number + which), source, target, kind.name, kind.inverse, "", "", choice.of(SECRET).capitalize(),
+            choice.below(201) - 100, 1, made, made,
+        )  # fmt: skip

@@ -1,0 +1,31 @@
+"""What an error of PostgreSQL or of the system means to a client."""
+
+import asyncpg
+
+from service.errors import BadRequest, InternalError, ServiceError, Unavailable
+
+# The connection broke, the server stops or starts, or a time-out ended: the same request may succeed in a second.
+TRANSIENT = (
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.exceptions.OperatorInterventionError,
+    asyncpg.exceptions.InsufficientResourcesError,
+    asyncpg.exceptions.LockNotAvailableError,
+    asyncpg.exceptions.TransactionRollbackError,
+    asyncpg.exceptions.IdleInTransactionSessionTimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+
+
+def to_service_error(error: Exception) -> ServiceError:
+    """The ServiceError for any error; a client learns no more from it than it may know."""
+    if isinstance(error, ExceptionGroup):  # a streamed response has tasks of its own
+        return to_service_error(error.exceptions[0])
+    if isinstance(error, ServiceError):
+        return error
+    if isinstance(error, TRANSIENT):
+        return Unavailable()
+    if isinstance(error, asyncpg.DataError):
+        return BadRequest("The request holds a value that cannot be stored.")
+    return InternalError()

@@ -1,0 +1,95 @@
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from service.audit.queries import ENTRY
+from service.audit.tables import AuditEntry
+from service.auth.queries import KEY, SESSION
+from service.auth.tables import Token
+from service.callers import Caller
+from service.cards.queries import CARD
+from service.cards.tables import Card
+from service.characters.scopes import CHARACTER
+from service.characters.tables import Character, Revision
+from service.database.engine import DB
+from service.database.prepared import Param, Prepared, json_object, utc
+from service.errors import Unavailable
+from service.relationships.queries import RELATIONSHIP
+from service.relationships.tables import Relationship
+from service.templates.queries import SUMMARY as TEMPLATE
+from service.templates.tables import Template, TemplateVersion
+from service.templates.versions.queries import VERSION
+from service.users.queries import own_fields
+from service.users.tables import User
+
+ROWS_AT_ONCE = 25  # of an export; a character can be 300 KiB
+CARDS_AT_ONCE = 1  # of 8 MiB
+LONGEST_EXPORT = 600.0  # seconds
+LONGEST_PAUSE = 60  # seconds in which the client takes a batch
+_exports = asyncio.Semaphore(2)  # each keeps a connection of this worker's pool for as long as its client reads
+
+
+def _all(fields: Any, of: Any, *conditions: Any) -> Prepared:
+    return Prepared(lambda: of.select(json_object(fields).as_alias("item")).where(*conditions).order_by(of.id))
+
+
+_USER = Param("user")
+_REVISION = {
+    "id": Revision.id,
+    "character": Revision.character,
+    "number": Revision.number,
+    "replaced": Revision.replaced,
+    "created_at": utc(Revision.created_at),
+}
+_EVERYTHING = {
+    "profile": _all(own_fields(), User, User.id == _USER),
+    "session": _all(SESSION, Token, Token.user == _USER, Token.kind == "session"),
+    "api_key": _all(KEY, Token, Token.user == _USER, Token.kind == "key"),
+    "template": _all(TEMPLATE, Template, Template.owner == _USER),
+    "template_version": _all(VERSION, TemplateVersion, TemplateVersion.template.owner == _USER),
+    "character": _all(
+        CHARACTER | {"deleted_at": utc(Character.deleted_at)},
+        Character,
+        Character.owner == _USER,
+        Character.ended.eq(False),
+    ),
+    "revision": _all(_REVISION, Revision, Revision.character.owner == _USER),
+    "card": _all(CARD, Card, Card.character.owner == _USER),
+    "relationship": _all(RELATIONSHIP, Relationship, Relationship.source.owner == _USER),
+    "audit_entry": _all(ENTRY, AuditEntry, AuditEntry.member == _USER),
+}
+
+
+async def export_account(user: Caller) -> AsyncGenerator[bytes, None]:
+    """All that the member owns, as it was at one moment, as NDJSON in pieces: read them all, or close it.
+
+    Raises Unavailable while too many exports are under way; one that is read too slowly breaks off.
+    """
+    pieces = _export(user)
+    await anext(pieces)  # as long as nothing is sent, a failure can be told
+    return pieces
+
+
+async def _export(user: Caller) -> AsyncGenerator[bytes, None]:
+    if _exports.locked():
+        raise Unavailable("Too many exports are under way.")
+    ends = time.monotonic() + LONGEST_EXPORT
+    async with (
+        _exports,
+        DB.connection() as connection,
+        connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        await connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{LONGEST_PAUSE}s'")
+        yield b""
+        for kind, rows in _EVERYTHING.items():
+            at_once = CARDS_AT_ONCE if kind == "card" else ROWS_AT_ONCE
+            async for batch in rows.batches(connection, at_once, user=user.id, side=None):
+                if time.monotonic() > ends:
+                    raise Unavailable("The export took too long to read.")
+                yield b"".join([_line(kind, row["item"]) for row in batch])
+
+
+def _line(kind: str, item: str) -> bytes:
+    """``item``, a JSON object, on one line; operators may have written JSON on several."""
+    return f'{{"kind":"{kind}",{item[1:]}'.replace("\n", " ").encode() + b"\n"

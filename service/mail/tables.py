@@ -1,0 +1,22 @@
+from piccolo.columns import UUID, Integer, Timestamptz, Varchar
+from piccolo.columns.defaults import TimestamptzNow
+from piccolo.constraints import Check, Unique
+from piccolo.table import Table
+
+from service.database.engine import DB
+
+ADDRESS_LENGTH = 254
+KIND_LENGTH = 32
+
+
+class Letter(Table, db=DB, tablename="letters", help_text="Mail on its way out: gone once it is sent."):
+    id = UUID(primary_key=True, default=None, null=False)
+    kind = Varchar(length=KIND_LENGTH, default=None, null=False)
+    address = Varchar(length=ADDRESS_LENGTH, default=None, null=False, help_text="Folded where it is looked up first.")
+    username = Varchar(length=32, default="", null=False, help_text="Whom it speaks to; empty: looked up on sending.")
+    attempts = Integer(default=0, null=False)
+    due_at = Timestamptz(default=TimestamptzNow(), null=False, index=True)
+    created_at = Timestamptz(default=TimestamptzNow(), null=False)
+
+    one_letter_of_a_kind = Unique([kind, address])
+    known_letter_kind = Check("kind IN ('verification', 'reset', 'email_changed', 'password_changed')")

@@ -1,0 +1,25 @@
+import hmac
+import time
+from typing import Any
+
+from litestar import Controller, Request, Response
+from litestar.params import FromPath
+
+from service.errors import NotFound
+from service.media.storage import signature
+from service.media.transfer import show_linked
+from service.web.routes import get
+
+
+class MediaController(Controller):
+    include_in_schema = False
+
+    @get("/media/{name:str}")
+    async def get_file(self, request: Request[Any, Any, Any], name: FromPath[str]) -> Response[bytes]:
+        """What a link of ours leads to, for whoever has it, as long as it lasts."""
+        expires, signed = (request.query_params.get(key, "") for key in ("expires", "signature"))
+        if not (expires.isascii() and expires.isdigit() and len(expires) <= 12 and signed.isascii()):
+            raise NotFound
+        if not hmac.compare_digest(signed, signature(name, int(expires))) or int(expires) < time.time():
+            raise NotFound
+        return await show_linked(name, int(expires))

@@ -1,0 +1,135 @@
+from collections.abc import Sequence
+from string import Formatter
+from uuid import UUID
+
+import msgspec
+from piccolo.querystring import QueryString
+
+from service.callers import Caller
+from service.characters.scopes import listed_to, visible_to
+from service.characters.tables import Character
+from service.database.prepared import Param, Prepared, json_object
+from service.errors import NotFound
+from service.relationships.graph.schemas import Graph
+from service.relationships.registry import TYPES
+from service.relationships.tables import Relationship
+
+MAX_NODES = 500
+MAX_STEPS = 5_000  # relationships looked at from one level of the graph
+
+_NODE = json_object(
+    {
+        "id": Character.id,
+        "name": Character.name,
+        "style": Character.style,
+        "visibility": Character.visibility,
+        "depth": QueryString("depth"),
+    }
+)
+_EDGE = json_object(
+    {
+        "id": Relationship.id,
+        "source": Relationship.source,
+        "target": Relationship.target,
+        "type": Relationship.type,
+        "label": QueryString("nullif({}, '')", Relationship.label),
+        "attitude": Relationship.source_attitude,
+        "returned_attitude": Relationship.target_attitude,
+    }
+)
+
+# One row a level: the characters that are new on it, all that were seen up to it, and the relationships that led there.
+# A cycle ends where it began, as what was seen is not new again. One level more than asked for finds no characters, but
+# the relationships among the last. Scans stop at their limit before anything is filtered out: that bounds the rows that
+# are read, however dense the graph is and whatever is wanted of it. LIMIT 1 keeps PostgreSQL to the primary key, where
+# a join might read a whole table.
+_GRAPH = """
+WITH RECURSIVE
+level (depth, found, seen, steps, cut) AS (
+    SELECT 0, ARRAY[id], ARRAY[id], ARRAY[]::uuid[], false FROM characters WHERE id = {root} AND {visible}
+    UNION ALL
+    SELECT depth + 1, next.found, seen || next.found, next.steps, next.cut
+    FROM level, LATERAL (
+        WITH step AS (
+            SELECT edge.id, neighbour, {wanted} AS wanted
+            FROM unnest(level.found) AS known (id), LATERAL (
+                (
+                    SELECT id, target AS neighbour, type FROM relationships
+                    WHERE source = known.id ORDER BY created_at, id LIMIT {max_steps}
+                )
+                UNION ALL
+                (
+                    SELECT id, source, type FROM relationships
+                    WHERE target = known.id ORDER BY created_at, id LIMIT {max_steps}
+                )
+            ) AS edge
+            LIMIT {max_steps}
+        ),
+        fresh AS (
+            SELECT characters.id
+            FROM (SELECT DISTINCT neighbour FROM step WHERE wanted AND NOT neighbour = ANY (seen)) AS reached, LATERAL (
+                SELECT * FROM characters WHERE id = neighbour LIMIT 1
+            ) AS characters
+            WHERE level.depth < {depth} AND {listed}
+        )
+        SELECT
+            ARRAY(SELECT id FROM fresh ORDER BY id LIMIT {max_nodes} - cardinality(seen)) AS found,
+            ARRAY(SELECT id FROM step WHERE wanted) AS steps,
+            (SELECT count(*) FROM fresh) > {max_nodes} - cardinality(seen)
+            OR (SELECT count(*) FROM step) >= {max_steps} AS cut
+    ) AS next
+    WHERE depth <= {depth} AND level.found <> ARRAY[]::uuid[]
+),
+node (id, depth) AS (SELECT unnest(found), depth FROM level),
+walked (id) AS (SELECT DISTINCT unnest(steps) FROM level),
+related AS (
+    SELECT {edge} AS item
+    FROM walked, LATERAL (SELECT * FROM relationships WHERE id = walked.id LIMIT 1) AS relationships
+    WHERE source = ANY (ARRAY(SELECT id FROM node)) AND target = ANY (ARRAY(SELECT id FROM node))
+)
+SELECT
+    (
+        SELECT json_agg({node} ORDER BY depth, characters.id)
+        FROM node, LATERAL (SELECT * FROM characters WHERE id = node.id LIMIT 1) AS characters
+    ),
+    (SELECT coalesce(json_agg(item), '[]') FROM related),
+    (SELECT bool_or(cut) FROM level)
+"""
+
+
+def _write() -> QueryString:
+    """Fills the names of the text above with what Piccolo writes, in the order in which they stand."""
+    parts = {
+        "root": QueryString("{}::uuid", Param("root")),
+        "visible": visible_to(Param("user")).querystring,
+        "depth": QueryString("{}::int", Param("depth")),
+        "wanted": QueryString("({}::text[] IS NULL OR type = ANY ({}::text[]))", Param("types"), Param("types")),
+        "listed": listed_to(Param("user")).querystring,
+        "node": _NODE,
+        "edge": _EDGE,
+    }
+    limits = {"max_nodes": MAX_NODES, "max_steps": MAX_STEPS}
+    pieces, values = [], []
+    for text, name, _, _ in Formatter().parse(_GRAPH):
+        pieces.append(text)
+        if name in limits:
+            pieces.append(str(limits[name]))
+        elif name:
+            pieces.append("{}")
+            values.append(parts[name])
+    return QueryString("".join(pieces), *values)
+
+
+_QUERY = Prepared(_write)
+
+
+async def get_graph(user: Caller, character_id: UUID, depth: int, types: Sequence[str] | None) -> Graph:
+    """What is within ``depth`` steps of a character, of what the caller may see: one query, at most MAX_NODES nodes.
+    Raises NotFound when they may not see the character itself."""
+    stored = sorted({TYPES[name][0].name for name in types}) if types is not None else None
+    nodes, edges, truncated = await _QUERY.one(root=character_id, depth=depth, types=stored, user=user.id)
+    if nodes is None:
+        raise NotFound
+    return msgspec.convert(
+        {"nodes": msgspec.json.decode(nodes), "edges": msgspec.json.decode(edges), "truncated": bool(truncated)}, Graph
+    )

@@ -1,0 +1,95 @@
+"""Moving characters on to another version of their template, and counting those that use it."""
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from piccolo.querystring import QueryString
+
+from service.callers import Caller
+from service.characters.scopes import listed_to
+from service.characters.store import change, lock_own
+from service.characters.tables import Character
+from service.database.engine import DB
+from service.database.prepared import Param, Prepared
+from service.errors import NotFound
+from service.template_migrations.schemas import Move, Usage
+from service.templates.queries import get_template
+from service.templates.rules.validator import Rules
+from service.templates.versions.queries import get_version, rules_of
+from service.validation import pointer
+
+_TO_MOVE = Prepared(
+    lambda: QueryString(
+        "{} LIMIT {}",
+        Character.select(Character.id)
+        .where(
+            Character.owner == Param("user"),
+            Character.template == Param("template"),
+            Character.template_version != Param("number"),
+            Character.deleted_at.is_null(),
+            Character.id > Param("after"),
+        )
+        .order_by(Character.id)
+        .querystrings[0],
+        Param("limit"),
+    )
+)
+_USAGE = Prepared(
+    lambda: (
+        Character.select(Character.template_version, QueryString("count(*)", alias="characters"))
+        .where(Character.template == Param("template"), listed_to(Param("user")))
+        .group_by(Character.template_version)
+        .order_by(Character.template_version)
+    )
+)
+
+
+async def move_characters(
+    user: Caller, template_id: UUID, number: int, limit: int, after: UUID
+) -> tuple[list[Move], UUID | None]:
+    """Moves the caller's next ``limit`` characters after the id ``after``, each wholly or not at all; and the id to go
+    on after, unless these were the last.
+
+    One that was moved needs no moving again, so a run that was broken off goes on where it ended. Raises NotFound for a
+    version that is not published or not to be seen.
+    """
+    version = await get_version(user, template_id, number)
+    if version["published_at"] is None:
+        raise NotFound("This version is not published.")
+    rules = await rules_of(template_id, number)
+    rows = await _TO_MOVE.all(user=user.id, template=template_id, number=number, after=after, limit=limit)
+    moves = [await _move(user, row["id"], template_id, number, rules) for row in rows]
+    return [move for move in moves if move], rows[-1]["id"] if len(rows) == limit else None
+
+
+async def _move(user: Caller, character_id: UUID, template_id: UUID, number: int, rules: Rules) -> Move | None:
+    """None when it was deleted, unpinned or moved by somebody else meanwhile."""
+    async with DB.transaction():
+        try:
+            row = await lock_own(user, character_id)
+        except NotFound:
+            return None
+        if row["template"] != template_id or row["template_version"] == number:
+            return None
+        before: dict[str, Any] = msgspec.json.decode(row["attributes"])
+        after = rules.complete(before)
+        problems = rules.violations(after)
+        if not problems:
+            await change(row, {"attributes": after, "template_version": number})
+        return Move(
+            id=character_id,
+            name=row["name"],
+            before=row["template_version"],
+            outcome="invalid" if problems else "moved",
+            filled=[pointer("/attributes", name) for name in after if name not in before],
+            problems=problems,
+        )
+
+
+async def count_usage(user: Caller, template_id: UUID) -> Usage:
+    """Counted from the characters themselves; none that the caller may not see."""
+    await get_template(user, template_id)
+    rows = await _USAGE.all(template=template_id, user=user.id)
+    versions = {row["template_version"]: row["characters"] for row in rows}
+    return Usage(characters=sum(versions.values()), versions=versions)

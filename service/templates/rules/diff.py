@@ -1,0 +1,195 @@
+"""What the next version of a template did to each attribute.
+
+Sound for the whole subset: unless an attribute or something within it is `narrowed`, `retyped` or `required`, each
+value valid before is valid after; unless one is `widened`, `retyped` or `optional`, each value valid after was valid
+before. What cannot be decided cheaply (one pattern against another) counts as both.
+"""
+
+from collections.abc import Hashable, Iterator
+from fractions import Fraction
+from math import inf
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from service.templates.rules.bounds import pointer
+from service.templates.rules.validator import TYPES, Schema, listed, shown
+
+
+class Change(msgspec.Struct, frozen=True):
+    pointer: str  # into a character's attributes; `*` stands for each item of a list
+    change: Literal["added", "removed", "retyped", "narrowed", "widened", "required", "optional", "default_changed"]
+    detail: str
+
+
+def schema_changes(before: Schema, after: Schema) -> list[Change]:
+    """Compares two schemas in which `schema_violations` found nothing; in the order of their properties."""
+    return list(_changes(before, after, ""))
+
+
+def _changes(before: Schema, after: Schema, at: str) -> Iterator[Change]:
+    was, now = before.get("type"), after.get("type")
+    if _default(before) != _default(after):
+        yield Change(at, "default_changed", _moved("default", _text(before, "default"), _text(after, "default")))
+    if was and now and was != now and {was, now} != {"integer", "number"}:
+        yield Change(at, "retyped", f"Was {TYPES[was]} and is now {TYPES[now]}.")
+        return
+    for narrower, wider, detail in _comparisons(before, after):
+        if narrower:
+            yield Change(at, "narrowed", detail)
+        if wider:
+            yield Change(at, "widened", detail)
+    yield from _property_changes(before, after, at)
+    if "items" in before or "items" in after:
+        yield from _changes(before.get("items", {}), after.get("items", {}), pointer(at, "*"))
+
+
+def _property_changes(before: Schema, after: Schema, at: str) -> Iterator[Change]:
+    olds, news = before.get("properties", {}), after.get("properties", {})
+    was_required, is_required = before.get("required", []), after.get("required", [])
+    for name in dict.fromkeys([*olds, *news, *was_required, *is_required]):
+        here = pointer(at, name)
+        if name in olds and name in news:
+            yield from _changes(olds[name], news[name], here)
+        elif name in news:
+            yield Change(here, "added", "Is new.")
+            if not _is_open(before):
+                yield Change(here, "widened", "No value was accepted before.")
+            elif _limits(news[name]):
+                yield Change(here, "narrowed", "Any value was accepted before.")
+        elif name in olds:
+            yield Change(here, "removed", "Is gone.")
+            if not _is_open(after):
+                yield Change(here, "narrowed", "No value is accepted now.")
+            elif _limits(olds[name]):
+                yield Change(here, "widened", "Any value is accepted now.")
+        if name in is_required and name not in was_required:
+            yield Change(here, "required", "Is required now.")
+        if name in was_required and name not in is_required:
+            yield Change(here, "optional", "Is no longer required.")
+
+
+def _comparisons(before: Schema, after: Schema) -> Iterator[tuple[bool, bool, str]]:
+    """For each kind of limit: is it narrower now, is it wider, and in a sentence."""
+    yield _types(before.get("type"), after.get("type"))
+    yield _choices(before, after)
+    for limit in _LIMITS:
+        old, new = limit.strictness(before), limit.strictness(after)
+        yield new > old, new < old, _moved(limit.noun, limit.text(old), limit.text(new))
+    yield _steps(before, after)
+    for keyword in ("pattern", "format"):
+        was, now = before.get(keyword), after.get(keyword)
+        yield now not in (None, was), was not in (None, now), _moved(keyword, was, now)
+    yield _flags(
+        before.get("uniqueItems", False),
+        after.get("uniqueItems", False),
+        "Items must differ from each other now.",
+        "Items may repeat now.",
+    )
+    yield _flags(
+        not _is_open(before),
+        not _is_open(after),
+        "Only the attributes named here are accepted now.",
+        "Attributes not named here are accepted now.",
+    )
+
+
+def _types(was: str | None, now: str | None) -> tuple[bool, bool, str]:
+    """Those two that are not a retyping: one of them is missing, or they are integer and number."""
+    detail = _moved("type", TYPES[was] if was else None, TYPES[now] if now else None)
+    narrower = now not in (None, was) and (was, now) != ("integer", "number")
+    wider = was not in (None, now) and (was, now) != ("number", "integer")
+    return narrower, wider, detail
+
+
+def _choices(before: Schema, after: Schema) -> tuple[bool, bool, str]:
+    old, new = _allowed(before), _allowed(after)
+    narrower = new is not None and (old is None or not old.keys() <= new.keys())
+    wider = old is not None and (new is None or not new.keys() <= old.keys())
+    texts = (None if allowed is None else listed(list(allowed.values())) for allowed in (old, new))
+    return narrower, wider, _moved("list of choices", *texts)
+
+
+def _allowed(schema: Schema) -> dict[Hashable, Any] | None:
+    enum = {_key(value): value for value in schema["enum"]} if "enum" in schema else None
+    if "const" not in schema:
+        return enum
+    const = _key(schema["const"])
+    return {const: schema["const"]} if enum is None or const in enum else {}
+
+
+def _steps(before: Schema, after: Schema) -> tuple[bool, bool, str]:
+    was, now = before.get("multipleOf"), after.get("multipleOf")
+    narrower = now is not None and (was is None or not _divides(now, was))
+    wider = was is not None and (now is None or not _divides(was, now))
+    return narrower, wider, _moved("step", _text(before, "multipleOf"), _text(after, "multipleOf"))
+
+
+def _divides(small: float, great: float) -> bool:
+    return (Fraction(str(great)) / Fraction(str(small))).denominator == 1
+
+
+def _flags(was: bool, now: bool, narrower: str, wider: str) -> tuple[bool, bool, str]:
+    return now and not was, was and not now, narrower if now else wider
+
+
+def _limits(schema: Schema) -> bool:
+    return any(keyword not in _SILENT and not keyword.startswith("x-") for keyword in schema)
+
+
+def _is_open(schema: Schema) -> bool:
+    return bool(schema.get("additionalProperties", True))
+
+
+def _moved(noun: str, was: str | None, now: str | None) -> str:
+    if was is None:
+        return f"Now has a {noun}: {now}."
+    if now is None:
+        return f"No longer has a {noun}: it was {was}."
+    return f"The {noun} was {was} and is now {now}."
+
+
+def _text(schema: Schema, keyword: str) -> str | None:
+    return shown(schema[keyword]) if keyword in schema else None
+
+
+def _default(schema: Schema) -> Hashable:
+    return _key([schema["default"]] if "default" in schema else [])
+
+
+def _key(value: Any) -> Hashable:
+    """Equal for what JSON Schema calls equal: 1 and 1.0 are, 1 and true are not."""
+    if isinstance(value, dict):
+        return frozenset((name, _key(member)) for name, member in value.items())
+    if isinstance(value, list):
+        return tuple(_key(item) for item in value)
+    return (type(value), value) if isinstance(value, bool) else value
+
+
+class _Limit(NamedTuple):
+    noun: str
+    sign: int  # 1 from below, -1 from above
+    loosest: float
+    keywords: tuple[str, ...]
+
+    def strictness(self, schema: Schema) -> tuple[float, bool]:
+        """The greater the stricter; of two limits with the same number the one that excludes it."""
+        given = ((self.sign * schema[word], word.startswith("exclusive")) for word in self.keywords if word in schema)
+        return max(given, default=(self.loosest, False))
+
+    def text(self, strictness: tuple[float, bool]) -> str | None:
+        number, excluded = strictness
+        if number == self.loosest:
+            return None
+        return f"{shown(self.sign * number)}{', itself excluded' if excluded else ''}"
+
+
+_LIMITS = (
+    _Limit("minimum", 1, -inf, ("minimum", "exclusiveMinimum")),
+    _Limit("maximum", -1, -inf, ("maximum", "exclusiveMaximum")),
+    _Limit("minimum length", 1, 0, ("minLength",)),
+    _Limit("maximum length", -1, -inf, ("maxLength",)),
+    _Limit("minimum number of items", 1, 0, ("minItems",)),
+    _Limit("maximum number of items", -1, -inf, ("maxItems",)),
+)
+_SILENT = {"title", "description", "default", "examples"}

@@ -1,0 +1,239 @@
+"""The subset of JSON Schema that templates may use, walked by an allow-list: what the walk does not know, it refuses.
+
+No validator sees a schema before, for a validator follows `$ref`, `$id` and `$schema` to the network and to files.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any
+
+import jsonschema_rs
+
+from service.errors import Violation
+from service.templates.rules.bounds import MOST_VIOLATIONS, count_values, json_bytes, pointer, unstorable
+from service.templates.rules.validator import FORMATS, TYPES, Rules, Schema, compile_schema, completed_by, listed, shown
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+SCHEMA_BYTES = 64 * 1024
+SCHEMA_VALUES = 5_000  # 200 properties with 25 values each
+SCHEMA_DEPTH = 8  # schemas within schemas, the root being the first
+SCHEMA_PROPERTIES = 200  # in all
+PATTERN_CHARACTERS = 500  # in all; compiling takes up to 20 µs for each
+CLASS_CHARACTERS = 10  # what `\w`, `\p` and their like count for besides: they take that much longer
+BROKEN_CHARACTERS = 20  # what a pattern counts for besides that cannot be compiled, which is tried up to the limits
+DATA_VALUES = 200  # in one enum, const or default, nested ones included
+
+
+def schema_violations(schema: object, at: str = "/attribute_schema") -> list[Violation]:
+    """All that keeps a schema from ruling attributes, at most 100. Reads and fetches nothing, whatever it is given.
+
+    Three looks, each trusting that the one before found nothing: can it be stored, is it within the subset, do its
+    defaults obey it.
+    """
+    if not isinstance(schema, dict):
+        return [Violation(pointer=at, detail="Must be an object.")]
+    for look in (_bounds, _subset, _defaults):
+        if found := list(islice(look(schema, at), MOST_VIOLATIONS)):
+            return found
+    return []
+
+
+def _bounds(schema: Schema, at: str) -> Iterator[Violation]:
+    if (json_bytes(schema) or 0) > SCHEMA_BYTES:
+        yield Violation(pointer=at, detail=f"Must be at most {SCHEMA_BYTES // 1024} KiB as JSON.")
+    elif count_values(schema) > SCHEMA_VALUES:
+        yield Violation(pointer=at, detail=f"Must hold at most {SCHEMA_VALUES:,} values, nested ones included.")
+    else:
+        yield from unstorable(schema, at, depth=4 * SCHEMA_DEPTH)
+
+
+def _subset(schema: Schema, at: str) -> Iterator[Violation]:
+    if "type" not in schema:
+        yield Violation(pointer=pointer(at, "type"), detail=_ROOT_TYPE)
+    yield from _Walk().of(schema, at, depth=1)
+
+
+def _defaults(schema: Schema, at: str) -> Iterator[Violation]:
+    """A default is judged as it would be stored: completed with the defaults within it."""
+    if "default" in schema:
+        yield from Rules(schema).broken_by(completed_by(schema, schema["default"]), pointer(at, "default"))
+    for path, inner in _inner_schemas(schema):
+        yield from _defaults(inner, pointer(at, *path))
+
+
+class _Walk:
+    """One walk over one schema; counts what is limited in all."""
+
+    def __init__(self) -> None:
+        self.properties = 0
+        self.pattern_characters = 0
+
+    def of(self, schema: object, at: str, depth: int) -> Iterator[Violation]:
+        if not isinstance(schema, dict):
+            yield Violation(pointer=at, detail="Must be a schema: an object.")
+            return
+        if depth > SCHEMA_DEPTH:
+            yield Violation(pointer=at, detail=f"Schemas must not be nested more than {SCHEMA_DEPTH} deep.")
+            return
+        sound = {}
+        for keyword, value in schema.items():
+            if detail := self._fault(keyword, value, schema.get("type"), depth):
+                yield Violation(pointer=pointer(at, keyword), detail=detail)
+            else:
+                sound[keyword] = value
+        yield from _contradictions(sound, at)
+        for path, inner in _inner_schemas(sound):
+            yield from self.of(inner, pointer(at, *path), depth + 1)
+
+    def _fault(self, keyword: str, value: Any, schema_type: object, depth: int) -> str | None:
+        if depth == 1 and keyword in _ROOT:
+            return _ROOT[keyword](value)
+        if keyword.startswith("x-"):
+            return None
+        if keyword not in _KEYWORDS:
+            return f"“{shown(keyword)}” is not a supported keyword here."
+        if not _applies(keyword, schema_type):
+            return f"Does not apply to the type “{schema_type}”."
+        return _KEYWORDS[keyword](value) or self._limit(keyword, value)
+
+    def _limit(self, keyword: str, value: Any) -> str | None:
+        if keyword == "properties":
+            self.properties += len(value)
+            if self.properties > SCHEMA_PROPERTIES:
+                return f"A schema must have at most {SCHEMA_PROPERTIES} properties in all."
+        if keyword == "pattern":
+            classes = len(re.findall(r"\\[dswp]", value, re.IGNORECASE))
+            self.pattern_characters += len(value) + CLASS_CHARACTERS * classes
+            if self.pattern_characters > PATTERN_CHARACTERS:
+                return _PATTERNS_TOO_LONG
+            if fault := _pattern_fault(value):
+                self.pattern_characters += BROKEN_CHARACTERS
+            return fault
+        return None
+
+
+def _inner_schemas(schema: Schema) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, inner in schema.get("properties", {}).items():
+        yield ("properties", name), inner
+    if "items" in schema:
+        yield ("items",), schema["items"]
+
+
+def _contradictions(sound: Schema, at: str) -> Iterator[Violation]:
+    for low, high, may_meet in _RANGES:
+        if not (low in sound and high in sound):
+            continue
+        if sound[low] > sound[high] or (sound[low] == sound[high] and not may_meet):
+            yield Violation(pointer=pointer(at, low), detail=f"Leaves no value, as “{high}” is {sound[high]}.")
+    if sound.get("additionalProperties") is False:
+        for index, name in enumerate(sound.get("required", [])):
+            if name not in sound.get("properties", {}):
+                detail = f"“{shown(name)}” is required but not among the properties."
+                yield Violation(pointer=pointer(at, "required", index), detail=detail)
+
+
+def _applies(keyword: str, schema_type: object) -> bool:
+    is_known_type = isinstance(schema_type, str) and schema_type in _OF_TYPE
+    return not is_known_type or keyword not in _OF_SOME_TYPE or keyword in _OF_TYPE[str(schema_type)]
+
+
+def _type_fault(value: object) -> str | None:
+    if isinstance(value, list):
+        return "Must be one type, not a list of types."
+    if value == "null":
+        return "There is no type “null”: an attribute without a value is absent."
+    return None if isinstance(value, str) and value in TYPES else f"Must be one of: {listed(list(TYPES))}."
+
+
+def _pattern_fault(pattern: str) -> str | None:
+    if re.search(r"\(\?(?!:)", re.sub(r"\\.", "", pattern)):
+        return "A group must open with “(” or “(?:”: there is no look-around, no name and no flag."
+    try:
+        compile_schema({"pattern": pattern})
+    except (jsonschema_rs.ValidationError, ValueError):
+        return "Is not a pattern that the linear-time engine can compile within its limits."
+    return None
+
+
+def _must(be: str, holds: Callable[[Any], bool]) -> Callable[[Any], str | None]:
+    return lambda value: None if holds(value) else f"Must be {be}."
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_list_of_names(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value) and len(set(value)) == len(value)
+
+
+def _is_small(value: object) -> bool:
+    return count_values(value) <= 1 + DATA_VALUES
+
+
+_PATTERNS_TOO_LONG = (
+    f"The patterns of a schema must have at most {PATTERN_CHARACTERS} characters in all, "
+    f"each \\d, \\s, \\w or \\p counting for {CLASS_CHARACTERS} more."
+)
+_ROOT_TYPE = "Must be “object” at the root."
+_ROOT: dict[str, Callable[[Any], str | None]] = {
+    "$schema": _must(DIALECT, lambda value: value == DIALECT),
+    "type": lambda value: None if value == "object" else _ROOT_TYPE,
+    "default": lambda value: "The root has no default; give each property its own.",
+}
+
+_SCHEMA = _must("a schema: an object", lambda value: isinstance(value, dict))
+_TEXT = _must("text", lambda value: isinstance(value, str))
+_FLAG = _must("true or false", lambda value: isinstance(value, bool))
+_NUMBER = _must("a number", _is_number)
+_COUNT = _must("a whole number, 0 or more", lambda value: _is_number(value) and isinstance(value, int) and value >= 0)
+_SMALL = _must(f"at most {DATA_VALUES} values, nested ones included", _is_small)
+
+_KEYWORDS: dict[str, Callable[[Any], str | None]] = {
+    "title": _TEXT,
+    "description": _TEXT,
+    "examples": _must("a list", lambda value: isinstance(value, list)),
+    "default": _SMALL,
+    "type": _type_fault,
+    "enum": _must(
+        f"a list of 1 to {DATA_VALUES} values, nested ones included",
+        lambda value: isinstance(value, list) and len(value) > 0 and _is_small(value),
+    ),
+    "const": _SMALL,
+    "properties": _must("an object with a schema for each name", lambda value: isinstance(value, dict)),
+    "required": _must("a list of names without repetition", _is_list_of_names),
+    "additionalProperties": _FLAG,
+    "items": _SCHEMA,
+    "minItems": _COUNT,
+    "maxItems": _COUNT,
+    "uniqueItems": _FLAG,
+    "minimum": _NUMBER,
+    "maximum": _NUMBER,
+    "exclusiveMinimum": _NUMBER,
+    "exclusiveMaximum": _NUMBER,
+    "multipleOf": _must("a number greater than 0", lambda value: _is_number(value) and value > 0),
+    "minLength": _COUNT,
+    "maxLength": _COUNT,
+    "pattern": _TEXT,
+    "format": _must(f"one of: {', '.join(FORMATS)}", lambda value: isinstance(value, str) and value in FORMATS),
+}
+_NUMERIC = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}
+_OF_TYPE: dict[str, set[str]] = {
+    "object": {"properties", "required", "additionalProperties"},
+    "array": {"items", "minItems", "maxItems", "uniqueItems"},
+    "integer": _NUMERIC,
+    "number": _NUMERIC,
+    "string": {"minLength", "maxLength", "pattern", "format"},
+    "boolean": set(),
+}
+_OF_SOME_TYPE = set().union(*_OF_TYPE.values())
+_RANGES = (
+    ("minLength", "maxLength", True),
+    ("minItems", "maxItems", True),
+    ("minimum", "maximum", True),
+    ("minimum", "exclusiveMaximum", False),
+    ("exclusiveMinimum", "maximum", False),
+    ("exclusiveMinimum", "exclusiveMaximum", False),
+)

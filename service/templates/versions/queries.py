@@ -1,0 +1,216 @@
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from msgspec import UnsetType
+from piccolo.querystring import QueryString
+
+from service.callers import Caller
+from service.database.coalesced import Gathered
+from service.database.engine import DB
+from service.database.prepared import NOW, Param, Prepared, json_object, utc
+from service.errors import Conflict, NotFound, Violation
+from service.templates.queries import (
+    check_version,
+    get_template,
+    insert_version,
+    lock_own,
+    update_row,
+    visible_to,
+)
+from service.templates.rules.diff import schema_changes
+from service.templates.rules.validator import Rules
+from service.templates.tables import Template, TemplateVersion
+from service.templates.versions.schemas import TemplateChanges, TemplateVersionCreate
+
+_MOST_RULES = 1_000
+_rules: dict[tuple[UUID, int], Rules] = {}  # of published versions, which never change
+
+VERSION: dict[str, Any] = {
+    "template": TemplateVersion.template,
+    "number": TemplateVersion.number,
+    "state": QueryString(
+        "CASE WHEN {} IS NOT NULL THEN 'deprecated' WHEN {} IS NOT NULL THEN 'published' ELSE 'draft' END",
+        TemplateVersion.deprecated_at,
+        TemplateVersion.published_at,
+    ),
+    "prompt": TemplateVersion.prompt,
+    "attribute_schema": TemplateVersion.attribute_schema,
+    "created_at": utc(TemplateVersion.created_at),
+    "published_at": utc(TemplateVersion.published_at),
+    "deprecated_at": utc(TemplateVersion.deprecated_at),
+}
+_LIST_VERSIONS = Prepared(
+    lambda: (
+        TemplateVersion.select(json_object(VERSION).as_alias("item"))
+        .where(
+            TemplateVersion.template == Param("template"),
+            (TemplateVersion.template.owner == Param("user")) | TemplateVersion.published_at.is_not_null(),
+        )
+        .order_by(TemplateVersion.number)
+    )
+)
+_GET_VERSION = Prepared(
+    lambda: TemplateVersion.select(
+        TemplateVersion.prompt,
+        TemplateVersion.attribute_schema,
+        TemplateVersion.published_at,
+        TemplateVersion.deprecated_at,
+        json_object(VERSION).as_alias("item"),
+    ).where(
+        TemplateVersion.template == Param("template"),
+        TemplateVersion.number == Param("number"),
+        (TemplateVersion.template.owner == Param("user"))
+        | ((TemplateVersion.template.visibility != "private") & TemplateVersion.published_at.is_not_null()),
+    )
+)
+_USABLE = Gathered(
+    lambda template, number, member: Template.select(
+        Template.newest_version,
+        Template.retired_at,
+        QueryString(
+            "EXISTS (SELECT FROM template_versions WHERE {} = {} AND {} = coalesce({}::int, {}) AND {} IS NOT NULL)",
+            TemplateVersion.template,
+            Template.id,
+            TemplateVersion.number,
+            number,
+            Template.newest_version,
+            TemplateVersion.published_at,
+            alias="published",
+        ),
+    ).where(Template.id == template, visible_to(member)),
+    template="uuid",
+    number="int",
+    member="uuid",
+)
+
+
+async def list_versions(user: Caller, template_id: UUID) -> list[Any]:
+    """Drafts only for their owner."""
+    await get_template(user, template_id)
+    return await _LIST_VERSIONS.all(template=template_id, user=user.id)
+
+
+async def get_version(user: Caller, template_id: UUID, number: int) -> Any:
+    if row := await _GET_VERSION.one(template=template_id, number=number, user=user.id):
+        return row
+    raise NotFound
+
+
+async def create_version(user: Caller, template_id: UUID, data: TemplateVersionCreate) -> tuple[int, Any]:
+    """A draft. Raises Unprocessable with every fault of the schema and the prompt, Conflict on a retired template."""
+    async with DB.transaction():
+        row = await lock_own(user, template_id)
+        if row["retired_at"] is not None:
+            raise Conflict("The template is retired.")
+        prompt = data.prompt
+        if isinstance(prompt, UnsetType):
+            prompt = (await get_version(user, template_id, row["newest_version"]))["prompt"]
+        check_version(data.attribute_schema, prompt)
+        number = await TemplateVersion.count().where(TemplateVersion.template == template_id) + 1
+        await insert_version(template_id, number, prompt, data.attribute_schema)
+        return number, await get_version(user, template_id, number)
+
+
+async def compare_version(user: Caller, template_id: UUID, number: int) -> TemplateChanges:
+    """What a version did to each attribute, against the one before; the first adds them all."""
+    after = await get_version(user, template_id, number)
+    before = await get_version(user, template_id, number - 1) if number > 1 else None
+    nothing = {"type": "object", "properties": {}, "additionalProperties": False}
+    return TemplateChanges(
+        before=number - 1 if before else None,
+        after=number,
+        changes=schema_changes(
+            msgspec.json.decode(before["attribute_schema"]) if before else nothing,
+            msgspec.json.decode(after["attribute_schema"]),
+        ),
+    )
+
+
+async def publish_version(user: Caller, template_id: UUID, number: int) -> Any:
+    """Published, it never changes again; done twice, it stays as it was."""
+    async with DB.transaction():
+        template = await lock_own(user, template_id)
+        version = await get_version(user, template_id, number)
+        if version["published_at"] is None:
+            await _update_version(template_id, number, {"published_at": NOW})
+            await update_row(template_id, {"newest_version": max(number, template["newest_version"])})
+        return await get_version(user, template_id, number)
+
+
+async def deprecate_version(user: Caller, template_id: UUID, number: int) -> Any:
+    """It is not chosen for new characters any more, unless by its number. Raises Conflict for a draft and for the
+    last published version that is left: retire the template instead."""
+    async with DB.transaction():
+        await lock_own(user, template_id)
+        version = await get_version(user, template_id, number)
+        if version["published_at"] is None:
+            raise Conflict("A draft cannot be deprecated: publish it first.")
+        if version["deprecated_at"] is None:
+            rest = await TemplateVersion.select(TemplateVersion.number).where(
+                TemplateVersion.template == template_id,
+                TemplateVersion.number != number,
+                TemplateVersion.published_at.is_not_null(),
+                TemplateVersion.deprecated_at.is_null(),
+            )
+            if not rest:
+                raise Conflict("This is the last version that is not deprecated: retire the template instead.")
+            await _update_version(template_id, number, {"deprecated_at": NOW})
+            await update_row(template_id, {"newest_version": max(row["number"] for row in rest)})
+        return await get_version(user, template_id, number)
+
+
+async def usable_version(
+    user: Caller, template_id: UUID, number: int | None, *, beginning: bool = True
+) -> tuple[int, Rules]:
+    """The number and the rules of the version that a new character of ``user`` would be pinned to: the newest unless
+    ``number`` says which. Raises NotFound for what is not there or not to be seen, Conflict for a retired template
+    unless the character began on it before."""
+    row = await _USABLE.one(template=template_id, number=number, member=user.id)
+    if row is None:
+        raise NotFound("There is no such template.", errors=[Violation("Is not known.", pointer="/template")])
+    if not row["published"]:
+        fault = Violation("Is not known, or not published.", pointer="/template_version")
+        raise NotFound("There is no such version of the template.", errors=[fault])
+    if beginning and row["retired_at"] is not None:
+        raise Conflict("The template is retired: no new characters begin on it.")
+    chosen = number or row["newest_version"]
+    return chosen, await rules_of(template_id, chosen)
+
+
+async def newest_version(user: Caller, template_id: UUID) -> int | None:
+    """The number of the newest published version; None when the caller may not see the template."""
+    row = await _USABLE.one(template=template_id, number=None, member=user.id)
+    return row["newest_version"] if row else None
+
+
+async def find_version(user: Caller, template_id: UUID, number: int, *, pinned_by_owner: UUID) -> Any:
+    """The prompt and the schema of a version, for who may see the template or owns a character that is pinned to it."""
+    if user.id == pinned_by_owner:
+        return (
+            await TemplateVersion.select(TemplateVersion.prompt, TemplateVersion.attribute_schema)
+            .where(TemplateVersion.template == template_id, TemplateVersion.number == number)
+            .first()
+        )
+    return await _GET_VERSION.one(template=template_id, number=number, user=user.id)
+
+
+async def rules_of(template_id: UUID, number: int) -> Rules:
+    """The compiled rules of a version; remembered, as no version ever changes."""
+    rules = _rules.get((template_id, number))
+    if rules is None:
+        row: Any = (
+            await TemplateVersion.select(TemplateVersion.attribute_schema)
+            .where(TemplateVersion.template == template_id, TemplateVersion.number == number)
+            .first()
+        )
+        if len(_rules) >= _MOST_RULES:
+            _rules.clear()
+        rules = _rules[template_id, number] = Rules(msgspec.json.decode(row["attribute_schema"]))
+    return rules
+
+
+async def _update_version(template_id: UUID, number: int, changes: dict[Any, Any]) -> None:
+    await TemplateVersion.update(changes).where(
+        TemplateVersion.template == template_id, TemplateVersion.number == number
+    )

@@ -1,0 +1,35 @@
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from service.schemas import Input, Time
+from service.templates.rules.diff import Change
+from service.templates.schemas import AttributeSchema, TemplatePrompt
+
+
+class TemplateVersionCreate(Input, kw_only=True):
+    """A draft, which only its owner sees until it is published. Without a prompt it takes the newest version's."""
+
+    prompt: TemplatePrompt | UnsetType = UNSET
+    attribute_schema: AttributeSchema
+
+
+class TemplateVersionRead(msgspec.Struct, kw_only=True):
+    template: UUID
+    number: int
+    state: Annotated[str, Meta(examples=["published"], description="`draft`, `published` or `deprecated`.")]
+    prompt: str
+    attribute_schema: dict[str, Any]
+    created_at: Time
+    published_at: Time | None
+    deprecated_at: Time | None
+
+
+class TemplateChanges(msgspec.Struct, kw_only=True):
+    """What version `after` did to each attribute of version `before`; the first version adds them all."""
+
+    before: int | None
+    after: int
+    changes: list[Change]

@@ -1,0 +1,87 @@
+from typing import Any
+
+from litestar import Controller, Request, Response
+from litestar.params import FromPath
+
+from service.callers import Caller
+from service.database.engine import DB
+from service.database.prepared import NOW, Param, Prepared
+from service.errors import NotFound
+from service.etags import check_if_match
+from service.media.queries import picture_columns, store_picture
+from service.media.schemas import PortraitLinks, SizeQuery
+from service.media.transfer import MAX_BODY, read_upload, show_picture
+from service.users.queries import get_me
+from service.users.schemas import Me, is_username
+from service.users.tables import User
+from service.web.guards import CurrentUser, requires_session
+from service.web.query import read_query
+from service.web.requests import IfMatch
+from service.web.responses import Rendered, resource
+from service.web.routes import delete, get, put
+
+_GET = Prepared(
+    lambda: User.select(*picture_columns(User.avatar)).where(
+        User.username == Param("username"), User.status == "active", User.avatar.is_not_null()
+    )
+)
+
+
+async def get_avatar(username: str) -> Any:
+    """Its file, as a row. Raises NotFound also for a suspended member."""
+    if is_username(username) and (row := await _GET.one(username=username)):
+        return row
+    raise NotFound
+
+
+async def update_avatar(user: Caller, content: bytes, if_match: str | None) -> Any:
+    """The answer's row. Raises what ``store_picture`` raises, PreconditionFailed when ``if_match`` is stale."""
+    check_if_match(if_match, user.id, (await get_me(user))["version"])  # before anything is decoded for nothing
+    return await _change(user, await store_picture(content), if_match)
+
+
+async def delete_avatar(user: Caller, if_match: str | None) -> None:
+    """Raises NotFound when there is none."""
+    await _change(user, None, if_match)
+
+
+async def _change(user: Caller, name: str | None, if_match: str | None) -> Any:
+    async with DB.transaction():
+        row: Any = await User.select(User.version, User.avatar).where(User.id == user.id).lock_rows("UPDATE").first()
+        check_if_match(if_match, user.id, row["version"])
+        if name is None and row["avatar"] is None:
+            raise NotFound
+        if name != row["avatar"]:
+            await User.update({User.avatar: name, User.version: User.version + 1, User.updated_at: NOW}).where(
+                User.id == user.id
+            )
+        return await get_me(user)
+
+
+class AvatarController(Controller):
+    path = "/users"
+    tags = ("Users",)
+
+    @put("/me/avatar", guards=[requires_session], upload=True, request_max_body_size=MAX_BODY)
+    async def update_avatar(
+        self, request: Request[Any, Any, Any], user: CurrentUser, if_match: IfMatch = None
+    ) -> Rendered[Me]:
+        """Give yourself a picture: PNG, JPEG, WebP, AVIF or a GIF's first frame, up to 10 MiB and 40 megapixels."""
+        return resource(await update_avatar(user, await read_upload(request), if_match))
+
+    @get("/me/avatar", guards=[requires_session], query=SizeQuery, picture=True, may_be_none=True)
+    async def get_own_avatar(self, request: Request[Any, Any, Any], user: CurrentUser) -> Response[PortraitLinks]:
+        """Your own picture, as WebP. `Accept: application/json` answers links that need no token."""
+        query = read_query(request, SizeQuery)
+        return await show_picture(request, await get_avatar(user.username), query.size, public=False)
+
+    @delete("/me/avatar", guards=[requires_session], may_be_none=True)
+    async def delete_avatar(self, user: CurrentUser, if_match: IfMatch = None) -> None:
+        """Take your picture away."""
+        await delete_avatar(user, if_match)
+
+    @get("/{username:str}/avatar", public=True, query=SizeQuery, picture=True)
+    async def get_avatar(self, request: Request[Any, Any, Any], username: FromPath[str]) -> Response[PortraitLinks]:
+        """A member's picture, as WebP. `Accept: application/json` answers links that need no token."""
+        query = read_query(request, SizeQuery)
+        return await show_picture(request, await get_avatar(username), query.size, public=True)

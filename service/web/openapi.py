@@ -1,0 +1,365 @@
+"""The OpenAPI document: Litestar's account of the routes, completed with what only we know.
+
+Schemas come from msgspec, which checks them, so they say what it does (bounds of items, unknown fields refused);
+problems, scopes and headers come from the routes themselves.
+"""
+
+import re
+from collections.abc import Iterable
+from inspect import cleandoc
+from typing import Any, Protocol
+
+import msgspec
+from litestar import Litestar, Router
+from litestar.handlers.http_handlers import HTTPRouteHandler
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import OpenAPIRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme, Tag
+
+from service.errors import PROBLEMS, Problem
+from service.schemas import FieldsQuery, Query
+from service.web.csp import application_policy
+from service.web.problems import MEDIA_TYPE
+
+ASSETS_PATH = "/docs-assets"
+
+_TAGS = {
+    "Users": "Members and their profiles.",
+    "Sessions": "Signing in and out. Send the token as `Authorization: Bearer <token>`.",
+    "API keys": "Tokens for programs, with scopes.",
+    "E-mail": "Letters with a link that proves who reads an address: it is verified, or the password is chosen anew.",
+    "Templates": "Reusable rules for characters, in versions that never change once published.",
+    "Characters": "What the platform is for.",
+    "Cards": "Characters that come from elsewhere, and go there.",
+    "Revisions": "A character's history: every change can be read, compared and undone.",
+    "Trash": "Deleted characters, for 30 days.",
+    "Changes": "To keep a copy in step.",
+    "Relationships": "What one character is to another: one row, read from both sides.",
+}
+_HEADERS = {
+    "ETag": "The version of this row, for If-Match and If-None-Match.",
+    "Location": "Where the new resource is.",
+    "Link": "The next page, as rel=next.",
+    "Idempotency-Replayed": "`true` when this was answered before and nothing was done now.",
+}
+_DESCRIPTIONS = {
+    "200": "Done.",
+    "201": "Made.",
+    "202": "Taken: it is done in a while.",
+    "204": "Done; there is nothing to tell.",
+}
+_DRY_RUN = {
+    "name": "dry_run",
+    "in": "query",
+    "description": "Do everything and undo it, for a preview: no `Location`, no `ETag`, 200 in place of 201.",
+    "schema": {"type": "boolean", "default": False},
+}
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "Any name for this one request: sent again within 24 hours, it is answered again, not done again.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+}
+_TAKEN = {"dry_run": _DRY_RUN, "idempotent": _IDEMPOTENCY_KEY}  # by the option of a route that takes it
+_BYTES = {"type": "string", "format": "binary"}
+_PICTURE = {"image/webp": {"schema": _BYTES}}
+_ELSEWHERE = {
+    "description": "It is at another address, for ten minutes.",
+    "headers": {"Location": {"description": "Where the picture is.", "schema": {"type": "string"}}},
+}
+_UPLOAD = {
+    "required": True,
+    "content": {
+        "image/*": {"schema": _BYTES},
+        "application/octet-stream": {"schema": _BYTES},
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "properties": {"file": _BYTES},
+                "required": ["file"],
+                "additionalProperties": False,
+            }
+        },
+    },
+}
+_CARDS = {"image/png": {"schema": _BYTES}, "application/zip": {"schema": _BYTES}}
+_FILES = {"type": "array", "items": _BYTES, "minItems": 1, "maxItems": 100}
+_UPLOADS = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "properties": {"file": _FILES},
+                "required": ["file"],
+                "additionalProperties": False,
+            }
+        }
+    },
+}
+_ALWAYS = (
+    "bad-request", "unauthorized", "url-too-long", "too-many-requests", "headers-too-large", "internal", "unavailable",
+)  # fmt: skip
+_WITH_BODY = ("validation", "too-large", "unsupported-media-type", "conflict", "request-timeout")
+_REF = "#/components/schemas/{name}"
+
+Json = dict[str, Any]
+
+
+class Listing(Protocol):
+    """The allow-lists of a list (see service/lists/listing.py)."""
+
+    @property
+    def fields(self) -> Iterable[str]: ...
+
+    @property
+    def expand(self) -> Iterable[str]: ...
+
+    @property
+    def sorts(self) -> Iterable[str]: ...
+
+
+_START = """SwaggerUIBundle({
+  url: "/openapi.json", dom_id: "#documentation", deepLinking: true, showExtensions: true, showCommonExtensions: true,
+  presets: [SwaggerUIBundle.presets.apis, SwaggerUIBundle.SwaggerUIStandalonePreset]
+})"""
+
+
+class _Swagger(OpenAPIRenderPlugin):
+    """Litestar's page holds the whole document in a script; this one has a script that a policy can name."""
+
+    def render(self, request: Any, openapi_schema: Json) -> bytes:
+        return f"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{OPENAPI.title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">
+<link rel="stylesheet" href="{ASSETS_PATH}/swagger-ui.css">
+</head><body><div id="documentation"></div>
+<script src="{ASSETS_PATH}/swagger-ui-bundle.js"></script>
+<script src="{ASSETS_PATH}/swagger-ui-standalone-preset.js"></script>
+<script>{_START}</script></body></html>""".encode()
+
+
+def _operation_id(handler: HTTPRouteHandler, *_: Any) -> str:
+    return str(handler.handler_name)
+
+
+OPENAPI = OpenAPIConfig(
+    title="Character service",
+    version="1",
+    description=(
+        "Characters, the templates that rule them, and what they are to each other. Every error is a problem "
+        "(RFC 9457) that names all its faults; lists are keyset pages; rows carry an ETag for `If-Match`."
+    ),
+    openapi_router=Router(
+        "/docs",
+        route_handlers=[],
+        include_in_schema=False,
+        response_headers={"Content-Security-Policy": application_policy(script=_START)},
+    ),
+    render_plugins=[_Swagger(path="/")],
+    operation_id_creator=_operation_id,
+    use_handler_docstrings=True,
+    tags=[Tag(name=name, description=text) for name, text in _TAGS.items()],
+    components=Components(
+        security_schemes={
+            "token": SecurityScheme(type="http", scheme="bearer", description="A session's or an API key's token.")
+        }
+    ),
+)
+
+
+def openapi_document(app: Litestar) -> Json:
+    """The document of what is under /v1, as /openapi.json gives it."""
+    document: Json = app.openapi_schema.to_schema()
+    handlers = {
+        (path, method.lower()): handler
+        for route in app.routes
+        for handler in getattr(route, "route_handlers", ())
+        if isinstance(handler, HTTPRouteHandler) and handler.resolve_include_in_schema()
+        for path in [re.sub(r":\w+}", "}", route.path)]
+        for method in handler.http_methods
+    }
+    wanted = {
+        kind for handler in handlers.values() for kind in (_body_of(handler), _answer_of(handler)) if _named(kind)
+    }
+    kinds = [Problem, *sorted(wanted, key=str)]
+    schemas, components = msgspec.json.schema_components(kinds, ref_template=_REF)
+    for component in components.values():
+        if "description" in component:
+            component["description"] = cleandoc(component["description"])  # Python 3.13 has done so already
+    schema_of = dict(zip(kinds, schemas, strict=True))
+    for (path, method), handler in handlers.items():
+        operation = document["paths"][path][method]
+        _complete(operation, handler, path, method, schema_of)
+        if issubclass(handler.opt.get("query", Query), FieldsQuery):
+            _narrow(operation["responses"]["200"], components)
+    document["components"]["schemas"] = components
+    document["components"]["responses"] = {slug: _problem_response(slug) for slug in PROBLEMS}
+    return document
+
+
+def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str, schema_of: dict[Any, Json]) -> None:
+    text = cleandoc(operation.pop("description"))
+    operation["summary"] = text.split("\n")[0].rstrip(".").replace("`", "")  # shown as it is
+    if rest := text.partition("\n")[2].strip():
+        operation["description"] = rest
+    operation.pop("deprecated", None)
+    for parameter in operation.get("parameters", ()):
+        _without_null(parameter)
+    if query := handler.opt.get("query"):
+        operation["parameters"] = [
+            *operation.get("parameters", ()),
+            *_query_parameters(query, handler.opt.get("listing")),
+        ]
+        operation["description"] = operation.get("description", "") or cleandoc(query.__doc__ or "")
+    if extra := [taken for option, taken in _TAKEN.items() if handler.opt.get(option)]:
+        operation["parameters"] = [*operation.get("parameters", ()), *extra]
+    if handler.opt.get("uploads"):
+        operation["requestBody"] = _UPLOADS
+    if handler.opt.get("upload"):
+        operation["requestBody"] = _UPLOAD
+    body, answer = _body_of(handler), _answer_of(handler)
+    if body in schema_of:
+        for content in operation["requestBody"]["content"].values():
+            content["schema"] = schema_of[body]
+    (status,) = [status for status in operation["responses"] if status < "400"]
+    success = operation["responses"][status]
+    if answer in schema_of:
+        for content in success["content"].values():
+            content["schema"] = schema_of[answer]
+    if also := handler.opt.get("also"):
+        success["content"][also] = {"schema": {"type": "string"}}
+    if handler.opt.get("card") and method == "get":
+        success["content"] |= _CARDS
+    if handler.opt.get("picture"):
+        success["content"] = _PICTURE | success["content"]
+    success["description"] = _DESCRIPTIONS[status]
+    success["headers"] = {name: _header(name) for name in _headers_of(handler, status)}
+    answers = {status: success}
+    if status == "201" and handler.opt.get("dry_run"):
+        answers["200"] = success | {"description": "What a dry run would make.", "headers": {}}
+    if handler.opt.get("picture"):
+        answers["307"] = _ELSEWHERE
+    operation["responses"] = answers | {
+        str(PROBLEMS[slug].status.value): {"$ref": f"#/components/responses/{slug}"}
+        for slug in sorted(_problems_of(handler, path, method), key=lambda slug: PROBLEMS[slug].status)
+    }
+    operation["security"] = [{"token": []}, {}] if handler.opt.get("public") else [{"token": []}]
+    if scope := next((guard.scope for guard in handler.guards or () if hasattr(guard, "scope")), None):
+        operation["x-scope"] = scope
+
+
+def _problems_of(handler: HTTPRouteHandler, path: str, method: str) -> set[str]:
+    slugs = {*_ALWAYS}
+    if handler.guards or not handler.opt.get("public"):
+        slugs.add("forbidden")
+    if "{" in path or handler.opt.get("may_be_none"):
+        slugs.add("not-found")
+    if handler.parsed_data_field is not None or handler.opt.keys() & {"upload", "uploads"}:
+        slugs |= {*_WITH_BODY, "not-found"}
+    if "if_match" in handler.parsed_fn_signature.parameters:
+        slugs.add("precondition-failed")
+    if method == "put":
+        slugs.add("conflict")
+    return slugs
+
+
+def _narrow(answer: Json, components: Json) -> None:
+    """Where `fields` says what is wanted, the rest is left out."""
+    for content in answer["content"].values():
+        content["schema"] = {"anyOf": [content["schema"], _partial(content["schema"], components)]}
+
+
+def _partial(reference: Json, components: Json) -> Json:
+    whole: Json = components[reference["$ref"].rpartition("/")[2]]
+    properties = whole["properties"]
+    title = f"Partial{whole['title']}"
+    if "items" not in properties:
+        return whole | {"title": title, "required": ["id"]}
+    items = {"type": "array", "items": _partial(properties["items"]["items"], components)}
+    return whole | {"title": title, "properties": properties | {"items": items}}
+
+
+def _headers_of(handler: HTTPRouteHandler, status: str) -> list[str]:
+    answer = _answer_of(handler)
+    names = ["Location"] if status == "201" else []
+    if "version" in getattr(answer, "__struct_fields__", ()) or handler.opt.keys() & {"picture", "card"}:
+        names.append("ETag")
+    if "cursor" in {
+        *handler.parsed_fn_signature.parameters,
+        *getattr(handler.opt.get("query"), "__struct_fields__", ()),
+    }:
+        names.append("Link")
+    if handler.opt.get("idempotent"):
+        names.append("Idempotency-Replayed")
+    return names
+
+
+def _header(name: str) -> Json:
+    return {"description": _HEADERS[name], "schema": {"type": "string"}}
+
+
+def _body_of(handler: HTTPRouteHandler) -> Any:
+    return handler.parsed_data_field.annotation if handler.parsed_data_field else None
+
+
+def _answer_of(handler: HTTPRouteHandler) -> Any:
+    returned = handler.parsed_fn_signature.return_type
+    return (
+        returned.inner_types[0].annotation
+        if returned.inner_types and not _named(returned.annotation)
+        else returned.annotation
+    )
+
+
+def _named(kind: Any) -> bool:
+    origin = getattr(kind, "__origin__", kind)
+    return isinstance(origin, type) and issubclass(origin, msgspec.Struct)
+
+
+def _query_parameters(query: type[Query], listing: Listing | None) -> list[Json]:
+    parameters = []
+    allowed = _allow_lists(listing) if listing else {}
+    for field in msgspec.structs.fields(query):
+        if field.name == "open" or allowed.get(field.name) == []:
+            continue
+        schema = msgspec.json.schema(field.type)
+        schema = next((choice for choice in schema.pop("anyOf", ()) if choice != {"type": "null"}), {}) | schema
+        parameter: Json = {"name": field.encode_name, "in": "query", "required": False, "schema": schema}
+        if isinstance(schema.get("type"), list):
+            schema["type"] = next(kind for kind in schema["type"] if kind != "null")
+        if None in schema.get("enum", ()):
+            schema["enum"] = [choice for choice in schema["enum"] if choice is not None]
+        if schema.get("type") == "array":
+            parameter |= {"style": "form", "explode": False}
+            if choices := allowed.get(field.name):
+                schema["items"] = {"enum": choices}
+        if description := schema.pop("description", None):
+            parameter["description"] = description
+        if field.default not in (None, msgspec.NODEFAULT):
+            schema["default"] = field.default
+        parameters.append(parameter)
+    return parameters
+
+
+def _allow_lists(listing: Listing) -> dict[str, list[str]]:
+    return {
+        "fields": [*listing.fields],
+        "expand": [*listing.expand],
+        "sort": [prefix + name for name in listing.sorts for prefix in ("", "-")],
+    }
+
+
+def _problem_response(slug: str) -> Json:
+    kind = PROBLEMS[slug]
+    content = {MEDIA_TYPE: {"schema": {"$ref": _REF.format(name="Problem")}}}
+    return {"description": kind.meaning, "content": content}
+
+
+def _without_null(parameter: Json) -> None:
+    """A parameter that may be left out is no parameter that may be null."""
+    schema = parameter["schema"]
+    for choice in schema.pop("oneOf", ()):
+        if choice.get("type") != "null":
+            schema |= choice
+    for name in ("deprecated", "allowEmptyValue", "allowReserved"):
+        parameter.pop(name, None)

@@ -1,0 +1,94 @@
+"""An error becomes a response: a problem document (RFC 9457)."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.handlers import BaseRouteHandler
+from litestar.params import ParameterKwarg
+from litestar.types import Scope
+from loguru import logger
+
+from service.database.failures import to_service_error
+from service.errors import (
+    PROBLEMS,
+    BadRequest,
+    InternalError,
+    MethodNotAllowed,
+    Overloaded,
+    Problem,
+    ServiceError,
+    Unavailable,
+    Violation,
+)
+from service.validation import sentence
+
+MEDIA_TYPE = "application/problem+json"
+_BY_STATUS = {kind.status: kind for kind in PROBLEMS.values()}
+
+
+def to_problem(error: Exception, handler: BaseRouteHandler | None = None) -> ServiceError:
+    """The ServiceError for any error, those of Litestar included."""
+    if isinstance(error, ValidationException):
+        return _parameters_refused(error, handler)
+    if isinstance(error, HTTPException):
+        kind = _BY_STATUS.get(HTTPStatus(error.status_code), BadRequest if error.status_code < 500 else InternalError)
+        if kind is MethodNotAllowed:
+            return MethodNotAllowed(headers={"Allow": ", ".join(allowed((error.headers or {}).get("allow", "")))})
+        return kind()
+    return to_service_error(error)
+
+
+def answer_problem(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
+    """Litestar's exception handler for everything."""
+    problem = to_problem(error, request.scope.get("route_handler"))
+    log_failure(error, problem)
+    return Response(
+        problem.problem(request.scope), status_code=problem.status, media_type=MEDIA_TYPE, headers=problem.headers
+    )
+
+
+def raw_problem(scope: Scope, error: ServiceError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Status, headers and body of ``error``, for what answers in front of Litestar."""
+    body = msgspec.json.encode(error.problem(scope))
+    headers = {"content-type": MEDIA_TYPE, "content-length": str(len(body)), **error.headers}
+    return error.status, [(name.lower().encode(), value.encode()) for name, value in headers.items()], body
+
+
+def allowed(methods: str) -> list[str]:
+    """The methods of an Allow header, with those that are answered wherever others are."""
+    names = {name.strip() for name in methods.split(",") if name.strip()} | {"OPTIONS"}
+    return sorted(names | {"HEAD"} if "GET" in names else names)
+
+
+def log_failure(error: Exception, problem: ServiceError) -> None:
+    """Logs a failure of ours, once, at the boundary; a client's mistake is its own affair."""
+    if isinstance(problem, InternalError):
+        logger.opt(exception=error).error("The request failed.")
+    elif isinstance(problem, Unavailable) and not isinstance(problem, Overloaded):
+        logger.warning("The request could not be served: {!r}", error)
+
+
+def sent_name(handler: BaseRouteHandler, argument: str) -> str:
+    """What a client calls the ``argument`` of a handler: ``from``, where Python needs another word."""
+    field = handler.parsed_fn_signature.parameters.get(argument)
+    definition = field.kwarg_definition if field else None
+    return (isinstance(definition, ParameterKwarg) and definition.name) or argument
+
+
+def _parameters_refused(error: ValidationException, handler: BaseRouteHandler | None) -> BadRequest:
+    found = [fault for fault in error.extra if isinstance(fault, dict)] if isinstance(error.extra, list) else []
+    if any(fault.get("source") == "body" for fault in found):  # what a body holds is judged by bodies.py
+        return BadRequest("The body is missing.")
+    faults = [_parameter_violation(fault, handler) for fault in found]
+    return BadRequest("The request's parameters are not valid.", errors=faults)
+
+
+def _parameter_violation(fault: Mapping[str, Any], handler: BaseRouteHandler | None) -> Violation:
+    detail = sentence(str(fault.get("message", ""))).replace(", not a string", "")  # which all parameters are
+    argument = str(fault.get("key", ""))
+    name = sent_name(handler, argument) if handler else argument
+    return Violation(detail, header=name) if fault.get("source") == "header" else Violation(detail, parameter=name)

@@ -1,0 +1,100 @@
+"""Reading a JSON body strictly, and telling every fault of it at once.
+
+msgspec decodes straight into the Struct; only when that fails is the body walked again, to collect all faults.
+"""
+
+import re
+from contextlib import suppress
+from functools import lru_cache
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request
+from litestar.params import HeaderParameter
+from litestar.types import Empty
+
+from service.errors import BadRequest, Unprocessable, UnsupportedMediaType
+from service.validation import (
+    MAX_DEPTH,
+    converted,
+    sound_members,
+)
+
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)  # also without its end: no text takes long
+_BRACKETS = bytes.maketrans(b"{}", b"[]")
+_TOO_DEEP = b"[" * (MAX_DEPTH + 1)
+_ALL_ELSE = bytes(set(range(256)) - set(b"[]{}"))
+
+_NUL = re.compile(rb"\\u0000")
+
+
+class StrictRequest(Request[Any, Any, Any]):
+    """A request whose JSON body becomes the Struct that the handler asks for, or a problem that names every fault."""
+
+    async def json(self) -> Any:
+        if self._json is Empty:
+            media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if media_type != "application/json" and not media_type.endswith("+json"):
+                raise UnsupportedMediaType("The body must be JSON, with 'Content-Type: application/json'.")
+            field = self.route_handler.parsed_data_field
+            wanted = field.annotation if field else Any
+            try:
+                self._json = read_json(await self.body(), wanted)
+            except Unprocessable as error:
+                raise await self._told_whole(error, wanted) from None
+        return self._json
+
+    async def _told_whole(self, error: Unprocessable, wanted: Any) -> Unprocessable:
+        """With what the route would find in the members that are sound: a form is corrected in one go."""
+        look_further = self.route_handler.opt.get("look_further")
+        if look_further is None or not error.errors:
+            return error
+        sound = sound_members(msgspec.json.decode(await self.body()), wanted)
+        told = {fault.pointer for fault in error.errors}
+        further = [fault for fault in await look_further(self, sound) if fault.pointer not in told]
+        return Unprocessable.of([*error.errors, *further])
+
+
+def read_json(body: bytes, wanted: Any) -> Any:
+    """``body`` as ``wanted``. Raises BadRequest when it is not JSON, Unprocessable with all faults when it is."""
+    try:
+        if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _is_too_deep(body):
+            raise BadRequest(f"The body is nested deeper than {MAX_DEPTH} levels.")
+        with suppress(msgspec.ValidationError):
+            if not _NUL.search(body):
+                return _decoder(wanted).decode(body)
+        plain = msgspec.json.decode(body)
+    except msgspec.ValidationError as error:
+        raise Unprocessable("A number in the body is out of range.") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequest("The body is not valid JSON (UTF-8).") from error
+    return converted(plain, wanted, _NUL.search(body) is not None)
+
+
+@lru_cache(maxsize=256)
+def _decoder(wanted: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(wanted)
+
+
+def _is_too_deep(body: bytes) -> bool:
+    """Whether more than MAX_DEPTH lists and objects lie within each other. Nothing is decoded, and nothing is looked at
+    one by one: a body may be all brackets."""
+    brackets = _STRING.sub(b"", body).translate(_BRACKETS, _ALL_ELSE)
+    if _TOO_DEEP in brackets:
+        return True
+    for _ in range(MAX_DEPTH):
+        outer = brackets.replace(b"[]", b"")
+        if len(outer) == len(brackets):
+            return False  # none are left, or it is no JSON
+        brackets = outer
+    return bool(brackets)
+
+
+IfMatch = Annotated[
+    str | None,
+    HeaderParameter(
+        name="If-Match",
+        description="The ETag that was read: a change made since then answers 412.",
+        schema_extra={"pattern": r'^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$'},
+    ),
+]

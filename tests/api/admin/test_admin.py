@@ -1,0 +1,326 @@
+"""The admin site: operators sign in, see everything but secrets, and change nothing but a member's status."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from piccolo.apps.user.tables import BaseUser
+
+from service.admin.operators import Operator
+from service.admin.site import AllowedHosts
+from service.auth.tables import EmailToken
+from service.mail.tables import Letter
+from service.piccolo_app import APP_CONFIG
+from tests.conftest import OPERATORS_PASSWORD, PASSWORD, browser, character, client, create, sign_in, template
+from tests.support.cards import V3, imported, in_charx
+from tests.support.pictures import give_portrait
+
+TABLES = [table._meta.tablename for table in (*APP_CONFIG.table_classes, BaseUser)]
+SECRETS = {"users": "password_hash", "tokens": "digest", "piccolo_user": "password", "operator_sessions": "digest"}
+
+pytestmark = pytest.mark.filterwarnings("ignore:If running sessions in production:UserWarning")
+
+
+async def test_the_address_without_its_slash_leads_to_the_page(stranger: httpx.AsyncClient) -> None:
+    answer = await stranger.get("/admin")
+    assert (answer.status_code, answer.headers["location"]) == (307, "/admin/")
+    page = await stranger.get("/admin/")
+    assert "text/html" in page.headers["content-type"]
+    script = page.text.partition('src="./')[2].partition('"')[0]
+    assert (await stranger.get(f"/admin/{script}")).headers["content-type"].startswith("text/javascript")
+
+
+async def test_a_redirect_inside_keeps_the_prefix(stranger: httpx.AsyncClient) -> None:
+    answer = await stranger.get("/admin/public/meta")
+    assert answer.headers["location"] == "http://localhost/admin/public/meta/"
+
+
+@pytest.mark.parametrize("path", ["/administrator", "/admin-old/", "/admin/api/docs/", "/admin/public/docs/"])
+async def test_what_is_not_the_site_is_a_problem(stranger: httpx.AsyncClient, path: str) -> None:
+    answer = await stranger.get(path)
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["instance"] == path
+
+
+async def test_its_page_runs_no_script_but_its_own(stranger: httpx.AsyncClient) -> None:
+    policy = (await stranger.get("/admin/")).headers["content-security-policy"].split("; ")
+    assert "default-src 'none'" in policy
+    assert "script-src 'self'" in policy
+
+
+async def test_a_stranger_sees_no_table(stranger: httpx.AsyncClient) -> None:
+    for path in ("/admin/api/tables/", "/admin/api/openapi.json", *(f"/admin/api/tables/{name}/" for name in TABLES)):
+        assert (await stranger.get(path)).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("name", "password"),
+    [
+        ("olga", "not an operator's password"),
+        ("nobody", OPERATORS_PASSWORD),
+        ("ol\0ga", OPERATORS_PASSWORD),
+        ("olga", "x" * 129),
+        (7, OPERATORS_PASSWORD),
+        ("olga", 7),
+    ],
+)
+async def test_wrong_credentials_open_nothing(app: Any, operator: Any, name: Any, password: Any) -> None:
+    async with browser(app) as intruder:
+        assert (await sign_in(intruder, name, password)).status_code == 401
+        assert (await intruder.get("/admin/api/tables/")).status_code == 401
+
+
+@pytest.mark.parametrize("missing", ["active", "admin"])
+async def test_who_is_no_active_operator_does_not_get_in(app: Any, operator: Any, missing: str) -> None:
+    async with browser(app) as former:
+        await BaseUser.update({missing: False}, force=True)
+        assert (await sign_in(former, "olga")).status_code == 401
+    assert (await operator.get("/admin/api/tables/")).status_code == 401
+
+
+async def test_members_are_no_operators(app: Any, alice: httpx.AsyncClient) -> None:
+    assert (await alice.get("/admin/api/tables/")).status_code == 401
+    async with browser(app) as member:
+        assert (await sign_in(member, "alice", PASSWORD)).status_code == 401
+
+
+async def test_signing_in_needs_the_csrf_token(app: Any, operator: Any) -> None:
+    async with browser(app) as forged:
+        forged.headers["X-CSRFToken"] = "another"
+        assert (await sign_in(forged, "olga")).status_code == 403
+        del forged.headers["X-CSRFToken"]
+        assert (await sign_in(forged, "olga")).status_code == 403
+
+
+async def test_over_https_only_our_own_pages_may_sign_in(app: Any, operator: Any) -> None:
+    async with browser(app) as over_https:
+        over_https.base_url = httpx.URL("https://localhost")
+        over_https.headers["Origin"] = "https://elsewhere.example"
+        assert (await sign_in(over_https, "olga")).status_code == 403
+        over_https.headers["Origin"] = "https://localhost"
+        assert (await sign_in(over_https, "olga")).status_code == 200
+
+
+def test_allowed_hosts_may_be_all_subdomains() -> None:
+    hosts = AllowedHosts(("example.net", "*.example.org"))
+    assert "api.example.org" in hosts
+    assert "example.net" in hosts
+    assert "example.org" not in hosts
+    assert "api.example.net" not in hosts
+
+
+async def test_its_cookies_stay_on_the_site(app: Any, operator: Any) -> None:
+    async with client(app) as visitor:
+        given = (await visitor.get("/admin/")).headers["set-cookie"].split("; ")
+        assert {"Path=/admin/", "SameSite=strict"} <= set(given)
+        visitor.headers["X-CSRFToken"] = visitor.cookies["csrftoken"]
+        given = (await sign_in(visitor, "olga")).headers["set-cookie"].split("; ")
+        assert {"Path=/admin/", "SameSite=strict", "HttpOnly"} <= set(given)
+
+
+async def test_signing_out_ends_the_session(operator: httpx.AsyncClient) -> None:
+    cookie = operator.cookies["id"]
+    assert (await operator.post("/admin/public/logout/")).status_code == 200
+    assert (await operator.get("/admin/api/tables/", headers={"Cookie": f"id={cookie}"})).status_code == 401
+
+
+async def test_hashing_a_password_does_not_hold_up_the_others(app: Any) -> None:
+    async with browser(app) as slow:
+        longest, last = 0.0, time.perf_counter()
+        signing_in = asyncio.create_task(sign_in(slow, "nobody"))
+        while not signing_in.done():
+            await asyncio.sleep(0.001)
+            longest, last = max(longest, time.perf_counter() - last), time.perf_counter()
+    Operator.hash_password(OPERATORS_PASSWORD)
+    assert longest < (time.perf_counter() - last) / 2
+
+
+async def test_a_password_hashed_with_less_care_is_hashed_again(app: Any, operator: httpx.AsyncClient) -> None:
+    async def iterations() -> str:
+        return str((await BaseUser.select(BaseUser.password).first())["password"].split("$")[1])
+
+    await BaseUser.update({BaseUser.password: BaseUser.hash_password(OPERATORS_PASSWORD, iterations=10)}, force=True)
+    assert await iterations() == "10"
+    async with browser(app) as again:
+        assert (await sign_in(again, "olga")).status_code == 200
+    assert await iterations() == "1000"
+
+
+async def test_operators_change_their_password(app: Any, operator: httpx.AsyncClient) -> None:
+    passwords = {"current_password": OPERATORS_PASSWORD, "new_password": "newer", "confirm_new_password": "newer"}
+    path = "/admin/api/change-password/"
+    assert (await operator.post(path, json=passwords)).status_code == 422
+    passwords |= {"new_password": "a newer password", "confirm_new_password": "a newer password"}
+    assert (await operator.post(path, json=passwords)).status_code == 303
+    async with browser(app) as again:
+        assert (await sign_in(again, "olga")).status_code == 401
+        assert (await sign_in(again, "olga", "a newer password")).status_code == 200
+    assert (await operator.get("/admin/api/tables/")).status_code == 401
+
+
+async def test_every_table_is_there_and_in_a_group(operator: httpx.AsyncClient) -> None:
+    assert sorted((await operator.get("/admin/api/tables/")).json()) == sorted(TABLES)
+    groups = (await operator.get("/admin/api/tables/grouped/")).json()
+    assert groups["ungrouped"] == []
+    assert list(groups["grouped"]) == ["Characters", "Members", "Operators", "Templates"]
+
+
+async def a_row_everywhere(alice: httpx.AsyncClient) -> None:
+    rules = await template(alice)
+    mira = await character(alice, template=rules["id"], attributes={"strength": 3})
+    odo = await character(alice, name="Odo")
+    await create(alice, f"/v1/characters/{mira['id']}/relationships", target=odo["id"], type="friend_of")
+    assert (
+        await alice.post("/v1/characters", json={"name": "Una"}, headers={"Idempotency-Key": "once"})
+    ).status_code == 201
+    renamed = await alice.patch(f"/v1/characters/{odo['id']}", json={"name": "Odon"})
+    assert renamed.status_code == 200
+    await give_portrait(odo)
+    await imported(alice, in_charx(V3, **{"assets/a.bin": b"1"}))
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    await Letter.insert(Letter(id=uuid4(), kind="reset", address="alice@example.org", due_at=tomorrow))
+    await EmailToken.insert(
+        EmailToken(
+            id=uuid4(),
+            user=(await alice.get("/v1/users/me")).json()["id"],
+            purpose="reset",
+            digest=b"not a digest",
+            email_key="alice@example.org",
+            expires_at=tomorrow,
+        )
+    )
+
+
+async def test_every_table_can_be_looked_at_and_none_be_written(operator: Any, alice: httpx.AsyncClient) -> None:
+    await a_row_everywhere(alice)
+    for name in TABLES:
+        path = f"/admin/api/tables/{name}/"
+        rows = (await operator.get(path, params={"__readable": "true"})).json()["rows"]
+        assert rows, name
+        key = rows[0].get("id") or rows[0]["name"]
+        for part in ("ids/", "count/", "schema/", "references/", "new/", f"{key}/"):
+            assert (await operator.get(path + part)).status_code == 200, path + part
+        for method in ("POST", "PUT", "PATCH", "DELETE"):
+            for address in (path, f"{path}{key}/"):
+                answer = await operator.request(method, address, json={})
+                assert answer.status_code == 405, (method, address)
+                assert answer.headers["allow"] == "GET, HEAD, OPTIONS"
+        assert (await operator.get(path, params={"__readable": "true"})).json()["rows"] == rows
+
+
+async def test_portraits_are_shown_to_operators_alone(
+    operator: httpx.AsyncClient, alice: httpx.AsyncClient, stranger: httpx.AsyncClient
+) -> None:
+    await give_portrait(await character(alice))
+    row = (await operator.get("/admin/api/tables/characters/")).json()["rows"][0]
+    path = f"/admin/api/pictures/{row['portrait']}"
+    assert (await operator.get(path)).headers["content-type"] == "image/webp"
+    assert (await operator.get(path[:-1])).status_code == 404
+    assert {(await each.get(path)).status_code for each in (stranger, alice)} == {401}
+    assert (await stranger.get("/admin/pictures.js")).headers["content-type"].startswith("text/javascript")
+
+
+async def test_rows_are_told_by_name(operator: httpx.AsyncClient, alice: httpx.AsyncClient) -> None:
+    await a_row_everywhere(alice)
+    mira = (await operator.get("/admin/api/tables/characters/?__readable=true&__order=created_at")).json()["rows"][0]
+    assert (mira["owner_readable"], mira["template_readable"]) == ("alice", "Fighter")
+    tie = (await operator.get("/admin/api/tables/relationships/?__readable=true")).json()["rows"][0]
+    assert (tie["source_readable"], tie["target_readable"]) == ("Mira", "Odon")
+
+
+@pytest.mark.parametrize(("name", "secret"), SECRETS.items())
+async def test_a_secret_is_neither_told_nor_found_out(
+    operator: httpx.AsyncClient, alice: httpx.AsyncClient, name: str, secret: str
+) -> None:
+    path = f"/admin/api/tables/{name}/"
+    for query in ("", f"?__visible_fields={secret}", f"?__visible_fields=id,{secret}"):
+        rows = (await operator.get(path + query)).json()["rows"]
+        assert rows
+        assert all(row[secret] is None for row in rows)
+    row = (await operator.get(f"{path}?__order=id")).json()["rows"][0]
+    assert (await operator.get(f"{path}{row['id']}/")).json()[secret] is None
+    assert not (await operator.get(f"{path}new/")).json().get(secret)
+    for query in (
+        f"__order={secret}",
+        f"__order=-{secret}",
+        f"__order=id,{secret}",
+        f"__order=id&__order={secret}",
+        f"__order[]={secret}",
+        f"__order[][]={secret}",
+        f"{secret}=a",
+        f"{secret}[]=a",
+        f"{secret}=a&{secret}__match=starts",
+        f"{secret}__operator=not_null",
+    ):
+        assert (await operator.get(f"{path}?{query}")).status_code == 400, query
+        assert (await operator.get(f"{path}count/?{query}")).status_code == 400, query
+    schema = (await operator.get(f"{path}schema/")).json()["extra"]
+    assert secret not in {*schema["visible_column_names"], *schema["visible_filter_names"]}
+
+
+async def test_a_secret_of_another_table_stays_there(operator: httpx.AsyncClient, alice: httpx.AsyncClient) -> None:
+    for query in ("__visible_fields=user.password_hash", "__order=user.password_hash", "user.password_hash=a"):
+        assert (await operator.get(f"/admin/api/tables/tokens/?{query}")).status_code == 400
+
+
+async def test_suspending_shuts_a_member_out_until_reactivated(
+    operator: httpx.AsyncClient, alice: httpx.AsyncClient, stranger: httpx.AsyncClient
+) -> None:
+    credentials = {"login": "alice", "password": PASSWORD}
+    assert (await alice.get("/v1/users/me")).status_code == 200
+    answer = await operator.post("/admin/api/forms/suspend-a-member/", json={"username": " alice "})
+    assert answer.json() == {"custom_form_success": "alice is suspended."}
+    assert (await alice.get("/v1/users/me")).status_code == 401
+    assert (await stranger.get("/v1/users/alice")).status_code == 404
+    assert (await stranger.post("/v1/sessions", json=credentials)).status_code == 401
+    answer = await operator.post("/admin/api/forms/reactivate-a-member/", json={"username": "alice"})
+    assert answer.json() == {"custom_form_success": "alice is active."}
+    assert (await alice.get("/v1/users/me")).status_code == 200
+
+
+@pytest.mark.parametrize("username", ["nobody", "", "al\0ice"])
+async def test_only_members_are_suspended(operator: httpx.AsyncClient, username: str) -> None:
+    answer = await operator.post("/admin/api/forms/suspend-a-member/", json={"username": username})
+    assert (answer.status_code, answer.json()) == (422, {"custom_form_error": "There is no such member."})
+
+
+async def test_who_left_is_not_reactivated(operator: httpx.AsyncClient, alice: httpx.AsyncClient) -> None:
+    assert (await alice.request("DELETE", "/v1/users/me", json={"password": PASSWORD})).status_code == 204
+    answer = await operator.post("/admin/api/forms/reactivate-a-member/", json={"username": "alice"})
+    assert answer.status_code == 422
+
+
+async def test_strangers_and_forgers_suspend_nobody(
+    app: Any, operator: httpx.AsyncClient, alice: httpx.AsyncClient
+) -> None:
+    path = "/admin/api/forms/suspend-a-member/"
+    async with browser(app) as stranger:
+        assert (await stranger.post(path, json={"username": "alice"})).status_code == 401
+    del operator.headers["X-CSRFToken"]
+    assert (await operator.post(path, json={"username": "alice"})).status_code == 403
+    assert (await alice.get("/v1/users/me")).status_code == 200
+
+
+def test_in_production_every_cookie_needs_https() -> None:
+    ask = (
+        "import asyncio, httpx; from service.app import app\n"
+        "client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url='https://api.example.org')\n"
+        "print(asyncio.run(client.get('/admin/')).headers['set-cookie'])"
+    )
+    production = {
+        "ENVIRONMENT": "production",
+        "DATABASE_URL": "postgresql://nobody@localhost/nothing",
+        "ALLOWED_HOSTS": "*.example.org",
+        "SECRET_KEY": "0123456789abcdef" * 2,
+    }
+    told = subprocess.run([sys.executable, "-c", ask], env=os.environ | production, capture_output=True, text=True)
+    assert "csrftoken=" in told.stdout, told.stderr
+    assert told.stdout.strip().endswith("; Secure")

@@ -1,0 +1,206 @@
+"""The audit log: who did what to which row, from where, and no way to say otherwise afterwards."""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import httpx
+import pytest
+
+from service.audit.tables import AuditEntry
+from service.commands.purge import purge_everything
+from service.database.engine import DB
+from tests.api.exports.test_exports import export, of_kind
+from tests.conftest import PASSWORD, character, client, create, template
+
+Client = httpx.AsyncClient
+
+NEW_PASSWORD = "another long password"
+
+
+async def entries(request_id: str) -> list[Any]:
+    rows = AuditEntry.select().where(AuditEntry.request_id == request_id).order_by(AuditEntry.id)
+    return await rows.output(load_json=True)
+
+
+async def told(member: Client, method: str, path: str, body: Any = None, **headers: str) -> list[Any]:
+    """What a request that must succeed leaves in the log."""
+    headers["X-Request-ID"] = str(uuid4())
+    answer = await member.request(method, path, json=body, headers=headers)
+    assert answer.is_success, answer.text
+    return await entries(headers["X-Request-ID"])
+
+
+async def id_of(member: Client) -> UUID:
+    return UUID((await member.get("/v1/users/me")).json()["id"])
+
+
+async def test_signing_in_tells_who_and_from_where(alice: Client, stranger: Client) -> None:
+    credentials = {"login": "alice", "password": PASSWORD}
+    [entry] = await told(stranger, "POST", "/v1/sessions", credentials, **{"User-Agent": "Lynx/2.9"})
+    sessions = (await alice.get("/v1/sessions")).json()["items"]
+    assert entry["action"] == "sign_in"
+    assert (entry["kind"], entry["row"]) == ("session", sessions[0]["id"])
+    assert entry["member"] == await id_of(alice)
+    assert (entry["address"], entry["device"], entry["token"]) == ("127.0.0.1", "Lynx/2.9", None)
+    assert entry["operator"] is None
+
+
+@pytest.mark.parametrize("login", ["alice", "ALICE@example.org", "nobody-there"])
+async def test_a_wrong_password_is_told_of_without_a_word_of_it(alice: Client, stranger: Client, login: str) -> None:
+    credentials = {"login": login, "password": "hunter2 hunter2"}
+    answer = await stranger.post("/v1/sessions", json=credentials, headers={"X-Request-ID": (mark := str(uuid4()))})
+    assert answer.status_code == 401
+    [entry] = await entries(mark)
+    assert (entry["action"], entry["kind"], entry["member"]) == ("refuse_password", "user", None)
+    assert entry["row"] == (None if login == "nobody-there" else str(await id_of(alice)))
+    assert "hunter2" not in str(entry)
+    assert "nobody-there" not in str(entry)
+
+
+async def test_every_deed_on_a_character_and_a_template(alice: Client) -> None:
+    who, session = await id_of(alice), UUID((await alice.get("/v1/sessions")).json()["items"][0]["id"])
+    mira, rules = await character(alice), await template(alice)
+    for thing, made in (("character", mira), ("template", rules)):
+        for method, body, expected in [
+            ("PATCH", {"visibility": "public"}, ["change_visibility"]),
+            ("PATCH", {"visibility": "public"}, []),
+            ("PATCH", {"name": "Otto"}, []),
+            ("DELETE", None, ["trash" if thing == "character" else "retire"]),
+        ]:
+            found = await told(alice, method, f"/v1/{thing}s/{made['id']}", body)
+            assert [entry["action"] for entry in found] == expected
+            for entry in found:
+                assert (entry["kind"], entry["row"]) == (thing, made["id"])
+                assert (entry["member"], entry["token"]) == (who, session)
+                if entry["action"] == "change_visibility":
+                    assert entry["detail"] == {"before": "private", "after": "public"}
+    [restored] = await told(alice, "POST", f"/v1/trash/{mira['id']}/restorations")
+    assert (restored["action"], restored["row"]) == ("restore", mira["id"])
+    await alice.delete(f"/v1/characters/{mira['id']}")
+    [purged] = await told(alice, "DELETE", f"/v1/trash/{mira['id']}")
+    assert (purged["action"], purged["kind"], purged["row"]) == ("purge", "character", mira["id"])
+
+
+async def test_making_changing_and_reading_leave_nothing(alice: Client) -> None:
+    mira = await character(alice)
+    path = f"/v1/characters/{mira['id']}"
+    assert await told(alice, "POST", "/v1/characters", {"name": "Otto", "visibility": "public"}) == []
+    assert await told(alice, "PATCH", path, {"attributes": {"strength": 3}}) == []
+    assert await told(alice, "GET", path) == []
+
+
+async def test_many_at_once_are_told_one_by_one(alice: Client) -> None:
+    made = [(await character(alice))["id"] for _ in range(3)]
+    shown = [{"action": "update", "id": each, "body": {"visibility": "public"}} for each in made]
+    found = await told(alice, "POST", "/v1/characters/bulk", {"operations": shown})
+    assert [(entry["action"], entry["row"]) for entry in found] == [("change_visibility", each) for each in made]
+
+
+async def test_what_was_not_done_is_not_told(alice: Client, charlie: Client) -> None:
+    mira = await character(alice, visibility="public")
+    assert await told(alice, "DELETE", f"/v1/characters/{mira['id']}?dry_run=true") == []
+    refused = await charlie.delete(f"/v1/characters/{mira['id']}", headers={"X-Request-ID": (mark := str(uuid4()))})
+    assert refused.status_code == 403
+    assert await entries(mark) == []
+
+
+async def test_what_cannot_be_told_is_not_done(alice: Client) -> None:
+    mira = await character(alice)
+    await DB.run_ddl("ALTER TABLE audit_log ADD CONSTRAINT full_log CHECK (action <> 'trash') NOT VALID")
+    try:
+        assert (await alice.delete(f"/v1/characters/{mira['id']}")).status_code == 500
+    finally:
+        await DB.run_ddl("ALTER TABLE audit_log DROP CONSTRAINT full_log")
+    assert (await alice.get(f"/v1/characters/{mira['id']}")).status_code == 200
+
+
+async def test_keys_and_sign_outs(app: Any, alice: Client) -> None:
+    key = {"name": "program", "scopes": ["characters:write", "characters:read"]}
+    [made] = await told(alice, "POST", "/v1/api-keys", key)
+    assert (made["action"], made["kind"]) == ("create", "api_key")
+    assert made["detail"] == {"scopes": ["characters:read", "characters:write"]}
+    [revoked] = await told(alice, "DELETE", f"/v1/api-keys/{made['row']}")
+    assert (revoked["action"], revoked["kind"], revoked["row"]) == ("revoke", "api_key", made["row"])
+    [out] = await told(alice, "DELETE", "/v1/sessions/current")
+    assert (out["action"], out["kind"], out["row"]) == ("sign_out", "session", str(out["token"]))
+
+
+async def test_signing_out_everywhere(alice: Client) -> None:
+    who = await id_of(alice)
+    [out] = await told(alice, "DELETE", "/v1/sessions")
+    assert (out["action"], out["kind"], out["row"]) == ("sign_out", "user", str(who))
+
+
+async def test_a_deed_of_a_program_names_its_key(app: Any, alice: Client) -> None:
+    key = await create(alice, "/v1/api-keys", name="program", scopes=["characters:write"])
+    program = client(app, Authorization=f"Bearer {key['token']}")
+    [entry] = await told(program, "DELETE", f"/v1/characters/{(await character(alice))['id']}")
+    assert entry["token"] == UUID(key["id"])
+
+
+async def test_accounts(alice: Client) -> None:
+    who = await id_of(alice)
+    for method, path, body, expected in [
+        ("PATCH", "/v1/users/me", {"bio": "Writes."}, []),
+        ("PATCH", "/v1/users/me", {"email": "al@example.org", "current_password": PASSWORD}, ["change_email"]),
+        (
+            "PUT",
+            "/v1/users/me/password",
+            {"current_password": PASSWORD, "new_password": NEW_PASSWORD},
+            ["change_password"],
+        ),
+        ("DELETE", "/v1/users/me", {"password": NEW_PASSWORD}, ["leave"]),
+    ]:
+        found = await told(alice, method, path, body)
+        assert [entry["action"] for entry in found] == expected
+        assert all((entry["row"], entry["member"]) == (str(who), who) for entry in found)
+        assert "al@example.org" not in str(found)
+    await DB.run_ddl("UPDATE users SET deleted_at = now() - interval '31 days'")
+    await purge_everything()
+    [purged] = await AuditEntry.select().where(AuditEntry.action == "purge", AuditEntry.row == str(who))
+    assert (purged["member"], purged["operator"], purged["address"]) == (None, None, None)
+    assert await AuditEntry.count().where(AuditEntry.member == who) > 0
+
+
+async def test_members_get_their_own_with_their_export(alice: Client, charlie: Client) -> None:
+    assert (await charlie.delete(f"/v1/characters/{(await character(charlie))['id']}")).status_code == 204
+    found = of_kind(await export(alice), "audit_entry")
+    assert [entry["action"] for entry in found] == ["sign_in"]
+    assert found[0]["address"] == "127.0.0.1"
+    assert "member" not in found[0]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit_log SET action = 'read'",
+        "DELETE FROM audit_log",
+        "TRUNCATE audit_log",
+        "WITH door AS (SELECT set_config('audit_log.purging', 'on', true)) DELETE FROM audit_log USING door",
+        "INSERT INTO audit_log (id, action, kind) SELECT id, action, kind FROM audit_log LIMIT 1"
+        " ON CONFLICT (id) DO UPDATE SET action = 'read'",
+    ],
+)
+async def test_nothing_is_changed_or_taken_away(alice: Client, statement: str) -> None:
+    before = await AuditEntry.count()
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="append-only"):
+        await DB.run_ddl(statement)
+    assert await AuditEntry.count() == before > 0
+
+
+async def test_what_is_past_its_time_goes_and_nothing_else(alice: Client) -> None:
+    def aged(days: int) -> str:
+        return (
+            "INSERT INTO audit_log (id, created_at, action, kind, row)"
+            f" VALUES (gen_random_uuid(), now() - interval '{days} days', 'sign_in', 'session', 'aged {days}')"
+        )
+
+    for days in (31, 364, 366):
+        await DB.run_ddl(aged(days))
+    assert (await purge_everything())["audit entries"] == 1
+    left = await AuditEntry.select(AuditEntry.row).where(AuditEntry.row.like("aged%")).order_by(AuditEntry.row)
+    assert [row["row"] for row in left] == ["aged 31", "aged 364"]
+    async with DB.transaction() as transaction:
+        await transaction.connection.execute("SET LOCAL audit_log.purging = 'on'")
+        await AuditEntry.delete().where(AuditEntry.row.like("aged%"))

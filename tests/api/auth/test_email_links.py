@@ -1,0 +1,274 @@
+"""Verified addresses and forgotten passwords: through the letters that a mail server really got."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from loguru import logger
+
+from service.auth.tables import EmailToken
+from service.auth.token_cache import forget_tokens
+from service.commands.purge import purge_everything
+from service.log import ACCESS_LINES_WAIT
+from service.mail.tables import Letter
+from service.users.tables import User
+from tests.api.audit.test_audit import entries
+from tests.conftest import PASSWORD, client, create, faults, signed_in, with_key
+from tests.support.mail import SENDER, Mailbox, configure, mail_server
+
+Client = httpx.AsyncClient
+
+VERIFY, RESET, EMAIL_CHANGED, PASSWORD_CHANGED = "confirm", "new password", "address of your", "password of your"
+NEW = "another long password"
+NO_LONGER = "This link was used already, is too old, or was replaced by a newer one."
+
+
+@pytest.fixture
+async def mailbox(app: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Mailbox]:
+    mailbox = Mailbox()
+    async with mail_server(mailbox, configure(monkeypatch, links_url="https://app.example.org/")):
+        yield mailbox
+
+
+async def ask(stranger: Client, purpose: str, email: str) -> None:
+    answer = await stranger.post(f"/v1/{purpose}", json={"email": email})
+    assert (answer.status_code, answer.content) == (202, b"")
+
+
+async def verify(stranger: Client, token: str) -> int:
+    return (await stranger.put(f"/v1/email-verifications/{token}")).status_code
+
+
+async def reset(stranger: Client, token: str, password: str = NEW) -> httpx.Response:
+    return await stranger.put(f"/v1/password-resets/{token}", json={"password": password})
+
+
+async def sign_in(stranger: Client, password: str) -> int:
+    return (await stranger.post("/v1/sessions", json={"login": "alice", "password": password})).status_code
+
+
+async def me(member: Client) -> Any:
+    return (await member.get("/v1/users/me")).json()
+
+
+async def outbox_empties() -> None:
+    for _ in range(1000):
+        if not await Letter.exists():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("Letters are left.")
+
+
+async def test_an_address_is_verified_by_the_letter_that_signing_up_sends(
+    mailbox: Mailbox, alice: Client, stranger: Client
+) -> None:
+    letter = await mailbox.arrived(VERIFY)
+    assert (letter["to"], letter["from"], letter["auto-submitted"]) == ("alice@example.org", SENDER, "auto-generated")
+    token = await mailbox.token(VERIFY)
+    assert f"https://app.example.org/verify-email#token={token}" in letter.get_content()
+    before = await me(alice)
+    assert before["email_verified"] is False
+    assert await verify(stranger, token) == 204
+    after = await me(alice)
+    assert (after["email_verified"], after["version"]) == (True, before["version"] + 1)
+    assert await verify(stranger, token) == 404
+
+
+async def test_an_address_that_is_not_verified_signs_in(mailbox: Mailbox, alice: Client) -> None:
+    assert (await me(alice))["email_verified"] is False
+
+
+async def test_a_verified_address_is_sent_no_other_letter(mailbox: Mailbox, alice: Client, stranger: Client) -> None:
+    await verify(stranger, await mailbox.token(VERIFY))
+    await EmailToken.delete(force=True)
+    await ask(stranger, "email-verifications", "alice@example.org")
+    await outbox_empties()
+    assert len(mailbox.letters) == 1
+
+
+async def test_a_new_address_is_verified_anew_and_the_old_one_told(
+    mailbox: Mailbox, alice: Client, stranger: Client
+) -> None:
+    first = await mailbox.token(VERIFY)
+    assert await verify(stranger, first) == 204
+    change = {"email": "Alice@example.net", "current_password": PASSWORD}
+    assert (await alice.patch("/v1/users/me", json=change)).json()["email_verified"] is False
+    assert (await mailbox.arrived(EMAIL_CHANGED))["to"] == "alice@example.org"
+    second = await mailbox.arrived(VERIFY, 2)
+    assert second["to"] == "Alice@example.net"
+    assert await verify(stranger, await mailbox.token(VERIFY, 2)) == 204
+    assert (await me(alice))["email_verified"] is True
+
+
+async def test_a_token_is_good_for_the_address_alone_that_it_was_sent_to(
+    mailbox: Mailbox, alice: Client, stranger: Client
+) -> None:
+    old = await mailbox.token(VERIFY)
+    await ask(stranger, "password-resets", "alice@example.org")
+    old_reset = await mailbox.token(RESET)
+    await alice.patch("/v1/users/me", json={"email": "alice@example.net", "current_password": PASSWORD})
+    assert await verify(stranger, old) == 404
+    assert (await reset(stranger, old_reset)).status_code == 404
+
+
+async def test_other_changes_leave_the_address_verified(mailbox: Mailbox, alice: Client, stranger: Client) -> None:
+    await verify(stranger, await mailbox.token(VERIFY))
+    same = {"email": "alice@example.org", "current_password": PASSWORD, "bio": "Paints."}
+    assert (await alice.patch("/v1/users/me", json=same)).json()["email_verified"] is True
+    await outbox_empties()
+    assert len(mailbox.letters) == 1
+
+
+async def test_a_forgotten_password_is_chosen_anew(app: Any, mailbox: Mailbox, alice: Client, stranger: Client) -> None:
+    program = await with_key(app, alice, "characters:read")
+    await ask(stranger, "password-resets", "ALICE@example.org")
+    assert (await mailbox.arrived(RESET))["to"] == "alice@example.org"
+    token = await mailbox.token(RESET)
+    assert (await reset(stranger, token)).status_code == 204
+    assert (await alice.get("/v1/users/me")).status_code == 401, "her sessions ended"
+    assert (await program.get("/v1/characters")).status_code == 200
+    assert await sign_in(stranger, PASSWORD) == 401
+    assert await sign_in(stranger, NEW) == 201
+    assert (await mailbox.arrived(PASSWORD_CHANGED))["to"] == "alice@example.org"
+    session = await create(stranger, "/v1/sessions", login="alice", password=NEW)
+    assert session["user"]["email_verified"] is True
+    again = await reset(stranger, token)
+    assert (again.status_code, again.json()["detail"]) == (404, NO_LONGER)
+
+
+async def test_what_a_letter_opened_is_in_the_audit_log(mailbox: Mailbox, alice: Client, stranger: Client) -> None:
+    verified = await stranger.put(f"/v1/email-verifications/{await mailbox.token(VERIFY)}")
+    await ask(stranger, "password-resets", "alice@example.org")
+    changed = await reset(stranger, await mailbox.token(RESET))
+    for answer, action in ((verified, "verify_email"), (changed, "change_password")):
+        [entry] = await entries(answer.headers["X-Request-ID"])
+        assert (entry["action"], entry["kind"], entry["row"]) == (action, "user", str(entry["member"]))
+
+
+async def test_a_changed_password_is_told_by_mail(mailbox: Mailbox, alice: Client) -> None:
+    change = {"current_password": PASSWORD, "new_password": NEW}
+    assert (await alice.put("/v1/users/me/password", json=change)).status_code == 204
+    assert (await mailbox.arrived(PASSWORD_CHANGED))["to"] == "alice@example.org"
+
+
+@pytest.mark.parametrize("purpose", ["password-resets", "email-verifications"])
+async def test_who_has_no_account_is_answered_alike_and_gets_nothing(
+    mailbox: Mailbox, stranger: Client, purpose: str
+) -> None:
+    await ask(stranger, purpose, "nobody@example.org")
+    await ask(stranger, purpose, "\ufdfa" * 200 + "@example.org")
+    await outbox_empties()
+    assert mailbox.letters == []
+    refused = await stranger.post(f"/v1/{purpose}", json={"email": "nobody"})
+    assert faults(refused) == {"/email": "Must be an e-mail address."}
+
+
+async def test_a_suspended_member_gets_no_letter_and_the_one_before_opens_nothing(
+    mailbox: Mailbox, alice: Client, stranger: Client
+) -> None:
+    await ask(stranger, "password-resets", "alice@example.org")
+    token = await mailbox.token(RESET)
+    await User.update({User.status: "suspended"}, force=True)
+    assert (await reset(stranger, token)).status_code == 404
+    await EmailToken.delete(force=True)
+    await ask(stranger, "password-resets", "alice@example.org")
+    await outbox_empties()
+    assert len(mailbox.letters) == 2
+
+
+async def test_a_bad_password_leaves_the_token_as_it_is(mailbox: Mailbox, alice: Client, stranger: Client) -> None:
+    await ask(stranger, "password-resets", "alice@example.org")
+    token = await mailbox.token(RESET)
+    for password in ("qwertyuiop", "alice12345", "short"):
+        refused = await reset(stranger, token, password)
+        assert (refused.status_code, faults(refused).keys()) == (422, {"/password"})
+    assert (await reset(stranger, token)).status_code == 204
+
+
+async def test_of_two_at_once_one_resets(mailbox: Mailbox, alice: Client, stranger: Client) -> None:
+    await ask(stranger, "password-resets", "alice@example.org")
+    token = await mailbox.token(RESET)
+    answers = await asyncio.gather(*(reset(stranger, token, f"{NEW} {number}") for number in range(4)))
+    assert sorted(answer.status_code for answer in answers) == [204, 404, 404, 404]
+
+
+@pytest.mark.parametrize(("purpose", "lifetime"), [("reset", 30), ("verification", 24 * 60)])
+async def test_a_token_ends(mailbox: Mailbox, alice: Client, stranger: Client, purpose: str, lifetime: int) -> None:
+    await ask(stranger, "password-resets", "alice@example.org")
+    tokens = {"reset": await mailbox.token(RESET), "verification": await mailbox.token(VERIFY)}
+    row = await EmailToken.select().where(EmailToken.purpose == purpose).first()
+    assert row is not None
+    assert row["expires_at"] - row["created_at"] == timedelta(minutes=lifetime)
+    await EmailToken.update({EmailToken.expires_at: datetime.now(UTC)}).where(EmailToken.purpose == purpose)
+    if purpose == "reset":
+        assert (await reset(stranger, tokens[purpose])).status_code == 404
+    else:
+        assert await verify(stranger, tokens[purpose]) == 404
+    assert (await purge_everything())["email tokens"] == 1
+
+
+async def test_asking_again_within_a_minute_sends_nothing_and_later_replaces_the_token(
+    mailbox: Mailbox, alice: Client, stranger: Client
+) -> None:
+    for _ in range(3):
+        await ask(stranger, "password-resets", "alice@example.org")
+        await outbox_empties()
+    assert [letter["subject"] for letter in mailbox.letters].count("A new password for your account") == 1
+    first = await mailbox.token(RESET)
+    await EmailToken.update({EmailToken.created_at: datetime.now(UTC) - timedelta(minutes=2)}, force=True)
+    await ask(stranger, "password-resets", "alice@example.org")
+    second = await mailbox.token(RESET, 2)
+    assert (await reset(stranger, first)).status_code == 404
+    assert (await reset(stranger, second)).status_code == 204
+
+
+async def test_a_token_opens_what_it_is_for_and_nothing_else(
+    app: Any, mailbox: Mailbox, alice: Client, stranger: Client
+) -> None:
+    token = await mailbox.token(VERIFY)
+    assert (await reset(stranger, token)).status_code == 404
+    pretender = client(app, Authorization=f"Bearer {token}")
+    assert (await pretender.get("/v1/users/me")).status_code == 401
+    session = alice.headers["authorization"].removeprefix("Bearer ")
+    for other in (session, token[:-1] + "x", "nothing", "%00", "a" * 5000):
+        assert await verify(stranger, other) == 404
+    assert await verify(stranger, token) == 204
+
+
+async def test_what_is_stored_opens_nothing(mailbox: Mailbox, alice: Client, stranger: Client) -> None:
+    token = await mailbox.token(VERIFY)
+    await outbox_empties()
+    rows = await EmailToken.select()
+    assert token not in str(rows)
+    assert len(rows[0]["digest"]) == 32
+
+
+async def test_a_key_resets_no_password(app: Any, mailbox: Mailbox, alice: Client) -> None:
+    program = await with_key(app, alice, "characters:read")
+    for path in ("password-resets", "email-verifications"):
+        assert (await program.post(f"/v1/{path}", json={"email": "alice@example.org"})).status_code == 403
+
+
+async def test_no_token_is_logged(mailbox: Mailbox, alice: Client, stranger: Client) -> None:
+    lines: list[str] = []
+    sink = logger.add(lambda line: lines.append(str(line) + str(line.record["extra"])), level="INFO")
+    token = await mailbox.token(VERIFY)
+    assert await verify(stranger, token) == 204
+    await asyncio.sleep(2 * ACCESS_LINES_WAIT)
+    logger.remove(sink)
+    assert any("/v1/email-verifications/{token}" in line for line in lines)
+    assert token not in "".join(lines)
+
+
+async def test_a_letter_that_a_failed_sign_up_would_send_is_not_sent(
+    app: Any, mailbox: Mailbox, stranger: Client
+) -> None:
+    await signed_in(app, "bea")
+    await outbox_empties()
+    taken = {"email": "other@example.org", "username": "bea", "password": PASSWORD}
+    assert (await stranger.post("/v1/users", json=taken)).status_code == 409
+    assert not await Letter.exists()
+    forget_tokens()

@@ -1,0 +1,267 @@
+"""Sessions and API keys: signing in, what opens the API, and what ends."""
+
+import asyncio
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from service.auth.tables import Token
+from service.auth.token_cache import forget_tokens
+from service.database import embedded
+from service.users.tables import User
+from tests.conftest import DATA_DIR, PASSWORD, client, create, faults, signed_in, with_key
+from tests.support.servers import ROOT
+
+Client = httpx.AsyncClient
+
+KEYS = "/v1/api-keys"
+YESTERDAY = datetime.now(UTC) - timedelta(days=1)
+
+
+@pytest.mark.parametrize("login", ["alice", "ALICE", "alice@example.org", "Alice@Example.org"])
+async def test_sign_in_with_username_or_email(alice: Client, stranger: Client, login: str) -> None:
+    session = await create(stranger, "/v1/sessions", login=login, password=PASSWORD)
+    assert session.keys() == {"id", "token", "expires_at", "user"}
+    assert session["token"].startswith("chs_")
+    assert session["user"] == (await alice.get("/v1/users/me")).json()
+
+
+async def test_a_refused_sign_in_never_says_why(alice: Client, stranger: Client) -> None:
+    refused = [
+        await stranger.post("/v1/sessions", json={"login": login, "password": "a wrong password"})
+        for login in ("alice", "alice@example.org", "nobody", "' OR 1=1 --")
+    ]
+    assert {answer.status_code for answer in refused} == {401}
+    assert {answer.json()["detail"] for answer in refused} == {"The login or the password is not right."}
+    assert refused[0].headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize(
+    ("given", "pointers"),
+    [
+        ({}, {"/login", "/password"}),
+        ({"login": "", "password": "x" * 257}, {"/login", "/password"}),
+        ({"login": "a\0", "password": "x"}, {"/login"}),
+        ({"login": "alice", "password": PASSWORD, "remember": True}, {"/remember"}),
+        ({"login": ["alice"], "password": None}, {"/login", "/password"}),
+    ],
+)
+async def test_sign_in_refuses(stranger: Client, given: dict[str, Any], pointers: set[str]) -> None:
+    answer = await stranger.post("/v1/sessions", json=given)
+    assert answer.status_code == 422
+    assert faults(answer).keys() == pointers
+
+
+async def test_sessions_are_listed_newest_first_with_their_device(alice: Client, stranger: Client) -> None:
+    login = {"login": "alice", "password": PASSWORD}
+    await stranger.post("/v1/sessions", json=login, headers={"User-Agent": "Phone"})
+    sessions = (await alice.get("/v1/sessions")).json()["items"]
+    assert [session["current"] for session in sessions] == [False, True]
+    assert sessions[0]["device"] == "Phone"
+    assert "token" not in sessions[0]
+
+
+async def test_a_device_may_call_itself_anything(alice: Client, stranger: Client) -> None:
+    login = {"login": "alice", "password": PASSWORD}
+    made = await stranger.post("/v1/sessions", json=login, headers={"User-Agent": b"\xff\x01\x00" * 300})
+    assert made.status_code == 201
+
+
+async def test_signing_out_ends_this_session_alone(app: Any, alice: Client) -> None:
+    session = await create(client(app), "/v1/sessions", login="alice", password=PASSWORD)
+    phone = client(app, Authorization=f"Bearer {session['token']}")
+    assert (await phone.get("/v1/users/me")).status_code == 200
+    assert (await phone.delete("/v1/sessions/current")).status_code == 204
+    assert (await phone.get("/v1/users/me")).status_code == 401
+    assert (await alice.get("/v1/users/me")).status_code == 200
+
+
+async def test_a_session_can_be_ended_elsewhere_but_not_by_another(app: Any, alice: Client, charlie: Client) -> None:
+    session = await create(client(app), "/v1/sessions", login="alice", password=PASSWORD)
+    phone = client(app, Authorization=f"Bearer {session['token']}")
+    assert (await charlie.delete(f"/v1/sessions/{session['id']}")).status_code == 404
+    assert (await phone.get("/v1/users/me")).status_code == 200
+    assert (await alice.delete(f"/v1/sessions/{session['id']}")).status_code == 204
+    assert (await phone.get("/v1/users/me")).status_code == 401
+    assert (await alice.delete(f"/v1/sessions/{session['id']}")).status_code == 404
+
+
+async def test_all_sessions_end_at_once_but_no_key_and_nobody_elses(app: Any, alice: Client, charlie: Client) -> None:
+    session = await create(client(app), "/v1/sessions", login="alice", password=PASSWORD)
+    phone = client(app, Authorization=f"Bearer {session['token']}")
+    program = await with_key(app, alice, "characters:read")
+    assert (await phone.get("/v1/users/me")).status_code == 200
+    assert (await program.delete("/v1/sessions")).status_code == 403
+    assert (await alice.delete("/v1/sessions")).status_code == 204
+    assert [(await each.get("/v1/users/me")).status_code for each in (alice, phone, charlie)] == [401, 401, 200]
+    assert (await program.get("/v1/characters")).status_code == 200
+
+
+async def test_a_sign_in_does_not_outlive_a_new_password_that_came_in_between(alice: Client, stranger: Client) -> None:
+    login = {"login": "alice", "password": PASSWORD}
+    elsewhere = await asyncpg.connect(embedded.dsn(DATA_DIR))
+    try:
+        async with elsewhere.transaction():
+            await elsewhere.execute("UPDATE users SET password_hash = 'another'")
+            await elsewhere.execute("DELETE FROM tokens")
+            signing_in = asyncio.create_task(stranger.post("/v1/sessions", json=login))
+            await asyncio.sleep(0.5)
+            assert not signing_in.done()
+        assert (await signing_in).status_code == 401
+    finally:
+        await elsewhere.close()
+
+
+async def test_a_typo_is_told_from_a_revocation(app: Any, alice: Client) -> None:
+    token = alice.headers["authorization"].removeprefix("Bearer ")
+    typo = token[:10] + ("a" if token[10] != "a" else "b") + token[11:]
+    mistyped = await client(app, Authorization=f"Bearer {typo}").get("/v1/users/me")
+    cut_short = await client(app, Authorization=f"Bearer {token[:-1]}").get("/v1/users/me")
+    await alice.delete("/v1/sessions/current")
+    ended = await alice.get("/v1/users/me")
+    assert {answer.status_code for answer in (mistyped, cut_short, ended)} == {401}
+    whole = "This is no token of this service: send 'Bearer <token>', whole and as it was given."
+    assert mistyped.json()["detail"] == cut_short.json()["detail"] == whole
+    assert ended.json()["detail"] == "The token has expired or was revoked."
+
+
+async def test_the_pattern_for_secret_scanners_finds_every_token_and_nothing_else(alice: Client) -> None:
+    found = re.search(r"`(\\bch[^`]*)`", (ROOT / "README.md").read_text())
+    assert found
+    pattern = found[1]
+    key = await create(alice, KEYS, name="CI", scopes=["characters:read"])
+    for token in (key["token"], alice.headers["authorization"].removeprefix("Bearer ")):
+        assert re.findall(pattern, f"TOKEN={token}\nsrc='{token}'") == [token, token]
+    assert re.findall(pattern, f"chk_{'a' * 40} xchk_{'a' * 43}") == []
+
+
+@pytest.mark.parametrize(
+    "shifted",
+    [{Token.expires_at: YESTERDAY}, {Token.last_used_at: YESTERDAY - timedelta(days=30)}],
+    ids=["its time is up", "not used for too long"],
+)
+async def test_a_session_ends_by_itself(alice: Client, shifted: dict[Any, Any]) -> None:
+    assert (await alice.get("/v1/users/me")).status_code == 200
+    await Token.update(shifted, force=True)
+    forget_tokens()
+    assert (await alice.get("/v1/users/me")).status_code == 401
+
+
+async def test_a_remembered_session_ends_on_time_too(alice: Client) -> None:
+    await Token.update({Token.expires_at: datetime.now(UTC) + timedelta(seconds=0.5)}, force=True)
+    assert (await alice.get("/v1/users/me")).status_code == 200
+    await asyncio.sleep(0.6)
+    assert (await alice.get("/v1/users/me")).status_code == 401
+
+
+async def test_what_is_stored_opens_nothing(alice: Client) -> None:
+    token = alice.headers["authorization"].removeprefix("Bearer ")
+    stored = await Token.select(Token.digest).first()
+    assert stored is not None
+    assert token.encode() not in stored["digest"]
+    assert len(stored["digest"]) == 32
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        "", "Bearer", "Bearer ", "Bearer x",
+        "Basic YWxpY2U6eA==", "Bearer chs_" + "A" * 51, "Bearer " + "a" * 30_000,
+        "Bearer \x00", b"\xff\xfe", "Bearer ch",
+        "Token {token}", "Bearer {token}0", "Bearer {token} {token}", "{token}",
+    ],
+)  # fmt: skip
+async def test_a_malformed_token_is_unauthorized(alice: Client, stranger: Client, authorization: Any) -> None:
+    if isinstance(authorization, str):
+        token = alice.headers["authorization"].removeprefix("Bearer ")
+        authorization = authorization.replace("{token}", token)
+    answer = await stranger.get("/v1/users/me", headers={"Authorization": authorization})
+    assert answer.status_code == 401
+    assert answer.json()["type"] == "/problems/unauthorized"
+    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+async def test_the_scheme_is_read_in_any_case(alice: Client, stranger: Client) -> None:
+    lower = alice.headers["authorization"].replace("Bearer", "bearer")
+    assert (await stranger.get("/v1/users/me", headers={"Authorization": lower})).status_code == 200
+
+
+async def test_a_keys_token_is_told_once(alice: Client) -> None:
+    made = await alice.post(KEYS, json={"name": "CI", "scopes": ["templates:read", "characters:read"]})
+    assert made.status_code == 201
+    token = made.json()["token"]
+    assert token.startswith("chk_")
+    read = await alice.get(made.headers["location"])
+    assert read.json() == {name: value for name, value in made.json().items() if name != "token"}
+    assert read.json()["scopes"] == ["characters:read", "templates:read"]
+    assert (await alice.get(KEYS)).json() == {"items": [read.json()]}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"name": ""}, {"/name": "Must be at least 1 character."}),
+        ({"name": "a\tb"}, {"/name": "Must not contain control characters."}),
+        ({"scopes": []}, {"/scopes": "Must have at least 1 item."}),
+        ({"scopes": "characters:read"}, {"/scopes": "Must be a list, not a string."}),
+        ({"expires_at": "2020-01-01T00:00:00Z"}, {"/expires_at": "Must be in the future."}),
+        ({"expires_at": "tomorrow"}, {"/expires_at": "Is not a valid RFC3339 encoded datetime."}),
+        (
+            {"name": 1, "kind": "session"},
+            {"/name": "Must be a string, not an integer.", "/kind": "Is not a known field."},
+        ),
+    ],
+)
+async def test_a_key_refuses(alice: Client, given: dict[str, Any], expected: dict[str, str]) -> None:
+    answer = await alice.post(KEYS, json={"name": "CI", "scopes": ["characters:read"]} | given)
+    assert answer.status_code == 422
+    assert faults(answer) == expected
+
+
+async def test_a_scope_that_is_none_is_refused_where_it_stands(alice: Client) -> None:
+    answer = await alice.post(KEYS, json={"name": "CI", "scopes": ["characters:read", "admin"]})
+    assert faults(answer).keys() == {"/scopes/1"}
+
+
+async def test_a_key_ends_at_its_time_or_when_revoked(app: Any, alice: Client) -> None:
+    program = await with_key(app, alice, "characters:write")
+    assert (await program.post("/v1/characters", json={"name": "Mira"})).status_code == 201
+    await Token.update({Token.expires_at: YESTERDAY}).where(Token.kind == "key")
+    forget_tokens()
+    assert (await program.post("/v1/characters", json={"name": "Mira"})).status_code == 401
+    other = await with_key(app, alice, "characters:write")
+    for key in (await alice.get(KEYS)).json()["items"]:
+        assert (await alice.delete(f"{KEYS}/{key['id']}")).status_code == 204
+    assert (await other.post("/v1/characters", json={"name": "Mira"})).status_code == 401
+
+
+async def test_a_key_is_its_owners_alone(alice: Client, charlie: Client) -> None:
+    key = await create(alice, KEYS, name="CI", scopes=["characters:read"])
+    assert (await charlie.get(f"{KEYS}/{key['id']}")).status_code == 404
+    assert (await charlie.delete(f"{KEYS}/{key['id']}")).status_code == 404
+    assert (await charlie.get(KEYS)).json() == {"items": []}
+    assert (await alice.get(f"{KEYS}/{key['id']}")).status_code == 200
+
+
+async def test_a_session_is_no_key(alice: Client) -> None:
+    session = (await alice.get("/v1/sessions")).json()["items"][0]
+    assert (await alice.delete(f"{KEYS}/{session['id']}")).status_code == 404
+
+
+async def test_a_suspended_members_tokens_open_nothing(app: Any, alice: Client) -> None:
+    await User.update({User.status: "suspended"}, force=True)
+    forget_tokens()
+    assert (await alice.get("/v1/users/me")).status_code == 401
+    answer = await client(app).post("/v1/sessions", json={"login": "alice", "password": PASSWORD})
+    assert answer.json()["detail"] == "The login or the password is not right."
+    assert (await client(app).get("/v1/users/alice")).status_code == 404
+
+
+async def test_two_members_sign_in_side_by_side(app: Any) -> None:
+    bea, dora = await signed_in(app, "bea"), await signed_in(app, "dora")
+    assert (await bea.get("/v1/users/me")).json()["username"] == "bea"
+    assert (await dora.get("/v1/users/me")).json()["username"] == "dora"

@@ -1,0 +1,234 @@
+"""POST /v1/imports: characters made of Character Cards, each file with an outcome of its own."""
+
+import io
+import json
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+from msgspec.structs import replace
+
+from service.app import MAX_PARTS
+from service.cards.imports import controller, queries
+from service.cards.tables import Card, CardAsset
+from service.characters.tables import Character
+from service.commands.collect_files import collect_files
+from service.database.engine import DB
+from service.media import queries as pictures
+from service.media import storage
+from service.media.storage import Bucket
+from service.media.tables import StoredFile
+from service.settings import settings
+from tests.conftest import character, faults, with_key
+from tests.support.cards import (
+    V1,
+    V2,
+    V2_DATA,
+    V3,
+    V3_DATA,
+    exported,
+    import_files,
+    imported,
+    in_charx,
+    in_json,
+    in_png,
+)
+from tests.support.pictures import drawn, huge_png
+
+Client = httpx.AsyncClient
+
+ICON = "assets/icon/image/main.png"
+ICON_ASSET = {"type": "icon", "uri": f"embeded://{ICON}", "name": "main", "ext": "png"}
+BOUNDARY = {"Content-Type": "multipart/form-data; boundary=x"}
+AWAY = replace(
+    settings, storage_url="s3://b", s3_endpoint_url="http://127.0.0.1:1", s3_access_key_id="a", s3_secret_access_key="b"
+)
+KEY = {"Idempotency-Key": "a-key"}
+
+
+async def test_a_card_becomes_a_private_character(alice: Client) -> None:
+    item = await imported(alice, in_json(V2))
+    assert item.keys() == {"file", "status", "character", "notes"}
+    assert (item["file"], item["notes"]) == ("0", [])
+    read = (await alice.get(f"/v1/characters/{item['character']['id']}")).json()
+    assert read | item["character"] == read
+    given = {name: V2_DATA[name] for name in ("name", "description", "tags", "extensions")}
+    assert {name: read[name] for name in given} == given
+    assert (read["visibility"], read["template"], read["portrait"], read["version"]) == ("private", None, None, 1)
+    assert (read["prompt"], read["attributes"], read["forked_from"]) == (None, {}, None)
+
+
+async def test_the_picture_becomes_the_portrait(alice: Client) -> None:
+    files = {ICON: drawn("PNG", 60, 40), "assets/other/sound.ogg": b"OggS"}
+    in_zip = V3 | {"data": V3_DATA | {"assets": [ICON_ASSET]}}
+    for content in (in_png(drawn("PNG", 60, 40), chara=V2, ccv3=V3), in_charx(in_zip, **files)):
+        made = (await imported(alice, content))["character"]
+        assert (made["portrait"]["width"], made["portrait"]["height"]) == (60, 40)
+        portrait = await alice.get(f"/v1/characters/{made['id']}/portrait")
+        assert portrait.headers["content-type"] == "image/webp"
+        assert made["version"] == 1
+
+
+async def test_a_picture_that_is_none_does_not_keep_the_card_out(alice: Client) -> None:
+    card = V3 | {"data": V3_DATA | {"assets": [ICON_ASSET]}}
+    pictures = (b"\x89PNG\r\n\x1a\n" + bytes(50), huge_png(50_000, 50_000), b"<svg/>")
+    for item in await import_files(alice, *(in_charx(card, **{ICON: picture}) for picture in pictures)):
+        assert item["character"]["portrait"] is None
+        assert item["notes"][0].startswith("The picture did not become the portrait: ")
+    assert await CardAsset.select(CardAsset.path).output(as_list=True) == [ICON] * 3
+
+
+async def test_a_picture_larger_than_portraits_may_be(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queries, "LARGEST_PICTURE", 50)
+    assert "10 MiB" in (await imported(alice, in_png(drawn("PNG"), chara=V2)))["notes"][0]
+
+
+async def test_each_file_has_its_own_outcome(alice: Client) -> None:
+    broken = in_json(V2 | {"data": V2_DATA | {"creator_notes": "\0"}})
+    items = await import_files(alice, in_json(V1), b"nothing", in_json(V3), broken, in_json(V2))
+    assert [item["status"] for item in items] == [201, 415, 201, 422, 201]
+    assert [item["file"] for item in items] == ["0", "1", "2", "3", "4"]
+    assert items[3].keys() == {"file", "status", "problem", "notes"}
+    problem = items[3]["problem"]
+    assert (problem["type"], problem["status"], problem["instance"]) == ("/problems/validation", 422, "/v1/imports")
+    assert [fault["pointer"] for fault in problem["errors"]] == ["/data/creator_notes"]
+    assert await Character.count() == await Card.count() == 3
+
+
+async def test_what_fails_on_the_way_leaves_nothing(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    await DB.run_ddl("ALTER TABLE cards ADD CONSTRAINT no_v1 CHECK (spec <> 'v1')")
+    try:
+        items = await alice.post("/v1/imports", files=[("file", ("a", in_json(V2))), ("file", ("b", in_json(V1)))])
+        assert items.status_code == 500
+        assert await Character.count() == await Card.count() == 1
+    finally:
+        await DB.run_ddl("ALTER TABLE cards DROP CONSTRAINT no_v1")
+
+
+async def test_a_name_of_a_file_is_no_path(alice: Client) -> None:
+    for sent, told in (("../../etc/passwd", "passwd"), ("C:\\cards\\mira.json", "mira.json"), ("x" * 300, "x" * 255)):
+        answer = await alice.post("/v1/imports", files=[("file", (sent, in_json(V1)))])
+        assert [item["file"] for item in answer.json()["items"]] == [told]
+
+
+async def test_a_form_that_is_not_as_asked_for(alice: Client) -> None:
+    file = ("file", ("a", in_json(V1)))
+    other = ("other", ("b", b"{}"))
+    for files, at in (
+        ([other], {"/file", "/other"}),
+        ([file, other], {"/other"}),
+        ([file] * (controller.MOST_FILES + 1), {"/file"}),
+    ):
+        answer = await alice.post("/v1/imports", files=files)
+        assert (answer.status_code, faults(answer).keys()) == (422, at)
+    assert (await alice.post("/v1/imports", files=[file] * (MAX_PARTS + 1))).status_code == 400
+    text = b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\ntext\r\n--x--\r\n'
+    answer = await alice.post("/v1/imports", content=text, headers=BOUNDARY)
+    assert (answer.status_code, faults(answer).keys()) == (422, {"/file"})
+    assert await Character.count() == 0
+
+
+async def test_a_body_that_is_no_form(alice: Client) -> None:
+    assert (await alice.post("/v1/imports", json=V2)).status_code == 415
+    assert (await alice.post("/v1/imports")).status_code == 415
+    assert (await alice.post("/v1/imports", content=b"--x", headers=BOUNDARY)).status_code in (400, 422)
+    undecodable = b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n\xff\r\n--x--\r\n'
+    assert (await alice.post("/v1/imports", content=undecodable, headers=BOUNDARY)).status_code == 400
+
+
+async def test_the_body_is_bounded(alice: Client) -> None:
+    content = bytes(controller.MAX_BODY)
+    answer = await alice.post("/v1/imports", files=[("file", ("a", content))])
+    assert (answer.status_code, answer.json()["type"]) == (413, "/problems/too-large")
+
+
+async def test_who_may_import(app: Any, alice: Client, stranger: Client) -> None:
+    files = [("file", ("a", in_json(V1)))]
+    assert (await stranger.post("/v1/imports", files=files)).status_code == 401
+    reader = await with_key(app, alice, "characters:read")
+    assert (await reader.post("/v1/imports", files=files)).status_code == 403
+    writer = await with_key(app, alice, "characters:write")
+    assert (await writer.post("/v1/imports", files=files)).status_code == 200
+
+
+async def test_an_import_sent_again_is_answered_again(alice: Client) -> None:
+    def form(boundary: str, *contents: bytes) -> dict[str, Any]:
+        parts = [
+            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{number}"\r\n\r\n'.encode()
+            + content
+            for number, content in enumerate(contents)
+        ]
+        content = b"\r\n".join([*parts, f"--{boundary}--\r\n".encode()])
+        return {"content": content, "headers": KEY | {"Content-Type": f"multipart/form-data; boundary={boundary}"}}
+
+    first = await alice.post("/v1/imports", **form("one", in_json(V1), b"no card"))
+    assert [item["status"] for item in first.json()["items"]] == [201, 415]
+    again = await alice.post("/v1/imports", **form("another", in_json(V1), b"no card"))
+    assert (again.content, again.headers["idempotency-replayed"]) == (first.content, "true")
+    other = await alice.post("/v1/imports", **form("one", in_json(V2), b"no card"))
+    assert (other.status_code, faults(other).keys()) == (422, {"Idempotency-Key"})
+    assert await Character.count() == 1
+
+
+async def test_what_cannot_be_stored_now_can_be_sent_again(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [("file", ("a", in_json(V1))), ("file", ("b", in_charx(V3, **{"a.bin": b"1"})))]
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "RETRIES", 0)
+        patch.setattr(pictures, "STORAGE", Bucket(AWAY))
+        items = (await alice.post("/v1/imports", files=files)).json()["items"]
+        assert [item["status"] for item in items] == [201, 503]
+        assert (await alice.post("/v1/imports", files=files, headers=KEY)).status_code == 503
+        assert await Character.count() == 1
+    again = await alice.post("/v1/imports", files=files, headers=KEY)
+    assert [item["status"] for item in again.json()["items"]] == [201, 201]
+
+
+async def test_a_dry_run_tells_and_leaves_nothing(alice: Client) -> None:
+    contents = (in_png(drawn("PNG"), chara=V2), b"no card", in_charx(V3, **{"a.bin": b"1"}))
+    dry = await import_files(alice, *contents, params={"dry_run": "true"})
+    assert [item["status"] for item in dry] == [201, 415, 201]
+    assert dry[0]["character"]["name"] == "Mira Halloran"
+    counts = [await table.count() for table in (Character, Card, CardAsset, StoredFile)]
+    assert counts == [0, 0, 0, 0]
+
+
+async def test_what_was_normalised_is_told(alice: Client) -> None:
+    data = V3_DATA | {"name": "", "tags": ["A", "a"], "assets": [ICON_ASSET | {"uri": "https://example.org/a.png"}]}
+    item = await imported(alice, in_json({"spec": "chara_card_v4", "data": data, "chat": 1}))
+    assert item["notes"] == [
+        "The card names no specification that is known here: it was read as V3.",
+        "What stands beside data was left out: chat.",
+        "Assets that lie elsewhere are not fetched: 1.",
+        "The name is empty: the character is called Unnamed, the card stays as it is.",
+        "1 of 2 tags are repeated, unfit or too many: only the card has them.",
+    ]
+    assert (await exported(alice, item["character"]))["data"] == data
+
+
+async def test_the_files_of_a_card_stay_while_it_does(alice: Client) -> None:
+    made = (await imported(alice, in_charx(V3, **{"assets/x.bin": b"123"})))["character"]
+    await DB.run_ddl("UPDATE files SET stored_at = stored_at - interval '2 days'")
+    assert await collect_files() == 0
+    content = (await alice.get(f"/v1/characters/{made['id']}/card?format=charx")).content
+    assert (await imported(alice, content))["status"] == 201
+    await Character.delete().where(Character.id == UUID(made["id"]))
+    assert (await Card.count(), await CardAsset.count()) == (1, 1)
+
+
+async def test_files_of_cards_that_are_gone_are_collected(alice: Client) -> None:
+    made = (await imported(alice, in_charx(V3, **{"assets/x.bin": b"123"})))["character"]
+    assert (await alice.delete(f"/v1/characters/{made['id']}")).status_code == 204
+    assert (await alice.delete(f"/v1/trash/{made['id']}")).status_code == 204
+    await DB.run_ddl("UPDATE files SET stored_at = stored_at - interval '2 days'")
+    assert await collect_files() == 1
+
+
+async def test_an_export_of_the_account_has_the_cards(alice: Client, charlie: Client) -> None:
+    made = (await imported(alice, in_charx(V3, **{"assets/x.bin": b"123"})))["character"]
+    await imported(charlie, in_json(V1))
+    await character(alice)
+    lines = [json.loads(line) for line in io.BytesIO((await alice.get("/v1/users/me/export")).content)]
+    (card,) = [line for line in lines if line["kind"] == "card"]
+    assert (card["character"], card["file"], card["spec"], card["data"]) == (made["id"], "0", "v3", V3_DATA)
+    assert card["assets"] == ["assets/x.bin"]

@@ -1,0 +1,248 @@
+"""A character's portrait: putting it up, looking at it, taking it away, and who may."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from service.media.schemas import SIZES
+from service.media.transfer import MAX_UPLOAD
+from tests.conftest import character, faults, public
+from tests.support.pictures import drawn, opened
+
+Client = httpx.AsyncClient
+
+PNG = {"Content-Type": "image/png"}
+
+
+async def put(member: Client, row: Any, content: bytes, **headers: str) -> httpx.Response:
+    return await member.put(f"/v1/characters/{row['id']}/portrait", content=content, headers=PNG | headers)
+
+
+async def get(member: Client, row: Any, size: str = "original", **headers: str) -> httpx.Response:
+    return await member.get(f"/v1/characters/{row['id']}/portrait", params={"size": size}, headers=headers)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "AVIF"])
+async def test_a_picture_becomes_the_portrait(alice: Client, kind: str) -> None:
+    mira = await character(alice)
+    answer = await put(alice, mira, drawn(kind, 120, 80), **{"Content-Type": "application/octet-stream"})
+    assert answer.status_code == 200, answer.text
+    portrait = answer.json()["portrait"]
+    assert (portrait["url"], portrait["width"], portrait["height"]) == (
+        f"/v1/characters/{mira['id']}/portrait",
+        120,
+        80,
+    )
+    red, green, blue = bytes.fromhex(portrait["color"].strip("#"))
+    assert red > 180
+    assert max(green, blue) < 60
+    assert answer.json()["version"] == 2
+    assert answer.headers["etag"] == f'"{mira["id"]}-2"'
+    whole = await alice.get(f"/v1/characters/{mira['id']}")
+    assert whole.json() == answer.json()
+    assert (await alice.get("/v1/characters")).json()["items"][0]["portrait"] == portrait
+
+
+async def test_it_is_given_in_every_size_and_never_larger_than_it_was(alice: Client) -> None:
+    mira = await character(alice)
+    await put(alice, mira, drawn("JPEG", 600, 300))
+    bounds = {}
+    for size in SIZES:
+        answer = await get(alice, mira, size)
+        assert answer.headers["content-type"] == "image/webp"
+        assert int(answer.headers["content-length"]) == len(answer.content)
+        picture = opened(answer.content)
+        assert picture.format == "WEBP"
+        bounds[size] = picture.size
+    assert bounds == {"64": (64, 32), "256": (256, 128), "512": (512, 256), "1024": (600, 300), "original": (600, 300)}
+
+
+async def test_without_a_size_it_is_the_original(alice: Client) -> None:
+    mira = await character(alice)
+    await put(alice, mira, drawn(width=100))
+    plain = await alice.get(f"/v1/characters/{mira['id']}/portrait")
+    assert plain.content == (await get(alice, mira, "original")).content
+    refused = await get(alice, mira, "65")
+    assert faults(refused) == {"size": "Must be one of: 64, 256, 512, 1024, original."}
+
+
+async def test_a_form_may_bring_it(alice: Client) -> None:
+    mira = await character(alice)
+    path = f"/v1/characters/{mira['id']}/portrait"
+    assert (await alice.put(path, files={"file": ("../../me.png", drawn(width=44))})).json()["portrait"]["width"] == 44
+    wrong = await alice.put(path, files={"picture": ("me.png", drawn())})
+    assert faults(wrong) == {"/picture": "Is not a known field.", "/file": "Must be one file."}
+    two = await alice.put(path, files=[("file", ("a.png", drawn())), ("file", ("b.png", drawn()))])
+    assert faults(two) == {"/file": "Must be one file."}
+    form = '--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n{}\r\n--x--\r\n'
+    for text, status in ((form.format("text").encode(), 422), (form.format("\xff").encode("latin-1"), 400)):
+        answer = await alice.put(path, content=text, headers={"Content-Type": "multipart/form-data; boundary=x"})
+        assert answer.status_code == status, answer.text
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    for broken in (b"", b"--x", b"--x\r\n\r\n", b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\nabc'):
+        assert (await alice.put(path, content=broken, headers=headers)).status_code in (400, 422), broken
+    without = await alice.put(path, content=b"", headers={"Content-Type": "multipart/form-data"})
+    assert without.status_code == 400
+
+
+async def test_what_is_no_picture_is_told_by_its_first_bytes(alice: Client) -> None:
+    mira = await character(alice)
+    for content in (
+        b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>', b"<html></html>", b"", b"%PDF-1.7",
+        b"BM" + bytes(60), b"II*\0" + bytes(60), b"\0\0\0\x18ftypmp42" + bytes(60),
+    ):  # fmt: skip
+        answer = await put(alice, mira, content)
+        assert (answer.status_code, answer.json()["type"]) == (415, "/problems/unsupported-media-type"), content
+    plain = await put(alice, mira, drawn(), **{"Content-Type": "text/html"})
+    assert plain.status_code == 415
+    assert (await alice.get(f"/v1/characters/{mira['id']}")).json() == mira
+
+
+async def test_what_is_damaged_or_too_large_is_told(alice: Client) -> None:
+    mira = await character(alice)
+    cut = await put(alice, mira, drawn(width=400, height=400)[:-40])
+    assert (cut.status_code, cut.json()["detail"]) == (422, "The picture is damaged: it cannot be decoded whole.")
+    large = await put(alice, mira, drawn() + bytes(MAX_UPLOAD))
+    assert (large.status_code, large.json()["type"]) == (413, "/problems/too-large")
+    form = await alice.put(f"/v1/characters/{mira['id']}/portrait", files={"file": ("a", drawn() + bytes(MAX_UPLOAD))})
+    assert form.status_code == 413
+    exactly = await put(alice, mira, drawn() + bytes(MAX_UPLOAD - len(drawn())))
+    assert exactly.status_code == 200
+    assert (await alice.patch(f"/v1/characters/{mira['id']}", content=bytes(1024 * 1024 + 1))).status_code == 413
+
+
+async def test_it_is_a_change_like_any_other(alice: Client) -> None:
+    mira = await character(alice)
+    red = await put(alice, mira, drawn(width=41), **{"If-Match": f'"{mira["id"]}-1"'})
+    stale = await put(alice, mira, drawn(width=42), **{"If-Match": f'"{mira["id"]}-1"'})
+    assert (red.status_code, stale.status_code) == (200, 412)
+    again = await put(alice, mira, drawn(width=41))
+    assert again.json() == red.json()  # the same picture is no change
+    assert (await put(alice, mira, drawn(width=43))).json()["version"] == 3
+    path = f"/v1/characters/{mira['id']}/revisions"
+    assert [each["changed"] for each in (await alice.get(path)).json()["items"]] == [["portrait"], ["portrait"], []]
+    widths = [(await alice.get(f"{path}/{number}")).json()["character"]["portrait"] for number in (1, 2, 3)]
+    assert [portrait and portrait["width"] for portrait in widths] == [None, 41, 43]
+    assert opened((await alice.get(widths[1]["url"])).content).size == (41, 30)
+    changes = (await alice.get(f"{path}/3/changes")).json()["differences"]
+    assert {"pointer": "/portrait/width", "before": 41, "after": 43} in changes
+    assert (await alice.get(f"{path}/2/changes", params={"against": 2})).json()["differences"] == []
+    await alice.patch(f"/v1/characters/{mira['id']}", json={"name": "Other"})
+    assert (await alice.get(f"{path}/4/changes")).json()["differences"] == [
+        {"pointer": "/name", "before": "Mira", "after": "Other"}
+    ]
+    restored = await alice.post(f"{path}/2/restorations")
+    assert (restored.json()["portrait"]["width"], restored.json()["version"]) == (41, 5)
+    feed = (await alice.get("/v1/changes")).json()["items"]
+    assert feed[0]["character"]["portrait"] == restored.json()["portrait"]
+
+
+async def test_a_copy_shares_it(alice: Client, charlie: Client) -> None:
+    mira = await public(alice)
+    await put(alice, mira, drawn(width=41))
+    copy = (await charlie.post(f"/v1/characters/{mira['id']}/copies", json={})).json()
+    assert copy["portrait"]["width"] == 41
+    await alice.delete(f"/v1/characters/{mira['id']}")
+    assert (await get(charlie, copy)).status_code == 200
+
+
+async def test_it_can_be_taken_away(alice: Client) -> None:
+    mira = await character(alice)
+    path = f"/v1/characters/{mira['id']}/portrait"
+    assert (await alice.delete(path)).status_code == 404
+    await put(alice, mira, drawn())
+    assert (await alice.delete(path, headers={"If-Match": f'"{mira["id"]}-1"'})).status_code == 412
+    assert (await alice.delete(path)).status_code == 204
+    assert (await get(alice, mira)).status_code == 404
+    assert (await alice.get(f"/v1/characters/{mira['id']}")).json()["portrait"] is None
+
+
+async def test_it_comes_and_goes_with_the_trash(alice: Client) -> None:
+    mira = await character(alice)
+    await put(alice, mira, drawn())
+    await alice.delete(f"/v1/characters/{mira['id']}")
+    assert (await get(alice, mira)).status_code == 404
+    assert (await alice.get("/v1/trash")).json()["items"][0]["portrait"] is not None
+    await alice.post(f"/v1/trash/{mira['id']}/restorations")
+    assert (await get(alice, mira)).status_code == 200
+
+
+async def test_a_private_one_is_its_owners_alone(alice: Client, charlie: Client, stranger: Client) -> None:
+    mira = await character(alice)
+    await put(alice, mira, drawn())
+    assert {(await get(each, mira)).status_code for each in (charlie, stranger)} == {404}
+    assert (await put(charlie, mira, drawn())).status_code == 404
+    assert (await put(stranger, mira, drawn())).status_code == 401
+    mine = await get(alice, mira)
+    assert mine.headers["cache-control"] == "private, no-cache"
+    assert mine.headers["vary"] == "Accept, Authorization, Accept-Encoding, Origin"
+
+
+async def test_a_public_one_is_kept_for_a_day(alice: Client, charlie: Client, stranger: Client) -> None:
+    mira = await public(alice)
+    await put(alice, mira, drawn())
+    answer = await get(stranger, mira, "64")
+    assert answer.headers["cache-control"] == "public, max-age=86400"
+    assert answer.headers["vary"] == "Accept, Accept-Encoding, Origin"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers.get_list("cross-origin-resource-policy") == ["cross-origin"]
+    again = await get(stranger, mira, "64", **{"If-None-Match": answer.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    other = await get(stranger, mira, "256", **{"If-None-Match": answer.headers["etag"]})
+    assert other.status_code == 200
+    assert (await put(charlie, mira, drawn())).status_code == 403
+
+
+async def test_links_open_a_private_one_for_a_while(alice: Client, stranger: Client) -> None:
+    mira = await character(alice)
+    await put(alice, mira, drawn(width=100))
+    told = await get(alice, mira, Accept="application/json")
+    assert told.headers["cache-control"] == "no-store"
+    links = told.json()["links"]
+    assert list(links) == list(SIZES)
+    picture = await stranger.get(links["64"])
+    assert opened(picture.content).size == (64, 19)
+    assert picture.headers["cache-control"].startswith("private, max-age=")
+    assert 590 < int(picture.headers["cache-control"].partition("=")[2]) <= 600
+    path, _, query = links["64"].partition("?")
+    expires, signature = (part.partition("=")[2] for part in query.split("&"))
+    for forged in (
+        f"{path}?expires={int(expires) + 1}&signature={signature}",
+        f"{path}?expires={expires}&signature={signature[::-1]}",
+        f"{path}?expires={expires}",
+        f"{path}?expires=²&signature={signature}",
+        f"{path}?expires={expires}&signature=é",
+        path.replace("-64", "-256") + f"?{query}",
+        f"/media/..%2F..%2Fpostgres%2FPG_VERSION?{query}",
+        path,
+    ):
+        assert (await stranger.get(forged)).status_code == 404, forged
+
+
+async def test_a_link_ends(alice: Client, stranger: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    mira = await character(alice)
+    await put(alice, mira, drawn())
+    monkeypatch.setattr("service.media.transfer.LINK_SECONDS", 1)
+    link = (await get(alice, mira, Accept="application/json")).json()["links"]["64"]
+    assert (await stranger.get(link)).status_code == 200
+    await asyncio.sleep(1.1)
+    assert (await stranger.get(link)).status_code == 404
+
+
+async def test_a_browser_that_takes_anything_gets_the_picture(alice: Client) -> None:
+    mira = await character(alice)
+    await put(alice, mira, drawn())
+    for accept in ("*/*", "image/avif,image/webp,*/*;q=0.8", "text/html,application/xhtml+xml,*/*;q=0.8", "image/png"):
+        assert (await get(alice, mira, Accept=accept)).headers["content-type"] == "image/webp", accept
+
+
+async def test_a_dry_run_checks_the_picture_and_keeps_nothing(alice: Client) -> None:
+    mira = await character(alice)
+    path = f"/v1/characters/{mira['id']}/portrait?dry_run=true"
+    for body in ({"content": drawn(width=77), "headers": PNG}, {"files": {"file": ("a.png", drawn(width=77))}}):
+        dry = await alice.put(path, **body)  # type: ignore[arg-type]
+        assert dry.json()["portrait"]["width"] == 77, dry.text
+    assert (await alice.put(path, content=b"GIF89a", headers=PNG)).status_code == 422
+    assert (await alice.get(f"/v1/characters/{mira['id']}")).json() == mira

@@ -1,0 +1,46 @@
+"""A member's avatar."""
+
+import httpx
+
+from tests.support.pictures import drawn, opened
+
+Client = httpx.AsyncClient
+
+AVATAR = "/v1/users/me/avatar"
+PNG = {"Content-Type": "image/png"}
+
+
+async def test_everybody_sees_a_members_picture(alice: Client, stranger: Client) -> None:
+    assert (await stranger.get("/v1/users/alice/avatar")).status_code == 404
+    made = await alice.put(AVATAR, content=drawn(width=90, height=60), headers=PNG)
+    assert made.status_code == 200
+    me = made.json()
+    assert (me["avatar"]["url"], me["avatar"]["width"], me["avatar"]["height"]) == ("/v1/users/alice/avatar", 90, 60)
+    assert made.headers["etag"] == f'"{me["id"]}-2"'
+    assert (await stranger.get("/v1/users/alice")).json()["avatar"] == me["avatar"]
+    shown = await stranger.get(me["avatar"]["url"], params={"size": "64"})
+    assert opened(shown.content).size == (64, 43)
+    assert shown.headers["cache-control"] == "public, max-age=86400"
+    assert (await alice.get(AVATAR)).headers["cache-control"] == "private, no-cache"
+
+
+async def test_it_is_a_change_of_the_account(alice: Client, stranger: Client) -> None:
+    me = (await alice.get("/v1/users/me")).json()
+    assert (await alice.put(AVATAR, content=drawn(), headers=PNG)).json()["version"] == 2
+    assert (await alice.put(AVATAR, content=drawn(), headers=PNG)).json()["version"] == 2
+    stale = {"If-Match": f'"{me["id"]}-1"'}
+    assert (await alice.put(AVATAR, content=drawn(), headers=PNG | stale)).status_code == 412
+    assert (await alice.delete(AVATAR, headers=stale)).status_code == 412
+    assert (await alice.delete(AVATAR)).status_code == 204
+    assert (await alice.get("/v1/users/me")).json()["version"] == 3
+    assert {(await alice.delete(AVATAR)).status_code, (await alice.get(AVATAR)).status_code} == {404}
+    assert (await stranger.get("/v1/users/alice/avatar")).status_code == 404
+
+
+async def test_lists_and_exports_tell_of_it(alice: Client) -> None:
+    await alice.post("/v1/characters", json={"name": "Mira"})
+    avatar = (await alice.put(AVATAR, content=drawn(), headers=PNG)).json()["avatar"]
+    listed = (await alice.get("/v1/characters", params={"expand": "owner"})).json()["items"]
+    assert listed[0]["owner"]["avatar"] == avatar
+    exported = (await alice.get("/v1/users/me/export")).text.splitlines()
+    assert [line for line in exported if '"kind":"profile"' in line and '"/v1/users/alice/avatar"' in line]

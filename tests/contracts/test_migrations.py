@@ -1,0 +1,146 @@
+"""``piccolo migrations``, as typed, on databases of the tests' own."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import asyncpg
+import pytest
+from piccolo.apps.migrations.commands.new import AutoMigrationManager
+
+from service.piccolo_app import APP_CONFIG
+from tests.support.servers import (
+    Service,
+    directory_of_its_own,
+    free_port,
+    piccolo,
+    processes_of,
+    service_of_its_own,
+    wait_until,
+)
+
+CATALOG = """
+    SELECT 'column', table_name || '.' || column_name, concat_ws(' ', data_type, character_maximum_length, is_nullable,
+           column_default, is_generated, generation_expression)
+    FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'migration'
+    UNION ALL
+    SELECT 'constraint', conrelid::regclass || '.' || conname, pg_get_constraintdef(oid)
+    FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND conrelid <> to_regclass('migration')
+    UNION ALL
+    SELECT 'index', indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' AND tablename <> 'migration'
+    UNION ALL
+    SELECT 'trigger', tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal
+    ORDER BY 1, 2
+"""
+
+
+def rows(dsn: str, query: str) -> list[tuple[Any, ...]]:
+    async def fetch() -> list[tuple[Any, ...]]:
+        database = await asyncpg.connect(dsn)
+        try:
+            return [tuple(row) for row in await database.fetch(query)]
+        finally:
+            await database.close()
+
+    return asyncio.run(fetch())
+
+
+def recorded(dsn: str) -> list[tuple[Any, ...]]:
+    return rows(dsn, "SELECT app_name, name FROM migration ORDER BY 1, 2")
+
+
+def works(dsn: str, *arguments: str) -> str:
+    """What a ``piccolo`` command that must succeed prints."""
+    done = piccolo(*arguments, DATABASE_URL=dsn)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def empty_database(fresh_database: str) -> str:
+    """Whatever the tests before did to it."""
+    rows(fresh_database, "DROP SCHEMA public CASCADE")
+    rows(fresh_database, "CREATE SCHEMA public")
+    return fresh_database
+
+
+async def test_tables_and_migrations_tell_the_same_story() -> None:
+    statements = await AutoMigrationManager().get_alter_statements(app_config=APP_CONFIG)
+    assert [text for part in statements for text in part.statements] == []
+
+
+def test_forwards_backwards_and_forwards_again_end_where_they_were(empty_database: str) -> None:
+    works(empty_database, "migrations", "forwards", "all")
+    before = rows(empty_database, CATALOG)
+    assert {"characters", "users", "templates"} <= {name.partition(".")[0] for _, name, _ in before}
+    works(empty_database, "migrations", "backwards", "all", "--auto_agree")
+    assert rows(empty_database, CATALOG) == []
+    assert recorded(empty_database) == []
+    works(empty_database, "migrations", "forwards", "all")
+    assert rows(empty_database, CATALOG) == before
+
+
+def test_forwards_works_bare_and_twice_and_check_tells_of_it(empty_database: str) -> None:
+    works(empty_database, "migrations", "forwards")
+    first = recorded(empty_database)
+    assert {app for app, _ in first} == {"service", "user"}
+    works(empty_database, "migrations", "forwards")
+    assert recorded(empty_database) == first
+    told = works(empty_database, "migrations", "check")
+    assert [name for _, name in first if name not in told] == []
+
+
+def test_three_at_once_run_each_migration_once(empty_database: str) -> None:
+    with ThreadPoolExecutor(3) as three:
+        done = list(three.map(lambda _: piccolo("migrations", "forwards", DATABASE_URL=empty_database), range(3)))
+    assert [one.returncode for one in done] == [0, 0, 0], [one.stdout + one.stderr for one in done]
+    names = recorded(empty_database)
+    assert names
+    assert sorted(set(names)) == names
+
+
+def test_an_unreachable_database_is_told_by_the_exit_status() -> None:
+    done = piccolo("migrations", "forwards", DATABASE_URL=f"postgresql://service@127.0.0.1:{free_port()}/service")
+    assert done.returncode == 1
+    assert "Connection refused" in done.stdout + done.stderr
+
+
+def test_a_migration_that_fails_is_told_by_the_exit_status_and_leaves_nothing(empty_database: str) -> None:
+    rows(empty_database, "CREATE TABLE relationships ()")
+    before = rows(empty_database, CATALOG)
+    done = piccolo("migrations", "forwards", DATABASE_URL=empty_database)
+    assert done.returncode == 1
+    assert 'relation "relationships" already exists' in done.stdout + done.stderr
+    assert rows(empty_database, CATALOG) == before
+    assert recorded(empty_database) == []
+
+
+@pytest.mark.slow
+def test_a_service_is_ready_once_its_migrations_ran(empty_database: str) -> None:
+    production = {"ENVIRONMENT": "production", "ALLOWED_HOSTS": "127.0.0.1", "SECRET_KEY": "0123456789abcdef" * 2}
+    with service_of_its_own(DATABASE_URL=empty_database, **production) as service, service.client() as client:
+        service.start()
+        assert "Migrations are pending: run `piccolo migrations forwards`." in service.output
+        waiting = client.get("/health/ready")
+        assert waiting.status_code == 503
+        assert waiting.json()["checks"] == {"database": "ok", "migrations": "pending", "storage": "ok"}
+        works(empty_database, "migrations", "forwards")
+        ready = client.get("/health/ready")
+        assert ready.status_code == 200
+        assert ready.json()["checks"] == {"database": "ok", "migrations": "ok", "storage": "ok"}
+
+
+def test_commands_work_beside_a_running_service(running_service: Service) -> None:
+    done = piccolo("service", "seed", DATA_DIR=str(running_service.data_dir))
+    assert (done.returncode, done.stdout.strip()) == (0, "Seeds: all there already."), done.stderr
+    with running_service.client() as client:
+        assert client.get("/health/ready").status_code == 200
+
+
+def test_commands_start_the_private_database_and_end_it() -> None:
+    with directory_of_its_own() as directory:
+        data_dir = directory / "data"
+        done = piccolo("migrations", "forwards", DATA_DIR=str(data_dir))
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert (data_dir / "postgres" / "PG_VERSION").exists()
+        wait_until(lambda: not processes_of(data_dir), "PostgreSQL did not end", patience=10)

@@ -1,0 +1,111 @@
+"""Every route in front of every caller, as tests/support/routes.py says."""
+
+from collections import Counter
+from typing import Any
+
+import httpx
+import pytest
+
+from service.auth.token_cache import forget_tokens
+from service.users.queries import suspend_user
+from service.users.tables import User
+from tests.conftest import FIGHTER, PASSWORD, character, client, create, relationship, template, with_key
+from tests.support.pictures import give_portrait
+from tests.support.routes import BODIES, CALLERS, ROUTES, ROWS
+
+Client = httpx.AsyncClient
+
+READS = [row.route for row in ROWS if row.route.startswith("GET /v1") and "_id}" in row.route]
+TRASHED = {"POST /v1/trash/{character_id}/restorations": "restored_id", "DELETE /v1/trash/{character_id}": "trashed_id"}
+SIGNING_OUT = {"DELETE /v1/sessions/current", "DELETE /v1/sessions"}
+
+
+def test_every_route_is_in_the_table_once() -> None:
+    assert Counter(row.route for row in ROWS) == Counter(ROUTES)
+
+
+@pytest.mark.parametrize("visibility", ["private", "public"])
+@pytest.mark.parametrize("caller", CALLERS)
+async def test_what_each_route_answers(app: Any, alice: Client, charlie: Client, caller: str, visibility: str) -> None:
+    ids = await belongings(alice, visibility)
+    before = await all_of(alice, ids)
+    member = {
+        "stranger": client(app),
+        "owner": alice,
+        "other": charlie,
+        "key": await with_key(app, alice, "characters:read", "templates:read"),
+        "suspended": await signed_in_again(app, "alice"),
+    }[caller]
+    whose = charlie if caller == "other" else alice
+    ids["target"] = (await character(whose))["id"]
+    if caller == "suspended":
+        await suspend_user("alice", "olga")
+        forget_tokens()
+    found = {}
+    for row in ROWS:
+        found[row.route] = await status(member, row.route, ids)
+        if row.route in SIGNING_OUT and caller in ("owner", "other"):
+            member = await signed_in_again(app, "charlie" if caller == "other" else "alice")
+    assert found == {row.route: row.answer(caller, visibility) for row in ROWS}
+    if caller in ("stranger", "other", "key"):
+        assert await all_of(alice, ids) == before
+
+
+async def belongings(alice: Client, visibility: str) -> dict[str, str]:
+    """The ids of one of each that Alice has."""
+    fighter = await template(alice, visibility=visibility)
+    await create(alice, f"/v1/templates/{fighter['id']}/versions", attribute_schema=FIGHTER)
+    mira, sol, *gone = [await character(alice, visibility=visibility, template=fighter["id"]) for _ in range(4)]
+    for each in gone:
+        assert (await alice.delete(f"/v1/characters/{each['id']}")).status_code == 204
+    await User.update({User.avatar: await give_portrait(mira)}).where(User.username == "alice")
+    key = await create(alice, "/v1/api-keys", name="CI", scopes=["characters:read"])
+    session = await create(alice, "/v1/sessions", login="alice", password=PASSWORD)
+    return {
+        "template_id": fighter["id"],
+        "number": "1",
+        "character_id": mira["id"],
+        "restored_id": gone[0]["id"],
+        "trashed_id": gone[1]["id"],
+        "relationship_id": (await relationship(alice, mira, sol))["id"],
+        "key_id": key["id"],
+        "session_id": session["id"],
+        "username": "alice",
+        "token": "unknown",
+        "name": "unknown.webp",
+        "slug": "not-found",
+        "path": "nowhere",
+        "file_path": "swagger-ui.css",
+    }
+
+
+async def signed_in_again(app: Any, username: str) -> Client:
+    session = await create(client(app), "/v1/sessions", login=username, password=PASSWORD)
+    return client(app, Authorization=f"Bearer {session['token']}")
+
+
+async def all_of(alice: Client, ids: dict[str, str]) -> list[Any]:
+    answers = [await call(alice, route, ids) for route in ["GET /v1/trash", *READS]]
+    assert {answer.status_code for answer in answers} == {200}
+    return [answer.content for answer in answers]
+
+
+async def status(member: Client, route: str, ids: dict[str, str]) -> int:
+    return (await call(member, route, ids)).status_code
+
+
+async def call(member: Client, route: str, ids: dict[str, str]) -> httpx.Response:
+    if route in TRASHED:
+        ids = ids | {"character_id": ids[TRASHED[route]]}
+    method, path = route.format(**ids).split()
+    body = BODIES.get(route, {} if method in ("POST", "PATCH") else None)
+    given: Any = {"files": {"file": body}} if isinstance(body, bytes) else {"json": filled(body, ids)}
+    return await member.request(method, path, **given)
+
+
+def filled(body: Any, ids: dict[str, str]) -> Any:
+    if isinstance(body, dict):
+        return {name: filled(value, ids) for name, value in body.items()}
+    if isinstance(body, list):
+        return [filled(value, ids) for value in body]
+    return body.format(**ids) if isinstance(body, str) else body

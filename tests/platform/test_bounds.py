@@ -1,0 +1,99 @@
+"""What is larger than anything a client has reason to send, each with its status; bodies in files of their own, too."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from service.app import MAX_BODY
+from service.validation import MAX_DEPTH
+from service.web.middleware.doorway import MAX_HEADER_BYTES, MAX_HEADERS, MAX_PARAMETERS, MAX_URL
+from tests.conftest import faults
+
+JSON = {"Content-Type": "application/json"}
+
+
+def problem_of(answer: httpx.Response) -> str:
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.headers["X-Frame-Options"] == "DENY"
+    return str(answer.json()["type"].removeprefix("/problems/"))
+
+
+@pytest.mark.parametrize("path", ["/v1/{}", "/v1/characters?q={}", "/{}", "/admin/{}"])
+async def test_a_url(stranger: httpx.AsyncClient, path: str) -> None:
+    longest = path.format("a" * ((MAX_URL - len(path)) // 2))  # httpx tells the query twice to an app in its process
+    assert (await stranger.get(longest)).status_code in (200, 400, 404)
+    answer = await stranger.get(path.format("a" * MAX_URL))
+    assert (answer.status_code, problem_of(answer)) == (414, "url-too-long")
+    assert len(answer.content) < 1000
+
+
+async def test_the_parameters_of_a_query(stranger: httpx.AsyncClient) -> None:
+    query = [f"p{number}=" for number in range(MAX_PARAMETERS + 1)]
+    most = await stranger.get(f"/v1/users/nobody?{'&'.join(query[1:])}")
+    assert len(faults(most)) == MAX_PARAMETERS
+    answer = await stranger.get(f"/v1/users/nobody?{'&'.join(query)}")
+    assert (answer.status_code, faults(answer)) == (400, {})
+    assert answer.json()["detail"] == f"The query has more than {MAX_PARAMETERS} parameters."
+
+
+async def test_the_headers(stranger: httpx.AsyncClient) -> None:
+    many = {f"X-Header-{number}": "" for number in range(MAX_HEADERS)}
+    for headers in (many, {"X-Header": "a" * MAX_HEADER_BYTES}):
+        answer = await stranger.get("/v1/characters", headers=headers)
+        assert (answer.status_code, problem_of(answer)) == (431, "headers-too-large")
+    some = dict(list(many.items())[:80]) | {"X-Header": "a" * (MAX_HEADER_BYTES - 2048)}
+    assert (await stranger.get("/v1/characters", headers=some)).status_code == 200
+
+
+async def test_a_body_whose_length_is_not_told(stranger: httpx.AsyncClient) -> None:
+    async def spaces(size: int) -> AsyncIterator[bytes]:
+        for _ in range(size // 1024):
+            yield b" " * 1024
+        yield b"{}"
+
+    for size, status in ((MAX_BODY - 1024, 422), (MAX_BODY, 413)):
+        answer = await stranger.post("/v1/users", content=spaces(size), headers=JSON)
+        assert answer.status_code == status
+    assert problem_of(answer) == "too-large"
+
+
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
+async def test_how_deep_a_body_is(stranger: httpx.AsyncClient, opening: bytes, closing: bytes) -> None:
+    for depth, status in ((MAX_DEPTH, 422), (MAX_DEPTH + 1, 400), (200_000, 400)):
+        body = opening * depth + b"1" + closing * depth
+        assert (await stranger.post("/v1/users", content=body[:MAX_BODY], headers=JSON)).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"[" * 65 + b'"' + b'\\"' * (MAX_BODY // 2 - 100), 400),
+        (b"[" * 65 + b'"' + b"\\\\" * (MAX_BODY // 2 - 100), 400),
+        (b"[" + b"1," * (MAX_BODY // 2 - 2) + b"1]", 422),
+        (b'{"tags":[' + b"{}," * (MAX_BODY // 3 - 9) + b"{}]}", 422),
+        (b"[" * (MAX_BODY // 2) + b"]" * (MAX_BODY // 2), 400),
+    ],
+    ids=["quotes", "backslashes", "numbers", "objects", "brackets"],
+)
+async def test_a_megabyte_made_to_take_long_does_not(alice: httpx.AsyncClient, body: bytes, status: int) -> None:
+    began = time.process_time()
+    answer = await alice.post("/v1/characters", content=body, headers=JSON)
+    assert answer.status_code == status
+    assert len(answer.json().get("errors", [])) <= 100
+    assert time.process_time() - began < 1
+
+
+async def test_a_body_that_dribbles(stranger: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def dribble() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b" "
+            await asyncio.sleep(0.05)
+
+    monkeypatch.setattr("service.web.middleware.load_shedding.BODY_PATIENCE", 0.3)
+    answer = await stranger.post("/v1/users", content=dribble(), headers=JSON)
+    assert (answer.status_code, problem_of(answer)) == (408, "request-timeout")
+    assert answer.headers["Connection"] == "close"
+    assert 0.2 < answer.elapsed.total_seconds() < 3

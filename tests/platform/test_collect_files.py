@@ -1,0 +1,203 @@
+"""``piccolo service collect``: what nothing refers to goes, what anything refers to stays, whoever is faster."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from service.commands import collect_files as command
+from service.commands.collect_files import collect_files
+from service.commands.purge import purge_everything
+from service.database.engine import DB
+from service.media import queries, transfer
+from service.media.queries import files_of, store_file
+from service.media.storage import STORAGE, Bucket
+from tests.conftest import PASSWORD, character
+from tests.support.pictures import drawn
+from tests.support.s3 import s3_server
+from tests.support.servers import directory_of_its_own
+
+Client = httpx.AsyncClient
+
+
+async def age(days: float = 2) -> None:
+    """As if all files had been uploaded so long ago."""
+    await DB._run_in_pool(f"UPDATE files SET stored_at = now() - interval '{days} days'")
+
+
+async def names() -> set[str]:
+    return {row["name"] for row in await DB._run_in_pool("SELECT name FROM files")}
+
+
+async def name_of(row: Any) -> str:
+    (found,) = await DB._run_in_pool("SELECT portrait FROM characters WHERE id = $1", [row["id"]])
+    return str(found["portrait"])
+
+
+async def there(name: str) -> set[str]:
+    """What the storage has of it."""
+    found = set()
+    for file in files_of(name):
+        try:
+            await STORAGE.get(file)
+        except FileNotFoundError:
+            continue
+        found.add(file)
+    return found
+
+
+async def put(member: Client, row: Any, width: int) -> None:
+    path = f"/v1/characters/{row['id']}/portrait"
+    answer = await member.put(path, content=drawn(width=width), headers={"Content-Type": "image/png"})
+    assert answer.status_code == 200
+
+
+async def test_what_nothing_refers_to_goes_a_day_after_it_was_stored(app: Any) -> None:
+    name = await store_file(b"nobody's")
+    assert await there(name) == {name}
+    await age(0.9)
+    assert await collect_files() == 0
+    await age(1.1)
+    assert await collect_files() == 1
+    assert (await names(), await there(name)) == (set(), set())
+
+
+async def test_what_anything_refers_to_stays(alice: Client) -> None:
+    mira, otto = await character(alice), await character(alice)
+    await put(alice, mira, 41)
+    former = await name_of(mira)
+    await put(alice, mira, 42)  # the first is in the history now
+    await put(alice, otto, 43)
+    trashed = await name_of(otto)
+    await alice.delete(f"/v1/characters/{otto['id']}")
+    await alice.put("/v1/users/me/avatar", content=drawn(width=44), headers={"Content-Type": "image/png"})
+    await age()
+    before = await names()
+    assert len(before) == 4
+    assert await collect_files() == 0
+    assert await names() == before
+    assert len(await there(former)) == 5
+    assert (await alice.post(f"/v1/characters/{mira['id']}/revisions/2/restorations")).status_code == 201
+    await alice.delete(f"/v1/trash/{otto['id']}")
+    assert await collect_files() == 1
+    assert (before - await names(), await there(trashed)) == ({trashed}, set())
+
+
+async def test_what_a_purged_member_left_goes(alice: Client) -> None:
+    await put(alice, await character(alice), 41)
+    await alice.put("/v1/users/me/avatar", content=drawn(width=44), headers={"Content-Type": "image/png"})
+    await alice.request("DELETE", "/v1/users/me", json={"password": PASSWORD})
+    await age()
+    assert await collect_files() == 0
+    await DB._run_in_pool("UPDATE users SET deleted_at = now() - interval '31 days'")
+    await purge_everything()
+    assert await collect_files() == 2
+    assert await names() == set()
+
+
+async def test_the_same_bytes_are_stored_once_and_anew(alice: Client) -> None:
+    mira, otto = await character(alice), await character(alice)
+    await put(alice, mira, 41)
+    await put(alice, otto, 41)
+    assert len(await names()) == 1
+    await age()
+    await put(alice, otto, 41)  # is no change, but it was stored just now
+    for row in (mira, otto):
+        await alice.delete(f"/v1/characters/{row['id']}")
+        await alice.delete(f"/v1/trash/{row['id']}")
+    assert await collect_files() == 0
+
+
+async def test_who_uploads_what_is_being_collected_waits_and_writes_it_again(
+    alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = await store_file(b"both want it")
+    await age()
+    deleting, go_on = asyncio.Event(), asyncio.Event()
+    delete = STORAGE.delete
+
+    async def delete_slowly(files: Any) -> None:
+        deleting.set()
+        await go_on.wait()
+        await delete(files)
+
+    monkeypatch.setattr(STORAGE, "delete", delete_slowly)
+    collecting = asyncio.create_task(collect_files())
+    await deleting.wait()  # its row is deleted, though not for good
+    storing = asyncio.create_task(store_file(b"both want it"))
+    await asyncio.sleep(0.3)
+    assert not storing.done()
+    go_on.set()
+    assert (await collecting, await storing) == (1, name)
+    assert (await names(), await there(name)) == ({name}, {name})
+
+
+async def test_what_is_uploaded_again_while_it_is_looked_at_stays(alice: Client) -> None:
+    name = await store_file(b"once more")
+    await age()
+    async with DB.transaction():
+        await queries._CLAIM.one(name=name, size=9, width=None, height=None, color=None)
+        with DB.apart():
+            collecting = asyncio.create_task(collect_files())
+        await asyncio.sleep(0.3)
+        assert not collecting.done()
+    assert await collecting == 0
+    assert (await names(), await there(name)) == ({name}, {name})
+
+
+async def test_what_cannot_be_deleted_is_found_again(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = await store_file(b"stubborn")
+    await age()
+
+    async def fail(_: Any) -> None:
+        raise OSError("the disk is away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(STORAGE, "delete", fail)
+        with pytest.raises(OSError, match="away"):
+            await collect_files()
+    assert await names() == {name}
+    assert await collect_files() == 1
+
+
+async def test_it_goes_through_all_files_in_batches(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(7):
+        await store_file(bytes([number]))
+    await age()
+    monkeypatch.setattr(command, "AT_ONCE", 2)
+    assert await collect_files() == 7
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[Bucket]:
+    with directory_of_its_own() as directory, s3_server(directory) as settings:
+        yield Bucket(settings)
+
+
+@pytest.mark.slow
+async def test_with_a_bucket_pictures_are_fetched_from_it(
+    alice: Client, stranger: Client, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (queries, transfer, command):
+        monkeypatch.setattr(module, "STORAGE", bucket)
+    mira = await character(alice)
+    await put(alice, mira, 100)
+    path = f"/v1/characters/{mira['id']}/portrait"
+    shown = await alice.get(path, params={"size": "64"})
+    assert (shown.status_code, shown.headers["cache-control"]) == (307, "no-store")
+    links = (await alice.get(path, headers={"Accept": "application/json"})).json()["links"]
+    async with Client() as anybody:
+        for link in (shown.headers["location"], links["64"]):
+            assert (await anybody.get(link)).headers["content-type"] == "image/webp"
+    assert (await stranger.get(path)).status_code == 404
+    await alice.patch(f"/v1/characters/{mira['id']}", json={"visibility": "public"})
+    assert (await stranger.get(path)).headers["cache-control"] == "public, max-age=300"
+    await alice.delete(path)
+    await alice.delete(f"/v1/characters/{mira['id']}")
+    await alice.delete(f"/v1/trash/{mira['id']}")
+    await age()
+    assert await collect_files() == 1
+    async with Client() as anybody:
+        assert (await anybody.get(links["64"])).status_code == 404

@@ -1,0 +1,175 @@
+"""``?dry_run=true``: a write does everything, answers it, and leaves nothing behind."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from service.database.engine import DB
+from service.piccolo_app import APP_CONFIG
+from tests.conftest import FIGHTER, character, faults, public, relationship, template, with_key
+from tests.support.cards import V2, in_json
+from tests.support.pictures import drawn, give_portrait
+
+Client = httpx.AsyncClient
+
+DRY = {"dry_run": "true"}
+
+
+async def everything() -> dict[str, Any]:
+    """All rows of all tables, but for when a token was last used, and for letters, which leave when they can."""
+    moving = {"tokens", "letters", "email_tokens"}
+    tables = [table for table in APP_CONFIG.table_classes if table._meta.tablename not in moving]
+    return {table._meta.tablename: sorted(map(str, await table.select())) for table in tables}
+
+
+@pytest.fixture
+async def there(alice: Client) -> dict[str, Any]:
+    """One of each kind of thing, by the names that the addresses below use."""
+    fighters = await template(alice)
+    draft = await alice.post(f"/v1/templates/{fighters['id']}/versions", json={"attribute_schema": FIGHTER})
+    assert draft.status_code == 201
+    spare = await alice.post(f"/v1/templates/{fighters['id']}/versions", json={"attribute_schema": FIGHTER})
+    assert (await alice.put(f"{spare.headers['location']}/publication")).status_code == 200
+    mira, otto = await character(alice, template=fighters["id"], template_version=1), await character(alice)
+    related = await relationship(alice, mira, otto)
+    await give_portrait(mira)
+    await alice.patch(f"/v1/characters/{mira['id']}", json={"name": "Mira the Second"})
+    gone = await character(alice, name="Gone")
+    await alice.delete(f"/v1/characters/{gone['id']}")
+    return {
+        "template": fighters["id"], "mira": mira["id"], "otto": otto["id"], "gone": gone["id"], "tie": related["id"]
+    }  # fmt: skip
+
+
+WRITES = [
+    ("POST", "/v1/characters", {"name": "New"}, 200),
+    ("POST", "/v1/characters/bulk", {"operations": [{"action": "create", "body": {"name": "New"}}]}, 200),
+    ("PATCH", "/v1/characters/{mira}", {"name": "Other", "attributes": {"strength": 3}}, 200),
+    ("DELETE", "/v1/characters/{mira}", None, 204),
+    ("PUT", "/v1/characters/{mira}/portrait", drawn(), 200),
+    ("DELETE", "/v1/characters/{mira}/portrait", None, 204),
+    ("POST", "/v1/characters/{mira}/copies", {}, 200),
+    ("POST", "/v1/imports", [("file", ("mira.json", in_json(V2)))], 200),
+    ("PUT", "/v1/characters/{mira}/card", {"scenario": "Night."}, 200),
+    ("POST", "/v1/characters/{mira}/revisions/1/restorations", None, 200),
+    ("POST", "/v1/trash/{gone}/restorations", None, 200),
+    ("DELETE", "/v1/trash/{gone}", None, 204),
+    ("POST", "/v1/characters/{otto}/relationships", {"target": "{mira}", "type": "friend_of"}, 200),
+    ("PATCH", "/v1/relationships/{tie}", {"attitude": 7}, 200),
+    ("DELETE", "/v1/relationships/{tie}", None, 204),
+    ("POST", "/v1/templates", {"name": "New", "attribute_schema": FIGHTER}, 200),
+    ("PATCH", "/v1/templates/{template}", {"name": "Other"}, 200),
+    ("DELETE", "/v1/templates/{template}", None, 204),
+    ("POST", "/v1/templates/{template}/copies", {}, 200),
+    ("POST", "/v1/templates/{template}/versions", {"attribute_schema": FIGHTER}, 200),
+    ("PUT", "/v1/templates/{template}/versions/2/publication", None, 200),
+    ("PUT", "/v1/templates/{template}/versions/1/deprecation", None, 200),
+    ("POST", "/v1/templates/{template}/versions/3/migration", None, 200),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body", "status"), WRITES)
+async def test_a_dry_run_answers_as_the_write_would_and_writes_nothing(
+    alice: Client, there: dict[str, Any], method: str, path: str, body: Any, status: int
+) -> None:
+    given = _given(body, there)
+    before = await everything()
+    dry = await alice.request(method, path.format(**there), **given, params=DRY)
+    assert dry.status_code == status, dry.text
+    assert not {"location", "etag"} & dry.headers.keys()
+    assert await everything() == before
+    real = await alice.request(method, path.format(**there), **given, params={"dry_run": "false"})
+    assert real.status_code in ((201, 200) if status == 200 else (204,))
+    assert await everything() != before
+    if status == 200:
+        assert dry.json().keys() == real.json().keys()
+
+
+def _given(body: Any, there: dict[str, Any]) -> dict[str, Any]:
+    if isinstance(body, bytes | list):
+        return {"content" if isinstance(body, bytes) else "files": body}
+    return {"json": _named(body, there)}
+
+
+def _named(body: Any, there: dict[str, Any]) -> Any:
+    """``body``, with the ids of what it names."""
+    return {name: there.get(str(value).strip("{}"), value) for name, value in body.items()} if body else body
+
+
+async def test_a_dry_run_has_the_whole_body(alice: Client) -> None:
+    dry = await alice.post("/v1/characters", json={"name": "Mira", "tags": ["night"]}, params=DRY)
+    real = await alice.post("/v1/characters", json={"name": "Mira", "tags": ["night"]})
+    varying = {"id", "created_at", "updated_at"}
+    assert {**dry.json(), **dict.fromkeys(varying)} == {**real.json(), **dict.fromkeys(varying)}
+
+
+async def test_a_change_in_a_dry_run_sees_what_it_wrote(alice: Client) -> None:
+    mira = await character(alice)
+    dry = await alice.patch(f"/v1/characters/{mira['id']}", json={"name": "Other"}, params=DRY)
+    assert (dry.json()["name"], dry.json()["version"]) == ("Other", 2)
+    assert (await alice.get(f"/v1/characters/{mira['id']}")).json() == mira
+
+
+async def test_a_dry_run_is_refused_as_the_write_would_be(app: Any, alice: Client, charlie: Client) -> None:
+    fighters = await template(alice)
+    invalid = {"name": "", "template": fighters["id"]}
+    dry = await alice.post("/v1/characters", json=invalid, params=DRY)
+    assert (dry.status_code, faults(dry)) == (422, {"/name": "Must be at least 1 character."})
+    weak = await alice.post(
+        "/v1/characters", json={"name": "Weak", "template": fighters["id"], "attributes": {"strength": 0}}, params=DRY
+    )
+    assert (weak.status_code, faults(weak).keys()) == (422, {"/attributes/strength"})
+    mira, otto = await public(alice), await character(alice)
+    await relationship(alice, mira, otto)
+    again = {"target": otto["id"], "type": "parent_of"}
+    assert (await alice.post(f"/v1/characters/{mira['id']}/relationships", json=again, params=DRY)).status_code == 409
+    address = f"/v1/characters/{mira['id']}"
+    stale = {"If-Match": f'"{mira["id"]}-7"'}
+    assert (await alice.patch(address, json={"name": "A"}, params=DRY, headers=stale)).status_code == 412
+    assert (await charlie.patch(address, json={"name": "A"}, params=DRY)).status_code == 403
+    reader = await with_key(app, alice, "characters:read")
+    assert (await reader.patch(address, json={"name": "A"}, params=DRY)).status_code == 403
+
+
+async def test_a_stranger_may_not_rehearse(stranger: Client) -> None:
+    assert (await stranger.post("/v1/characters", json={"name": "Mira"}, params=DRY)).status_code == 401
+
+
+@pytest.mark.parametrize("query", ["dry%5Frun=%74rue", "dry_run=tru%65"])
+async def test_a_dry_run_is_known_however_it_is_spelt(alice: Client, query: str) -> None:
+    dry = await alice.post(f"/v1/characters?{query}", json={"name": "Mira"})
+    assert dry.status_code == 200
+    assert (await alice.get("/v1/characters")).json()["items"] == []
+
+
+@pytest.mark.parametrize("query", ["dry_run=", "dry_run=True", "dry_run=1", "dry_run", "dry_run=true&dry_run=false"])
+async def test_a_dry_run_that_is_not_clearly_one_is_refused(alice: Client, query: str) -> None:
+    refused = await alice.post(f"/v1/characters?{query}", json={"name": "Mira"})
+    assert (refused.status_code, faults(refused).keys()) == (400, {"dry_run"})
+    assert (await alice.get("/v1/characters")).json()["items"] == []
+
+
+async def test_only_writes_know_of_dry_runs(alice: Client) -> None:
+    for method, path in [("GET", "/v1/characters"), ("POST", "/v1/api-keys"), ("PATCH", "/v1/users/me")]:
+        refused = await alice.request(method, path, params=DRY, json=None if method == "GET" else {})
+        assert (refused.status_code, faults(refused)) == (400, {"dry_run": "Is not a known parameter."}), path
+
+
+def test_every_write_of_the_domain_is_rehearsed_here(app: Any) -> None:
+    handlers = [
+        handler
+        for route in app.routes
+        for handler in getattr(route, "route_handlers", ())
+        if any(str(getattr(guard, "scope", "")).endswith(":write") for guard in handler.guards or ())
+    ]
+    assert [handler.handler_name for handler in handlers if not handler.opt.get("dry_run")] == []
+    assert len(handlers) == len(WRITES)
+
+
+async def test_nothing_is_held_after_a_dry_run(alice: Client) -> None:
+    for _ in range(30):  # more than there are connections
+        assert (await alice.post("/v1/characters", json={"name": "Mira"}, params=DRY)).status_code == 200
+        assert (await alice.post("/v1/characters", json={"name": ""}, params=DRY)).status_code == 422
+    assert DB.pool is not None
+    assert DB.idle_connections() == DB.pool.get_size()

@@ -1,0 +1,83 @@
+"""Guards of every `/v1` route: tokens, scopes, known parameters. `tests/support/routes.py` says who may call what."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import httpx
+
+from tests.conftest import client, with_key
+from tests.support.routes import ROWS, V1
+
+Client = httpx.AsyncClient
+
+SCOPES = {"characters:read", "characters:write", "templates:read", "templates:write"}
+EXAMPLES = {
+    "number": "1",
+    "username": "nobody",
+    "token": "nothing",
+    **dict.fromkeys(
+        ["template_id", "character_id", "relationship_id", "session_id", "key_id"],
+        "0199a0a0-0000-7000-8000-000000000000",
+    ),
+}
+SESSION_ONLY = {row.route for row in ROWS if row.needs == "session"}
+
+
+async def statuses(member: Client, routes: Iterable[str]) -> dict[str, int]:
+    """What each route answers when it is called without a body."""
+    found = {}
+    for route in routes:
+        method, path = route.format(**EXAMPLES).split()
+        found[route] = (await member.request(method, path)).status_code
+    return found
+
+
+async def test_a_stranger_is_told_how_to_call(stranger: Client) -> None:
+    answer = await stranger.get("/v1/users/me")
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert answer.json()["type"] == "/problems/unauthorized"
+
+
+async def test_an_invalid_token_is_refused_on_public_routes_too(app: Any) -> None:
+    pretender = client(app, Authorization="Bearer chs_invalid")
+    assert set((await statuses(pretender, V1)).values()) == {401}
+
+
+async def test_a_key_lacking_a_scope_is_refused_what_needs_it(app: Any, alice: Client) -> None:
+    for scope in sorted(SCOPES):
+        program = await with_key(app, alice, *sorted(SCOPES - {scope}))
+        needing = {row.route for row in ROWS if row.needs == scope}
+        refused = {route for route, status in (await statuses(program, V1)).items() if status == 403}
+        assert needing
+        assert refused == needing | SESSION_ONLY
+
+
+async def test_a_refusal_names_the_scope(app: Any, alice: Client) -> None:
+    program = await with_key(app, alice, "characters:read")
+    problem = (await program.post("/v1/characters", json={"name": "Mira"})).json()
+    assert problem["type"] == "/problems/forbidden"
+    assert problem["detail"] == "This API key lacks the scope characters:write."
+
+
+async def test_a_key_with_every_scope_never_reaches_the_account(app: Any, alice: Client) -> None:
+    program = await with_key(app, alice, *sorted(SCOPES))
+    refused = {route for route, status in (await statuses(program, V1)).items() if status == 403}
+    assert refused == SESSION_ONLY
+
+
+async def test_every_route_refuses_parameters_that_it_does_not_declare(alice: Client) -> None:
+    routes = V1 - {"DELETE /v1/sessions", "DELETE /v1/sessions/current"}
+    for route in routes:
+        method, path = route.format(**EXAMPLES).split()
+        answer = await alice.request(method, f"{path}?colour=red")
+        assert answer.status_code == 400, route
+        assert answer.json()["errors"] == [{"detail": "Is not a known parameter.", "parameter": "colour"}], route
+
+
+async def test_no_path_is_too_strange(alice: Client) -> None:
+    strange = ["%00", "%0A", "%7F", "%F0%9F", "%2F..%2F", "a" * 4_000, "-1", "' OR 1=1 --", "{}", "*"]
+    for route in sorted(route for route in V1 if "{" in route):
+        for text in strange:
+            method, path = route.format(**dict.fromkeys(EXAMPLES, text)).split(maxsplit=1)
+            answer = await alice.request(method, path)
+            assert answer.status_code < 500, (route, text[:20])

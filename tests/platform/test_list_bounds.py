@@ -1,0 +1,287 @@
+"""What a page costs among 100,000 characters, in rows and buffers: planned for its values, or once for any values."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from service.characters.filters import filters_of
+from service.characters.queries import CHARACTERS
+from service.characters.schemas import CharacterQuery
+from service.lists.statements import COUNTED, FEW, WALKED, Shape
+from tests.support.servers import piccolo
+
+pytestmark = pytest.mark.slow
+
+LIMIT = 20
+MEMBERS = 1_001  # a table so small is read whole sooner than looked up in
+BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
+HEAVY = UUID(int=1)
+HEAVYS = 20_000
+LIGHT = UUID(int=7)
+LIGHTS = 80
+COMMON_TEMPLATE, RARE_TEMPLATE = UUID(int=1), UUID(int=2)
+
+FILL = """
+INSERT INTO users (id, username)
+SELECT lpad(to_hex(n), 32, '0')::uuid, 'member-' || n FROM generate_series(1, 1000) AS n;
+
+INSERT INTO templates (id, owner, name, visibility)
+SELECT lpad(to_hex(n), 32, '0')::uuid, lpad('1', 32, '0')::uuid, 'Template ' || n, 'public'
+FROM generate_series(1, 50) AS n;
+INSERT INTO template_versions (id, template, number, published_at) SELECT id, id, 1, now() FROM templates;
+
+SELECT setseed(0.5);
+INSERT INTO characters (id, owner, name, description, style, tags, visibility, attributes, template, template_version,
+                        created_at, updated_at)
+SELECT
+    lpad(to_hex(n), 32, '0')::uuid,
+    lpad(to_hex(CASE WHEN n % 5 = 0 THEN 1 ELSE 2 + n % 999 END), 32, '0')::uuid,
+    CASE WHEN n % 20000 = 11 THEN 'Quetzalcoatl' ELSE initcap(substr(md5(n::text), 1, 6)) END || ' of ' || n % 500,
+    CASE WHEN n % 2 = 0 THEN 'A dragon rider. ' ELSE '' END || CASE WHEN n % 20000 = 12 THEN 'Xylophonist. ' ELSE '' END
+        || repeat('Some words that everybody uses. ', 5),
+    CASE WHEN n % 20000 = 13 THEN 'vintage' WHEN n % 5 < 3 THEN 'fantasy' WHEN n % 5 = 3 THEN 'anime' END,
+    CASE WHEN n % 20000 = 14 THEN '{rare}'::varchar[] WHEN n % 2 = 0 THEN '{common}' ELSE '{}' END
+        || ARRAY['tag-' || n % 200]::varchar[],
+    CASE n % 10 WHEN 8 THEN 'unlisted' WHEN 9 THEN 'private' ELSE 'public' END,
+    jsonb_build_object('level', n % 100, 'race', CASE n % 2 WHEN 0 THEN 'elf' ELSE 'dwarf' END)
+        || CASE WHEN n % 20000 = 15 THEN '{"title": "king"}' ELSE '{}' END::jsonb
+        || CASE WHEN n % 2 = 0 THEN '{"motto": "ever on"}' ELSE '{}' END::jsonb,
+    CASE WHEN n % 20000 = 16 THEN lpad('2', 32, '0')::uuid WHEN n % 3 = 0 THEN lpad('1', 32, '0')::uuid END,
+    CASE WHEN n % 20000 = 16 OR n % 3 = 0 THEN 1 END,
+    timestamptz '2026-01-01Z' + n * interval '1 minute',
+    timestamptz '2026-01-01Z' + n * interval '1 minute' + random() * interval '100 days'
+FROM generate_series(1, 100000) AS n;
+"""
+
+
+class Cost(NamedTuple):
+    """Of one statement: characters looked at, members looked up for them, and buffers."""
+
+    characters: int
+    members: int
+    buffers: int
+
+
+BOTH, HEAVY_BOTH, STRANGER, HEAVY_OWN, LIGHT_OWN, NAMED = "both", "heavy", "stranger", "heavy's", "light's", "named"
+WHOSE: dict[str, tuple[tuple[str, ...], UUID | None]] = {
+    BOTH: (("mine", "others"), LIGHT),
+    HEAVY_BOTH: (("mine", "others"), HEAVY),
+    STRANGER: (("others",), None),
+    HEAVY_OWN: (("mine",), HEAVY),
+    LIGHT_OWN: (("mine",), LIGHT),
+    NAMED: (("owner",), HEAVY),
+}
+MIDDLE = UUID(int=50_000)
+DEEP: dict[str, tuple[Any, ...]] = {
+    "created_at": (BEGINNING + timedelta(minutes=50_000), MIDDLE),
+    "updated_at": (BEGINNING + timedelta(minutes=50_000, days=50), MIDDLE),
+    "name": ("8", MIDDLE),
+}
+# By attribute, tag and so on: a filter that half of the characters pass, or nearly, and one that five do.
+COMMON_AND_RARE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "tags": ({"tags": ("common",)}, {"tags": ("rare",)}),
+    "tags.any": ({"tags_any": ("common", "x")}, {"tags_any": ("rare", "x")}),
+    "style": ({"style": "fantasy"}, {"style": "vintage"}),
+    "template": ({"template": COMMON_TEMPLATE}, {"template": RARE_TEMPLATE}),
+    "equal": ({"open": {"attributes.race": "elf"}}, {"open": {"attributes.title": "king"}}),
+    "in": ({"open": {"attributes.race.in": "elf,x"}}, {"open": {"attributes.title.in": "king,x"}}),
+    "exists": ({"open": {"attributes.motto.exists": "true"}}, {"open": {"attributes.title.exists": "true"}}),
+    "updated_at.gte": (
+        {"updated_at_gte": BEGINNING},
+        {"updated_at_gte": BEGINNING + timedelta(minutes=100_000, days=98)},
+    ),
+    "updated_at.lt": ({"updated_at_lt": datetime(2030, 1, 1, tzinfo=UTC)}, {"updated_at_lt": BEGINNING + timedelta(1)}),
+    "q": ({"q": "dragon"}, {"q": "xylophonist"}),
+    "q misspelt": ({"q": "dragon"}, {"q": "Quetzalcotl"}),
+}
+every_plan = pytest.mark.parametrize("plan", ["force_custom_plan", "force_generic_plan"])
+everybodys = pytest.mark.parametrize("whose", [BOTH, STRANGER])
+
+
+@pytest.fixture(scope="module")
+async def connection(fresh_database: str) -> AsyncIterator[asyncpg.Connection]:
+    done = piccolo("migrations", "forwards", "all", DATABASE_URL=fresh_database)
+    assert done.returncode == 0, done.stdout
+    connection = await asyncpg.connect(fresh_database, statement_cache_size=0, server_settings={"timezone": "UTC"})
+    await connection.execute(FILL)
+    await connection.execute("VACUUM ANALYZE")  # GIN indexes are searched without what waits to be merged into them
+    yield connection
+    await connection.close()
+
+
+@every_plan
+@pytest.mark.parametrize("whose", WHOSE)
+@pytest.mark.parametrize("sort", ["created_at", "updated_at", "name"])
+@pytest.mark.parametrize("direction", ["", "-"])
+async def test_a_page_without_filters_reads_itself(
+    connection: asyncpg.Connection, whose: str, sort: str, direction: str, plan: str
+) -> None:
+    query = CharacterQuery(sort=(direction + sort,))
+    for after in (None, DEEP[sort]):
+        cost = await cost_of(connection, plan, statement(whose, query, after))
+        assert cost.characters <= 2.5 * (LIMIT + 1)
+        assert cost.members <= MEMBERS
+        assert cost.buffers <= 150
+
+
+@every_plan
+@everybodys
+@pytest.mark.parametrize("filtered", COMMON_AND_RARE)
+@pytest.mark.parametrize("sort", [None, "name"])
+async def test_a_rare_match_is_found_by_its_index(
+    connection: asyncpg.Connection, whose: str, filtered: str, sort: str | None, plan: str
+) -> None:
+    if filtered.startswith("q") and sort is None:
+        sort = "-rank"
+    query = CharacterQuery(**COMMON_AND_RARE[filtered][1], sort=(sort,) if sort else None)
+    cost = await cost_of(connection, plan, statement(whose, query))
+    assert cost.characters <= 2 * (LIMIT + 1)
+    assert cost.buffers <= 150
+
+
+@everybodys
+@pytest.mark.parametrize("filtered", COMMON_AND_RARE)
+@pytest.mark.parametrize("sort", [None, "name"])
+async def test_a_common_match_is_met_on_a_walk(
+    connection: asyncpg.Connection, whose: str, filtered: str, sort: str | None
+) -> None:
+    """Planned for its values, which is what PostgreSQL comes to also after it saw only rare ones."""
+    common, rare = COMMON_AND_RARE[filtered]
+    order = (sort,) if sort else None
+    wanted = statement(whose, CharacterQuery(**common, sort=order))
+    before = statement(whose, CharacterQuery(**rare, sort=order))
+    ranked = 3 if filtered.startswith("q") and sort is None else 1  # it meets FEW hits in each scope, not a page
+    for cost in (
+        await cost_of(connection, "force_custom_plan", wanted),
+        await cost_of(connection, "auto", wanted, before=before if before.sql == wanted.sql else wanted),
+    ):
+        assert cost.characters <= 3 * ranked * (FEW + 1)
+        assert cost.buffers <= 1.5 * ranked * (FEW + 1)
+
+
+@every_plan
+@everybodys
+@pytest.mark.parametrize("filtered", COMMON_AND_RARE)
+@pytest.mark.parametrize("sort", ["-created_at", "name"])
+async def test_a_bounded_walk_ends_with_its_page_or_its_bound(
+    connection: asyncpg.Connection, whose: str, filtered: str, sort: str, plan: str
+) -> None:
+    common, rare = (CharacterQuery(**given, sort=(sort,)) for given in COMMON_AND_RARE[filtered])
+    for query, after in ((common, None), (common, DEEP[sort.removeprefix("-")])):
+        cost = await cost_of(connection, plan, statement(whose, query, after, way="walk"))
+        assert cost.characters <= 6 * (LIMIT + 1)
+        assert cost.members <= MEMBERS
+        assert cost.buffers <= 300
+    cost = await cost_of(connection, plan, statement(whose, rare, way="walk"))
+    assert cost.characters <= 1.1 * WALKED * (LIMIT + 1)
+    assert cost.members <= MEMBERS
+    assert cost.buffers <= 1.5 * WALKED * (LIMIT + 1)
+
+
+@pytest.mark.parametrize("filtered", COMMON_AND_RARE)
+async def test_ones_own_are_never_more_work_than_all_of_them(connection: asyncpg.Connection, filtered: str) -> None:
+    for given in COMMON_AND_RARE[filtered]:
+        query = CharacterQuery(**given)
+        for plan in ("force_custom_plan", "force_generic_plan"):
+            cost = await cost_of(connection, plan, statement(LIGHT_OWN, query))
+            assert cost.characters <= 2 * LIGHTS
+            cost = await cost_of(connection, plan, statement(HEAVY_OWN, query))
+            assert cost.characters <= HEAVYS + FEW
+
+
+@every_plan
+@everybodys
+@pytest.mark.parametrize("sort", ["name", "-updated_at"])
+async def test_the_few_of_one_time_are_found_in_any_order(
+    connection: asyncpg.Connection, whose: str, sort: str, plan: str
+) -> None:
+    query = CharacterQuery(created_at_lt=BEGINNING + timedelta(minutes=9), sort=(sort,))
+    cost = await cost_of(connection, plan, statement(whose, query))
+    assert cost.characters <= 2 * (LIMIT + 1)
+    assert cost.buffers <= 150
+
+
+@every_plan
+async def test_counting_stops(connection: asyncpg.Connection, plan: str) -> None:
+    cost = await cost_of(connection, plan, statement(STRANGER, CharacterQuery(count="exact")))
+    assert COUNTED <= cost.characters <= 1.5 * COUNTED
+
+
+class Statement(NamedTuple):
+    sql: str
+    arguments: list[Any]
+
+
+def statement(
+    whose: str, query: CharacterQuery, after: tuple[Any, ...] | None = None, *, way: str = "find"
+) -> Statement:
+    """What the service runs for this query, when nothing is known of its filters or many rows are known to pass."""
+    scopes, user = WHOSE[whose]
+    filters = filters_of(query)
+    shape = Shape(
+        scopes=scopes,
+        filters=tuple(sorted(filters)),
+        sort=CHARACTERS._sort(query.sort or (("-rank",) if query.q else CHARACTERS.default_sort)),
+        fields=(),
+        expand=(),
+        after=after is not None,
+        counted=query.count,
+        limit=LIMIT,
+    )
+    given = {name: value for params in filters.values() for name, value in params.items()}
+    given |= {f"after_{index}": value for index, value in enumerate(after or ())}
+    given |= {"user": user, "owner": "member-1", "limit": LIMIT + 1}
+    prepared = CHARACTERS._walk(shape) if way == "walk" else CHARACTERS._find(shape)
+    return Statement(*prepared._bind(given))
+
+
+async def cost_of(
+    connection: asyncpg.Connection, plan: str, wanted: Statement, *, before: Statement | None = None
+) -> Cost:
+    """Run as often before that PostgreSQL has decided on its way of planning, with what was asked for ``before``."""
+    await connection.execute(f"SET plan_cache_mode = {plan}")
+    await connection.execute(f"PREPARE page AS {wanted.sql}")
+    try:
+        for _ in range(7):
+            await connection.execute(_execute(before or wanted))
+        await connection.execute(_execute(wanted))
+        text = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {_execute(wanted)}")
+    finally:
+        await connection.execute("DEALLOCATE page")
+    root = json.loads(text)[0]["Plan"]
+    nodes = list(_nodes(root))
+    return Cost(
+        characters=sum(_rows(node) for node in nodes if node.get("Relation Name") == "characters"),
+        members=sum(_rows(node) for node in nodes if node.get("Relation Name") == "users"),
+        buffers=root["Shared Hit Blocks"] + root["Shared Read Blocks"],
+    )
+
+
+def _execute(wanted: Statement) -> str:
+    arguments = f"({', '.join(map(_literal, wanted.arguments))})" if wanted.arguments else ""
+    return f"EXECUTE page {arguments}"
+
+
+def _nodes(plan: Any) -> Iterator[Any]:
+    yield plan
+    for inner in plan.get("Plans", ()):
+        yield from _nodes(inner)
+
+
+def _rows(node: Any) -> int:
+    """Those that it looked at, whether they passed or not."""
+    removed = ("Rows Removed by Filter", "Rows Removed by Index Recheck")
+    return round(node["Actual Loops"] * (node["Actual Rows"] + sum(node.get(name, 0) for name in removed)))
+
+
+def _literal(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, list):
+        value = "{" + ",".join(json.dumps(part) for part in value) + "}"
+    return "'" + str(value).replace("'", "''") + "'"

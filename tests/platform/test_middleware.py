@@ -1,0 +1,304 @@
+"""What every answer carries, whatever it answers: ids, security headers, CORS, problems."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from litestar.types import Send
+
+from service.errors import PROBLEMS
+from tests.conftest import application
+from tests.support.servers import Service, piccolo, service_of_its_own
+
+OURS, FOREIGN = "https://app.example.org", "https://evil.example.org"
+
+ANSWERS = [  # of every kind: method, path, body, status
+    ("GET", "/v1/characters", None, 200),
+    ("HEAD", "/v1/characters", None, 200),
+    ("OPTIONS", "/v1/characters", None, 204),
+    ("GET", "/docs", None, 200),
+    ("GET", "/openapi.json", None, 200),
+    ("GET", "/problems/not-found", None, 200),
+    ("GET", "/admin/", None, 200),
+    ("GET", "/admin", None, 307),
+    ("GET", "/", None, 302),
+    ("GET", "/health/live", None, 200),
+    ("GET", "/v1/characters?limit=0", None, 400),
+    ("POST", "/v1/users", b"{", 400),
+    ("GET", "/v1/users/me", None, 401),
+    ("GET", "/v1/users/nobody-there", None, 404),
+    ("GET", "/v1/nowhere", None, 404),
+    ("GET", "/nowhere", None, 404),
+    ("OPTIONS", "/nowhere", None, 404),
+    ("PUT", "/v1/characters", None, 405),
+    ("POST", "/health/live", None, 405),
+    ("POST", "/v1/users", b"[" + b" " * 1024 * 1024 + b"]", 413),
+    ("POST", "/v1/users", b"{}", 422),
+]
+PROBLEMATIC = [answer for answer in ANSWERS if answer[3] >= 400]
+
+
+async def ask(stranger: httpx.AsyncClient, method: str, path: str, body: bytes | None, status: int) -> httpx.Response:
+    headers = {"Content-Type": "application/json"} if body else {}
+    answer = await stranger.request(method, path, content=body, headers=headers)
+    assert answer.status_code == status
+    return answer
+
+
+@pytest.mark.parametrize(("method", "path", "body", "status"), ANSWERS)
+async def test_every_answer_is_guarded(
+    stranger: httpx.AsyncClient, method: str, path: str, body: bytes | None, status: int
+) -> None:
+    answer = await ask(stranger, method, path, body, status)
+    for name, value in {
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "DENY",
+        "Referrer-Policy": "no-referrer",
+        "Strict-Transport-Security": "max-age=63072000; includeSubDomains",
+        "Cross-Origin-Resource-Policy": "same-site",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cross-Origin-Embedder-Policy": "require-corp",
+        "X-Permitted-Cross-Domain-Policies": "none",
+        "X-DNS-Prefetch-Control": "off",
+    }.items():
+        assert answer.headers.get_list(name) == [value]
+    assert len(answer.headers["X-Request-ID"]) == 36
+    [policy] = answer.headers.get_list("Content-Security-Policy")
+    assert policy.startswith("default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
+    assert "unsafe" not in policy
+    assert ("script-src" in policy) == (path in ("/docs", "/admin/"))
+    assert "camera=()" in answer.headers["Permissions-Policy"]
+    assert answer.headers["Cache-Control"]
+    assert "Server" not in answer.headers
+
+
+@pytest.mark.parametrize(("method", "path", "body", "status"), PROBLEMATIC)
+async def test_every_refusal_is_a_problem(
+    stranger: httpx.AsyncClient, method: str, path: str, body: bytes | None, status: int
+) -> None:
+    answer = await ask(stranger, method, path, body, status)
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    problem = answer.json()
+    assert set(problem) - {"errors"} == {"type", "title", "status", "detail", "instance", "request_id"}
+    kind = PROBLEMS[problem["type"].removeprefix("/problems/")]
+    assert (problem["status"], problem["title"]) == (status, kind.title()) == (kind.status, kind.title())
+    assert problem["instance"] == path.partition("?")[0]
+    assert problem["request_id"] == answer.headers["X-Request-ID"]
+    assert problem["detail"].endswith(".")
+    assert (await stranger.get(problem["type"])).status_code == 200
+
+
+async def test_a_failure_of_ours_tells_its_id_and_nothing_else(
+    stranger: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise ZeroDivisionError("secret internals")
+
+    monkeypatch.setattr("service.users.queries.get_user", fail)
+    answer = await stranger.get("/v1/users/anybody", headers={"X-Request-ID": "the-failing-one"})
+    assert answer.status_code == 500
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.json() == {
+        "type": "/problems/internal",
+        "title": "Internal Server Error",
+        "status": 500,
+        "detail": "Something failed on our side. It has been recorded under the request's id.",
+        "instance": "/v1/users/anybody",
+        "request_id": "the-failing-one",
+    }
+    assert answer.headers["X-Frame-Options"] == "DENY"
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+async def test_a_failure_is_told_until_a_body_begins(
+    stranger: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_: object, scope: object, receive: object, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9")]})
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("service.web.responses.Rendered.answer", fail)
+    answer = await stranger.get("/v1/characters")
+    assert (answer.status_code, answer.json()["type"]) == (500, "/problems/internal")
+
+
+@pytest.mark.parametrize("slug", sorted(PROBLEMS))
+async def test_every_problem_has_a_page(stranger: httpx.AsyncClient, slug: str) -> None:
+    page = await stranger.get(f"/problems/{slug}")
+    assert page.status_code == 200
+    assert page.headers["Content-Type"].startswith("text/html")
+    assert f"{PROBLEMS[slug].status.value} {PROBLEMS[slug].title()}" in page.text
+    assert f'href="/problems/{slug}"' in (await stranger.get("/problems/")).text
+
+
+# Request ids
+
+
+@pytest.mark.parametrize("given", ["a", "018f-A.b_c", "x" * 64])
+async def test_a_good_request_id_is_kept(stranger: httpx.AsyncClient, given: str) -> None:
+    for path in ("/v1/characters", "/v1/nowhere"):
+        answer = await stranger.get(path, headers={"X-Request-ID": given})
+        assert answer.headers.get_list("X-Request-ID") == [given]
+
+
+@pytest.mark.parametrize("given", ["", "x" * 65, "a b", "a\tb", "é".encode(), '{"a":1}', "<b>", "a,b"])
+async def test_another_is_replaced(stranger: httpx.AsyncClient, given: str | bytes) -> None:
+    headers = [(b"X-Request-ID", given if isinstance(given, bytes) else given.encode())]
+    first, second = [(await stranger.get("/v1/nowhere", headers=headers)).headers["X-Request-ID"] for _ in range(2)]
+    assert len(first) == 36
+    assert first != second
+
+
+# Hosts
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "localhost:8000", "127.0.0.1:80", "[::1]", "[::1]:8000"])
+async def test_our_hosts_are_served(stranger: httpx.AsyncClient, host: str) -> None:
+    assert (await stranger.get("/v1/characters", headers={"Host": host})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["", "evil.example.org", "localhost.evil.org", "evil-localhost", "localhost:80:80", "::1"]
+)
+async def test_a_foreign_host_is_a_bad_request(stranger: httpx.AsyncClient, host: str) -> None:
+    for path in ("/v1/characters", "/admin/", "/docs"):
+        answer = await stranger.get(path, headers={"Host": host})
+        assert answer.status_code == 400
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        assert answer.json()["detail"] == "The Host header names no host of this service."
+        assert answer.headers["X-Frame-Options"] == "DENY"
+
+
+async def test_a_load_balancer_may_ask_for_health_by_any_name(stranger: httpx.AsyncClient) -> None:
+    assert (await stranger.get("/health/live", headers={"Host": "10.0.0.7:8000"})).status_code == 200
+
+
+# CORS
+
+
+@pytest.mark.parametrize(("method", "path", "body", "status"), ANSWERS)
+async def test_our_origin_reads_every_answer(
+    stranger: httpx.AsyncClient, method: str, path: str, body: bytes | None, status: int
+) -> None:
+    stranger.headers["Origin"] = OURS
+    answer = await ask(stranger, method, path, body, status)
+    assert answer.headers.get_list("Access-Control-Allow-Origin") == [OURS]
+    assert "Access-Control-Allow-Credentials" not in answer.headers
+    assert {"ETag", "Location", "X-Request-ID", "Retry-After"} <= listed(answer, "Access-Control-Expose-Headers")
+    assert "Origin" in listed(answer, "Vary")
+
+
+@pytest.mark.parametrize(
+    "origin", [FOREIGN, "null", "*", f"{OURS}.evil.org", f"{OURS}:8443", "http://app.example.org", OURS.upper(), None]
+)
+async def test_another_origin_does_not(stranger: httpx.AsyncClient, origin: str | None) -> None:
+    if origin is not None:
+        stranger.headers["Origin"] = origin
+    for method in ("GET", "OPTIONS"):
+        answer = await stranger.request(method, "/v1/characters", headers={"Access-Control-Request-Method": "POST"})
+        assert [name for name in answer.headers if name.startswith("access-control")] == []
+        assert "Origin" in listed(answer, "Vary")
+
+
+async def test_a_preflight_allows_what_clients_send(stranger: httpx.AsyncClient) -> None:
+    asked = {"Origin": OURS, "Access-Control-Request-Method": "PATCH", "Access-Control-Request-Headers": "if-match"}
+    answer = await stranger.options("/v1/characters", headers=asked)
+    assert answer.status_code == 204
+    assert answer.content == b""
+    assert answer.headers["Access-Control-Allow-Origin"] == OURS
+    assert {"GET", "POST", "PUT", "PATCH", "DELETE"} <= listed(answer, "Access-Control-Allow-Methods")
+    wanted = {"Authorization", "Content-Type", "If-Match", "If-None-Match", "Idempotency-Key"}
+    assert wanted <= listed(answer, "Access-Control-Allow-Headers")
+    assert int(answer.headers["Access-Control-Max-Age"]) > 0
+
+
+async def test_vary_names_the_origin_beside_the_caller(alice: httpx.AsyncClient) -> None:
+    answer = await alice.get("/v1/users/me")
+    assert {"Origin", "Authorization"} <= listed(answer, "Vary")
+
+
+def listed(answer: httpx.Response, name: str) -> set[str]:
+    return {part.strip() for value in answer.headers.get_list(name) for part in value.split(",")}
+
+
+# Metrics
+
+
+def from_address(address: str, **headers: str) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(application, client=(address, 1))
+    return httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("address", "headers", "status"),
+    [
+        ("127.0.0.1", {}, 200),
+        ("127.8.8.8", {}, 200),
+        ("::1", {}, 200),
+        ("127.0.0.1", {"X-Forwarded-For": "127.0.0.1"}, 403),
+        ("192.0.2.7", {}, 403),
+        ("192.0.2.7", {"X-Forwarded-For": "127.0.0.1"}, 403),
+        ("192.0.2.7", {"Authorization": "Bearer "}, 403),
+    ],
+)
+async def test_metrics_are_for_this_machine(app: None, address: str, headers: dict[str, str], status: int) -> None:
+    async with from_address(address, **headers) as client:
+        answer = await client.get("/metrics")
+    assert answer.status_code == status
+    assert ("http_requests_total" in answer.text) == (status == 200)
+
+
+# A service behind a proxy, with a token for metrics
+
+
+@pytest.fixture(scope="module")
+def behind_proxy(fresh_database: str) -> Iterator[Service]:
+    production = {"ENVIRONMENT": "production", "ALLOWED_HOSTS": "127.0.0.1", "SECRET_KEY": "0123456789abcdef" * 2}
+    trust = {"TRUSTED_PROXIES": "127.0.0.1, 127.3.0.0/16", "METRICS_TOKEN": "the-token-for-metrics"}
+    assert piccolo("migrations", "forwards", DATABASE_URL=fresh_database).returncode == 0
+    with service_of_its_own(DATABASE_URL=fresh_database, **production, **trust) as service:
+        yield service.start()
+
+
+@pytest.mark.parametrize(
+    ("address", "forwarded", "told"),
+    [
+        ("127.0.0.1", "203.0.113.9", "203.0.113.9"),
+        ("127.3.4.5", "203.0.113.9", "203.0.113.9"),
+        ("127.0.0.1", "10.0.0.1, 203.0.113.9", "203.0.113.9"),
+        ("127.0.0.1", "203.0.113.9, 127.3.4.5", "203.0.113.9"),
+        ("127.0.0.1", "2001:db8::1", "2001:db8::1"),
+        ("127.0.0.1", "", "127.0.0.1"),
+        ("127.0.0.2", "203.0.113.9", "127.0.0.2"),
+        ("127.4.0.1", "203.0.113.9", "127.4.0.1"),
+    ],
+)
+def test_whom_a_request_is_from(behind_proxy: Service, address: str, forwarded: str, told: str) -> None:
+    with behind_proxy.client(address=address, **{"X-Forwarded-For": forwarded}) as client:
+        request_id = client.get("/v1/characters").headers["X-Request-ID"]
+    assert [line["client"] for line in behind_proxy.access_lines(request_id, 1)] == [told]
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "authorization", "status"),
+    [
+        ("203.0.113.9", "", 403),
+        ("203.0.113.9", "Bearer another-token", 403),
+        ("203.0.113.9", "Basic the-token-for-metrics", 403),
+        ("203.0.113.9", "Bearer the-token-for-metrics", 200),
+        ("127.0.0.1", "", 200),
+    ],
+)
+def test_metrics_for_who_has_the_token(behind_proxy: Service, forwarded: str, authorization: str, status: int) -> None:
+    with behind_proxy.client(**{"X-Forwarded-For": forwarded, "Authorization": authorization}) as client:
+        assert client.get("/metrics").status_code == status
+
+
+@pytest.mark.parametrize("path", ["/v1/relationship-types", "/v1/nowhere", "/docs"])
+def test_head_leaves_the_connection_usable(running_service: Service, path: str) -> None:
+    with running_service.client() as client:
+        for method in ("HEAD", "GET", "HEAD"):
+            answer = client.request(method, path)
+            assert bool(answer.content) == (method == "GET")
+            assert int(answer.headers["Content-Length"])
+    assert "Traceback" not in running_service.output

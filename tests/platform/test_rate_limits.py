@@ -1,0 +1,197 @@
+"""Rate limits, in a service of its own where they are tight: 180 reads a minute, 36 writes, one sign-in.
+
+It believes X-Forwarded-For from 127.0.0.1, so that each test speaks from an address of its own.
+"""
+
+import time
+from collections.abc import Iterator
+from itertools import count
+
+import httpx
+import pytest
+
+from service.limits.counters import Memory
+from tests.conftest import PASSWORD
+from tests.support.servers import Service, piccolo, service_of_its_own
+
+READS, WRITES, SIGN_INS, SIGN_UPS = 180, 36, 1, 1  # of an address, at the scale below
+HEADERS = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
+
+addresses = (f"198.51.100.{number}" for number in count(1))
+
+
+@pytest.fixture(scope="module")
+def service(fresh_database: str) -> Iterator[Service]:
+    assert piccolo("migrations", "forwards", DATABASE_URL=fresh_database).returncode == 0
+    with service_of_its_own(
+        DATABASE_URL=fresh_database, RATE_LIMIT_SCALE="0.03", TRUSTED_PROXIES="127.0.0.1"
+    ) as service:
+        yield service.start()
+
+
+@pytest.fixture
+def stranger(service: Service) -> Iterator[httpx.Client]:
+    with service.client(**{"X-Forwarded-For": next(addresses)}) as client:
+        yield client
+
+
+def sign_in(client: httpx.Client, **headers: str) -> httpx.Response:
+    return client.post("/v1/sessions", json={"login": "nobody", "password": PASSWORD}, headers=headers)
+
+
+def numbers(answer: httpx.Response) -> list[int]:
+    return [int(answer.headers[name]) for name in HEADERS]
+
+
+def assert_refused(answer: httpx.Response, most: int, seconds: int) -> None:
+    assert answer.status_code == 429
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    problem = answer.json()
+    assert (problem["type"], problem["status"], problem["instance"]) == (
+        "/problems/too-many-requests",
+        429,
+        answer.request.url.path,
+    )
+    assert problem["request_id"] == answer.headers["X-Request-ID"]
+    limit, remaining, reset = numbers(answer)
+    assert (limit, remaining) == (most, 0)
+    assert 0 < reset <= seconds
+    assert answer.headers["Retry-After"] == str(reset)
+
+
+def test_signing_in_is_limited_for_each_address(stranger: httpx.Client) -> None:
+    first = sign_in(stranger)
+    assert first.status_code == 401
+    assert numbers(first)[:2] == [SIGN_INS, 0]
+    assert_refused(sign_in(stranger), SIGN_INS, 60)
+    assert sign_in(stranger, **{"X-Forwarded-For": next(addresses)}).status_code == 401
+
+
+def test_a_network_of_ipv6_is_one_address(stranger: httpx.Client) -> None:
+    for address, status in (("2001:db8::1", 401), ("2001:db8::2", 429), ("2001:db8:0:1::1", 401)):
+        assert sign_in(stranger, **{"X-Forwarded-For": address}).status_code == status
+
+
+def test_signing_up_is_limited_for_each_address(stranger: httpx.Client) -> None:
+    for name, status in (("first", 201), ("second", 429)):
+        account = {"email": f"{name}@example.org", "username": name, "password": PASSWORD}
+        answer = stranger.post("/v1/users", json=account)
+        assert answer.status_code == status
+    assert_refused(answer, SIGN_UPS, 3600)
+
+
+def test_limits_do_not_share_a_count(stranger: httpx.Client) -> None:
+    sign_in(stranger)
+    assert sign_in(stranger).status_code == 429
+    reading = stranger.get("/v1/characters")
+    assert reading.status_code == 200
+    assert numbers(reading)[:2] == [READS, READS - 1], "the sign-ins were no reads"
+    writing = stranger.post("/v1/characters", json={})
+    assert writing.status_code == 401
+    assert numbers(writing)[:2] == [WRITES, WRITES - 3]
+    account = {"email": "not an address", "username": "", "password": ""}
+    assert stranger.post("/v1/users", json=account).status_code == 422, "nor were they sign-ups"
+
+
+def test_members_behind_one_address_do_not_share_a_count(service: Service, stranger: httpx.Client) -> None:
+    sharing = stranger.headers["X-Forwarded-For"]
+    for name in ("one", "two"):
+        stranger.headers["X-Forwarded-For"] = next(addresses)
+        account = {"email": f"{name}@example.org", "username": name, "password": PASSWORD}
+        assert stranger.post("/v1/users", json=account).status_code == 201
+        token = stranger.post("/v1/sessions", json={"login": name, "password": PASSWORD}).json()["token"]
+        answer = stranger.get("/v1/users/me", headers={"Authorization": f"Bearer {token}", "X-Forwarded-For": sharing})
+        assert numbers(answer)[:2] == [READS, READS - 1]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "most"),
+    [
+        ("GET", "/v1/characters", 200, READS),
+        ("HEAD", "/v1/characters", 200, READS),
+        ("GET", "/v1/characters?limit=none", 400, READS),
+        ("GET", "/v1/nowhere", 404, READS),
+        ("OPTIONS", "/v1/characters", 204, READS),
+        ("OPTIONS", "/v1/nowhere", 404, READS),
+        ("GET", "/v1/users/nobody-there", 404, READS),
+        ("GET", "/v1/users/me", 401, READS),
+        ("PUT", "/v1/characters", 405, WRITES),
+        ("POST", "/v1/characters", 401, WRITES),
+        ("POST", "/v1/users", 400, SIGN_UPS),
+    ],
+)
+def test_every_answer_below_v1_tells_what_is_left(
+    stranger: httpx.Client, method: str, path: str, status: int, most: int
+) -> None:
+    answer = stranger.request(method, path)
+    assert answer.status_code == status
+    limit, remaining, reset = numbers(answer)
+    assert limit == most
+    assert 0 <= remaining < most
+    assert 0 < reset <= 3600
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/docs", "/openapi.json", "/problems/"])
+def test_nothing_else_is_limited(stranger: httpx.Client, path: str) -> None:
+    answer = stranger.get(path)
+    assert answer.status_code == 200
+    assert not any(name in answer.headers for name in HEADERS)
+
+
+@pytest.mark.parametrize("path", ["//v1/characters", "/v1//characters", "/v1/characters/", "/%76%31/characters"])
+def test_no_spelling_of_a_path_gets_round_a_limit(service: Service, stranger: httpx.Client, path: str) -> None:
+    assert numbers(stranger.get("/v1/characters"))[1] == READS - 1
+    answer = stranger.get(httpx.URL(f"{service.url}{path}"))
+    assert answer.status_code == 200
+    assert numbers(answer)[1] == READS - 2
+
+
+def test_reads_are_refused_past_the_limit_and_writes_are_not(stranger: httpx.Client) -> None:
+    left = [numbers(stranger.get("/v1/characters"))[1] for _ in range(READS)]
+    assert left == list(range(READS - 1, -1, -1))
+    assert_refused(stranger.get("/v1/characters"), READS, 60)
+    assert stranger.post("/v1/characters", json={}).status_code == 401
+
+
+def test_a_forwarded_address_is_believed_from_the_named_proxies_alone(service: Service) -> None:
+    with service.client(address="127.0.0.2") as liar:
+        assert sign_in(liar, **{"X-Forwarded-For": next(addresses)}).status_code == 401
+        assert sign_in(liar, **{"X-Forwarded-For": next(addresses)}).status_code == 429
+    with service.client() as proxy:  # which appends whom it speaks for to what the client made up
+        behind = next(addresses)
+        assert sign_in(proxy, **{"X-Forwarded-For": f"{next(addresses)}, {behind}"}).status_code == 401
+        assert sign_in(proxy, **{"X-Forwarded-For": f"{next(addresses)}, {behind}"}).status_code == 429
+
+
+def test_a_window_ends() -> None:
+    windows = Memory(seconds=1)
+    assert [windows.hit("a") for _ in range(3)] == [(1, 1), (2, 1), (3, 1)]
+    assert windows.hit("b") == (1, 1)
+    time.sleep(1.05)
+    assert windows.hit("a") == (1, 1)
+
+
+def test_a_window_is_peeked_at_and_reset() -> None:
+    windows = Memory(seconds=60)
+    assert windows.peek("a") == (0, 0)
+    windows.hit("a")
+    assert windows.peek("a") == windows.peek("a") == (1, 60)
+    windows.reset("a")
+    assert windows.peek("a") == (0, 0)
+
+
+def test_counting_survives_more_callers_than_it_remembers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.limits.counters._MOST", 10)
+    windows = Memory(seconds=60)
+    for number in range(95):
+        assert windows.hit(str(number)) == (1, 60)
+    assert len(windows._ends_and_counts) <= 10
+
+
+@pytest.mark.slow
+def test_a_refused_sign_in_succeeds_after_retry_after(stranger: httpx.Client) -> None:
+    sign_in(stranger)
+    time.sleep(int(sign_in(stranger).headers["Retry-After"]) - 2)
+    assert sign_in(stranger).status_code == 429
+    time.sleep(3)
+    assert sign_in(stranger).status_code == 401

@@ -1,0 +1,127 @@
+"""The environment: every fault at once, in plain words, and no secret told."""
+
+import re
+from itertools import pairwise
+
+import msgspec
+import pytest
+
+from service.settings import DEVELOPMENT_SECRET, Settings, SettingsError, read_settings
+from tests.support.servers import ROOT, VARIABLES
+
+SECRET = "JDnX3vGkq0m7sYb2cP9wLtRz5hFaU8e1"
+PRODUCTION = {
+    "ENVIRONMENT": "production",
+    "DATABASE_URL": "postgresql://service:hunter2-of-the-database@db.example.org/service",
+    "ALLOWED_HOSTS": "api.example.org, *.example.net",
+    "SECRET_KEY": SECRET,
+    "METRICS_TOKEN": "a-token-for-metrics",
+}
+
+
+def faults(**environ: str) -> dict[str, str]:
+    """What each variable that is at fault is told."""
+    with pytest.raises(SettingsError) as raised:
+        read_settings(environ)
+    first, *lines = str(raised.value).splitlines()
+    assert first == "The configuration is not valid:"
+    return dict(line.strip().split(": ", 1) for line in lines)
+
+
+def test_nothing_is_needed_for_development() -> None:
+    assert read_settings({}) == Settings()
+    assert not Settings().in_production
+
+
+def test_each_variable_is_read() -> None:
+    settings = read_settings(PRODUCTION | {"PORT": "80", "RATE_LIMIT_SCALE": "0.5", "DATA_DIR": "/srv/data"})
+    assert settings.in_production
+    assert settings.database_url == PRODUCTION["DATABASE_URL"]
+    assert settings.allowed_hosts == ("api.example.org", "*.example.net")
+    assert (settings.port, settings.rate_limit_scale, str(settings.data_dir)) == (80, 0.5, "/srv/data")
+
+
+def test_an_empty_variable_is_none() -> None:
+    assert read_settings(dict.fromkeys(VARIABLES, " ")) == Settings()
+
+
+def test_every_fault_is_named_at_once() -> None:
+    found = faults(
+        ENVIRONMENT="staging",
+        PORT="http",
+        LOG_LEVEL="verbose",
+        DATABASE_POOL_SIZE="0",
+        DATABASE_ACQUIRE_TIMEOUT="soon",
+        VALKEY_URL="http://cache.example.org",
+        SECRET_KEY="short",
+        RATE_LIMIT_SCALE="-1",
+        SESSION_DAYS="1.5",
+    )
+    assert found == {
+        "ENVIRONMENT": "Invalid enum value 'staging'.",
+        "PORT": "Expected `int`, got `str`.",
+        "LOG_LEVEL": "Invalid enum value 'verbose'.",
+        "DATABASE_POOL_SIZE": "Expected `int` >= 1.",
+        "DATABASE_ACQUIRE_TIMEOUT": "Expected `float`, got `str`.",
+        "VALKEY_URL": "Expected `str` matching regex '^((valkey|redis)s?://|unix://|$)'.",
+        "SECRET_KEY": "Expected `str` of length >= 32.",
+        "RATE_LIMIT_SCALE": "Expected `float` > 0.0.",
+        "SESSION_DAYS": "Expected `int`, got `str`.",
+    }
+
+
+@pytest.mark.parametrize("variable", ["RATE_LIMIT_SCALE", "DATABASE_LOCK_TIMEOUT"])
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "0", "1e999"])
+def test_a_number_is_a_number(variable: str, number: str) -> None:
+    assert set(faults(**{variable: number})) == {variable}
+
+
+def test_production_lacks_everything_at_once() -> None:
+    assert set(faults(ENVIRONMENT="production")) == {"DATABASE_URL", "ALLOWED_HOSTS", "SECRET_KEY"}
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("DATABASE_URL", ""),
+        ("ALLOWED_HOSTS", "*"),
+        ("ALLOWED_HOSTS", "api.example.org,*"),
+        ("ALLOWED_HOSTS", ","),
+        ("SECRET_KEY", DEVELOPMENT_SECRET),
+        ("SECRET_KEY", "abababababababababababababababababab"),
+    ],
+)
+def test_production_refuses_what_is_for_development(variable: str, value: str) -> None:
+    assert set(faults(**PRODUCTION | {variable: value})) == {variable}
+
+
+@pytest.mark.parametrize("sender", ["", "Character service", "no-reply"])
+def test_mail_needs_a_sender(sender: str) -> None:
+    assert set(faults(SMTP_HOST="mail.example.org", MAIL_FROM=sender)) == {"MAIL_FROM"}
+    given = {"SMTP_HOST": "mail.example.org", "MAIL_FROM": "Character service <no-reply@example.org>"}
+    assert read_settings(given).mail_from == given["MAIL_FROM"]
+
+
+def test_no_secret_is_told() -> None:
+    settings = read_settings(PRODUCTION)
+    for text in (repr(settings), str(settings), f"{settings!r:.500}"):
+        assert [secret for secret in (SECRET, "hunter2", "a-token-for-metrics") if secret in text] == []
+    told = "".join(faults(**PRODUCTION | {"SECRET_KEY": "hunter2", "PORT": "none"}).values())
+    assert "hunter2" not in told
+
+
+def test_the_example_names_every_variable_with_its_default_and_says_what_it_is() -> None:
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    entries = {}
+    for comment, line in pairwise(lines):
+        if match := re.fullmatch(r"#?([A-Z0-9_]+)=(.*)", line):
+            assert re.match(r"# \w", comment), f"{line}: a line above says what it is"
+            entries[match[1]] = match[2].strip('"')
+    assert set(entries) == VARIABLES
+    defaults = msgspec.structs.asdict(Settings())
+    assert entries == {name: _written(defaults[name.lower()]) for name in VARIABLES}
+    assert read_settings(entries) == Settings()
+
+
+def _written(value: object) -> str:
+    return ",".join(value) if isinstance(value, tuple) else str(value)

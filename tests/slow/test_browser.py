@@ -1,0 +1,258 @@
+"""The pages for people, in a real browser: complete, without an error, and asking no other host."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from tests.support.pictures import drawn
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+SCREENSHOTS = ROOT / ".screenshots"
+PATIENCE = 20.0  # seconds
+OPERATOR, PASSWORD = "olga", "an operator's password"
+CREATE_OPERATOR = f"user create --username={OPERATOR} --email=o@example.org --is_admin=true --is_superuser=true"
+
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --window-size=1400,1000"
+)
+FIELDS = "return [...document.querySelectorAll('input, textarea')].map(field => field.value).join()"
+
+
+@pytest.fixture(scope="module")
+def programs() -> tuple[Any, str, str]:
+    webdriver: Any = pytest.importorskip("selenium.webdriver", reason="Needs selenium.")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    chromedriver = shutil.which("chromedriver")
+    if chromium is None or chromedriver is None:
+        pytest.skip("Needs Chromium and chromedriver.")
+    return webdriver, chromium, chromedriver
+
+
+@pytest.fixture(scope="module")
+def url(programs: Any) -> Iterator[str]:
+    """Where a service with a database, demo data and an operator of its own answers."""
+    data_dir = Path(tempfile.mkdtemp(prefix="character-service-browser-"))
+    data_dir.chmod(0o755)  # as root, PostgreSQL runs as another user
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = os.environ | {"DATA_DIR": str(data_dir), "PORT": str(port)}
+    service = subprocess.Popen([sys.executable, "-m", "service"], cwd=ROOT, env=environment)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_until(lambda: is_ready(service, url))
+        create = [sys.executable, "-m", "piccolo.main", *CREATE_OPERATOR.split(), f"--password={PASSWORD}"]
+        subprocess.run([*create, "--is_active=true"], cwd=ROOT, env=environment, check=True)
+        yield url
+    finally:
+        service.terminate()
+        service.wait(PATIENCE)
+        shutil.rmtree(data_dir, ignore_errors=True)
+
+
+def is_ready(service: "subprocess.Popen[bytes]", url: str) -> bool:
+    assert service.poll() is None, "the service ended by itself"
+    try:
+        return httpx.get(f"{url}/health/ready").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def wait_until(condition: Callable[[], Any]) -> Any:
+    """What ``condition`` answers, once that is true."""
+    deadline = time.monotonic() + PATIENCE
+    while not (answer := condition()):
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+    return answer
+
+
+class Browser:
+    def __init__(self, driver: Any, url: str) -> None:
+        self.driver = driver
+        self.url = url
+
+    def open(self, path: str) -> None:
+        self.driver.get(self.url + path)
+
+    def all(self, selector: str) -> list[Any]:
+        """Every element to be seen."""
+        return [element for element in self.driver.find_elements("css selector", selector) if element.is_displayed()]
+
+    def wait_for(self, selector: str) -> Any:
+        return wait_until(lambda: self.all(selector))[0]
+
+    def texts(self, selector: str) -> list[str]:
+        return [element.text for element in self.all(selector)]
+
+    def look(self, name: str) -> None:
+        """Keeps a picture; everything so far came from the service, and the page told of no policy broken."""
+        SCREENSHOTS.mkdir(exist_ok=True)
+        assert self.driver.save_screenshot(str(SCREENSHOTS / f"{name}.png"))
+        asked = [urlsplit(url) for url in self._requests()]
+        assert {f"{url.scheme}://{url.netloc}" for url in asked if url.scheme not in ("data", "chrome")} <= {self.url}
+
+    def _requests(self) -> list[str]:
+        events = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
+        sent = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
+        return [request["request"]["url"] for request in sent]
+
+    def complaints(self) -> list[str]:
+        """What the console got since it was last asked."""
+        told = self.driver.get_log("browser")
+        return [entry["message"] for entry in told if entry["level"] in ("WARNING", "SEVERE")]
+
+
+@pytest.fixture
+def browser(programs: tuple[Any, str, str], url: str) -> Iterator[Browser]:
+    webdriver, chromium, chromedriver = programs
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    profile = tempfile.mkdtemp(prefix="character-service-chromium-")
+    for flag in (*FLAGS.split(), f"--user-data-dir={profile}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(chromedriver))
+    try:
+        yield Browser(driver, url)
+    finally:
+        driver.quit()
+        shutil.rmtree(profile, ignore_errors=True)
+
+
+@pytest.fixture
+def operator(browser: Browser) -> Browser:
+    """A browser in which an operator has signed in."""
+    browser.open("/admin")
+    browser.wait_for("[name=username]").send_keys(OPERATOR)
+    browser.wait_for("[name=password]").send_keys(PASSWORD)
+    browser.look("admin-sign-in")
+    browser.wait_for("[data-uitest=login_button]").click()
+    browser.wait_for("a[href$='/characters/']")
+    assert not [message for message in browser.complaints() if "401" not in message]  # it asks before it signs in
+    return browser
+
+
+def test_the_documentation_shows_every_operation(browser: Browser, url: str) -> None:
+    browser.open("/docs")
+    browser.wait_for(".opblock")
+    document = httpx.get(f"{url}/openapi.json").json()
+    methods = {"get", "post", "put", "patch", "delete"}
+    operations = {(method.upper(), path) for path, item in document["paths"].items() for method in methods & set(item)}
+    shown = zip(browser.texts(".opblock-summary-method"), browser.texts(".opblock-summary-path"), strict=True)
+    assert {(method, path.replace("\u200b", "")) for method, path in shown} == operations
+    browser.look("docs")
+    assert browser.complaints() == []
+
+
+def test_the_documentation_calls_the_service(browser: Browser) -> None:
+    browser.open("/docs")
+    browser.wait_for("[id$=list_characters] .opblock-summary-control").click()
+    browser.wait_for(".try-out__btn").click()
+    browser.wait_for(".execute").click()
+    assert browser.wait_for(".live-responses-table .response .response-col_status").text.startswith("200")
+    browser.look("docs-try-out")
+    assert browser.complaints() == []
+
+
+def test_problems_are_explained(browser: Browser) -> None:
+    browser.open("/problems")
+    browser.wait_for("a[href='/problems/not-found']").click()
+    assert browser.wait_for("h1").text == "404 Not Found"
+    browser.look("problem")
+    assert browser.complaints() == []
+
+
+def test_operators_see_the_characters_by_name(operator: Browser) -> None:
+    operator.look("admin-home")
+    operator.wait_for("a[href$='/characters/']").click()
+    operator.wait_for("tbody tr")
+    assert len(operator.all("tbody tr")) == 15
+    assert "OWNER" in operator.texts("thead th")
+    assert "sefu_lampwright" in operator.texts("tbody td")
+    operator.look("admin-characters")
+    assert operator.complaints() == []
+
+
+def test_operators_see_portraits(operator: Browser, url: str) -> None:
+    member = {"username": "petra", "email": "petra@example.org", "password": PASSWORD}
+    assert httpx.post(f"{url}/v1/users", json=member).status_code == 201
+    session = httpx.post(f"{url}/v1/sessions", json={"login": "petra", "password": PASSWORD}).json()
+    with httpx.Client(base_url=f"{url}/v1", headers={"Authorization": f"Bearer {session['token']}"}) as petra:
+        mira = petra.post("/characters", json={"name": "Mira Halloran"}).json()
+        png = {"Content-Type": "image/png"}
+        for path in (f"/characters/{mira['id']}/portrait", "/users/me/avatar"):
+            assert petra.put(path, content=drawn(width=300, height=300), headers=png).status_code == 200
+    for table in ("characters", "users", "files"):
+        operator.open(f"/admin/#/{table}/")
+        picture = operator.wait_for("td img[data-file]")
+        wait_until(lambda: picture.get_property("naturalWidth") == 64)  # noqa: B023
+        operator.look(f"admin-{table}-pictures")
+    operator.open(f"/admin/#/characters/{mira['id']}/")
+    operator.wait_for("form img[data-file]")
+    operator.look("admin-character-picture")
+    assert operator.complaints() == []
+
+
+def test_operators_see_no_secret(operator: Browser, url: str) -> None:
+    member = {"username": "alice", "email": "alice@example.org", "password": PASSWORD}
+    assert httpx.post(f"{url}/v1/users", json=member).status_code == 201
+    session = httpx.post(f"{url}/v1/sessions", json={"login": "alice", "password": PASSWORD}).json()
+    secrets = ("pbkdf2", "$argon2", session["token"], operator.driver.get_cookie("id")["value"])
+    for table in ("piccolo_user", "operator_sessions", "tokens", "users", "audit_log"):
+        operator.open(f"/admin/#/{table}/")
+        wait_until(lambda: table.replace("_", " ").title() in operator.texts("h1"))  # noqa: B023
+        operator.wait_for("tbody tr")
+        operator.look(f"admin-{table}")
+        operator.wait_for("tbody td a").click()
+        operator.wait_for("form label")
+        operator.look(f"admin-{table}-row")
+        shown = operator.driver.page_source + operator.driver.execute_script(FIELDS)
+        assert not [secret for secret in secrets if secret in shown]
+    assert operator.complaints() == []
+
+
+def test_operators_are_offered_nothing_that_would_be_refused(operator: Browser) -> None:
+    operator.open("/admin/#/characters/")
+    operator.wait_for("tbody tr")
+    assert operator.texts("a.button") == ["SORT", "SHOW FILTERS", "EXPORT CSV"]
+    assert operator.all("table input, table [data-uitest]") == []
+    operator.wait_for("tbody td a").click()
+    operator.wait_for("[name=name]")
+    assert "View Characters" in operator.texts("h1")
+    assert operator.all("[data-uitest=save_button], [data-uitest=drop_down_button]") == []
+    assert operator.all("[data-uitest$=_array_widget] a") == []
+    operator.look("admin-character")
+    operator.driver.find_element("id", "user").click()
+    operator.wait_for("[data-uitest=logout_button]")
+    assert operator.all("a[href*=mfa]") == []
+    assert operator.complaints() == []
+
+
+def test_operators_suspend_a_member(operator: Browser) -> None:
+    operator.open("/admin/#/forms/suspend-a-member/")
+    operator.wait_for("[name=username]").send_keys("bo-castellane")
+    operator.look("admin-suspend")
+    operator.wait_for("[data-uitest=submit_custom_form_button]").click()
+    wait_until(lambda: "bo-castellane is suspended." in operator.driver.page_source)
+    operator.open("/admin/#/users/")
+    operator.wait_for("tbody tr")
+    assert "suspended" in operator.texts("tbody td")
+    operator.look("admin-suspended")
+    assert operator.complaints() == []

@@ -1,0 +1,93 @@
+"""A mail server on loopback, and what the service sends to it."""
+
+import asyncio
+import re
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from typing import Any
+
+import msgspec
+import pytest
+from aiosmtpd.controller import Controller
+
+from service.mail.tables import Letter
+from service.settings import settings
+from tests.support.servers import free_port
+
+SENDER = "Character service <no-reply@example.org>"
+
+
+class Mailbox:
+    """What arrived, and, once it is set, how the next recipients are refused."""
+
+    def __init__(self) -> None:
+        self.letters: list[EmailMessage] = []
+        self.recipients: list[list[str]] = []
+        self.refusals: list[str] = []
+
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, _: Any) -> str:  # noqa: N802
+        if self.refusals:
+            return self.refusals.pop(0)
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
+        self.recipients.append(envelope.rcpt_tos)
+        self.letters.append(message_from_bytes(envelope.content, policy=policy.default))  # type: ignore[arg-type]
+        return "250 OK"
+
+    async def arrived(self, about: str, number: int = 1) -> EmailMessage:
+        """The letter with this in its subject, the ``number``th of them, once it is there."""
+        for _ in range(1000):
+            found = [letter for letter in self.letters if about in letter["subject"]]
+            if len(found) >= number:
+                return found[number - 1]
+            await asyncio.sleep(0.02)
+        raise AssertionError(f"No letter about {about!r} among {[letter['subject'] for letter in self.letters]}")
+
+    async def token(self, about: str, number: int = 1) -> str:
+        text = (await self.arrived(about, number)).get_content()
+        found = re.search(r"#token=(\S+)", text)
+        assert found, text
+        return found[1]
+
+
+@asynccontextmanager
+async def mail_server(
+    mailbox: Mailbox, port: int, certificate: ssl.SSLContext | None = None, **given: Any
+) -> AsyncIterator[None]:
+    """With ``implicit`` TLS, or as aiosmtpd's options say."""
+    server = Controller(mailbox, hostname="127.0.0.1", port=port, ssl_context=certificate, ready_timeout=10, **given)
+    server.start()
+    try:
+        yield
+        await letters_rest()
+    finally:
+        server.stop()
+
+
+async def letters_rest() -> None:
+    """Ends what waits, once no letter is on its way: that one is leased for longer. A server that stopped in the middle
+    of a conversation would keep the courier from what the next test sends."""
+    for _ in range(1000):
+        await Letter.delete().where(Letter.due_at < datetime.now(UTC) + timedelta(seconds=60))
+        if not await Letter.exists():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("A letter is still on its way.")
+
+
+def configure(monkeypatch: pytest.MonkeyPatch, **given: Any) -> int:
+    """Sends the app's letters to the returned port of this machine, soon again when they fail."""
+    port = free_port()
+    sending = {"smtp_host": "127.0.0.1", "smtp_port": port, "smtp_tls": "none", "mail_from": SENDER} | given
+    configured = msgspec.structs.replace(settings, **sending)
+    for module in ("service.mail.smtp", "service.mail.messages", "service.mail.worker"):
+        monkeypatch.setattr(f"{module}.settings", configured)
+    monkeypatch.setattr("service.mail.worker.PAUSE", 0.05)
+    monkeypatch.setattr("service.mail.worker.FIRST_RETRY", 0.05)
+    return port

@@ -1,0 +1,155 @@
+"""Every route, and what it answers to each caller: the one table that says who may do what.
+
+A row is a method, a path, what an API key needs (a scope, or ``session``: no key will do, or ``-``: any), and what is
+answered to a stranger, to the owner, to another member, to a key of the owner's that may only read, and to the owner
+while suspended. Where two statuses are given, the first is for what is private, the second for what is public. The rows
+are called in their order, so what ends something comes last.
+"""
+
+from typing import Any, NamedTuple
+
+from service.app import app as application
+from tests.conftest import FIGHTER, PASSWORD
+from tests.support.pictures import drawn
+
+PICTURE = drawn()
+CALLERS = ("stranger", "owner", "other", "key", "suspended")
+
+# A row that lets strangers in is read by everybody: think twice.
+TABLE = """
+GET    /                                                                  -                302     302 302     302 302
+GET    /admin                                                             -                307     307 307     307 307
+GET    /docs                                                              -                200     200 200     200 200
+GET    /docs-assets/{file_path}                                           -                200     200 200     200 200
+GET    /docs/openapi.json                                                 -                200     200 200     200 200
+GET    /docs/{path}                                                       -                404     404 404     404 404
+GET    /health/live                                                       -                200     200 200     200 200
+GET    /health/ready                                                      -                200     200 200     200 200
+GET    /media/{name}                                                      -                404     404 404     404 404
+GET    /metrics                                                           -                200     200 200     200 200
+GET    /openapi.json                                                      -                200     200 200     200 200
+GET    /problems                                                          -                200     200 200     200 200
+GET    /problems/{slug}                                                   -                200     200 200     200 200
+GET    /v1/api-keys                                                       session          401     200 200     403 401
+GET    /v1/api-keys/{key_id}                                              session          401     200 404     403 401
+GET    /v1/changes                                                        characters:read  401     200 200     200 401
+GET    /v1/characters                                                     characters:read  200     200 200     200 401
+GET    /v1/characters/{character_id}                                      characters:read  404/200 200 404/200 200 401
+GET    /v1/characters/{character_id}/card                                 characters:read  404/200 200 404/200 200 401
+GET    /v1/characters/{character_id}/graph                                characters:read  404/200 200 404/200 200 401
+GET    /v1/characters/{character_id}/portrait                             characters:read  404/200 200 404/200 200 401
+GET    /v1/characters/{character_id}/prompt                               characters:read  404/200 200 404/200 200 401
+GET    /v1/characters/{character_id}/relationships                        characters:read  404/200 200 404/200 200 401
+GET    /v1/characters/{character_id}/revisions                            characters:read  401     200 404     200 401
+GET    /v1/characters/{character_id}/revisions/{number}                   characters:read  401     200 404     200 401
+GET    /v1/characters/{character_id}/revisions/{number}/changes           characters:read  401     200 404     200 401
+GET    /v1/characters/{character_id}/validation                           characters:read  404/200 200 404/200 200 401
+GET    /v1/relationship-types                                             -                200     200 200     200 401
+GET    /v1/relationships/{relationship_id}                                characters:read  404/200 200 404/200 200 401
+GET    /v1/sessions                                                       session          401     200 200     403 401
+GET    /v1/templates                                                      templates:read   200     200 200     200 401
+GET    /v1/templates/{template_id}                                        templates:read   404/200 200 404/200 200 401
+GET    /v1/templates/{template_id}/usage                                  templates:read   404/200 200 404/200 200 401
+GET    /v1/templates/{template_id}/versions                               templates:read   404/200 200 404/200 200 401
+GET    /v1/templates/{template_id}/versions/{number}                      templates:read   404/200 200 404/200 200 401
+GET    /v1/templates/{template_id}/versions/{number}/changes              templates:read   404/200 200 404/200 200 401
+GET    /v1/templates/{template_id}/versions/{number}/schema               templates:read   404/200 200 404/200 200 401
+GET    /v1/trash                                                          characters:read  401     200 200     200 401
+GET    /v1/users/me                                                       session          401     200 200     403 401
+GET    /v1/users/me/avatar                                                session          401     200 404     403 401
+GET    /v1/users/me/export                                                session          401     200 200     403 401
+GET    /v1/users/{username}                                               -                200     200 200     200 401
+GET    /v1/users/{username}/avatar                                        -                200     200 200     200 401
+POST   /v1/api-keys                                                       session          401     201 201     403 401
+POST   /v1/characters                                                     characters:write 401     201 201     403 401
+POST   /v1/characters/bulk                                                characters:write 401     200 200     403 401
+POST   /v1/characters/{character_id}/copies                               characters:write 401     201 404/201 403 401
+POST   /v1/characters/{character_id}/relationships                        characters:write 401     201 404     403 401
+POST   /v1/characters/{character_id}/revisions/{number}/restorations      characters:write 401     201 404/403 403 401
+POST   /v1/email-verifications                                            session          202     202 202     403 401
+POST   /v1/imports                                                        characters:write 401     200 200     403 401
+POST   /v1/password-resets                                                session          202     202 202     403 401
+POST   /v1/sessions                                                       session          201     201 201     403 401
+POST   /v1/templates                                                      templates:write  401     201 201     403 401
+POST   /v1/templates/{template_id}/copies                                 templates:write  401     201 404/201 403 401
+POST   /v1/templates/{template_id}/versions                               templates:write  401     201 404/403 403 401
+POST   /v1/templates/{template_id}/versions/{number}/migration            characters:write 401     200 404/200 403 401
+POST   /v1/trash/{character_id}/restorations                              characters:write 401     201 404     403 401
+POST   /v1/users                                                          -                201     201 201     201 401
+PUT    /v1/characters/{character_id}/card                                 characters:write 401     200 404/403 403 401
+PUT    /v1/characters/{character_id}/portrait                             characters:write 401     200 404/403 403 401
+PUT    /v1/email-verifications/{token}                                    session          404     404 404     403 401
+PUT    /v1/password-resets/{token}                                        session          404     404 404     403 401
+PUT    /v1/templates/{template_id}/versions/{number}/deprecation          templates:write  401     409 404/403 403 401
+PUT    /v1/templates/{template_id}/versions/{number}/publication          templates:write  401     200 404/403 403 401
+PUT    /v1/users/me/avatar                                                session          401     200 200     403 401
+PATCH  /v1/characters/{character_id}                                      characters:write 401     200 404/403 403 401
+PATCH  /v1/relationships/{relationship_id}                                characters:write 401     200 404/403 403 401
+PATCH  /v1/templates/{template_id}                                        templates:write  401     200 404/403 403 401
+PATCH  /v1/users/me                                                       session          401     200 200     403 401
+DELETE /v1/characters/{character_id}/portrait                             characters:write 401     204 404/403 403 401
+DELETE /v1/relationships/{relationship_id}                                characters:write 401     204 404/403 403 401
+DELETE /v1/characters/{character_id}                                      characters:write 401     204 404/403 403 401
+DELETE /v1/templates/{template_id}                                        templates:write  401     204 404/403 403 401
+DELETE /v1/sessions/{session_id}                                          session          401     204 404     403 401
+DELETE /v1/trash/{character_id}                                           characters:write 401     204 404     403 401
+DELETE /v1/api-keys/{key_id}                                              session          401     204 404     403 401
+DELETE /v1/users/me/avatar                                                session          401     204 204     403 401
+DELETE /v1/sessions/current                                               session          401     204 204     403 401
+DELETE /v1/sessions                                                       session          401     204 204     403 401
+PUT    /v1/users/me/password                                              session          401     204 204     403 401
+DELETE /v1/users/me                                                       session          401     204 204     403 401
+"""
+
+# What is sent where an empty object will not do; bytes go as a file. `target` is a character of the caller's own.
+BODIES: dict[str, Any] = {
+    "POST /v1/users": {"email": "dora@example.org", "username": "dora", "password": PASSWORD},
+    "PATCH /v1/users/me": {"bio": "Writes."},
+    "PUT /v1/users/me/password": {"current_password": PASSWORD, "new_password": "another long password"},
+    "DELETE /v1/users/me": {"password": "another long password"},
+    "POST /v1/sessions": {"login": "alice", "password": PASSWORD},
+    "POST /v1/api-keys": {"name": "program", "scopes": ["characters:read"]},
+    "POST /v1/templates": {"name": "Fighter", "attribute_schema": FIGHTER},
+    "POST /v1/templates/{template_id}/versions": {"attribute_schema": FIGHTER},
+    "POST /v1/characters": {"name": "Mira"},
+    "PATCH /v1/characters/{character_id}": {"tags": ["new"]},
+    "PATCH /v1/templates/{template_id}": {"tags": ["new"]},
+    "PATCH /v1/relationships/{relationship_id}": {"attitude": 1},
+    "PUT /v1/characters/{character_id}/card": {"nickname": "Mi"},
+    "PUT /v1/characters/{character_id}/portrait": PICTURE,
+    "PUT /v1/users/me/avatar": PICTURE,
+    "POST /v1/email-verifications": {"email": "dora@example.org"},
+    "POST /v1/password-resets": {"email": "dora@example.org"},
+    "PUT /v1/password-resets/{token}": {"password": "another long password"},
+    "POST /v1/imports": b"{}",
+    "POST /v1/characters/bulk": {"operations": [{"action": "update", "id": "{character_id}", "body": {}}]},
+    "POST /v1/characters/{character_id}/relationships": {"target": "{target}", "type": "serves"},
+}
+
+
+class Row(NamedTuple):
+    route: str
+    needs: str
+    answers: dict[str, str]
+
+    def answer(self, caller: str, visibility: str) -> int:
+        """The status that is expected."""
+        private, _, public = self.answers[caller].partition("/")
+        return int(public or private if visibility == "public" else private)
+
+
+def _rows() -> list[Row]:
+    rows = []
+    for line in TABLE.strip().splitlines():
+        method, path, needs, *answers = line.split()
+        rows.append(Row(f"{method} {path}", needs, dict(zip(CALLERS, answers, strict=True))))
+    return rows
+
+
+ROWS = _rows()
+ROUTES = {
+    f"{method} {route.path_format}"
+    for route in application.routes
+    for method in (getattr(route, "methods", None) or {"GET"}) - {"OPTIONS", "HEAD"}  # a mount has none
+}
+V1 = {route for route in ROUTES if " /v1" in route}
