@@ -73,7 +73,11 @@ LimitValue = Annotated[int, Meta(ge=1, le=100, description="How many items at mo
 CursorValue = Annotated[str, Meta(max_length=2000, description="Where to go on: `next_cursor` of the page before.")]
 
 OwnerValue = Annotated[
-    str, Meta(max_length=32, description="`me`, or a username; without it mine and everyone's public ones.")
+    str,
+    Meta(
+        max_length=32,
+        description="`me` (needs a token), `platform`, or a username. Default: your own and all public ones.",
+    ),
 ]
 SearchValue = Annotated[
     str,
@@ -117,3 +121,9 @@ class ListQuery(FieldsQuery, kw_only=True, frozen=True):
         ]
         | None
     ) = None
+
+
+class OwnerQuery(ListQuery, kw_only=True, frozen=True):
+    """A list of rows that have owners."""
+
+    owner: OwnerValue | None = None
