@@ -90,9 +90,9 @@ def files_of(name: str) -> list[str]:
 
 
 async def _store(name: str, files: Mapping[str, bytes], **about: Any) -> None:
-    if DB.is_rehearsing:
+    if DB.is_dry_run:
         await _CLAIM.one(name=name, **about)  # undone with the rest
         return
-    with DB.apart():
+    with DB.outside_transaction():
         await _CLAIM.one(name=name, **about)
     await asyncio.gather(*(STORAGE.put(each, content) for each, content in files.items()))

@@ -139,7 +139,7 @@ async def test_what_is_uploaded_again_while_it_is_looked_at_stays(alice: Client)
     await age()
     async with DB.transaction():
         await queries._CLAIM.one(name=name, size=9, width=None, height=None, color=None)
-        with DB.apart():
+        with DB.outside_transaction():
             collecting = asyncio.create_task(collect_files())
         await asyncio.sleep(0.3)
         assert not collecting.done()
