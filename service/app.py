@@ -51,7 +51,7 @@ from service.web.middleware.doorway import Doorway, Options
 from service.web.middleware.load_shedding import Overload, allow_many_connections
 from service.web.middleware.rate_limit import RateLimit
 from service.web.middleware.writes import Writes
-from service.web.openapi import OPENAPI
+from service.web.openapi_config import OPENAPI
 from service.web.problems import answer_problem
 from service.web.requests import StrictRequest
 
