@@ -17,7 +17,7 @@ from service.database.failures import to_service_error
 from service.errors import FailedDependency, Problem, ServiceError, Unprocessable, Violation
 from service.etags import etag
 from service.schemas import Input
-from service.validation import converted, pointer
+from service.validation import convert, pointer
 from service.web.guards import CurrentUser, requires
 from service.web.responses import Rendered
 from service.web.routes import post
@@ -90,11 +90,11 @@ async def _attempt(transaction: Transaction, user: Caller, operation: Operation)
 
 async def _run(user: Caller, operation: Operation) -> Any:
     if operation.action == "create":
-        return await create_character(user, converted(operation.body, CharacterCreate))
+        return await create_character(user, convert(operation.body, CharacterCreate))
     character_id: Any = operation.id  # never UNSET here
     if_match = None if operation.version is UNSET else etag(character_id, operation.version)
     if operation.action == "update":
-        return await update_character(user, character_id, converted(operation.body, CharacterUpdate), if_match)
+        return await update_character(user, character_id, convert(operation.body, CharacterUpdate), if_match)
     return await delete_character(user, character_id, if_match)
 
 

@@ -38,7 +38,7 @@ from service.identifiers import uuid7
 from service.lists.listing import Listing, Rows
 from service.lists.statements import SortKey
 from service.schemas import EXTENSIONS_SIZE, FieldsQuery, given
-from service.templates.rules.bounds import free_violations
+from service.templates.rules.bounds import bounds_violations
 from service.templates.rules.validator import Rules
 from service.templates.versions.queries import rules_of, usable_version
 from service.users.queries import profile_fields
@@ -140,7 +140,7 @@ async def _begun(user: Caller, data: CharacterCreate) -> tuple[dict[str, Any], i
         return attributes, number, faults + rules.violations(attributes)
     if data.template_version is not None:
         faults.append(Violation("Needs a template.", pointer="/template_version"))
-    return data.attributes, None, faults + free_violations(data.attributes)
+    return data.attributes, None, faults + bounds_violations(data.attributes)
 
 
 async def get_character(user: Caller, character_id: UUID, query: FieldsQuery | None = None) -> Any:
@@ -189,7 +189,7 @@ async def _changed(user: Caller, row: Any, data: CharacterUpdate) -> tuple[dict[
         attributes = merge_patch(msgspec.json.decode(row["attributes"]), changes.get("attributes", {}))
         pin, rules = await _pin(user, row, changes)
         attributes = rules.complete(attributes) if rules else attributes
-        faults += rules.violations(attributes) if rules else free_violations(attributes)
+        faults += rules.violations(attributes) if rules else bounds_violations(attributes)
         changes |= pin | {"attributes": attributes}
     return changes, faults
 

@@ -8,7 +8,7 @@ from litestar.params import FromPath
 from service.callers import Caller
 from service.characters.queries import get_columns
 from service.errors import Violation
-from service.templates.rules.bounds import free_violations
+from service.templates.rules.bounds import bounds_violations
 from service.templates.versions.queries import newest_version, rules_of
 from service.web.guards import CurrentUser, requires
 from service.web.routes import get
@@ -28,7 +28,7 @@ async def validate_character(user: Caller, character_id: UUID) -> Validation:
     row = await get_columns(user, character_id)
     attributes = msgspec.json.decode(row["attributes"])
     if row["template"] is None:
-        return Validation(state="valid", version=None, problems=free_violations(attributes))
+        return Validation(state="valid", version=None, problems=bounds_violations(attributes))
     newest = await newest_version(user, row["template"]) or row["template_version"]
     rules = await rules_of(row["template"], newest)
     problems = rules.violations(rules.complete(attributes))

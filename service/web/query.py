@@ -18,7 +18,7 @@ from service.schemas import (
     MAX_PARAMETERS,
     Query,
 )
-from service.validation import fault_of
+from service.validation import fault_message
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,99})")
 
@@ -77,7 +77,7 @@ def read_value(name: str, value: str, wanted: Any, faults: list[Violation]) -> A
     try:
         return msgspec.convert(plain, wanted)
     except msgspec.ValidationError as error:
-        fault = fault_of(error, wanted, value).replace(", not a string.", ".")  # all are strings, as they are sent
+        fault = fault_message(error, wanted, value).replace(", not a string.", ".")  # all are strings, as they are sent
         faults.append(Violation(fault, parameter=name))
         return None
 

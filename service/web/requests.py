@@ -16,8 +16,8 @@ from litestar.types import Empty
 from service.errors import BadRequest, Unprocessable, UnsupportedMediaType
 from service.validation import (
     MAX_DEPTH,
-    converted,
-    sound_members,
+    convert,
+    valid_members,
 )
 
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)  # also without its end: no text takes long
@@ -49,7 +49,7 @@ class StrictRequest(Request[Any, Any, Any]):
         look_further = self.route_handler.opt.get("look_further")
         if look_further is None or not error.errors:
             return error
-        sound = sound_members(msgspec.json.decode(await self.body()), wanted)
+        sound = valid_members(msgspec.json.decode(await self.body()), wanted)
         told = {fault.pointer for fault in error.errors}
         further = [fault for fault in await look_further(self, sound) if fault.pointer not in told]
         return Unprocessable.of([*error.errors, *further])
@@ -68,7 +68,7 @@ def read_json(body: bytes, wanted: Any) -> Any:
         raise Unprocessable("A number in the body is out of range.") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest("The body is not valid JSON (UTF-8).") from error
-    return converted(plain, wanted, _NUL.search(body) is not None)
+    return convert(plain, wanted, _NUL.search(body) is not None)
 
 
 @lru_cache(maxsize=256)

@@ -3,20 +3,17 @@
 import json
 import math
 import re
-from collections import deque
-from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from itertools import islice
 from typing import Any
 
-from service.errors import MAX_VIOLATIONS, TooLarge, Unprocessable, Violation
-from service.validation import MAX_DEPTH, is_same, pointer
+from service.errors import MAX_VIOLATIONS, TooLarge, Unprocessable
+from service.validation import MAX_DEPTH, is_same, storage_violations, text_fault
 
 LARGEST = 8 * 1024 * 1024  # bytes
 MOST_VALUES = 250_000
 
 _STRING = re.compile(rb'"[^"]*"')
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _LONGEST_INTEGER = 400  # digits; the largest double has 309
 
 
@@ -34,7 +31,7 @@ def read_document(text: bytes) -> dict[str, Any]:
         raise Unprocessable("The card is not valid JSON (UTF-8).") from error
     if not isinstance(document, dict):
         raise Unprocessable("The card is not a JSON object.")
-    if faults := list(islice(_faults(document), MAX_VIOLATIONS)):
+    if faults := list(islice(storage_violations(document, value_fault=_value_fault), MAX_VIOLATIONS)):
         raise Unprocessable.of(faults)
     return document
 
@@ -63,35 +60,11 @@ def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is no JSON")
 
 
-def _faults(document: dict[str, Any]) -> Iterator[Violation]:
-    waiting: deque[tuple[Any, str, int]] = deque([(document, "", 1)])
-    while waiting:
-        container, at, depth = waiting.popleft()
-        if depth > MAX_DEPTH:
-            yield Violation(f"Is nested deeper than {MAX_DEPTH} levels.", pointer=at)
-            continue
-        for name, member in _members(container):
-            if isinstance(name, str) and (fault := _text_fault(name)):
-                yield Violation(f"A name: {fault}", pointer=at)  # at the object: the name is no use in a pointer
-            elif isinstance(member, dict | list):
-                waiting.append((member, pointer(at, name), depth + 1))
-            elif fault := _text_fault(member) if isinstance(member, str) else _number_fault(member):
-                yield Violation(fault, pointer=pointer(at, name))
-
-
-def _members(container: Any) -> Iterable[tuple[str | int, Any]]:
-    return container.items() if isinstance(container, dict) else enumerate(container)
-
-
-def _text_fault(text: str) -> str | None:
-    if "\0" in text:
-        return "Must not contain the NUL character."
-    return "Must not contain half of a surrogate pair." if _SURROGATE.search(text) else None
-
-
-def _number_fault(value: Any) -> str | None:
+def _value_fault(value: object) -> str | None:
+    if not isinstance(value, int | float):
+        return text_fault(value)
     try:
-        fits = value is None or math.isfinite(value)
+        fits = math.isfinite(value)
     except OverflowError:
         fits = False
     return None if fits else "Is larger than a double can hold."

@@ -12,6 +12,7 @@ import msgspec
 from service.cards.formats.json import is_unchanged, written_document
 from service.errors import Unprocessable, Violation
 from service.schemas import DESCRIPTION_LENGTH, EXTENSIONS_SIZE, MOST_TAGS, NAME_LENGTH, TAG_LENGTH, UNPRINTABLE
+from service.validation import pointer
 
 VERSION_LENGTH = 32
 NAMELESS = "Unnamed"  # a character whose card has an empty name
@@ -141,7 +142,7 @@ def _wrong_types(data: dict[str, Any], at: str) -> Iterable[Violation]:
     told = {str: "a string", list: "a list", dict: "an object"}
     for name, kind in wanted.items():
         if not isinstance(data.get(name), kind | None):
-            yield Violation(f"Must be {told[kind]}.", pointer=f"{at}/{name}")
+            yield Violation(f"Must be {told[kind]}.", pointer=pointer(at, name))
 
 
 def _name(name: str, notes: list[str]) -> str:

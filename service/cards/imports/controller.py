@@ -2,13 +2,12 @@ from typing import Any
 
 import msgspec
 from litestar import Controller, Request
-from litestar.datastructures import UploadFile
 
 from service.cards.imports import queries
 from service.cards.imports.schemas import ImportOutcomes
 from service.cards.tables import FILE_LENGTH
-from service.errors import ServiceError, Unprocessable, UnsupportedMediaType, Violation
-from service.media.transfer import read_form
+from service.errors import ServiceError, UnsupportedMediaType
+from service.media.transfer import FORM, content_type, read_files
 from service.web.guards import CurrentUser, requires
 from service.web.responses import Rendered
 from service.web.routes import post
@@ -36,8 +35,10 @@ class ImportController(Controller):
         The answer is 200 whatever becomes of the files: each has its own `status`, and `notes` of what was normalised.
         What a card says is kept whole for its export. Nothing that it refers to is fetched.
         """
+        if content_type(request) != FORM:
+            raise UnsupportedMediaType(f"The body must be a form ({FORM}) with one or more files as 'file'.")
         items = []
-        for file in await _files(request):
+        for file in await read_files(request, most=MOST_FILES):
             name = _plain(file.filename)
             result = await queries.import_file(user, name, await file.read())
             items.append({"file": name} | _outcome(result, request.scope))
@@ -48,20 +49,6 @@ def _outcome(result: queries.Imported | ServiceError, scope: Any) -> dict[str, A
     if isinstance(result, ServiceError):
         return {"status": result.status, "problem": result.problem(scope), "notes": []}
     return {"status": 201, "character": msgspec.Raw(result.character.encode()), "notes": result.notes}
-
-
-async def _files(request: Request[Any, Any, Any]) -> list[UploadFile]:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "multipart/form-data":
-        raise UnsupportedMediaType("The body must be a form (multipart/form-data) with one or many 'file'.")
-    form = await read_form(request)
-    faults = [Violation("Is not a known field.", pointer=f"/{name}") for name in {name for name, _ in form} - {"file"}]
-    files = [value for name, value in form if name == "file" and isinstance(value, UploadFile)]
-    if len(files) != sum(name == "file" for name, _ in form) or not 0 < len(files) <= MOST_FILES:
-        faults.append(Violation(f"Must be 1 to {MOST_FILES} files.", pointer="/file"))
-    if faults:
-        raise Unprocessable.of(faults)
-    return files
 
 
 def _plain(filename: str) -> str:

@@ -12,8 +12,8 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from service.templates.rules.bounds import pointer
 from service.templates.rules.validator import TYPES, Schema, listed, shown
+from service.validation import pointer
 
 
 class Change(msgspec.Struct, frozen=True):

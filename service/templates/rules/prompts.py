@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from service.errors import Violation
+from service.errors import MAX_VIOLATIONS, Violation
 
 FIELDS = ("name", "description", "style", "tags")
 RENDERED_LENGTH = 100_000  # the rest is cut off: a thousand placeholders may each stand for 64 KiB
@@ -39,7 +39,7 @@ def prompt_violations(prompt: str, schema: Mapping[str, Any], at: str = "/prompt
         for name in placeholders(prompt)
         if name not in FIELDS and not _is_ruled(schema, name)
     ]
-    return [Violation(pointer=at, detail=detail) for detail in found[:100]]
+    return [Violation(pointer=at, detail=detail) for detail in found[:MAX_VIOLATIONS]]
 
 
 def render(prompt: str, values: Mapping[str, Any], schema: Mapping[str, Any] | None = None) -> Rendered:

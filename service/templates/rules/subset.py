@@ -10,9 +10,10 @@ from typing import Any
 
 import jsonschema_rs
 
-from service.errors import Violation
-from service.templates.rules.bounds import MOST_VIOLATIONS, count_values, json_bytes, pointer, unstorable
+from service.errors import MAX_VIOLATIONS, Violation
+from service.templates.rules.bounds import count_values, json_bytes, jsonb_violations
 from service.templates.rules.validator import FORMATS, TYPES, Rules, Schema, compile_schema, completed_by, listed, shown
+from service.validation import pointer
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -35,7 +36,7 @@ def schema_violations(schema: object, at: str = "/attribute_schema") -> list[Vio
     if not isinstance(schema, dict):
         return [Violation(pointer=at, detail="Must be an object.")]
     for look in (_bounds, _subset, _defaults):
-        if found := list(islice(look(schema, at), MOST_VIOLATIONS)):
+        if found := list(islice(look(schema, at), MAX_VIOLATIONS)):
             return found
     return []
 
@@ -46,7 +47,7 @@ def _bounds(schema: Schema, at: str) -> Iterator[Violation]:
     elif count_values(schema) > SCHEMA_VALUES:
         yield Violation(pointer=at, detail=f"Must hold at most {SCHEMA_VALUES:,} values, nested ones included.")
     else:
-        yield from unstorable(schema, at, depth=4 * SCHEMA_DEPTH)
+        yield from jsonb_violations(schema, at, max_depth=4 * SCHEMA_DEPTH)
 
 
 def _subset(schema: Schema, at: str) -> Iterator[Violation]:

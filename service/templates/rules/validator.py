@@ -8,8 +8,9 @@ from typing import Any
 import jsonschema_rs
 import msgspec
 
-from service.errors import Violation
-from service.templates.rules.bounds import MOST_VIOLATIONS, free_violations, json_bytes, oversize, pointer
+from service.errors import MAX_VIOLATIONS, Violation
+from service.templates.rules.bounds import bounds_violations, json_bytes, size_fault
+from service.validation import pointer
 
 Schema = dict[str, Any]
 
@@ -54,10 +55,10 @@ class Rules:
 
     def violations(self, attributes: dict[str, Any], at: str = "/attributes") -> list[Violation]:
         """All that is wrong, at most 100: with the bounds of any attributes and with this template's rules."""
-        found = free_violations(attributes, at)
-        if found and (oversize(attributes) or json_bytes(attributes) is None):
+        found = bounds_violations(attributes, at)
+        if found and (size_fault(attributes) or json_bytes(attributes) is None):
             return found
-        return [*found, *islice(self.broken_by(attributes, at), MOST_VIOLATIONS - len(found))]
+        return [*found, *islice(self.broken_by(attributes, at), MAX_VIOLATIONS - len(found))]
 
     def broken_by(self, value: object, at: str) -> Iterator[Violation]:
         for error in self._validator.iter_errors(value):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.templates.rules.bounds import free_violations
+from service.templates.rules.bounds import bounds_violations
 from service.templates.rules.subset import DIALECT, schema_violations
 from service.templates.rules.validator import Rules, compile_schema
 from tests.support.schemas import NAMES, attributes_near, json_values, schemas
@@ -96,7 +96,7 @@ def test_all_violations_come_at_once_each_at_its_member() -> None:
         "/attributes/tags/1": "Must be text.",
         "/attributes/stats/hp": "Is required.",
         "/attributes/stats/a~1b~0": "Must be true or false.",
-        "/attributes/stats/note": "Must not contain NUL or a lone surrogate.",
+        "/attributes/stats/note": "Must not contain the NUL character.",
     }
 
 
@@ -154,16 +154,16 @@ def test_defaults_reach_into_items() -> None:
     ],
 )
 def test_bounds_hold_with_and_without_a_template(attributes: dict[str, Any], pointer: str) -> None:
-    free = free_violations(attributes)
+    free = bounds_violations(attributes)
     assert [violation.pointer for violation in free] == [pointer]
     assert Rules({"type": "object"}).violations(attributes) == free
     json.dumps(free[0].detail).encode()
 
 
 def test_what_is_just_within_the_bounds() -> None:
-    assert free_violations({"a": [2**63 - 1, -(2**63), 9e18, 1e-300, "\n", None, "é" * 1000], "b" * 100: {}}) == []
-    assert free_violations(json.loads('{"a":' * 16 + "1" + "}" * 16)) == []
-    assert free_violations({str(number): [1, 1, 1] for number in range(200)}) == []
+    assert bounds_violations({"a": [2**63 - 1, -(2**63), 9e18, 1e-300, "\n", None, "é" * 1000], "b" * 100: {}}) == []
+    assert bounds_violations(json.loads('{"a":' * 16 + "1" + "}" * 16)) == []
+    assert bounds_violations({str(number): [1, 1, 1] for number in range(200)}) == []
 
 
 # The subset
