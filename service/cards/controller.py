@@ -7,7 +7,7 @@ from litestar import Controller, Request, Response
 from litestar.params import FromPath, JSONBody
 
 from service.cards import queries
-from service.cards.queries import SentCard
+from service.cards.queries import ExportedCard
 from service.cards.schemas import CardQuery, CardRead, CardUpdate, Format
 from service.etags import etag
 from service.web.guards import CurrentUser, requires
@@ -44,7 +44,7 @@ class CardController(Controller):
         return Rendered(card.content, headers=_headers(card, "json"))
 
 
-def _headers(card: SentCard, suffix: Format) -> dict[str, str]:
+def _headers(card: ExportedCard, suffix: Format) -> dict[str, str]:
     name = _SEPARATORS.sub("_", card.character["name"])
     plain = _NOT_ASCII.sub("_", name).strip("._") or "character"
     disposition = f"attachment; filename=\"{plain}.{suffix}\"; filename*=UTF-8''{quote(name, safe='')}.{suffix}"

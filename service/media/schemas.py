@@ -8,6 +8,8 @@ from service.schemas import Query, Time
 Size = Literal["64", "256", "512", "1024", "original"]
 SIZES: tuple[Size, ...] = get_args(Size)
 
+MAX_UPLOAD = 10 * 1024 * 1024  # bytes of one picture
+
 
 class Portrait(msgspec.Struct, kw_only=True):
     """A picture: where it is, and what to draw in its place until it is loaded."""

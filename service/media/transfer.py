@@ -11,11 +11,10 @@ from litestar.enums import MediaType
 
 from service.errors import BadRequest, TooLarge, Unprocessable, UnsupportedMediaType, Violation
 from service.media.queries import LINK_SECONDS, file_name
-from service.media.schemas import SIZES, PortraitLinks, Size
+from service.media.schemas import MAX_UPLOAD, SIZES, PortraitLinks, Size
 from service.media.storage import STORAGE
 from service.validation import pointer
 
-MAX_UPLOAD = 10 * 1024 * 1024
 MAX_BODY = MAX_UPLOAD + 64 * 1024  # a form has lines of its own around the file
 WEBP = "image/webp"
 FORM = "multipart/form-data"
@@ -36,7 +35,7 @@ async def read_upload(request: Request[Any, Any, Any]) -> bytes:
     else:
         raise UnsupportedMediaType(f"The body must be a picture, or a form ({FORM}) with one picture as 'file'.")
     if len(content) > MAX_UPLOAD:
-        raise TooLarge("A file may have at most 10 MiB.")
+        raise TooLarge(f"A file may have at most {MAX_UPLOAD // 1024**2} MiB.")
     return content
 
 

@@ -1,4 +1,4 @@
-"""A card's JSON, read so that it can be kept and given back as it came: bounded, and nothing in it that could not."""
+"""Reads and writes the JSON of a card without loss. Documents that are too large or cannot be stored are refused."""
 
 import json
 import math
@@ -10,19 +10,19 @@ from typing import Any
 from service.errors import MAX_VIOLATIONS, TooLarge, Unprocessable
 from service.validation import MAX_DEPTH, is_same, storage_violations, text_fault
 
-LARGEST = 8 * 1024 * 1024  # bytes
-MOST_VALUES = 250_000
+MAX_BYTES = 8 * 1024 * 1024
+MAX_VALUES = 250_000
 
 _STRING = re.compile(rb'"[^"]*"')
 _LONGEST_INTEGER = 400  # digits; the largest double has 309
 
 
 def read_document(text: bytes) -> dict[str, Any]:
-    """Raises TooLarge, or Unprocessable with every fault."""
-    if len(text) > LARGEST:
-        raise TooLarge(f"A card is at most {LARGEST // 1024**2} MiB of JSON.")
-    if _most_values(text) > MOST_VALUES:
-        raise Unprocessable(f"The card has more than {MOST_VALUES:,} values.")
+    """Raises TooLarge, or Unprocessable with at most MAX_VIOLATIONS faults."""
+    if len(text) > MAX_BYTES:
+        raise TooLarge(f"A card may have at most {MAX_BYTES // 1024**2} MiB of JSON.")
+    if _count_values(text) > MAX_VALUES:
+        raise Unprocessable(f"The card has more than {MAX_VALUES:,} values.")
     try:
         document = json.loads(text.decode("utf-8-sig"), parse_int=_integer, parse_constant=_refuse)
     except RecursionError as error:
@@ -36,18 +36,18 @@ def read_document(text: bytes) -> dict[str, Any]:
     return document
 
 
-def written_document(document: Any) -> str:
+def write_document(document: Any) -> str:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
 
 
-def is_unchanged(value: Any, kept: str) -> bool:
-    """Whether ``kept``, which JSONB wrote, is ``value``: it writes 1e30 with all its digits."""
-    exact = json.loads(written_document(value), parse_float=Decimal)
-    return is_same(exact, json.loads(kept, parse_float=Decimal))
+def equals_stored(value: Any, stored: str) -> bool:
+    """Whether ``value`` equals ``stored``, the text of a JSONB column, in which 1e30 has all its digits."""
+    exact = json.loads(write_document(value), parse_float=Decimal)
+    return is_same(exact, json.loads(stored, parse_float=Decimal))
 
 
-def _most_values(text: bytes) -> int:
-    """How many values there are in JSON, found without making them."""
+def _count_values(text: bytes) -> int:
+    """At least the number of values in JSON, counted without decoding it."""
     outside = _STRING.sub(b"", text.replace(rb"\\", b"").replace(rb"\"", b""))
     return 1 + outside.count(b",") + outside.count(b"[") + outside.count(b"{")
 
@@ -57,7 +57,7 @@ def _integer(digits: str) -> float | int:
 
 
 def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _value_fault(value: object) -> str | None:

@@ -12,7 +12,7 @@ from service.web.guards import CurrentUser, requires
 from service.web.responses import Rendered
 from service.web.routes import post
 
-MOST_FILES = 100
+MAX_FILES = 100
 MAX_BODY = 50 * 1024 * 1024
 
 
@@ -38,8 +38,8 @@ class ImportController(Controller):
         if content_type(request) != FORM:
             raise UnsupportedMediaType(f"The body must be a form ({FORM}) with one or more files as 'file'.")
         items = []
-        for file in await read_files(request, most=MOST_FILES):
-            name = _plain(file.filename)
+        for file in await read_files(request, most=MAX_FILES):
+            name = _base_name(file.filename)
             result = await queries.import_file(user, name, await file.read())
             items.append({"file": name} | _outcome(result, request.scope))
         return Rendered(msgspec.json.encode({"items": items}))
@@ -51,7 +51,7 @@ def _outcome(result: queries.Imported | ServiceError, scope: Any) -> dict[str, A
     return {"status": 201, "character": msgspec.Raw(result.character.encode()), "notes": result.notes}
 
 
-def _plain(filename: str) -> str:
-    """What a file is called, without where it lay."""
+def _base_name(filename: str) -> str:
+    """The printable part of a file name, without folders."""
     name = filename.replace("\\", "/").rpartition("/")[2]
     return "".join(letter for letter in name if letter.isprintable())[:FILE_LENGTH]

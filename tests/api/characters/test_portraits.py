@@ -6,8 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.media.schemas import SIZES
-from service.media.transfer import MAX_UPLOAD
+from service.media.schemas import MAX_UPLOAD, SIZES
 from tests.conftest import character, faults, public
 from tests.support.pictures import drawn, opened
 
