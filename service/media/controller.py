@@ -7,7 +7,7 @@ from litestar.params import FromPath
 
 from service.errors import NotFound
 from service.media.storage import signature
-from service.media.transfer import show_linked
+from service.media.transfer import show_linked_file
 from service.web.routes import get
 
 
@@ -22,4 +22,4 @@ class MediaController(Controller):
             raise NotFound
         if not hmac.compare_digest(signed, signature(name, int(expires))) or int(expires) < time.time():
             raise NotFound
-        return await show_linked(name, int(expires))
+        return await show_linked_file(name, int(expires))

@@ -12,7 +12,7 @@ MAX_UPLOAD = 10 * 1024 * 1024  # bytes of one picture
 
 
 class Portrait(msgspec.Struct, kw_only=True):
-    """A picture: where it is, and what to draw in its place until it is loaded."""
+    """A picture: its address, its size, and the color to show until it is loaded."""
 
     url: str
     width: int
@@ -21,7 +21,7 @@ class Portrait(msgspec.Struct, kw_only=True):
 
 
 class PortraitLinks(msgspec.Struct, kw_only=True):
-    """A picture's links by size, for whoever cannot send a token, such as an `<img>`. They end at `expires_at`."""
+    """Links to a picture by size, valid until `expires_at`, for clients that cannot send a token, such as an `<img>`."""
 
     width: int
     height: int
@@ -31,6 +31,11 @@ class PortraitLinks(msgspec.Struct, kw_only=True):
 
 
 class SizeQuery(Query, kw_only=True, frozen=True):
-    """How large a picture is wanted."""
+    """The size of the picture to return."""
 
-    size: Annotated[Size, Meta(description="The square it fits into; `original`: as it was uploaded.")] = "original"
+    size: Annotated[
+        Size,
+        Meta(
+            description="The side in pixels of the square that the picture fits into; `original` is the uploaded size."
+        ),
+    ] = "original"

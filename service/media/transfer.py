@@ -1,4 +1,4 @@
-"""Pictures on their way in and out, for every route that takes or gives one."""
+"""Reads pictures from requests and sends them in responses."""
 
 import time
 from datetime import UTC, datetime
@@ -12,16 +12,15 @@ from litestar.enums import MediaType
 from service.errors import BadRequest, TooLarge, Unprocessable, UnsupportedMediaType, Violation
 from service.media.queries import LINK_SECONDS, file_name
 from service.media.schemas import MAX_UPLOAD, SIZES, PortraitLinks, Size
-from service.media.storage import STORAGE
+from service.media.storage import STORAGE, WEBP
 from service.validation import pointer
 
-MAX_BODY = MAX_UPLOAD + 64 * 1024  # a form has lines of its own around the file
-WEBP = "image/webp"
+MAX_BODY = MAX_UPLOAD + 64 * 1024  # a form has headers around the file
 FORM = "multipart/form-data"
 
 _DAY = "public, max-age=86400"
-_REDIRECTED = "public, max-age=300"  # half of what the link lasts
-_EMBEDDABLE = {"Cross-Origin-Resource-Policy": "cross-origin"}  # an <img> may be on any site
+_REDIRECTED = "public, max-age=300"  # half of LINK_SECONDS
+_EMBEDDABLE = {"Cross-Origin-Resource-Policy": "cross-origin"}  # any site may show the picture
 
 
 async def read_upload(request: Request[Any, Any, Any]) -> bytes:
@@ -63,7 +62,7 @@ async def read_files(request: Request[Any, Any, Any], *, most: int = 1) -> list[
 
 
 async def show_picture(request: Request[Any, Any, Any], row: Any, size: Size, *, public: bool) -> Response[Any]:
-    """The picture of a row of (name, width, height, color) itself, the way to it, or links, as is asked for."""
+    """The picture of a row of ``picture_columns``, a redirect to it, or links as JSON if the client asks for JSON."""
     accepted = Accept(request.headers.get("accept", "*/*"))
     if accepted.best_match([WEBP, MediaType.JSON]) == MediaType.JSON:
         return Response(await _links(row), headers={"Vary": "Accept", "Cache-Control": "no-store"})
@@ -77,8 +76,8 @@ async def show_picture(request: Request[Any, Any, Any], row: Any, size: Size, *,
     return Response(await STORAGE.get(name), media_type=WEBP, headers=headers | _EMBEDDABLE)
 
 
-async def show_linked(name: str, expires: int) -> Response[bytes]:
-    """What a link gives that lasts until ``expires``, in seconds since 1970."""
+async def show_linked_file(name: str, expires: int) -> Response[bytes]:
+    """The file behind a link that expires at ``expires``, in seconds since 1970."""
     left = max(0, expires - int(time.time()))
     headers = {"ETag": f'"{name}"', "Cache-Control": f"private, max-age={left}", "Vary": "Accept"}
     return Response(await STORAGE.get(name), media_type=WEBP, headers=headers | _EMBEDDABLE)
