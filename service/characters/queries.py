@@ -40,7 +40,7 @@ from service.lists.statements import SortKey
 from service.schemas import EXTENSIONS_SIZE, FieldsQuery, given
 from service.templates.rules.bounds import bounds_violations
 from service.templates.rules.validator import Rules
-from service.templates.versions.queries import rules_of, usable_version
+from service.templates.versions.queries import get_rules, usable_version
 from service.users.queries import profile_fields
 from service.validation import merge_patch
 
@@ -212,9 +212,9 @@ async def _pin(user: Caller, row: Any, changes: Mapping[str, Any]) -> tuple[dict
             raise Unprocessable.of([Violation("Needs a template.", pointer="/template_version")])
         return {"template": None, "template_version": None}, None
     if (template, number) == (row["template"], row["template_version"]):
-        return {}, await rules_of(template, number)
-    beginning = template != row["template"]  # a retired template still rules those that began on it
-    number, rules = await usable_version(user, template, number, beginning=beginning)
+        return {}, await get_rules(template, number)
+    for_new_character = template != row["template"]  # a retired template still rules those that began on it
+    number, rules = await usable_version(user, template, number, for_new_character=for_new_character)
     return {"template": template, "template_version": number}, rules
 
 

@@ -9,7 +9,7 @@ from service.callers import Caller
 from service.characters.queries import get_columns
 from service.errors import Violation
 from service.templates.rules.bounds import bounds_violations
-from service.templates.versions.queries import newest_version, rules_of
+from service.templates.versions.queries import get_rules, newest_version
 from service.web.guards import CurrentUser, requires
 from service.web.routes import get
 
@@ -30,7 +30,7 @@ async def validate_character(user: Caller, character_id: UUID) -> Validation:
     if row["template"] is None:
         return Validation(state="valid", version=None, problems=bounds_violations(attributes))
     newest = await newest_version(user, row["template"]) or row["template_version"]
-    rules = await rules_of(row["template"], newest)
+    rules = await get_rules(row["template"], newest)
     problems = rules.violations(rules.complete(attributes))
     satisfied: Literal["valid", "stale"] = "valid" if newest == row["template_version"] else "stale"
     return Validation(state="invalid" if problems else satisfied, version=newest, problems=problems)

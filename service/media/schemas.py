@@ -21,7 +21,7 @@ class Portrait(msgspec.Struct, kw_only=True):
 
 
 class PortraitLinks(msgspec.Struct, kw_only=True):
-    """Links to a picture by size, valid until `expires_at`, for clients that cannot send a token, such as an `<img>`."""
+    """Links to a picture by size, for clients that cannot send a token, such as an `<img>`; until `expires_at`."""
 
     width: int
     height: int

@@ -83,7 +83,7 @@ async def test_a_template_must_be_there_to_be_used(alice: Client, charlie: Clien
     secret = await template(alice)
     for unknown in (secret["id"], NOWHERE):
         answer = await charlie.post(CHARACTERS, json={"name": "Spy", "template": unknown})
-        assert (answer.status_code, faults(answer)) == (404, {"/template": "Is not known."})
+        assert (answer.status_code, faults(answer)) == (404, {"/template": "Does not exist."})
 
 
 @pytest.mark.parametrize(
