@@ -1,4 +1,4 @@
-"""Access lines wait for each other, and none is lost or late."""
+"""Access lines are written in batches, in order, soon and completely."""
 
 import asyncio
 from collections.abc import Iterator
@@ -26,14 +26,14 @@ LINE = AccessLine(
 
 @pytest.fixture
 def written() -> Iterator[list[str]]:
-    """The ids of the requests whose lines were written."""
+    """The request ids of the written lines."""
     ids: list[str] = []
     sink = logger.add(lambda line: ids.append(line.record["extra"].get("request_id", "-")), level="INFO")
     yield ids
     logger.remove(sink)
 
 
-async def test_lines_are_written_in_their_order_and_soon(stranger: httpx.AsyncClient, written: list[str]) -> None:
+async def test_lines_are_written_in_order_and_soon(stranger: httpx.AsyncClient, written: list[str]) -> None:
     ids = [f"number-{number}" for number in range(5)]
     for each in ids:
         await stranger.get("/health/live", headers={"X-Request-ID": each})
@@ -41,7 +41,7 @@ async def test_lines_are_written_in_their_order_and_soon(stranger: httpx.AsyncCl
     assert written == ids
 
 
-async def test_what_waits_when_the_service_ends_is_written(app: None, written: list[str]) -> None:
+async def test_waiting_lines_are_written_when_the_service_ends(app: None, written: list[str]) -> None:
     async with access_log():
         log_request(LINE)
         assert written == []
