@@ -49,6 +49,13 @@ def name_fault(name: str) -> str | None:
     return f"Must not have {character} in a name." if character else None
 
 
+def _unstorable_character(text: str) -> str | None:
+    found = _UNSTORABLE.search(text)
+    if found is None:
+        return None
+    return "the NUL character" if found[0] == "\0" else "half of a surrogate pair"
+
+
 def storage_violations(
     value: object,
     at: str = "",
@@ -172,13 +179,6 @@ def is_same(one: Any, other: Any) -> bool:
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(is_same, one, other))
     return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
-
-
-def _unstorable_character(text: str) -> str | None:
-    found = _UNSTORABLE.search(text)
-    if found is None:
-        return None
-    return "the NUL character" if found[0] == "\0" else "half of a surrogate pair"
 
 
 # The messages of msgspec.ValidationError

@@ -16,7 +16,7 @@ class MediaController(Controller):
 
     @get("/media/{name:str}")
     async def get_file(self, request: Request[Any, Any, Any], name: FromPath[str]) -> Response[bytes]:
-        """What a link of ours leads to, for whoever has it, as long as it lasts."""
+        """The file behind a signed link, until the link expires."""
         expires, signed = (request.query_params.get(key, "") for key in ("expires", "signature"))
         if not (expires.isascii() and expires.isdigit() and len(expires) <= 12 and signed.isascii()):
             raise NotFound

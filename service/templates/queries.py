@@ -40,14 +40,12 @@ def _newest(column: Any) -> QueryString:
     )
 
 
-_OWNER = QueryString(
-    "CASE WHEN {} IS NULL THEN NULL ELSE {} END",
-    Template.owner,
-    json_object({"id": Template.owner.id, "username": Template.owner.username}),
-)
-_OWNER_SHOWN = QueryString(
-    "CASE WHEN {} IS NULL THEN NULL ELSE {} END", Template.owner, json_object(profile_fields(Template.owner))
-)
+def _owner(fields: dict[str, Any]) -> QueryString:
+    return QueryString("CASE WHEN {} IS NULL THEN NULL ELSE {} END", Template.owner, json_object(fields))
+
+
+_OWNER = _owner({"id": Template.owner.id, "username": Template.owner.username})
+_OWNER_SHOWN = _owner(profile_fields(Template.owner))
 SUMMARY: dict[str, Any] = {
     "id": Template.id,
     "version": Template.version,

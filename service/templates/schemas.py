@@ -28,13 +28,15 @@ _EXAMPLE_SCHEMA = {
 
 AttributeSchema = Annotated[
     dict[str, Any],
-    Meta(description="JSON Schema (2020-12), the subset of the documentation.", examples=[_EXAMPLE_SCHEMA]),
+    Meta(
+        description="JSON Schema (2020-12); the documentation lists the supported keywords.", examples=[_EXAMPLE_SCHEMA]
+    ),
 ]
 TemplatePrompt = Annotated[Prompt, Meta(examples=["{name}, a fighter of strength {strength}, in oil"])]
 
 
 class TemplateCreate(Input, kw_only=True):
-    """A new template, with its first version, published at once."""
+    """A new template and its first version, which is published at once."""
 
     name: Name
     description: Description = ""
@@ -46,7 +48,7 @@ class TemplateCreate(Input, kw_only=True):
 
 
 class TemplateUpdate(Input, kw_only=True):
-    """What changes of a template; its prompt and its schema change with a new version only."""
+    """Changes to a template. Its prompt and its schema change only with a new version."""
 
     name: Name | UnsetType = UNSET
     description: Description | None | UnsetType = UNSET
@@ -56,7 +58,7 @@ class TemplateUpdate(Input, kw_only=True):
 
 
 class TemplateSummary(msgspec.Struct, kw_only=True):
-    """A template without its rules; `owner` is null for the platform's own."""
+    """A template without its prompt and schema. `owner` is null for templates of the platform."""
 
     id: UUID
     version: int
@@ -81,7 +83,7 @@ class TemplateRead(TemplateSummary, kw_only=True):
 
 
 class CopyCreate(Input):
-    """A copy needs nothing but its original."""
+    """A copy has no options."""
 
 
 class TemplateQuery(OwnerQuery, kw_only=True, frozen=True):

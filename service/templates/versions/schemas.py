@@ -10,7 +10,7 @@ from service.templates.schemas import AttributeSchema, TemplatePrompt
 
 
 class TemplateVersionCreate(Input, kw_only=True):
-    """A draft, which only its owner sees until it is published. Without a prompt it takes the newest version's."""
+    """A draft, visible only to its owner until it is published. The default prompt is that of the newest version."""
 
     prompt: TemplatePrompt | UnsetType = UNSET
     attribute_schema: AttributeSchema
@@ -28,7 +28,7 @@ class TemplateVersionRead(msgspec.Struct, kw_only=True):
 
 
 class TemplateChanges(msgspec.Struct, kw_only=True):
-    """What version `after` did to each attribute of version `before`; the first version adds them all."""
+    """The changes of version `after` against version `before`; version 1 adds all attributes."""
 
     before: int | None
     after: int
