@@ -80,10 +80,6 @@ class TemplateRead(TemplateSummary, kw_only=True):
     attribute_schema: dict[str, Any]
 
 
-class CopyCreate(Input):
-    """A copy needs nothing but its original."""
-
-
 class TemplateQuery(OwnerQuery, kw_only=True, frozen=True):
     """Filters are joined by and."""
 

@@ -9,7 +9,7 @@ from service.cards.imports.schemas import ImportOutcomes
 from service.cards.tables import FILE_LENGTH
 from service.errors import ServiceError, Unprocessable, UnsupportedMediaType, Violation
 from service.media.transfer import read_form
-from service.web.guards import CurrentUser, requires
+from service.web.guards import WRITE_CHARACTERS, CurrentUser
 from service.web.responses import Rendered
 from service.web.routes import post
 
@@ -24,7 +24,7 @@ class ImportController(Controller):
     @post(
         "/",
         status_code=200,
-        guards=[requires("characters:write")],
+        guards=[WRITE_CHARACTERS],
         dry_run=True,
         idempotent=True,
         uploads=True,
