@@ -20,6 +20,7 @@ PROMPT_LENGTH = 4_000
 TAG_LENGTH = 50
 MOST_TAGS = 20
 MAX_PARAMETERS = 100  # in a query string
+CURSOR_LENGTH = 2_000
 EXTENSIONS_SIZE = 256 * 1024  # bytes of JSON
 
 Name = Annotated[
@@ -32,12 +33,17 @@ Tags = Annotated[list[Tag], Meta(max_length=MOST_TAGS, examples=[["detective", "
 Style = Literal["realistic", "cartoon", "anime", "fantasy", "cyberpunk", "vintage", "minimalist"]
 Visibility = Literal["private", "unlisted", "public"]
 Time = Annotated[datetime, Meta(tz=True)]
+VersionNumber = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 Item = TypeVar("Item")
 
 
 class Input(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """A body that a client sends."""
+
+
+class CopyCreate(Input):
+    """A copy has no options."""
 
 
 class Page(msgspec.Struct, Generic[Item], kw_only=True):
@@ -71,7 +77,9 @@ def given(data: Input, **empty: Any) -> dict[str, Any]:
 
 Names = tuple[str, ...]  # written as a,b,c
 LimitValue = Annotated[int, Meta(ge=1, le=100, description="How many items at most.")]
-CursorValue = Annotated[str, Meta(max_length=2000, description="Where to go on: `next_cursor` of the page before.")]
+CursorValue = Annotated[
+    str, Meta(max_length=CURSOR_LENGTH, description="Where to go on: `next_cursor` of the page before.")
+]
 
 OwnerValue = Annotated[
     str,
@@ -101,6 +109,15 @@ class FieldsQuery(Query, kw_only=True, frozen=True):
 
     fields: Annotated[Names, Meta(description="Only these members, and `id`: `name,tags`.")] | None = None
     expand: Annotated[Names, Meta(description="Members to show whole: `owner,template`.")] | None = None
+
+
+class DryRunQuery(Query, kw_only=True, frozen=True):
+    """A write that may be tried out."""
+
+    dry_run: Annotated[
+        bool,
+        Meta(description="Do everything and undo it, for a preview: no `Location`, no `ETag`, 200 in place of 201."),
+    ] = False
 
 
 class PageQuery(Query, kw_only=True, frozen=True):

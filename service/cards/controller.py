@@ -1,18 +1,16 @@
 import re
-from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
-from litestar import Controller, Request, Response
+from litestar import Controller, Response
 from litestar.params import FromPath, JSONBody
 
 from service.cards import queries
 from service.cards.queries import ExportedCard
 from service.cards.schemas import CardQuery, CardRead, CardUpdate, Format
 from service.etags import etag
-from service.web.guards import CurrentUser, requires
-from service.web.query import read_query
-from service.web.requests import IfMatch
+from service.web.guards import READ_CHARACTERS, WRITE_CHARACTERS, CurrentUser
+from service.web.requests import IfMatch, StrictRequest
 from service.web.responses import Rendered
 from service.web.routes import get, put
 
@@ -26,16 +24,16 @@ class CardController(Controller):
     path = "/characters/{character_id:uuid}/card"
     tags = ("Cards",)
 
-    @get("/", public=True, guards=[requires("characters:read")], query=CardQuery, card=True)
+    @get("/", public=True, guards=[READ_CHARACTERS], card=True)
     async def get_card(
-        self, request: Request[Any, Any, Any], user: CurrentUser, character_id: FromPath[UUID]
+        self, request: StrictRequest[CardQuery], user: CurrentUser, character_id: FromPath[UUID]
     ) -> Response[CardRead]:
         """A character as a Character Card, to take it elsewhere."""
-        query = read_query(request, CardQuery)
+        query = request.parameters
         card = await queries.get_card(user, character_id, query)
         return Response(card.content, media_type=MEDIA_TYPES[query.format], headers=_headers(card, query.format))  # type: ignore[arg-type] # rendered already
 
-    @put("/", guards=[requires("characters:write")], dry_run=True, card=True)
+    @put("/", guards=[WRITE_CHARACTERS], dry_run=True, card=True)
     async def update_card(
         self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[CardUpdate], if_match: IfMatch = None
     ) -> Rendered[CardRead]:

@@ -1,8 +1,11 @@
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
+from msgspec import Meta
 
 from service.characters.schemas import CharacterRead
+from service.schemas import CURSOR_LENGTH, LimitValue, Query
 
 
 class CharacterChange(msgspec.Struct, kw_only=True):
@@ -19,3 +22,13 @@ class ChangePage(msgspec.Struct, kw_only=True):
 
     items: list[CharacterChange]
     next_cursor: str
+
+
+class ChangeQuery(Query, kw_only=True, frozen=True):
+    """From where the changes are read, and how many."""
+
+    limit: LimitValue = 20
+    after: (
+        Annotated[str, Meta(max_length=CURSOR_LENGTH, description="Where to go on: `next_cursor` of the last answer.")]
+        | None
+    ) = None

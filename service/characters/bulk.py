@@ -11,14 +11,14 @@ from msgspec import UNSET, Meta, UnsetType
 
 from service.callers import Caller
 from service.characters.queries import create_character, delete_character, update_character
-from service.characters.schemas import CharacterCreate, CharacterRead, CharacterUpdate, VersionNumber
+from service.characters.schemas import CharacterCreate, CharacterRead, CharacterUpdate
 from service.database.engine import DB, Transaction
 from service.database.failures import to_service_error
 from service.errors import FailedDependency, Problem, ServiceError, Unprocessable, Violation
 from service.etags import etag
-from service.schemas import Input
+from service.schemas import Input, VersionNumber
 from service.validation import convert, pointer
-from service.web.guards import CurrentUser, requires
+from service.web.guards import WRITE_CHARACTERS, CurrentUser
 from service.web.responses import Rendered
 from service.web.routes import post
 
@@ -112,7 +112,7 @@ class BulkController(Controller):
     path = "/characters/bulk"
     tags = ("Characters",)
 
-    @post("/", status_code=200, guards=[requires("characters:write")], dry_run=True, idempotent=True)
+    @post("/", status_code=200, guards=[WRITE_CHARACTERS], dry_run=True, idempotent=True)
     async def change_characters(
         self, request: Request[Any, Any, Any], user: CurrentUser, data: JSONBody[Bulk]
     ) -> Rendered[Outcomes]:

@@ -7,11 +7,12 @@ from piccolo.querystring import QueryString
 
 from service.callers import Caller
 from service.characters import queries as characters
-from service.characters.schemas import CharacterRead, CopyCreate
+from service.characters.schemas import CharacterRead
 from service.database.engine import DB
 from service.database.prepared import Param, Prepared
 from service.identifiers import uuid7
-from service.web.guards import CurrentUser, requires
+from service.schemas import CopyCreate
+from service.web.guards import WRITE_CHARACTERS, CurrentUser
 from service.web.responses import Rendered, resource
 from service.web.routes import post
 
@@ -44,7 +45,7 @@ class CopyController(Controller):
 
     @post(
         "/characters/{character_id:uuid}/copies",
-        guards=[requires("characters:write")],
+        guards=[WRITE_CHARACTERS],
         dry_run=True,
         idempotent=True,
     )

@@ -8,7 +8,7 @@ from service.callers import Caller
 from service.characters.queries import get_columns
 from service.templates.rules.prompts import render
 from service.templates.versions.queries import find_version
-from service.web.guards import CurrentUser, requires
+from service.web.guards import READ_CHARACTERS, CurrentUser
 from service.web.routes import get
 
 
@@ -39,7 +39,7 @@ async def render_prompt(user: Caller, character_id: UUID) -> PromptRead:
 class PromptController(Controller):
     tags = ("Characters",)
 
-    @get("/characters/{character_id:uuid}/prompt", public=True, guards=[requires("characters:read")])
+    @get("/characters/{character_id:uuid}/prompt", public=True, guards=[READ_CHARACTERS])
     async def render_prompt(self, user: CurrentUser, character_id: FromPath[UUID]) -> PromptRead:
         """The prompt for an image generator: the character's own, or its template's, with everything filled in."""
         return await render_prompt(user, character_id)

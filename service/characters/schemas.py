@@ -17,6 +17,7 @@ from service.schemas import (
     Style,
     Tags,
     Time,
+    VersionNumber,
     Visibility,
 )
 from service.users.schemas import Owner
@@ -25,7 +26,6 @@ Attributes = Annotated[dict[str, Any], Meta(examples=[{"strength": 12}])]
 Extensions = Annotated[
     dict[str, Any], Meta(description="Anything a client wants to keep here; 256 KiB.", examples=[{}])
 ]
-VersionNumber = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
 class CharacterCreate(Input, kw_only=True):
@@ -57,10 +57,6 @@ class CharacterUpdate(Input, kw_only=True):
     extensions: Extensions | None | UnsetType = UNSET
     template: UUID | None | UnsetType = UNSET
     template_version: VersionNumber | None | UnsetType = UNSET
-
-
-class CopyCreate(Input):
-    """A copy needs nothing but its original."""
 
 
 class Pin(msgspec.Struct, kw_only=True):

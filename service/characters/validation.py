@@ -10,7 +10,7 @@ from service.characters.queries import get_columns
 from service.errors import Violation
 from service.templates.rules.bounds import bounds_violations
 from service.templates.versions.queries import get_rules, newest_version
-from service.web.guards import CurrentUser, requires
+from service.web.guards import READ_CHARACTERS, CurrentUser
 from service.web.routes import get
 
 
@@ -39,7 +39,7 @@ async def validate_character(user: Caller, character_id: UUID) -> Validation:
 class ValidationController(Controller):
     tags = ("Characters",)
 
-    @get("/characters/{character_id:uuid}/validation", public=True, guards=[requires("characters:read")])
+    @get("/characters/{character_id:uuid}/validation", public=True, guards=[READ_CHARACTERS])
     async def validate_character(self, user: CurrentUser, character_id: FromPath[UUID]) -> Validation:
         """How a character stands to the newest version of its template."""
         return await validate_character(user, character_id)

@@ -6,7 +6,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from service.relationships.tables import LABEL_LENGTH
 from service.relationships.types import Category, TypeName
-from service.schemas import Description, Input, ListQuery, Time
+from service.schemas import Description, DryRunQuery, Input, ListQuery, Query, Time
 
 Attitude = Annotated[int, Meta(ge=-100, le=100, description="From −100 (hatred) to 100 (devotion).")]
 Label = Annotated[str, Meta(min_length=1, max_length=LABEL_LENGTH, examples=["haunted by"])]
@@ -66,3 +66,18 @@ class RelationshipQuery(ListQuery, kw_only=True, frozen=True):
     """Filters a character's relationships by type, as read from its side."""
 
     type: TypeName | None = None
+
+
+Side = Annotated[UUID, Meta(description="The end it is read from; the source when neither is named.")]
+
+
+class SideQuery(Query, kw_only=True, frozen=True):
+    """The end that a relationship is read from."""
+
+    side: Side | None = msgspec.field(default=None, name="from")
+
+
+class SideWriteQuery(DryRunQuery, kw_only=True, frozen=True):
+    """The end that a changed relationship is read from."""
+
+    side: Side | None = msgspec.field(default=None, name="from")

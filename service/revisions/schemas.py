@@ -1,9 +1,10 @@
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from service.characters.schemas import CharacterRead
-from service.schemas import Time
+from service.schemas import Query, Time, VersionNumber
 
 
 class RevisionSummary(msgspec.Struct, kw_only=True):
@@ -32,3 +33,9 @@ class RevisionDifferences(msgspec.Struct, kw_only=True):
     before: int
     after: int
     differences: list[Difference]
+
+
+class AgainstQuery(Query, kw_only=True, frozen=True):
+    """The revision that another one is compared with."""
+
+    against: Annotated[VersionNumber, Meta(description="The one before, unless told.")] | None = None

@@ -4,6 +4,7 @@ from uuid import UUID
 import msgspec
 
 from service.errors import Violation
+from service.schemas import CursorValue, DryRunQuery, LimitValue
 
 
 class Move(msgspec.Struct, kw_only=True):
@@ -23,3 +24,10 @@ class Usage(msgspec.Struct, kw_only=True):
 
     characters: int
     versions: dict[int, int]
+
+
+class MigrationQuery(DryRunQuery, kw_only=True, frozen=True):
+    """Which of the characters are moved by this request."""
+
+    limit: LimitValue = 100
+    cursor: CursorValue | None = None

@@ -82,10 +82,6 @@ class TemplateRead(TemplateSummary, kw_only=True):
     attribute_schema: dict[str, Any]
 
 
-class CopyCreate(Input):
-    """A copy has no options."""
-
-
 class TemplateQuery(OwnerQuery, kw_only=True, frozen=True):
     """Filters are joined by and."""
 

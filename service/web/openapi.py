@@ -13,14 +13,15 @@ from litestar import Litestar
 from litestar.handlers.http_handlers import HTTPRouteHandler
 
 from service.errors import PROBLEMS, Problem
-from service.schemas import FieldsQuery, Query
+from service.schemas import FieldsQuery
 from service.web.openapi_config import Json
 from service.web.openapi_parameters import (
-    OPTIONAL_PARAMETERS,
+    IDEMPOTENCY_KEY,
     query_parameters,
     remove_null,
 )
 from service.web.problems import MEDIA_TYPE
+from service.web.query import query_of
 
 _HEADERS = {
     "ETag": "The version of this row, for If-Match and If-None-Match.",
@@ -100,7 +101,7 @@ def openapi_document(app: Litestar) -> Json:
     for (path, method), handler in handlers.items():
         operation = document["paths"][path][method]
         _complete(operation, handler, path, method, schema_of)
-        if issubclass(handler.opt.get("query", Query), FieldsQuery):
+        if issubclass(query_of(handler), FieldsQuery):
             _narrow(operation["responses"]["200"], components)
     document["components"]["schemas"] = components
     document["components"]["responses"] = {slug: _problem_response(slug) for slug in PROBLEMS}
@@ -113,16 +114,14 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str
     if rest := text.partition("\n")[2].strip():
         operation["description"] = rest
     operation.pop("deprecated", None)
-    for parameter in operation.get("parameters", ()):
+    parameters = operation.get("parameters", [])
+    for parameter in parameters:
         remove_null(parameter)
-    if query := handler.opt.get("query"):
-        operation["parameters"] = [
-            *operation.get("parameters", ()),
-            *query_parameters(query, handler.opt.get("listing")),
-        ]
-        operation["description"] = operation.get("description", "") or cleandoc(query.__doc__ or "")
-    if extra := [taken for option, taken in OPTIONAL_PARAMETERS.items() if handler.opt.get(option)]:
-        operation["parameters"] = [*operation.get("parameters", ()), *extra]
+    parameters += query_parameters(query_of(handler), handler.opt.get("listing"))
+    if handler.opt.get("idempotent"):
+        parameters.append(IDEMPOTENCY_KEY)
+    if parameters:
+        operation["parameters"] = parameters
     if handler.opt.get("uploads"):
         operation["requestBody"] = _UPLOADS
     if handler.opt.get("upload"):
@@ -194,10 +193,7 @@ def _headers_of(handler: HTTPRouteHandler, status: str) -> list[str]:
     names = ["Location"] if status == "201" else []
     if "version" in getattr(answer, "__struct_fields__", ()) or handler.opt.keys() & {"picture", "card"}:
         names.append("ETag")
-    if "cursor" in {
-        *handler.parsed_fn_signature.parameters,
-        *getattr(handler.opt.get("query"), "__struct_fields__", ()),
-    }:
+    if "cursor" in query_of(handler).__struct_fields__:
         names.append("Link")
     if handler.opt.get("idempotent"):
         names.append("Idempotency-Replayed")

@@ -8,19 +8,12 @@ import msgspec
 from service.schemas import Query
 from service.web.openapi_config import Json
 
-_DRY_RUN = {
-    "name": "dry_run",
-    "in": "query",
-    "description": "Do everything and undo it, for a preview: no `Location`, no `ETag`, 200 in place of 201.",
-    "schema": {"type": "boolean", "default": False},
-}
-_IDEMPOTENCY_KEY = {
+IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "description": "Any name for this one request: sent again within 24 hours, it is answered again, not done again.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
 }
-OPTIONAL_PARAMETERS = {"dry_run": _DRY_RUN, "idempotent": _IDEMPOTENCY_KEY}  # by the option of a route that takes it
 
 
 class Listing(Protocol):

@@ -1,35 +1,44 @@
-"""Reading a query string strictly: every parameter known, given once, of its type; all faults told at once.
+"""Reads a query string strictly: each parameter must be known, given once and valid; all faults are reported at once.
 
-A handler names the Struct that declares its parameters with ``query=…``; the OpenAPI document shows the same Struct.
+A handler names the Struct of its parameters in its signature, as in ``request: StrictRequest[CharacterQuery]``. The
+guard ``known_parameters`` reads it for every route, and the OpenAPI document shows the same Struct.
 """
 
 import re
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 from urllib.parse import parse_qsl
 
 import msgspec
-from litestar import Request
-from litestar.params import QueryParameter
+from litestar.handlers import BaseRouteHandler
 
 from service.errors import BadRequest, Violation
-from service.schemas import (
-    MAX_PARAMETERS,
-    Query,
-)
+from service.schemas import MAX_PARAMETERS, DryRunQuery, Query
 from service.validation import fault_message
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,99})")
+_BOOLEANS = {"true": True, "false": False}
 
-Q = TypeVar("Q", bound="Query")
+Q = TypeVar("Q", bound=Query)
 
 
-def read_query(request: Request[Any, Any, Any], wanted: type[Q]) -> Q:
-    """The query string as a ``wanted``. Raises BadRequest with every fault."""
-    if not (text := request.scope["query_string"]):
-        nothing: Q = _nothing_asked(wanted)
-        return nothing
+@cache
+def query_of(handler: BaseRouteHandler) -> type[Query]:
+    """The Struct of a route's query parameters: the one that the handler's ``request`` names. A handler that names
+    none takes only ``dry_run``, if its route has ``dry_run=True``."""
+    request = handler.parsed_fn_signature.parameters.get("request")
+    for argument in get_args(request.annotation) if request else ():
+        if isinstance(argument, type) and issubclass(argument, Query):
+            return argument
+    return DryRunQuery if handler.opt.get("dry_run") else Query
+
+
+def read_query(text: bytes, wanted: type[Q]) -> Q:
+    """The query string ``text`` as a ``wanted``. Raises BadRequest with every fault."""
+    if not text:
+        empty: Q = _empty(wanted)
+        return empty
     try:
         pairs = parse_qsl(text.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
     except ValueError as error:
@@ -44,7 +53,7 @@ def read_query(request: Request[Any, Any, Any], wanted: type[Q]) -> Q:
         elif "\0" in name or "\0" in value:
             faults.append(Violation("Must not contain the NUL character.", parameter=name))
         elif name in fields and name != "_open":
-            values[name] = read_value(name, value, fields[name].type, faults)
+            values[name] = _read_value(name, value, fields[name].type, faults)
         elif wanted.open_prefix and name.startswith(wanted.open_prefix):
             others[name] = value
         else:
@@ -56,7 +65,7 @@ def read_query(request: Request[Any, Any, Any], wanted: type[Q]) -> Q:
 
 
 @cache
-def _nothing_asked(wanted: type[Q]) -> Q:
+def _empty(wanted: type[Q]) -> Q:
     return wanted()
 
 
@@ -66,7 +75,7 @@ def _fields(wanted: type[Query]) -> Mapping[str, msgspec.structs.FieldInfo]:
     return {field.encode_name: field for field in msgspec.structs.fields(wanted)}
 
 
-def read_value(name: str, value: str, wanted: Any, faults: list[Violation]) -> Any:
+def _read_value(name: str, value: str, wanted: Any, faults: list[Violation]) -> Any:
     """The parameter's value as a ``wanted``, or None and one more of the faults. Stricter than what msgspec calls lax,
     which takes 1.0 for 1, a number for a time, and the word null for no value."""
     plain: Any = value
@@ -74,6 +83,8 @@ def read_value(name: str, value: str, wanted: Any, faults: list[Violation]) -> A
         plain = tuple(part.strip() for part in value.split(","))
     elif _has(wanted, int) and _INTEGER.fullmatch(value):
         plain = int(value)
+    elif _has(wanted, bool):
+        plain = _BOOLEANS.get(value, value)
     try:
         return msgspec.convert(plain, wanted)
     except msgspec.ValidationError as error:
@@ -88,10 +99,3 @@ def _is_list(wanted: Any) -> bool:
 
 def _has(wanted: Any, kind: Any) -> bool:
     return wanted == kind or any(_has(part, kind) for part in get_args(wanted))
-
-
-Limit = Annotated[int, QueryParameter(name="limit", ge=1, le=100, description="How many items at most.")]
-CursorText = Annotated[
-    str | None,
-    QueryParameter(name="cursor", max_length=1000, description="Where to go on: `next_cursor` of the page before."),
-]

@@ -5,20 +5,22 @@ msgspec decodes straight into the Struct; only when that fails is the body walke
 
 import re
 from contextlib import suppress
-from functools import lru_cache
-from typing import Annotated, Any
+from functools import cached_property, lru_cache
+from typing import Annotated, Any, Generic
 
 import msgspec
 from litestar import Request
-from litestar.params import HeaderParameter
+from litestar.params import HeaderParameter, PathParameter
 from litestar.types import Empty
 
+from service.callers import Caller
 from service.errors import BadRequest, Unprocessable, UnsupportedMediaType
 from service.validation import (
     MAX_DEPTH,
     convert,
     valid_members,
 )
+from service.web.query import Q, query_of, read_query
 
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)  # also without its end: no text takes long
 _BRACKETS = bytes.maketrans(b"{}", b"[]")
@@ -28,8 +30,15 @@ _ALL_ELSE = bytes(set(range(256)) - set(b"[]{}"))
 _NUL = re.compile(rb"\\u0000")
 
 
-class StrictRequest(Request[Any, Any, Any]):
-    """A request whose JSON body becomes the Struct that the handler asks for, or a problem that names every fault."""
+class StrictRequest(Request[Caller, Any, Any], Generic[Q]):
+    """Reads the query string as a ``Q``, and a JSON body as the Struct of the handler's ``data``. A problem names every
+    fault of either."""
+
+    @cached_property
+    def parameters(self) -> Q:
+        """The query parameters. Raises BadRequest with every fault."""
+        parameters: Any = read_query(self.scope["query_string"], query_of(self.route_handler))
+        return parameters  # type: ignore[no-any-return] # query_of finds the Q of the handler's own signature
 
     async def json(self) -> Any:
         if self._json is Empty:
@@ -98,3 +107,5 @@ IfMatch = Annotated[
         schema_extra={"pattern": r'^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$'},
     ),
 ]
+
+Number = Annotated[int, PathParameter(ge=1, le=2**31 - 1)]  # of a version or a revision

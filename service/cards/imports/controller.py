@@ -8,7 +8,7 @@ from service.cards.imports.schemas import ImportOutcomes
 from service.cards.tables import FILE_LENGTH
 from service.errors import ServiceError, UnsupportedMediaType
 from service.media.transfer import FORM, content_type, read_files
-from service.web.guards import CurrentUser, requires
+from service.web.guards import WRITE_CHARACTERS, CurrentUser
 from service.web.responses import Rendered
 from service.web.routes import post
 
@@ -23,7 +23,7 @@ class ImportController(Controller):
     @post(
         "/",
         status_code=200,
-        guards=[requires("characters:write")],
+        guards=[WRITE_CHARACTERS],
         dry_run=True,
         idempotent=True,
         uploads=True,
