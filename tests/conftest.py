@@ -41,6 +41,7 @@ from service.auth.token_cache import forget_tokens  # noqa: E402
 from service.database import embedded  # noqa: E402
 from service.database.engine import DB  # noqa: E402
 from service.piccolo_app import APP_CONFIG  # noqa: E402
+from tests.support.answers import CheckingTransport  # noqa: E402
 from tests.support.servers import Service, execute, service_of_its_own  # noqa: E402
 
 PASSWORD = "a long enough password"
@@ -113,7 +114,7 @@ async def empty_tables(request: pytest.FixtureRequest) -> AsyncIterator[None]:
 
 
 def client(app: Any, address: str = "127.0.0.1", **headers: str) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(address, 123))
+    transport = CheckingTransport(app, raise_app_exceptions=False, client=(address, 123))
     return httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers)
 
 

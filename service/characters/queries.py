@@ -93,18 +93,10 @@ async def create_character(user: Caller, data: CharacterCreate, portrait: str | 
     return await _create(
         id=uuid7(),
         owner=user.id,
-        name=data.name,
-        description=data.description,
-        prompt=data.prompt,
-        style=data.style,
-        tags=data.tags,
-        visibility=data.visibility,
-        attributes=document(attributes),
-        extensions=document(data.extensions),
-        template=data.template,
-        template_version=number,
         forked_from=None,
-        portrait=portrait,
+        **msgspec.structs.asdict(data)
+        | {"attributes": document(attributes), "extensions": document(data.extensions)}
+        | {"template_version": number, "portrait": portrait},
     )
 
 

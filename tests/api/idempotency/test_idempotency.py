@@ -29,6 +29,7 @@ from service.web.middleware.authentication import Authentication
 from service.web.middleware.writes import Writes
 from service.web.problems import answer_problem
 from tests.conftest import DATA_DIR, FIGHTER, PASSWORD, character, client, faults, template, with_key
+from tests.support.routes import route_of, routes_with
 from tests.support.servers import Service, execute, service_of_its_own
 
 Client = httpx.AsyncClient
@@ -66,6 +67,8 @@ async def test_every_route_that_takes_a_key(alice: Client) -> None:
         f"/v1/templates/{fighters['id']}/copies": {},
         f"/v1/templates/{fighters['id']}/versions": {"attribute_schema": FIGHTER},
     }
+    tried_in_test_imports = {"POST /v1/imports"}
+    assert {route_of("POST", path) for path in posts} | tried_in_test_imports == routes_with("key")
     for path, body in posts.items():
         first = await alice.post(path, json=body, headers=KEY)
         again = await alice.post(path, json=body, headers=KEY)
