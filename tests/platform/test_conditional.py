@@ -4,8 +4,10 @@ from typing import Any
 
 import httpx
 import pytest
+from litestar.types import Send
 
 from service.app import app as application
+from service.web.csp import NOTHING
 from tests.conftest import character, faults, relationship, template
 
 Client = httpx.AsyncClient
@@ -109,6 +111,25 @@ async def test_a_strange_if_none_match_matches_nothing(alice: Client) -> None:
         if "*" not in strange:
             answer = await alice.get(path, headers={"If-None-Match": strange.encode("latin-1")})
             assert answer.status_code == 200, strange
+
+
+@pytest.mark.parametrize("policy", ["default-src 'self'", None])
+async def test_a_page_in_a_cache_keeps_its_policy(
+    alice: Client, monkeypatch: pytest.MonkeyPatch, policy: str | None
+) -> None:
+    async def answer(_: object, __: object, ___: object, send: Send) -> None:
+        headers = [(b"etag", b'"1"'), (b"content-type", b"text/html"), (b"content-length", b"4")]
+        headers += [(b"content-security-policy", policy.encode())] if policy else []
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"page", "more_body": False})
+
+    monkeypatch.setattr("service.web.responses.Rendered.answer", answer)
+    whole = await alice.get("/v1/characters")
+    assert whole.headers["content-security-policy"] == (policy or NOTHING)
+    kept = await alice.get("/v1/characters", headers={"If-None-Match": '"1"'})
+    assert (kept.status_code, kept.content) == (304, b"")
+    assert kept.headers["content-security-policy"] == (policy or NOTHING)
+    assert not {"content-type", "content-length"} & kept.headers.keys()
 
 
 async def test_nobody_elses_cache_may_answer(alice: Client) -> None:

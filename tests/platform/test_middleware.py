@@ -1,12 +1,15 @@
 """What every answer carries, whatever it answers: ids, security headers, CORS, problems."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import httpx
 import pytest
-from litestar.types import Send
+from litestar.types import ASGIApp, Send
 
 from service.errors import PROBLEMS
+from service.web.middleware.compression import Compression
+from service.web.middleware.conditional import Conditional, Head
 from tests.conftest import application
 from tests.support.servers import Service, piccolo, service_of_its_own
 
@@ -120,6 +123,40 @@ async def test_a_failure_is_told_until_a_body_begins(
     monkeypatch.setattr("service.web.responses.Rendered.answer", fail)
     answer = await stranger.get("/v1/characters")
     assert (answer.status_code, answer.json()["type"]) == (500, "/problems/internal")
+
+
+async def test_a_refusal_of_middleware_is_compressed_and_has_the_headers_of_every_answer(
+    stranger: httpx.AsyncClient,
+) -> None:
+    headers = {"Host": "evil.example.org", "Origin": OURS, "Accept-Encoding": "br", "X-Request-ID": "refused"}
+    answer = await stranger.get("/" + "a" * 900, headers=headers)
+    assert (answer.status_code, answer.json()["request_id"]) == (400, "refused")
+    assert answer.headers["Content-Encoding"] == "br"
+    assert answer.headers["Access-Control-Allow-Origin"] == OURS
+    assert answer.headers.get_list("Vary") == ["Accept-Encoding, Origin"]
+    assert answer.headers.get_list("X-Request-ID") == ["refused"]
+    assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("layer", [Compression, Conditional, Head])
+async def test_middleware_without_work_does_not_wrap_send(layer: Callable[[ASGIApp], ASGIApp]) -> None:
+    async def send(_: object) -> None: ...
+
+    async def is_wrapped(method: str, *headers: tuple[bytes, bytes]) -> bool:
+        given: list[object] = []
+
+        async def app(_: object, __: object, inner: object) -> None:
+            given.append(inner)
+
+        scope: Any = {"type": "http", "method": method, "headers": headers}
+        await layer(app)(scope, send, send)
+        return given != [send]
+
+    match, brotli = (b"if-none-match", b"*"), (b"accept-encoding", b"br")
+    assert not await is_wrapped("GET")
+    assert not await is_wrapped("POST", match, (b"accept-encoding", b"identity"))
+    assert await is_wrapped("HEAD" if layer is Head else "GET", match, brotli)
 
 
 @pytest.mark.parametrize("slug", sorted(PROBLEMS))
