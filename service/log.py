@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 # caller may do is never read here.
 REQUEST: ContextVar[Any] = ContextVar("REQUEST", default=None)
 
-ACCESS_LINES_WAIT = 0.02  # seconds at most, for each other: many are written for hardly more than one
+# Seconds at most until an access line is written. Lines are written in batches, because a batch costs little more than
+# one line: a read by id takes 78 µs of processor time, and 87 µs when each line is written alone (benchmarks.costs)
+ACCESS_LINES_WAIT = 0.02
 
 _encoder = msgspec.json.Encoder(enc_hook=str)
-_access_lines: list["AccessLine"] = []  # that wait
+_access_lines: list["AccessLine"] = []  # to be written
 _access_lines_are_json = False
 
 

@@ -3,6 +3,7 @@
 import time
 from contextlib import suppress
 from math import ceil
+from uuid import UUID
 
 from service.limits.valkey import Away, valkey
 
@@ -24,7 +25,7 @@ class Counter:
         self.seconds = seconds
         self._local = LocalCounter(seconds)
 
-    async def count(self, key: str) -> tuple[int, int]:
+    async def count(self, key: str | UUID) -> tuple[int, int]:
         """Counts one event. Returns the count in this window, and the seconds until it ends."""
         if valkey is not None and not valkey.is_away:
             with suppress(Away):
@@ -39,9 +40,9 @@ class LocalCounter:
 
     def __init__(self, seconds: int) -> None:
         self.seconds = seconds
-        self._ends_and_counts: dict[str, list[float]] = {}
+        self._ends_and_counts: dict[str | UUID, list[float]] = {}
 
-    def count(self, key: str) -> tuple[int, int]:
+    def count(self, key: str | UUID) -> tuple[int, int]:
         now = time.monotonic()
         window = self._ends_and_counts.get(key)
         if window is None or window[0] <= now:

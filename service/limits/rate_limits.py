@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from ipaddress import IPv6Address, IPv6Network
 from typing import Any, Literal
+from uuid import UUID
 
 from service.limits.counters import Counter
 from service.settings import settings
@@ -26,9 +27,11 @@ class Limit:
         """``rate``, scaled by RATE_LIMIT_SCALE."""
         return max(1, round(self.rate * settings.rate_limit_scale))
 
-    def key(self, scope: Any) -> str:
-        if self.by == "caller" and scope["user"].id is not None:
-            return str(scope["user"].id)
+    def key(self, scope: Any) -> str | UUID:
+        """The id of the caller, or the address."""
+        user: UUID | None = scope["user"].id
+        if self.by == "caller" and user is not None:
+            return user
         return network_of(scope["client"][0]) if scope.get("client") else "-"
 
     @cached_property

@@ -7,6 +7,7 @@ gets at most half of the capacity, which leaves the rest to others.
 import asyncio
 import resource
 import time
+from collections.abc import Awaitable
 from typing import Any
 
 import prometheus_client
@@ -85,6 +86,8 @@ class LoadShedding:
 class _Client:
     """``receive`` and ``send`` of one request, which does not count while they wait."""
 
+    __slots__ = ("_address", "_is_read", "_receive", "_send", "_shedding", "_until")
+
     def __init__(self, shedding: LoadShedding, address: str, receive: Receive, send: Send) -> None:
         self._shedding = shedding
         self._address = address
@@ -116,10 +119,11 @@ class _Client:
             self._shedding.shed()
         return message
 
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":  # Failures holds it back: nothing waits for the client
-            await self._send(message)
-            return
+    def send(self, message: Message) -> Awaitable[None]:
+        is_held = message["type"] == "http.response.start"  # by Failures: nothing waits for the client
+        return self._send(message) if is_held else self._send_body(message)
+
+    async def _send_body(self, message: Message) -> None:
         self._shedding.leave(self._address)
         try:
             await self._send(message)
