@@ -1,4 +1,4 @@
-"""Access lines wait for each other, and none is lost or late."""
+"""Access lines: their fields, their order, and that none is lost."""
 
 import asyncio
 from collections.abc import Iterator
@@ -76,7 +76,7 @@ async def test_a_request_without_an_answer_is_499(
     ]
 
 
-async def test_a_line_tells_what_was_sent(stranger: httpx.AsyncClient, lines: list[dict[str, Any]]) -> None:
+async def test_the_fields_of_a_line(stranger: httpx.AsyncClient, lines: list[dict[str, Any]]) -> None:
     sent = [
         await stranger.request(method, path)
         for method, path in (("GET", "/v1/characters"), ("HEAD", "/v1/characters"), ("GET", "/" + "a" * 9_000))

@@ -94,7 +94,7 @@ def test_limits_do_not_share_a_count(stranger: httpx.Client) -> None:
     assert stranger.post("/v1/users", json=account).status_code == 422, "nor were they sign-ups"
 
 
-def test_members_behind_one_address_do_not_share_a_count(service: Service, stranger: httpx.Client) -> None:
+def test_users_behind_one_address_do_not_share_a_count(service: Service, stranger: httpx.Client) -> None:
     sharing = stranger.headers["X-Forwarded-For"]
     for name in ("one", "two"):
         stranger.headers["X-Forwarded-For"] = next(addresses)
@@ -123,7 +123,7 @@ def test_members_behind_one_address_do_not_share_a_count(service: Service, stran
         ("POST", "/v1/users", 400, SIGN_UPS),
     ],
 )
-def test_every_answer_below_v1_tells_what_is_left(
+def test_every_answer_below_v1_has_rate_limit_headers(
     stranger: httpx.Client, method: str, path: str, status: int, most: int
 ) -> None:
     answer = stranger.request(method, path)
@@ -142,7 +142,7 @@ def test_nothing_else_is_limited(stranger: httpx.Client, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["//v1/characters", "/v1//characters", "/v1/characters/", "/%76%31/characters"])
-def test_no_spelling_of_a_path_gets_round_a_limit(service: Service, stranger: httpx.Client, path: str) -> None:
+def test_no_spelling_of_a_path_avoids_a_limit(service: Service, stranger: httpx.Client, path: str) -> None:
     assert numbers(stranger.get("/v1/characters"))[1] == READS - 1
     answer = stranger.get(httpx.URL(f"{service.url}{path}"))
     assert answer.status_code == 200
@@ -156,11 +156,11 @@ def test_reads_are_refused_past_the_limit_and_writes_are_not(stranger: httpx.Cli
     assert stranger.post("/v1/characters", json={}).status_code == 401
 
 
-def test_a_forwarded_address_is_believed_from_the_named_proxies_alone(service: Service) -> None:
+def test_a_forwarded_address_counts_only_from_trusted_proxies(service: Service) -> None:
     with service.client(address="127.0.0.2") as liar:
         assert sign_in(liar, **{"X-Forwarded-For": next(addresses)}).status_code == 401
         assert sign_in(liar, **{"X-Forwarded-For": next(addresses)}).status_code == 429
-    with service.client() as proxy:  # which appends whom it speaks for to what the client made up
+    with service.client() as proxy:  # it appends the address of its client to the forged one
         behind = next(addresses)
         assert sign_in(proxy, **{"X-Forwarded-For": f"{next(addresses)}, {behind}"}).status_code == 401
         assert sign_in(proxy, **{"X-Forwarded-For": f"{next(addresses)}, {behind}"}).status_code == 429
