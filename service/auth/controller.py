@@ -18,7 +18,7 @@ from service.auth.schemas import (
     SessionCreated,
 )
 from service.auth.token_cache import forget_tokens
-from service.limits.rate_limits import LETTERS, SIGN_IN
+from service.limits.rate_limits import MAIL, SIGN_IN
 from service.mail.outbox import wake_worker
 from service.schemas import Collection
 from service.web.guards import CurrentUser, requires_session
@@ -100,7 +100,7 @@ class EmailVerificationController(Controller):
     tags = ("E-mail",)
     guards = (requires_session,)
 
-    @post("/", public=True, status_code=202, media_type=MediaType.TEXT, middleware=[RateLimit(LETTERS)])
+    @post("/", public=True, status_code=202, media_type=MediaType.TEXT, middleware=[RateLimit(MAIL)])
     async def request_email_verification(self, data: JSONBody[LetterRequest]) -> None:
         """Ask for a letter that verifies an address; one is sent at sign-up, too."""
         await email_links.request_letter("verification", data.email)
@@ -117,7 +117,7 @@ class PasswordResetController(Controller):
     tags = ("E-mail",)
     guards = (requires_session,)
 
-    @post("/", public=True, status_code=202, media_type=MediaType.TEXT, middleware=[RateLimit(LETTERS)])
+    @post("/", public=True, status_code=202, media_type=MediaType.TEXT, middleware=[RateLimit(MAIL)])
     async def request_password_reset(self, data: JSONBody[LetterRequest]) -> None:
         """Ask for a letter that lets you choose a new password."""
         await email_links.request_letter("reset", data.email)

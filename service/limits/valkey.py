@@ -17,7 +17,7 @@ _PAUSE = 1.0  # seconds between attempts to reach it again
 _UP = Gauge("valkey_up", "Whether Valkey answers; while it does not, each worker counts for itself.")
 
 Command = Sequence[str | int]
-_Asked = tuple[Command, asyncio.Future[Any]]
+_Pending = tuple[Command, asyncio.Future[Any]]
 _WRITE = ("SET", "service:is-there", 1, "PX", 1000)  # a replica or a full server also answers PING
 
 
@@ -36,7 +36,7 @@ class Valkey:
 
         pool = ConnectionPool.from_url(url, socket_connect_timeout=_PAUSE)
         self._connection = pool.make_connection()
-        self._waiting: list[_Asked] = []
+        self._waiting: list[_Pending] = []
         self._sending: asyncio.Task[None] | None = None
         self.is_away = False
         _UP.set(1)
@@ -66,24 +66,24 @@ class Valkey:
     async def _send(self) -> None:
         try:
             while self._waiting:
-                asked, self._waiting = self._waiting, []
+                batch, self._waiting = self._waiting, []
                 try:
-                    answers = await self._round_trip([command for command, _ in asked], PATIENCE)
+                    answers = await self._round_trip([command for command, _ in batch], PATIENCE)
                 except Exception as error:  # with any error, counting locally is better than failing
-                    await self._stay_away(error, asked)
+                    await self._stay_away(error, batch)
                 else:
-                    for (_, future), answer in zip(asked, answers, strict=True):
+                    for (_, future), answer in zip(batch, answers, strict=True):
                         if not future.done():  # the request may be cancelled
                             future.set_result(answer)
         finally:
             self._sending = None
 
-    async def _stay_away(self, error: Exception, asked: list[_Asked]) -> None:
+    async def _stay_away(self, error: Exception, batch: list[_Pending]) -> None:
         """Returns when Valkey answers again."""
         self.is_away = True
         _UP.set(0)
         logger.warning("Valkey is away, so each worker counts for itself: {!r}", error)
-        for _, future in [*asked, *self._waiting]:
+        for _, future in [*batch, *self._waiting]:
             if not future.done():
                 future.set_exception(Away())
         self._waiting = []

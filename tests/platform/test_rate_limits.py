@@ -173,7 +173,7 @@ def test_every_limit_is_as_documented() -> None:
         ("writes", 1_200, 60, "caller"),
         ("sign-in", 20, 60, "address"),
         ("sign-up", 10, 3_600, "address"),
-        ("letters", 10, 3_600, "address"),
+        ("mail", 10, 3_600, "address"),
     ]
 
 
