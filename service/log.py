@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 # authorization.
 REQUEST: ContextVar[Any] = ContextVar("REQUEST", default=None)
 
-ACCESS_LINES_WAIT = 0.02  # seconds at most; many lines in one write cost hardly more than one line
+# Seconds at most until an access line is written. Lines are written in batches, because a batch costs little more than
+# one line: a read by id takes 78 µs of processor time, and 87 µs when each line is written alone (benchmarks.costs)
+ACCESS_LINES_WAIT = 0.02
 
 _encoder = msgspec.json.Encoder(enc_hook=str)
-_access_lines: list["AccessLine"] = []  # not yet written
+_access_lines: list["AccessLine"] = []  # to be written
 _access_lines_are_json = False
 
 

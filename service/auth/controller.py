@@ -18,11 +18,11 @@ from service.auth.schemas import (
     SessionCreated,
 )
 from service.auth.token_cache import forget_tokens
-from service.limits.rate_limits import LETTERS, SIGN_IN
+from service.limits.rate_limits import MAIL, SIGN_IN
 from service.mail.outbox import wake_worker
 from service.schemas import Collection
 from service.web.guards import CurrentUser, requires_session
-from service.web.middleware.rate_limit import rate_limit
+from service.web.middleware.rate_limit import RateLimit
 from service.web.responses import Rendered, collection, created
 from service.web.routes import delete, get, post, put
 
@@ -34,7 +34,7 @@ class SessionController(Controller):
     tags = ("Sessions",)
     guards = (requires_session,)
 
-    @post("/", public=True, middleware=[rate_limit(SIGN_IN)])
+    @post("/", public=True, middleware=[RateLimit(SIGN_IN)])
     async def create_session(
         self, request: Request[Any, Any, Any], data: JSONBody[SessionCreate], user_agent: UserAgent = ""
     ) -> Rendered[SessionCreated]:
@@ -100,13 +100,13 @@ class EmailVerificationController(Controller):
     tags = ("E-mail",)
     guards = (requires_session,)
 
-    @post("/", public=True, status_code=202, media_type=MediaType.TEXT, middleware=[rate_limit(LETTERS)])
+    @post("/", public=True, status_code=202, media_type=MediaType.TEXT, middleware=[RateLimit(MAIL)])
     async def request_email_verification(self, data: JSONBody[LetterRequest]) -> None:
         """Ask for a letter that verifies an address; one is sent at sign-up, too."""
         await email_links.request_letter("verification", data.email)
         wake_worker()
 
-    @put("/{token:str}", public=True, status_code=204, middleware=[rate_limit(SIGN_IN)])
+    @put("/{token:str}", public=True, status_code=204, middleware=[RateLimit(SIGN_IN)])
     async def verify_email(self, token: FromPath[str]) -> None:
         """Verify the address that the letter came to."""
         await email_links.verify_email(token)
@@ -117,13 +117,13 @@ class PasswordResetController(Controller):
     tags = ("E-mail",)
     guards = (requires_session,)
 
-    @post("/", public=True, status_code=202, media_type=MediaType.TEXT, middleware=[rate_limit(LETTERS)])
+    @post("/", public=True, status_code=202, media_type=MediaType.TEXT, middleware=[RateLimit(MAIL)])
     async def request_password_reset(self, data: JSONBody[LetterRequest]) -> None:
         """Ask for a letter that lets you choose a new password."""
         await email_links.request_letter("reset", data.email)
         wake_worker()
 
-    @put("/{token:str}", public=True, status_code=204, middleware=[rate_limit(SIGN_IN)])
+    @put("/{token:str}", public=True, status_code=204, middleware=[RateLimit(SIGN_IN)])
     async def reset_password(self, token: FromPath[str], data: JSONBody[PasswordReset]) -> None:
         """Choose a new password with the token of the letter; all your sessions end."""
         await email_links.reset_password(token, data.password)
@@ -136,14 +136,14 @@ class AccountController(Controller):
     tags = ("Users",)
     guards = (requires_session,)
 
-    @put("/password", status_code=204, middleware=[rate_limit(SIGN_IN)])
+    @put("/password", status_code=204, middleware=[RateLimit(SIGN_IN)])
     async def update_password(self, user: CurrentUser, data: JSONBody[PasswordUpdate]) -> None:
         """Change your password; your other sessions end."""
         await password.update_password(user, data)
         forget_tokens()
         wake_worker()
 
-    @delete("/", middleware=[rate_limit(SIGN_IN)])
+    @delete("/", middleware=[RateLimit(SIGN_IN)])
     async def delete_account(self, user: CurrentUser, data: JSONBody[AccountDelete]) -> None:
         """Leave: nobody can sign in any more, and 30 days later the account is gone."""
         await password.delete_account(user, data.password)

@@ -6,7 +6,7 @@ from service.mail.outbox import wake_worker
 from service.users import queries
 from service.users.schemas import Me, Profile, UserCreate, UserUpdate
 from service.web.guards import CurrentUser, requires_session
-from service.web.middleware.rate_limit import rate_limit
+from service.web.middleware.rate_limit import RateLimit
 from service.web.requests import IfMatch
 from service.web.responses import Rendered, resource
 from service.web.routes import get, patch, post
@@ -16,7 +16,7 @@ class UserController(Controller):
     path = "/users"
     tags = ("Users",)
 
-    @post("/", public=True, middleware=[rate_limit(SIGN_UP)])
+    @post("/", public=True, middleware=[RateLimit(SIGN_UP)])
     async def create_user(self, data: JSONBody[UserCreate]) -> Rendered[Me]:
         """Sign up. A taken e-mail address (in any case) or username answers 409."""
         member = await queries.create_user(data)

@@ -1,8 +1,9 @@
-"""Access lines are written in batches, in order, soon and completely."""
+"""Access lines: their fields, their order, and that none is lost."""
 
 import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx
 import pytest
@@ -25,24 +26,64 @@ LINE = AccessLine(
 
 
 @pytest.fixture
-def written() -> Iterator[list[str]]:
-    """The request ids of the written lines."""
-    ids: list[str] = []
-    sink = logger.add(lambda line: ids.append(line.record["extra"].get("request_id", "-")), level="INFO")
-    yield ids
+def lines() -> Iterator[list[dict[str, Any]]]:
+    """The fields of the lines that were written."""
+    lines: list[dict[str, Any]] = []
+    sink = logger.add(lambda line: lines.append(line.record["extra"]), level="INFO")
+    yield lines
     logger.remove(sink)
 
 
-async def test_lines_are_written_in_order_and_soon(stranger: httpx.AsyncClient, written: list[str]) -> None:
-    ids = [f"number-{number}" for number in range(5)]
-    for each in ids:
+def ids(lines: list[dict[str, Any]]) -> list[str]:
+    return [line.get("request_id", "-") for line in lines]
+
+
+async def test_lines_are_written_in_their_order_and_soon(
+    stranger: httpx.AsyncClient, lines: list[dict[str, Any]]
+) -> None:
+    sent = [f"number-{number}" for number in range(5)]
+    for each in sent:
         await stranger.get("/health/live", headers={"X-Request-ID": each})
     await asyncio.sleep(2 * ACCESS_LINES_WAIT)
-    assert written == ids
+    assert ids(lines) == sent
 
 
-async def test_waiting_lines_are_written_when_the_service_ends(app: None, written: list[str]) -> None:
+async def test_lines_that_wait_when_the_service_ends_are_written(app: None, lines: list[dict[str, Any]]) -> None:
     async with access_log():
         log_request(LINE)
-        assert written == []
-    assert written == ["the-last-one"]
+        assert lines == []
+    assert ids(lines) == ["the-last-one"]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_request_without_an_answer_is_499(
+    stranger: httpx.AsyncClient, lines: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    is_waiting = asyncio.Event()
+
+    async def wait(*_: object) -> None:
+        is_waiting.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("service.users.queries.get_user", wait)
+    request = asyncio.create_task(stranger.request(method, "/v1/users/anybody"))
+    await is_waiting.wait()
+    request.cancel()
+    await asyncio.wait([request])
+    await asyncio.sleep(2 * ACCESS_LINES_WAIT)
+    assert [(line["method"], line["path"], line["status"], line["bytes"]) for line in lines] == [
+        (method, "/v1/users/anybody", 499, 0)
+    ]
+
+
+async def test_the_fields_of_a_line(stranger: httpx.AsyncClient, lines: list[dict[str, Any]]) -> None:
+    sent = [
+        await stranger.request(method, path)
+        for method, path in (("GET", "/v1/characters"), ("HEAD", "/v1/characters"), ("GET", "/" + "a" * 9_000))
+    ]
+    await asyncio.sleep(2 * ACCESS_LINES_WAIT)
+    assert [(line["method"], line["status"], line["bytes"]) for line in lines] == [
+        (answer.request.method, answer.status_code, len(answer.content)) for answer in sent
+    ]
+    assert [line["route"] for line in lines] == ["/v1/characters", "/v1/characters", "-"]
+    assert len(lines[-1]["path"]) == 256
