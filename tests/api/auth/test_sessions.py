@@ -222,6 +222,14 @@ async def test_a_key_refuses(alice: Client, given: dict[str, Any], expected: dic
     assert faults(answer) == expected
 
 
+async def test_an_account_has_a_hundred_keys_at_most(alice: Client) -> None:
+    key = {"name": "CI", "scopes": ["characters:read"]}
+    for _ in range(100):
+        await create(alice, KEYS, **key)
+    refused = await alice.post(KEYS, json=key)
+    assert (refused.status_code, refused.json()["detail"]) == (403, "An account has at most 100 API keys.")
+
+
 async def test_a_scope_that_is_none_is_refused_where_it_stands(alice: Client) -> None:
     answer = await alice.post(KEYS, json={"name": "CI", "scopes": ["characters:read", "admin"]})
     assert faults(answer).keys() == {"/scopes/1"}
