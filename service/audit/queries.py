@@ -68,13 +68,13 @@ async def record(
         member=member,
         operator=operator,
         detail=msgspec.json.encode(detail).decode(),
-        **_whence(),
+        **_request_origin(),
     )
 
 
 async def count_refused_operators(within: timedelta) -> int:
     """How many passwords for the admin site were refused to the address of this request of late, by any worker."""
-    return int(await _REFUSED.value(address=_whence()["address"], within=within) or 0)
+    return int(await _REFUSED.value(address=_request_origin()["address"], within=within) or 0)
 
 
 async def purge_entries(days: int) -> int:
@@ -85,7 +85,7 @@ async def purge_entries(days: int) -> int:
         return len(await AuditEntry.delete().where(old).returning(AuditEntry.id))
 
 
-def _whence() -> dict[str, Any]:
+def _request_origin() -> dict[str, Any]:
     """What the request under way, if any, tells of where it comes from."""
     if (scope := REQUEST.get()) is None:
         return {"token": None, "address": None, "request_id": None, "device": ""}

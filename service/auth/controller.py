@@ -19,7 +19,7 @@ from service.auth.schemas import (
 )
 from service.auth.token_cache import forget_tokens
 from service.limits.rate_limits import LETTERS, SIGN_IN
-from service.mail.outbox import announce_letters
+from service.mail.outbox import wake_worker
 from service.schemas import Collection
 from service.web.guards import CurrentUser, requires_session
 from service.web.middleware.rate_limit import rate_limit
@@ -104,7 +104,7 @@ class EmailVerificationController(Controller):
     async def request_email_verification(self, data: JSONBody[LetterRequest]) -> None:
         """Ask for a letter that verifies an address; one is sent at sign-up, too."""
         await email_links.request_letter("verification", data.email)
-        announce_letters()
+        wake_worker()
 
     @put("/{token:str}", public=True, status_code=204, middleware=[rate_limit(SIGN_IN)])
     async def verify_email(self, token: FromPath[str]) -> None:
@@ -121,14 +121,14 @@ class PasswordResetController(Controller):
     async def request_password_reset(self, data: JSONBody[LetterRequest]) -> None:
         """Ask for a letter that lets you choose a new password."""
         await email_links.request_letter("reset", data.email)
-        announce_letters()
+        wake_worker()
 
     @put("/{token:str}", public=True, status_code=204, middleware=[rate_limit(SIGN_IN)])
     async def reset_password(self, token: FromPath[str], data: JSONBody[PasswordReset]) -> None:
         """Choose a new password with the token of the letter; all your sessions end."""
         await email_links.reset_password(token, data.password)
         forget_tokens()
-        announce_letters()
+        wake_worker()
 
 
 class AccountController(Controller):
@@ -141,7 +141,7 @@ class AccountController(Controller):
         """Change your password; your other sessions end."""
         await password.update_password(user, data)
         forget_tokens()
-        announce_letters()
+        wake_worker()
 
     @delete("/", middleware=[rate_limit(SIGN_IN)])
     async def delete_account(self, user: CurrentUser, data: JSONBody[AccountDelete]) -> None:

@@ -13,7 +13,7 @@ from service.database.engine import DB
 from service.database.prepared import NOW, Param, Prepared
 from service.errors import NotFound
 from service.identifiers import uuid7
-from service.mail.outbox import post_letter
+from service.mail.outbox import queue_message
 from service.mail.worker import Recipient
 from service.users.passwords import check_password, hash_password
 from service.users.schemas import folded
@@ -66,7 +66,7 @@ _FIND = Prepared(
 async def request_letter(purpose: Purpose, email: str) -> None:
     """Nobody is looked up: whether there is such an account shows neither in the answer nor in its time."""
     if len(key := folded(email)) <= EMAIL_LENGTH:
-        await post_letter(purpose, key)
+        await queue_message(purpose, key)
 
 
 async def mint_token(kind: Purpose, address: str, *, again: bool) -> Recipient | None:
@@ -86,7 +86,7 @@ async def verify_email(token: str) -> None:
     """Raises NotFound for a token that opens nothing."""
     account = await _find_account("verification", token)
     async with DB.transaction():
-        await _use_up("verification", token)
+        await _consume_link("verification", token)
         await _mark_verified(account["user"])
         await record("verify_email", "user", account["user"], member=account["user"])
 
@@ -101,12 +101,12 @@ async def reset_password(token: str, password: str) -> None:
     await check_password(password, own_words, "/password")
     password_hash = await hash_password(password)
     async with DB.transaction():
-        await _use_up("reset", token)
+        await _consume_link("reset", token)
         await User.update({User.password_hash: password_hash}).where(User.id == account["user"])
         await _mark_verified(account["user"])
         await delete_tokens(Caller(id=account["user"]), kind="session")
         await record("change_password", "user", account["user"], member=account["user"], by="letter")
-        await post_letter("password_changed", account["email"], account["username"])
+        await queue_message("password_changed", account["email"], account["username"])
 
 
 async def _find_account(purpose: Purpose, token: str) -> Any:
@@ -115,7 +115,7 @@ async def _find_account(purpose: Purpose, token: str) -> Any:
     raise NotFound(_GONE)
 
 
-async def _use_up(purpose: Purpose, token: str) -> None:
+async def _consume_link(purpose: Purpose, token: str) -> None:
     """Of two at once, one finds it gone."""
     used = EmailToken.delete().where(EmailToken.digest == digest(token), EmailToken.purpose == purpose)
     if not await used.returning(EmailToken.id):

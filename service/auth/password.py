@@ -6,7 +6,7 @@ from service.auth.schemas import PasswordUpdate
 from service.callers import Caller
 from service.database.engine import DB
 from service.database.prepared import NOW
-from service.mail.outbox import post_letter
+from service.mail.outbox import queue_message
 from service.users.passwords import check_password, hash_password
 from service.users.queries import confirm_password
 from service.users.tables import User
@@ -23,7 +23,7 @@ async def update_password(user: Caller, data: PasswordUpdate) -> None:
         await User.update({User.password_hash: password_hash}).where(User.id == user.id)
         await delete_tokens(user, kind="session", but=user.token_id)
         if account["email"]:
-            await post_letter("password_changed", account["email"], account["username"])
+            await queue_message("password_changed", account["email"], account["username"])
         await record("change_password", "user", user.id, member=user.id)
 
 

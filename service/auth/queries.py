@@ -17,7 +17,7 @@ from service.identifiers import uuid7
 from service.limits.backoff import SignIn
 from service.settings import settings
 from service.users.passwords import is_outdated, password_matches
-from service.users.queries import find_credentials, hold_account, own_fields, rehash_password
+from service.users.queries import find_credentials, lock_account, own_fields, rehash_password
 from service.users.schemas import folded
 
 MAX_KEYS = 100  # of one member
@@ -136,7 +136,7 @@ async def create_session(data: SessionCreate, device: str, address: str) -> tupl
     attempt.succeed()
     token = new_token("session")
     async with DB.transaction():
-        if not await hold_account(user_id, password_hash):
+        if not await lock_account(user_id, password_hash):
             raise Unauthorized(_NOT_RIGHT)
         session = await _CREATE_SESSION.one(
             id=(session_id := uuid7()),

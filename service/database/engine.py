@@ -21,7 +21,7 @@ class Transaction(PostgresTransaction):
     """Piccolo's transaction, but one that always gives its connection back, also when COMMIT fails or is cancelled."""
 
     engine: "Database"
-    is_rehearsal = False  # it will be rolled back, whatever happens
+    is_dry_run = False  # always rolled back
 
     async def __aenter__(self) -> "Transaction":
         if self._parent is not None:
@@ -67,8 +67,8 @@ class Database(PostgresEngine):
         return Transaction(engine=self, allow_nested=allow_nested)
 
     @contextmanager
-    def apart(self) -> Iterator[None]:
-        """Outside of the open transaction, for the block: on another connection, committed at once."""
+    def outside_transaction(self) -> Iterator[None]:
+        """Runs the block outside of the open transaction: on another connection, committed at once."""
         token = self.current_transaction.set(None)
         try:
             yield
@@ -76,10 +76,10 @@ class Database(PostgresEngine):
             self.current_transaction.reset(token)
 
     @property
-    def is_rehearsing(self) -> bool:
-        """Whether all that is done now will be undone."""
+    def is_dry_run(self) -> bool:
+        """Whether the open transaction will be rolled back at the end."""
         current = self.current_transaction.get()
-        return isinstance(current, Transaction) and current.is_rehearsal
+        return isinstance(current, Transaction) and current.is_dry_run
 
     async def start_connection_pool(self, **_: Any) -> None:
         self._start_private_server()

@@ -40,12 +40,12 @@ _TAKE = Prepared(
 )
 
 
-async def post_letter(kind: Kind, address: str, username: str = "") -> None:
-    """Leaves with the transaction that this is called in; ``announce_letters`` afterwards spares it a wait."""
+async def queue_message(kind: Kind, address: str, username: str = "") -> None:
+    """Leaves with the transaction that this is called in; ``wake_worker`` afterwards spares it a wait."""
     await _POST.one(id=uuid7(), kind=kind, address=address, username=username)
 
 
-def announce_letters() -> None:
+def wake_worker() -> None:
     """After a commit: this worker's courier looks at once."""
     _posted.set()
 

@@ -1,7 +1,7 @@
 """Files that were uploaded. Their rows come first and go last, so that none is ever in the storage without a row.
 
 Whoever stores a file claims its row, which is committed at once, and writes the bytes even if they are there already:
-`piccolo service collect` may be deleting them just now, and whoever claims a row waits for that.
+`piccolo service collect_files` may be deleting them just now, and whoever claims a row waits for that.
 """
 
 import asyncio
@@ -90,9 +90,9 @@ def files_of(name: str) -> list[str]:
 
 
 async def _store(name: str, files: Mapping[str, bytes], **about: Any) -> None:
-    if DB.is_rehearsing:
+    if DB.is_dry_run:
         await _CLAIM.one(name=name, **about)  # undone with the rest
         return
-    with DB.apart():
+    with DB.outside_transaction():
         await _CLAIM.one(name=name, **about)
     await asyncio.gather(*(STORAGE.put(each, content) for each, content in files.items()))

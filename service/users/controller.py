@@ -2,7 +2,7 @@ from litestar import Controller
 from litestar.params import FromPath, JSONBody
 
 from service.limits.rate_limits import SIGN_UP
-from service.mail.outbox import announce_letters
+from service.mail.outbox import wake_worker
 from service.users import queries
 from service.users.schemas import Me, Profile, UserCreate, UserUpdate
 from service.web.guards import CurrentUser, requires_session
@@ -20,7 +20,7 @@ class UserController(Controller):
     async def create_user(self, data: JSONBody[UserCreate]) -> Rendered[Me]:
         """Sign up. A taken e-mail address (in any case) or username answers 409."""
         member = await queries.create_user(data)
-        announce_letters()
+        wake_worker()
         return resource(member, created_at="/v1/users/me")
 
     @get("/me", guards=[requires_session])
@@ -32,7 +32,7 @@ class UserController(Controller):
     async def update_me(self, user: CurrentUser, data: JSONBody[UserUpdate], if_match: IfMatch = None) -> Rendered[Me]:
         """Change your profile; a new e-mail address needs `current_password`."""
         member = await queries.update_me(user, data, if_match)
-        announce_letters()
+        wake_worker()
         return resource(member)
 
     @get("/{username:str}", public=True)

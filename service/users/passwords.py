@@ -20,7 +20,7 @@ _hasher = PasswordHasher(
     time_cost=settings.password_iterations, memory_cost=settings.password_memory_kib, parallelism=1
 )
 _threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="argon2")  # bounds the memory, too
-_NOBODYS = _hasher.hash("a password that opens nothing")
+_UNKNOWN_USER_HASH = _hasher.hash("a password that opens nothing")
 
 
 async def check_password(password: str, own_words: Iterable[str], pointer: str) -> None:
@@ -39,7 +39,7 @@ async def hash_password(password: str) -> str:
 async def password_matches(password_hash: str | None, password: str) -> bool:
     """Whether it does; takes as long when there is no account or no password to compare with."""
     matches = await asyncio.get_running_loop().run_in_executor(
-        _threads, _verify, password_hash or _NOBODYS, _normalised(password)
+        _threads, _verify, password_hash or _UNKNOWN_USER_HASH, _normalised(password)
     )
     return matches and password_hash is not None
 

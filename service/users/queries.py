@@ -12,7 +12,7 @@ from service.errors import Conflict, Forbidden, NotFound, TooManyRequests, Unpro
 from service.etags import check_if_match
 from service.identifiers import uuid7
 from service.limits.backoff import Attempts
-from service.mail.outbox import post, post_letter
+from service.mail.outbox import post, queue_message
 from service.media.queries import picture_fields
 from service.schemas import given
 from service.users.passwords import check_password, hash_password, password_matches
@@ -123,18 +123,18 @@ async def update_me(user: Caller, data: UserUpdate, if_match: str | None) -> Any
                     User.id == user.id
                 )
         if "email" in changes and changes["email"] != row["email"]:
-            await _tell_of_new_email(user, row["email"], row["username"], changes["email_key"])
+            await _notify_of_new_email(user, row["email"], row["username"], changes["email_key"])
         if "email" in changes:
             await record("change_email", "user", user.id, member=user.id)
         return await get_me(user)
 
 
-async def _tell_of_new_email(user: Caller, old: str | None, username: str, new_key: str) -> None:
+async def _notify_of_new_email(user: Caller, old: str | None, username: str, new_key: str) -> None:
     """It is not verified yet, and whoever reads the old address should know."""
     await User.update({User.email_verified_at: None}).where(User.id == user.id)
-    await post_letter("verification", new_key)
+    await queue_message("verification", new_key)
     if old:
-        await post_letter("email_changed", old, username)
+        await queue_message("email_changed", old, username)
 
 
 async def confirm_password(user: Caller, password_hash: str | None, password: str, otherwise: str) -> None:
@@ -189,7 +189,7 @@ async def find_credentials(login: str) -> tuple[UUID | None, str | None, bool]:
     return (row["id"], row["password_hash"], row["status"] == "active") if row else (None, None, False)
 
 
-async def hold_account(user_id: UUID | None, password_hash: str | None) -> bool:
+async def lock_account(user_id: UUID | None, password_hash: str | None) -> bool:
     """Whether the account is still active with this password; if so, it stays so until the transaction ends. Else a
     sign-in under way would outlive a new password, which ends the sessions that it sees."""
     account = (User.id == user_id) & (User.password_hash == password_hash) & (User.status == "active")

@@ -66,5 +66,5 @@ async def test_a_transaction_reads_what_it_has_written(alice: Client) -> None:
 
 
 async def _outside(character_id: Any) -> Any:
-    with DB.apart():
+    with DB.outside_transaction():
         return await get_character(STRANGER, character_id)

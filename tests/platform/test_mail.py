@@ -13,7 +13,7 @@ from aiosmtpd.smtp import AuthResult, LoginPassword
 from loguru import logger
 
 from service.auth.email_links import mint_token
-from service.mail.outbox import post_letter
+from service.mail.outbox import queue_message
 from service.mail.smtp import Undeliverable, compose
 from service.mail.tables import Letter
 from service.mail.worker import deliver_next, mail_worker
@@ -142,7 +142,7 @@ async def test_couriers_at_once_send_each_letter_once(app: Any, monkeypatch: pyt
     mailbox = Mailbox()
     async with mail_server(mailbox, configure(monkeypatch)):
         for number in range(20):
-            await post_letter("email_changed", f"member-{number}@example.org", "bea")
+            await queue_message("email_changed", f"member-{number}@example.org", "bea")
 
         async def until_none_is_left() -> None:
             while await deliver_next(mint_token):

@@ -60,7 +60,7 @@ class Writes:
         """Everything is done, and undone. A deletion, which has nothing to show, stays 204."""
         await _let_in(request)
         async with DB.transaction() as transaction:
-            transaction.is_rehearsal = True
+            transaction.is_dry_run = True
             answer = await self._held_back(request)
             await transaction.rollback()
         answer.status = 200 if answer.status == 201 else answer.status
