@@ -2,7 +2,9 @@
 
 import asyncio
 import re
+import time
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
@@ -155,6 +157,17 @@ async def test_a_remembered_session_ends_on_time_too(alice: Client) -> None:
     await Token.update({Token.expires_at: datetime.now(UTC) + timedelta(seconds=0.5)}, force=True)
     assert (await alice.get("/v1/users/me")).status_code == 200
     await asyncio.sleep(0.6)
+    assert (await alice.get("/v1/users/me")).status_code == 401
+
+
+async def test_a_revocation_by_another_worker_takes_effect_within_five_seconds(
+    alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (await alice.get("/v1/users/me")).status_code == 200
+    await Token.delete(force=True)  # this worker still remembers the token
+    assert (await alice.get("/v1/users/me")).status_code == 200
+    in_five_seconds = SimpleNamespace(monotonic=lambda: time.monotonic() + 5)
+    monkeypatch.setattr("service.auth.token_cache.time", in_five_seconds)
     assert (await alice.get("/v1/users/me")).status_code == 401
 
 
