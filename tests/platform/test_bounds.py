@@ -31,6 +31,12 @@ async def test_a_long_url_is_refused(stranger: httpx.AsyncClient, path: str) -> 
     assert len(answer.content) < 1000
 
 
+async def test_the_longest_url(stranger: httpx.AsyncClient) -> None:
+    longest = f"/v1/{'a' * (MAX_URL - 4)}"
+    assert (await stranger.get(longest)).status_code == 404
+    assert (await stranger.get(f"{longest}a")).status_code == 414
+
+
 async def test_many_query_parameters_are_refused(stranger: httpx.AsyncClient) -> None:
     query = [f"p{number}=" for number in range(MAX_PARAMETERS + 1)]
     most = await stranger.get(f"/v1/users/nobody?{'&'.join(query[1:])}")
@@ -47,6 +53,16 @@ async def test_many_or_large_headers_are_refused(stranger: httpx.AsyncClient) ->
         assert (answer.status_code, problem_of(answer)) == (431, "headers-too-large")
     some = dict(list(many.items())[:80]) | {"X-Header": "a" * (MAX_HEADER_BYTES - 2048)}
     assert (await stranger.get("/v1/characters", headers=some)).status_code == 200
+
+
+async def test_the_most_and_the_largest_headers(stranger: httpx.AsyncClient) -> None:
+    sent = stranger.build_request("GET", "/v1/characters").headers.raw  # with those that httpx adds
+    count, size = len(sent), sum(len(name) + len(value) for name, value in sent)
+    for more, status in ((0, 200), (1, 431)):
+        many = {f"X-{number}": "" for number in range(MAX_HEADERS - count + more)}
+        assert (await stranger.get("/v1/characters", headers=many)).status_code == status
+        large = {"X-Header": "a" * (MAX_HEADER_BYTES - size - len("X-Header") + more)}
+        assert (await stranger.get("/v1/characters", headers=large)).status_code == status
 
 
 async def test_a_large_body_of_unknown_length_is_refused(stranger: httpx.AsyncClient) -> None:

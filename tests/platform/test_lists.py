@@ -187,6 +187,11 @@ async def test_a_list_refuses(alice: Client, charlie: Client, fill: Fill, query:
     assert faults(answer) == expected
 
 
+async def test_a_sort_key_is_named_once(stranger: Client) -> None:
+    answer = await stranger.get("/v1/characters?sort=name,-name")
+    assert (answer.status_code, faults(answer).keys()) == (400, {"sort"})
+
+
 @pytest.mark.parametrize(
     "query", ["limit=" + "9" * 5_000, "limit=%FF", "cursor=%F0%9F", "cursor=a%0Ab", "=", "&&=1", "a" * 8_000]
 )

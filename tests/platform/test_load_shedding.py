@@ -76,7 +76,9 @@ async def test_excess_requests_are_refused_at_once_and_counted(client: httpx.Asy
             assert answer.json()["type"] == "/problems/unavailable"
             assert int(answer.headers["Retry-After"]) >= 1
             assert answer.elapsed.total_seconds() < 1
-        assert await metric(client, "requests_shed_total") == shed + 2
+        with service.client(address="127.0.0.3") as third:
+            assert third.get("/v1/nowhere").status_code == 503
+        assert await metric(client, "requests_shed_total") == shed + 3
         assert not any(request.done() for request in requests)
     assert [answer.status_code for answer in await asyncio.gather(*requests)] == [404] * MOST
     assert (await client.get("/v1/nowhere")).status_code == 404

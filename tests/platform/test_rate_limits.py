@@ -73,6 +73,11 @@ def test_a_network_of_ipv6_is_one_address(stranger: httpx.Client) -> None:
         assert sign_in(stranger, **{"X-Forwarded-For": address}).status_code == status
 
 
+def test_an_ipv4_address_written_as_ipv6_is_one_address(stranger: httpx.Client) -> None:
+    for address, status in (("::ffff:198.51.100.50", 401), ("::ffff:198.51.100.51", 401), ("198.51.100.50", 429)):
+        assert sign_in(stranger, **{"X-Forwarded-For": address}).status_code == status
+
+
 def test_signing_up_is_limited_for_each_address(stranger: httpx.Client) -> None:
     for name, status in (("first", 201), ("second", 429)):
         account = {"email": f"{name}@example.org", "username": name, "password": PASSWORD}

@@ -268,6 +268,8 @@ async def test_a_private_template_stays_private_on_a_public_character(alice: Cli
 
     read = (await charlie.get(path)).json()
     assert read["template"] == {"id": secret["id"], "version": 1}
+    expanded = (await charlie.get(path, params={"expand": "template"})).json()
+    assert expanded["template"] == {"id": secret["id"], "version": 1}
     assert (await charlie.get(f"/v1/templates/{secret['id']}")).status_code == 404
     assert (await alice.get(f"{path}/prompt")).json()["prompt"] == "Mira of the hidden order"
     assert (await charlie.get(f"{path}/prompt")).json() == {"prompt": "", "missing": [], "unknown": []}
@@ -275,6 +277,7 @@ async def test_a_private_template_stays_private_on_a_public_character(alice: Cli
 
     copy = await create(charlie, f"{path}/copies")
     assert copy["template"] is None
+    assert copy["visibility"] == "private"
     assert copy["attributes"] == mira["attributes"]
     assert copy["forked_from"] == mira["id"]
     assert (await create(alice, f"{path}/copies"))["template"] == mira["template"]

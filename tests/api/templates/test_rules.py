@@ -164,6 +164,7 @@ def test_values_just_within_the_bounds() -> None:
     assert bounds_violations({"a": [2**63 - 1, -(2**63), 9e18, 1e-300, "\n", None, "é" * 1000], "b" * 100: {}}) == []
     assert bounds_violations(json.loads('{"a":' * 16 + "1" + "}" * 16)) == []
     assert bounds_violations({str(number): [1, 1, 1] for number in range(200)}) == []
+    assert bounds_violations({"a": "x" * (64 * 1024 - len('{"a":""}'))}) == []
 
 
 # The subset
