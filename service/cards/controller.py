@@ -28,7 +28,7 @@ class CardController(Controller):
     async def get_card(
         self, request: StrictRequest[CardQuery], user: CurrentUser, character_id: FromPath[UUID]
     ) -> Response[CardRead]:
-        """A character as a Character Card, to take it elsewhere."""
+        """Export a character as a Character Card."""
         query = request.parameters
         card = await queries.get_card(user, character_id, query)
         return Response(card.content, media_type=MEDIA_TYPES[query.format], headers=_headers(card, query.format))  # type: ignore[arg-type] # rendered already
@@ -37,7 +37,7 @@ class CardController(Controller):
     async def update_card(
         self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[CardUpdate], if_match: IfMatch = None
     ) -> Rendered[CardRead]:
-        """Change what only a card has, such as greetings and the lorebook."""
+        """Update the members that only a card has, such as greetings and the lorebook."""
         card = await queries.update_card(user, character_id, data, if_match)
         return Rendered(card.content, headers=_headers(card, "json"))
 

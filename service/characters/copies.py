@@ -52,6 +52,9 @@ class CopyController(Controller):
     async def copy_character(
         self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[CopyCreate]
     ) -> Rendered[CharacterRead]:
-        """Make a private copy of your own, card and all, which knows its original."""
+        """Copy a character.
+
+        The copy is yours and private. It includes the card and refers to the original.
+        """
         row = await copy_character(user, character_id)
         return resource(row, created_at=f"/v1/characters/{row['id']}")

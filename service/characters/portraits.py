@@ -64,9 +64,10 @@ class PortraitController(Controller):
     async def update_portrait(
         self, request: Request[Any, Any, Any], user: CurrentUser, character_id: FromPath[UUID], if_match: IfMatch = None
     ) -> Rendered[CharacterRead]:
-        """Give a character a portrait: PNG, JPEG, WebP, AVIF or a GIF's first frame, up to 10 MiB and 40 megapixels.
+        """Upload a character's portrait.
 
-        Nothing of it is kept but its pixels, upright and in sRGB.
+        Accepted are PNG, JPEG, WebP and AVIF images and the first frame of a GIF, up to 10 MiB and 40 megapixels. Only
+        the pixels are stored, upright and in sRGB; all metadata is removed.
         """
         return resource(await update_portrait(user, character_id, await read_upload(request), if_match))
 
@@ -74,12 +75,18 @@ class PortraitController(Controller):
     async def get_portrait(
         self, request: StrictRequest[SizeQuery], user: CurrentUser, character_id: FromPath[UUID]
     ) -> Response[PortraitLinks]:
-        """A character's portrait, as WebP. `Accept: application/json` answers links that need no token."""
+        """Get a character's portrait as WebP.
+
+        `Accept: application/json` returns links that need no token.
+        """
         query = request.parameters
         row = await get_portrait(user, character_id)
         return await show_picture(request, row, query.size, public=row["visibility"] == "public")
 
     @delete("/", guards=[WRITE_CHARACTERS], dry_run=True)
     async def delete_portrait(self, user: CurrentUser, character_id: FromPath[UUID], if_match: IfMatch = None) -> None:
-        """Take a character's portrait away; its history keeps it."""
+        """Delete a character's portrait.
+
+        Revisions of the character keep it.
+        """
         await delete_portrait(user, character_id, if_match)

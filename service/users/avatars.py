@@ -65,22 +65,31 @@ class AvatarController(Controller):
     async def update_avatar(
         self, request: Request[Any, Any, Any], user: CurrentUser, if_match: IfMatch = None
     ) -> Rendered[Me]:
-        """Give yourself a picture: PNG, JPEG, WebP, AVIF or a GIF's first frame, up to 10 MiB and 40 megapixels."""
+        """Upload your avatar.
+
+        Accepted are PNG, JPEG, WebP and AVIF images and the first frame of a GIF, up to 10 MiB and 40 megapixels.
+        """
         return resource(await update_avatar(user, await read_upload(request), if_match))
 
     @get("/me/avatar", guards=[requires_session], picture=True, may_be_none=True)
     async def get_own_avatar(self, request: StrictRequest[SizeQuery], user: CurrentUser) -> Response[PortraitLinks]:
-        """Your own picture, as WebP. `Accept: application/json` answers links that need no token."""
+        """Get your own avatar as WebP.
+
+        `Accept: application/json` returns links that need no token.
+        """
         query = request.parameters
         return await show_picture(request, await get_avatar(user.username), query.size, public=False)
 
     @delete("/me/avatar", guards=[requires_session], may_be_none=True)
     async def delete_avatar(self, user: CurrentUser, if_match: IfMatch = None) -> None:
-        """Take your picture away."""
+        """Delete your avatar."""
         await delete_avatar(user, if_match)
 
     @get("/{username:str}/avatar", public=True, picture=True)
     async def get_avatar(self, request: StrictRequest[SizeQuery], username: FromPath[str]) -> Response[PortraitLinks]:
-        """A member's picture, as WebP. `Accept: application/json` answers links that need no token."""
+        """Get a user's avatar as WebP.
+
+        `Accept: application/json` returns links that need no token.
+        """
         query = request.parameters
         return await show_picture(request, await get_avatar(username), query.size, public=True)

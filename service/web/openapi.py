@@ -1,7 +1,7 @@
-"""The OpenAPI document: Litestar's account of the routes, completed with what only we know.
+"""The OpenAPI document: Litestar's document of the routes, completed.
 
-Schemas come from msgspec, which checks them, so they say what it does (bounds of items, unknown fields refused);
-problems, scopes and headers come from the routes themselves.
+Litestar's schemas are replaced by those of msgspec, which validates the bodies: they include the bounds of items and
+refuse unknown fields. Problems, scopes, headers and query parameters are added from the routes.
 """
 
 import re
@@ -24,22 +24,22 @@ from service.web.problems import MEDIA_TYPE
 from service.web.query import query_of
 
 _HEADERS = {
-    "ETag": "The version of this row, for If-Match and If-None-Match.",
-    "Location": "Where the new resource is.",
-    "Link": "The next page, as rel=next.",
-    "Idempotency-Replayed": "`true` when this was answered before and nothing was done now.",
+    "ETag": "The version of the resource, for If-Match and If-None-Match.",
+    "Location": "The URL of the new resource.",
+    "Link": "The URL of the next page (rel=next).",
+    "Idempotency-Replayed": "`true` if this is the stored response to an earlier request with the same key.",
 }
 _DESCRIPTIONS = {
-    "200": "Done.",
-    "201": "Made.",
-    "202": "Taken: it is done in a while.",
-    "204": "Done; there is nothing to tell.",
+    "200": "OK.",
+    "201": "Created.",
+    "202": "Accepted.",
+    "204": "No content.",
 }
 _BYTES = {"type": "string", "format": "binary"}
 _PICTURE = {"image/webp": {"schema": _BYTES}}
 _ELSEWHERE = {
-    "description": "It is at another address, for ten minutes.",
-    "headers": {"Location": {"description": "Where the picture is.", "schema": {"type": "string"}}},
+    "description": "The picture is at another URL, which is valid for ten minutes.",
+    "headers": {"Location": {"description": "The URL of the picture.", "schema": {"type": "string"}}},
 }
 _UPLOAD = {
     "required": True,
@@ -79,7 +79,7 @@ _REF = "#/components/schemas/{name}"
 
 
 def openapi_document(app: Litestar) -> Json:
-    """The document of what is under /v1, as /openapi.json gives it."""
+    """The document of all routes under /v1, as /openapi.json returns it."""
     document: Json = app.openapi_schema.to_schema()
     handlers = {
         (path, method.lower()): handler
@@ -145,7 +145,7 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str
     success["headers"] = {name: _header(name) for name in _headers_of(handler, status)}
     answers = {status: success}
     if status == "201" and handler.opt.get("dry_run"):
-        answers["200"] = success | {"description": "What a dry run would make.", "headers": {}}
+        answers["200"] = success | {"description": "Dry run: the resource that would be created.", "headers": {}}
     if handler.opt.get("picture"):
         answers["307"] = _ELSEWHERE
     operation["responses"] = answers | {
@@ -173,7 +173,7 @@ def _problems_of(handler: HTTPRouteHandler, path: str, method: str) -> set[str]:
 
 
 def _narrow(answer: Json, components: Json) -> None:
-    """Where `fields` says what is wanted, the rest is left out."""
+    """Adds the schema of a response that has only the members named by `fields`."""
     for content in answer["content"].values():
         content["schema"] = {"anyOf": [content["schema"], _partial(content["schema"], components)]}
 

@@ -11,7 +11,7 @@ from service.web.openapi_config import Json
 IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "Any name for this one request: sent again within 24 hours, it is answered again, not done again.",
+    "description": "A unique key for this request. A repeat within 24 hours returns the first response.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
 }
 
@@ -63,7 +63,7 @@ def _allow_lists(listing: Listing) -> dict[str, list[str]]:
 
 
 def remove_null(parameter: Json) -> None:
-    """A parameter that may be left out is no parameter that may be null."""
+    """Removes null from the schema of an optional parameter, which can be left out but not be null."""
     schema = parameter["schema"]
     for choice in schema.pop("oneOf", ()):
         if choice.get("type") != "null":

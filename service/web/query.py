@@ -25,8 +25,8 @@ Q = TypeVar("Q", bound=Query)
 
 @cache
 def query_of(handler: BaseRouteHandler) -> type[Query]:
-    """The Struct of a route's query parameters: the one that the handler's ``request`` names. A handler that names
-    none takes only ``dry_run``, if its route has ``dry_run=True``."""
+    """The Struct that the handler's ``request`` argument names. A handler without one takes no parameters, or only
+    ``dry_run`` if the route has ``dry_run=True``."""
     request = handler.parsed_fn_signature.parameters.get("request")
     for argument in get_args(request.annotation) if request else ():
         if isinstance(argument, type) and issubclass(argument, Query):
@@ -71,13 +71,13 @@ def _empty(wanted: type[Q]) -> Q:
 
 @cache
 def _fields(wanted: type[Query]) -> Mapping[str, msgspec.structs.FieldInfo]:
-    """The parameters, by the name they are sent under."""
+    """The parameters, by their names in a query string."""
     return {field.encode_name: field for field in msgspec.structs.fields(wanted)}
 
 
 def _read_value(name: str, value: str, wanted: Any, faults: list[Violation]) -> Any:
-    """The parameter's value as a ``wanted``, or None and one more of the faults. Stricter than what msgspec calls lax,
-    which takes 1.0 for 1, a number for a time, and the word null for no value."""
+    """The parameter's value as a ``wanted``; None, with one more fault, if it is not valid. Stricter than msgspec's lax
+    mode, which accepts 1.0 as an integer, a number as a time, and "null" as no value."""
     plain: Any = value
     if _is_list(wanted):
         plain = tuple(part.strip() for part in value.split(","))
@@ -88,7 +88,7 @@ def _read_value(name: str, value: str, wanted: Any, faults: list[Violation]) -> 
     try:
         return msgspec.convert(plain, wanted)
     except msgspec.ValidationError as error:
-        fault = fault_message(error, wanted, value).replace(", not a string.", ".")  # all are strings, as they are sent
+        fault = fault_message(error, wanted, value).replace(", not a string.", ".")  # every value is sent as a string
         faults.append(Violation(fault, parameter=name))
         return None
 

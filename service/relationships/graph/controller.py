@@ -27,7 +27,10 @@ class GraphController(Controller):
     async def get_graph(
         self, request: StrictRequest[GraphQuery], user: CurrentUser, character_id: FromPath[UUID]
     ) -> Response[Graph]:
-        """Who is around a character, up to 500 of those you may see. `Accept: text/vnd.mermaid` draws it."""
+        """Get the relationships around a character as a graph.
+
+        It has up to 500 of the characters that you may see. `Accept: text/vnd.mermaid` returns a Mermaid diagram.
+        """
         query = request.parameters
         graph = await queries.get_graph(user, character_id, query.depth, query.types)
         if Accept(request.headers.get("accept", "")).best_match([MediaType.JSON, MERMAID]) == MERMAID:

@@ -10,7 +10,7 @@ from service.templates.schemas import AttributeSchema, TemplatePrompt
 
 
 class TemplateVersionCreate(Input, kw_only=True):
-    """A draft, visible only to its owner until it is published. The default prompt is that of the newest version."""
+    """A draft. Only its owner sees it until it is published. Without a prompt it gets that of the newest version."""
 
     prompt: TemplatePrompt | UnsetType = UNSET
     attribute_schema: AttributeSchema
@@ -28,7 +28,7 @@ class TemplateVersionRead(msgspec.Struct, kw_only=True):
 
 
 class TemplateChanges(msgspec.Struct, kw_only=True):
-    """The changes of version `after` against version `before`; version 1 adds all attributes."""
+    """The changes of attributes from version `before` to version `after`. The first version adds every attribute."""
 
     before: int | None
     after: int
