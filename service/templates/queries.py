@@ -48,6 +48,7 @@ _OWNER = QueryString(
 _OWNER_SHOWN = QueryString(
     "CASE WHEN {} IS NULL THEN NULL ELSE {} END", Template.owner, json_object(profile_fields(Template.owner))
 )
+# Only what changes with the version; values of other rows belong in expand (service/etags.py says why).
 SUMMARY: dict[str, Any] = {
     "id": Template.id,
     "version": Template.version,
