@@ -46,6 +46,7 @@ def _owner(fields: dict[str, Any]) -> QueryString:
 
 _OWNER = _owner({"id": Template.owner.id, "username": Template.owner.username})
 _OWNER_SHOWN = _owner(profile_fields(Template.owner))
+# Only what changes with the version; values of other rows belong in expand (service/etags.py says why).
 SUMMARY: dict[str, Any] = {
     "id": Template.id,
     "version": Template.version,
