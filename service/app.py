@@ -34,7 +34,7 @@ from service.health import HealthController
 from service.idempotency.queries import Attempt
 from service.limits.rate_limits import READS, WRITES
 from service.limits.valkey import connection as valkey_connection
-from service.log import access_log, set_up_logging
+from service.log import set_up_logging
 from service.mail.worker import mail_worker
 from service.media.controller import MediaController
 from service.relationships.controller import RelationshipController
@@ -113,7 +113,6 @@ def create_app() -> Litestar:
         dependencies={"user": Provide(current_user)},
         exception_handlers={Exception: answer_problem},
         lifespan=[
-            lambda _: access_log(),
             lambda _: pool(),
             lambda _: valkey_connection(),
             lambda _: mail_worker(mint_token),
