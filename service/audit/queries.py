@@ -86,7 +86,7 @@ async def purge_entries(days: int) -> int:
 
 
 def _request_origin() -> dict[str, Any]:
-    """What the request under way, if any, tells of where it comes from."""
+    """The session, address, request id and device of the current request; empty values when a command runs."""
     if (scope := REQUEST.get()) is None:
         return {"token": None, "address": None, "request_id": None, "device": ""}
     agent = next((value for name, value in scope["headers"] if name == b"user-agent"), b"").decode("latin-1")

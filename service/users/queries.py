@@ -12,7 +12,7 @@ from service.errors import Conflict, Forbidden, NotFound, TooManyRequests, Unpro
 from service.etags import check_if_match
 from service.identifiers import uuid7
 from service.limits.backoff import Attempts
-from service.mail.outbox import post, queue_message
+from service.mail.outbox import insert_message, queue_message
 from service.media.queries import picture_fields
 from service.schemas import given
 from service.users.passwords import check_password, hash_password, password_matches
@@ -59,7 +59,7 @@ _CREATE = Prepared(
     lambda: written(
         insert(User, "id", "email", "email_key", "username", "password_hash", "display_name"),
         _own_view(),
-        also=post("id", kind="verification", address=Param("email_key")),
+        also=insert_message("id", kind="verification", address=Param("email_key")),
     )
 )
 _GET_ME = Prepared(lambda: _own_view().where(User.id == Param("id")))
