@@ -5,28 +5,35 @@ HAS_NODE := command -v npm > /dev/null && \
 	node -e '[major, minor] = process.versions.node.split("."); process.exit(major * 100 + +minor < 2019 ? 1 : 0)'
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-# The locks are whole. With --no-deps nothing is looked for beside them: up to 23.2, pip takes the newest release for a
-# dependency with an extra, and then finds no hash of it.
+# The lock files are complete, so --no-deps is safe. It is also needed: up to 23.2, pip resolves a dependency with an extra
+# to its newest release, which has no hash in the lock file.
+
+help:  ## list these commands
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1	/p' Makefile | expand -t 12
 
 run: $(VENV)/.installed  ## set everything up and serve on http://127.0.0.1:8000
 	@exec $(VENV)/bin/python -m service
 
-test: $(VENV)/.installed  ## the suite, on a PostgreSQL of its own
+test: $(VENV)/.installed  ## run the test suite on its own PostgreSQL
 	@$(VENV)/bin/python -m pytest
 
-test-slow: $(VENV)/.installed  ## what takes long: fuzzing, a second PostgreSQL, the browser
+test-slow: $(VENV)/.installed  ## run the slow tests: fuzzing, a second PostgreSQL, a browser
 	@$(VENV)/bin/python -m pytest -m slow
 
-bench: $(VENV)/.installed peers  ## beside other stacks, each on a core of its own: 25 minutes
+bench: $(VENV)/.installed peers  ## compare the speed with other stacks (25 minutes)
 	@$(VENV)/bin/python -m benchmarks.compare
 
-check: $(VENV)/.installed  ## format, lint, types, imports
+format: $(VENV)/.installed  ## format the code and fix what can be fixed
+	@$(VENV)/bin/ruff format .
+	@$(VENV)/bin/ruff check --fix .
+
+check: $(VENV)/.installed  ## look for format, lint, type and import errors; change nothing
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports --no-cache
 
-lock: $(VENV)/.installed  ## pin the dependencies anew
+lock: $(VENV)/.installed  ## update the pinned dependencies
 	@$(VENV)/bin/python -m pip install --quiet uv
 	@$(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--no-header --python-version 3.11 pyproject.toml -o requirements.txt
@@ -36,10 +43,10 @@ lock: $(VENV)/.installed  ## pin the dependencies anew
 		--no-header --python-version 3.11 benchmarks/requirements.in -o benchmarks/requirements.txt
 	@if $(HAS_NODE); then npm update --prefix $(NODE) --package-lock-only --ignore-scripts --loglevel=error > /dev/null; fi
 
-peers: benchmarks/.venv/.installed  ## the other stacks; those on Node.js only where it is
+peers: benchmarks/.venv/.installed  ## install the other stacks for the benchmarks (those on Node.js if it is installed)
 	@if $(HAS_NODE); then $(MAKE) --silent $(NODE)/node_modules/.installed; fi
 
-# Prisma needs no engine to generate a client, yet downloads one unless it is told that there is one.
+# Prisma needs no engine to generate a client, but downloads one unless this variable names one.
 $(NODE)/node_modules/.installed: $(NODE)/package-lock.json $(NODE)/schema.prisma
 	@echo "Installing the peers on Node.js into $(NODE)/node_modules …"
 	@npm ci --prefix $(NODE) --ignore-scripts --no-audit --no-fund --loglevel=error > /dev/null
@@ -60,4 +67,5 @@ $(VENV)/.installed: requirements-dev.txt
 	@$(VENV)/bin/python -m pip install --quiet --no-deps --require-hashes -r requirements-dev.txt
 	@touch $@
 
-.PHONY: run test test-slow bench peers check lock
+.PHONY: help run test test-slow bench peers check format lock
+.DEFAULT_GOAL := run

@@ -1,5 +1,8 @@
 """The contents page: every controller, the v1 router, and what stands in front of them."""
 
+from collections.abc import Callable
+from functools import partial, reduce
+
 from litestar import Litestar, Router
 from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
@@ -46,12 +49,22 @@ from service.users.avatars import AvatarController
 from service.users.controller import UserController
 from service.web.docs import ASSETS, ProblemController, get_openapi, get_root
 from service.web.guards import authenticated, current_user, known_parameters
+from service.web.middleware.access_log import AccessLog
 from service.web.middleware.authentication import Authentication
-from service.web.middleware.doorway import Doorway, Options
-from service.web.middleware.load_shedding import Overload, allow_many_connections
+from service.web.middleware.compression import Compression
+from service.web.middleware.conditional import Conditional, Head
+from service.web.middleware.cors import Cors
+from service.web.middleware.failures import Failures
+from service.web.middleware.hosts import Hosts
+from service.web.middleware.load_shedding import LoadShedding, allow_many_connections
+from service.web.middleware.options import Options
 from service.web.middleware.rate_limit import RateLimit
+from service.web.middleware.request_id import RequestId
+from service.web.middleware.security_headers import SecurityHeaders
+from service.web.middleware.size_limits import SizeLimits
+from service.web.middleware.websockets import RejectWebSockets
 from service.web.middleware.writes import Writes
-from service.web.openapi import OPENAPI
+from service.web.openapi_config import OPENAPI
 from service.web.problems import answer_problem
 from service.web.requests import StrictRequest
 
@@ -116,12 +129,30 @@ def create_app() -> Litestar:
 
 
 def _in_front_of(app: Litestar) -> ASGIApp:
-    limited = RateLimit(RateLimit(Options(app.asgi_handler, app.asgi_router), WRITES), READS)
-    doorway: ASGIApp = Doorway(Overload(Authentication(limited, identify), settings.max_requests_in_flight), settings)
+    """What also sees unknown paths, wrong methods and failures, which Litestar's own middleware does not."""
+    middleware: list[Callable[[ASGIApp], ASGIApp]] = [
+        RejectWebSockets,
+        RequestId,
+        AccessLog,
+        partial(Cors, origins=settings.cors_origins),
+        partial(SecurityHeaders, vary=[b"Accept-Encoding", *([b"Origin"] if settings.cors_origins else [])]),
+        Head,
+        Compression,
+        Conditional,
+        Failures,
+        SizeLimits,
+        partial(Hosts, allowed=settings.allowed_hosts),
+        partial(LoadShedding, most=settings.max_requests_in_flight),
+        partial(Authentication, identify=identify),
+        partial(RateLimit, limit=READS),
+        partial(RateLimit, limit=WRITES),
+        partial(Options, router=app.asgi_router),
+    ]
+    outermost = reduce(lambda inner, wrap: wrap(inner), reversed(middleware), app.asgi_handler)
     if settings.trusted_proxies:
         # uvicorn and Litestar each have ASGI types of their own
-        return ProxyHeadersMiddleware(doorway, list(settings.trusted_proxies))  # type: ignore[arg-type, return-value]
-    return doorway
+        return ProxyHeadersMiddleware(outermost, list(settings.trusted_proxies))  # type: ignore[arg-type, return-value]
+    return outermost
 
 
 app = create_app()

@@ -1,8 +1,8 @@
-"""Whether the service lives, whether it can serve, and what it has done."""
+"""Health checks and metrics."""
 
 import asyncio
 import hmac
-import os
+import tempfile
 from ipaddress import ip_address
 from typing import Any
 
@@ -18,7 +18,7 @@ from service.web.routes import get
 
 _CONNECTIONS = Gauge("database_connections", "Connections of this worker's pool.", ["state"])
 
-# The rest only degrades: a balancer that took a busy worker out would leave the others more to do
+# Other states only degrade: a load balancer that removed a busy worker would overload the others
 _PREVENTS_SERVING = {"away", "pending", "not writable"}
 
 
@@ -32,12 +32,12 @@ class HealthController(Controller):
 
     @get("/health/ready")
     async def get_ready(self) -> Response[dict[str, Any]]:
-        """Whether it can serve: 503 with the reasons when it cannot; "degraded" when it can, but not as it should."""
+        """503 with the reasons when the service cannot serve; "degraded" when it can, but with limitations."""
         database = await _check_database()
         checks = {
             "database": database,
             "migrations": await _check_migrations() if database == "ok" else "unknown",
-            "storage": _check_storage(),
+            "storage": await _check_storage(),
         }
         if valkey is not None:
             checks["limits"] = "not shared" if valkey.is_away else "ok"
@@ -48,7 +48,7 @@ class HealthController(Controller):
 
     @get("/metrics")
     async def get_metrics(self, request: Request[Any, Any, Any]) -> Response[bytes]:
-        """Prometheus metrics of this worker, for this machine or who has METRICS_TOKEN."""
+        """Prometheus metrics of this worker: for clients on this machine, or with METRICS_TOKEN."""
         if not _may_read_metrics(request):
             raise Forbidden("Metrics are for this machine, or for METRICS_TOKEN.")
         if DB.pool is not None:
@@ -58,13 +58,13 @@ class HealthController(Controller):
 
 
 async def _check_database() -> str:
-    """Never waits its turn: a pool whose connections are all in use has a database."""
+    """Does not wait for a connection: while all are in use, the database is there."""
     if DB.pool is not None and DB.pool.get_size() == DB.pool.get_max_size() and not DB.idle_connections():
         return "busy"
     try:
         async with asyncio.timeout(2), DB.connection() as connection:
             await connection.fetchval("SELECT 1")
-    except Exception:  # whatever it is, this instance cannot serve
+    except Exception:  # with any error, this instance cannot serve
         return "away"
     return "ok"
 
@@ -77,9 +77,20 @@ async def _check_migrations() -> str:
         return "unknown"
 
 
-def _check_storage() -> str:
+async def _check_storage() -> str:
+    try:
+        async with asyncio.timeout(2):
+            await asyncio.to_thread(_write_temporary_file)
+    except OSError:  # TimeoutError is one
+        return "not writable"
+    return "ok"
+
+
+def _write_temporary_file() -> None:
+    """Raises OSError. Permissions alone prove nothing: root has them all, and a disk can be full or read-only."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    return "ok" if os.access(settings.data_dir, os.W_OK) else "not writable"
+    with tempfile.TemporaryFile(dir=settings.data_dir) as file:
+        file.write(b"health")
 
 
 def _may_read_metrics(request: Request[Any, Any, Any]) -> bool:
@@ -87,7 +98,7 @@ def _may_read_metrics(request: Request[Any, Any, Any]) -> bool:
     if settings.metrics_token and scheme.lower() == "bearer" and hmac.compare_digest(token, settings.metrics_token):
         return True
     if "x-forwarded-for" in request.headers and not settings.trusted_proxies:
-        return False  # a proxy on this machine speaks for somebody elsewhere
+        return False  # from a proxy on this machine, for a client elsewhere
     client = request.client.host if request.client else ""
     try:
         return ip_address(client).is_loopback

@@ -9,7 +9,7 @@ from service.audit.tables import AuditEntry
 from service.auth.tables import EmailToken, Token
 from service.cards.tables import Card, CardAsset
 from service.characters.tables import Character, Revision
-from service.commands.collect_files import collect
+from service.commands.collect_files import collect_files
 from service.commands.purge import purge
 from service.commands.seed import seed
 from service.idempotency.tables import IdempotencyKey
@@ -39,5 +39,5 @@ APP_CONFIG = AppConfig(
         AuditEntry,
         OperatorSession,
     ],
-    commands=[seed, purge, collect],
+    commands=[seed, purge, collect_files],
 )

@@ -19,6 +19,7 @@ DESCRIPTION_LENGTH = 10_000
 PROMPT_LENGTH = 4_000
 TAG_LENGTH = 50
 MOST_TAGS = 20
+MAX_PARAMETERS = 100  # in a query string
 EXTENSIONS_SIZE = 256 * 1024  # bytes of JSON
 
 Name = Annotated[
@@ -73,7 +74,11 @@ LimitValue = Annotated[int, Meta(ge=1, le=100, description="How many items at mo
 CursorValue = Annotated[str, Meta(max_length=2000, description="Where to go on: `next_cursor` of the page before.")]
 
 OwnerValue = Annotated[
-    str, Meta(max_length=32, description="`me`, or a username; without it mine and everyone's public ones.")
+    str,
+    Meta(
+        max_length=32,
+        description="`me` (needs a token), `platform`, or a username. Default: your own and all public ones.",
+    ),
 ]
 SearchValue = Annotated[
     str,
@@ -117,3 +122,9 @@ class ListQuery(FieldsQuery, kw_only=True, frozen=True):
         ]
         | None
     ) = None
+
+
+class OwnerQuery(ListQuery, kw_only=True, frozen=True):
+    """A list of rows that have owners."""
+
+    owner: OwnerValue | None = None

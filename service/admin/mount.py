@@ -1,7 +1,7 @@
-"""The admin site's place at /admin/, and what stands in front of it.
+"""Mounts the admin site at /admin/ and checks requests before they reach it.
 
-The site itself, with FastAPI and pydantic, takes half a second to import and to build: that is done when it is first
-asked for, in a thread, and in no worker that nobody asks.
+Importing and building the site, with FastAPI and pydantic, takes half a second. The first request to the site does it,
+in a thread; a worker without such a request never does.
 """
 
 import asyncio
@@ -18,8 +18,8 @@ from service.errors import Forbidden, MethodNotAllowed, NotFound, TooManyRequest
 from service.settings import settings
 
 PREFIX = "/admin"
-REFUSED_WITHIN = timedelta(minutes=5)
-MOST_REFUSED = max(1, round(20 * settings.rate_limit_scale))  # passwords, of an address, by all workers together
+_REFUSAL_WINDOW = timedelta(minutes=5)
+MOST_REFUSED = max(1, round(20 * settings.rate_limit_scale))  # wrong passwords from one address, over all workers
 
 _WRITABLE = (
     f"{PREFIX}/public/login/",
@@ -28,12 +28,12 @@ _WRITABLE = (
     f"{PREFIX}/api/forms/",
 )
 _WITH_PASSWORD = (f"{PREFIX}/public/login", f"{PREFIX}/api/change-password")
-_SWAGGER = (f"{PREFIX}/api/docs", f"{PREFIX}/public/docs")  # would load its scripts from another host
+_SWAGGER = (f"{PREFIX}/api/docs", f"{PREFIX}/public/docs")  # hidden: it loads scripts from another host
 
 
 @asgi(PREFIX, is_mount=True, copy_scope=False)
 async def admin(scope: Any, receive: Receive, send: Send) -> None:
-    """Litestar strips the prefix and forces a slash to the end; the site wants the path as it came, and root_path."""
+    """The site. Litestar removes the prefix from the path and adds a slash; the site needs the path as it was sent."""
     path = unquote((scope.get("raw_path") or b"").partition(b"?")[0].decode("latin-1")) or PREFIX + scope["path"]
     scope["path"] = path
     if path == PREFIX:
@@ -47,30 +47,30 @@ async def admin(scope: Any, receive: Receive, send: Send) -> None:
 
     if scope["method"] != "GET":
         _check_origin(scope)
-    if path.startswith(_WITH_PASSWORD) and await count_refused_operators(REFUSED_WITHIN) >= MOST_REFUSED:
-        raise TooManyRequests(headers={"Retry-After": str(round(REFUSED_WITHIN.total_seconds()))})
+    if path.startswith(_WITH_PASSWORD) and await count_refused_operators(_REFUSAL_WINDOW) >= MOST_REFUSED:
+        raise TooManyRequests(headers={"Retry-After": str(round(_REFUSAL_WINDOW.total_seconds()))})
 
-    built = await asyncio.to_thread(import_module, "service.admin.site")
+    module = await asyncio.to_thread(import_module, "service.admin.site")
 
-    async def send_narrowed(message: Message) -> None:
+    async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
-            headers = [_narrowed(*header) for header in message["headers"]]
-            message["headers"] = [*headers, (b"content-security-policy", built.POLICY)]
+            headers = [_restrict_cookie(*header) for header in message["headers"]]
+            message["headers"] = [*headers, (b"content-security-policy", module.POLICY)]
         await send(message)
 
     scope["root_path"] = PREFIX
-    await built.site(scope, receive, send_narrowed)
+    await module.site(scope, receive, send_with_headers)
 
 
 def _check_origin(scope: Any) -> None:
-    """Beside the CSRF token, which somebody on another subdomain might plant: browsers say where a request began."""
+    """A second check beside the CSRF token, whose cookie another subdomain could set. Browsers send Sec-Fetch-Site."""
     if any(name == b"sec-fetch-site" and value != b"same-origin" for name, value in scope["headers"]):
         raise Forbidden("The admin site is only operated from its own pages.")
 
 
-def _narrowed(name: bytes, value: bytes) -> tuple[bytes, bytes]:
-    """The site's cookies are for the site alone, and in production for HTTPS alone. Its scripts read the CSRF token's,
-    to send it back in a header, which another site's cannot: so that one is not HttpOnly."""
+def _restrict_cookie(name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    """Limits cookies to the site's path, to requests from the same site and, in production, to HTTPS. The CSRF cookie
+    is not HttpOnly because the site's scripts copy it into a header."""
     if name == b"set-cookie":
         value = value.replace(b"Path=/;", b"Path=/admin/;").replace(b"SameSite=lax", b"SameSite=strict")
         if settings.in_production and b"; Secure" not in value:

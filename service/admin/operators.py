@@ -1,6 +1,6 @@
-"""Who works in the admin site: operators, with Piccolo's table of users, and their sessions.
+"""Operators of the admin site and their sessions.
 
-Piccolo Admin asks the two tables to sign in, to tell who a cookie belongs to, and to sign out.
+Piccolo Admin calls methods of the two tables to sign in, to find the operator of a cookie, and to sign out.
 """
 
 import asyncio
@@ -21,15 +21,15 @@ from service.database.engine import DB
 from service.identifiers import uuid7
 
 IDLE = timedelta(hours=1)
-LONGEST = timedelta(hours=12)
+MAX_AGE = timedelta(hours=12)
 
 
 class Operator(BaseUser, tablename="piccolo_user"):
-    """Piccolo's own table of users, with the hashing, some 200 ms of CPU, in a thread."""
+    """Piccolo's own table of users. A password is hashed in a thread, as it takes 200 ms of CPU time."""
 
     @classmethod
     async def login(cls, username: Any, password: Any) -> int | None:
-        """The id of the active operator with this name and password, if any. The password form asks here, too."""
+        """The id of the active operator with this name and password, or None. Also called by the password form."""
         operator = None
         if _is_text(username, cls.username.length) and _is_text(password, cls._max_password_length):
             operator = (
@@ -37,7 +37,7 @@ class Operator(BaseUser, tablename="piccolo_user"):
                 .where(cls.username == username, cls.active.eq(True), cls.admin.eq(True))
                 .first()
             )
-            stored = operator["password"] if operator else _NOBODYS
+            stored = operator["password"] if operator else _UNUSABLE_PASSWORD
             _, iterations, salt, _ = cls.split_stored_password(stored)
             hashed = await asyncio.to_thread(cls.hash_password, password, salt, int(iterations))
             if operator is not None and hmac.compare_digest(hashed, stored):
@@ -51,7 +51,7 @@ class Operator(BaseUser, tablename="piccolo_user"):
     @classmethod
     async def update_password(cls, user: str | int, password: str) -> None:
         cls._validate_password(password)
-        operator: Any = await cls.select(cls.id, cls.username).where(_named(user)).first()
+        operator: Any = await cls.select(cls.id, cls.username).where(_is_operator(user)).first()
         async with DB.transaction():
             await cls._store_password(operator["id"], password)
             await record("change_password", "operator", operator["id"], operator=operator["username"])
@@ -62,50 +62,50 @@ class Operator(BaseUser, tablename="piccolo_user"):
         await cls.update({cls.password: hashed}).where(cls.id == operator_id)
 
 
-def _named(user: str | int) -> Any:
+def _is_operator(user: str | int) -> Any:
     return Operator.username == user if isinstance(user, str) else Operator.id == user
 
 
-def _is_text(given: Any, most: int | None) -> bool:
-    return isinstance(given, str) and "\0" not in given and len(given) <= (most or 0)
+def _is_text(value: Any, max_length: int | None) -> bool:
+    return isinstance(value, str) and "\0" not in value and len(value) <= (max_length or 0)
 
 
-# What an unknown name is compared with, so that it takes as long
-_NOBODYS = f"pbkdf2_sha256${Operator._pbkdf2_iteration_count}$salt$of no password"
+# Stands in for an unknown operator's password, so that a refusal takes as long as for a known one
+_UNUSABLE_PASSWORD = f"pbkdf2_sha256${Operator._pbkdf2_iteration_count}$salt$of no password"
 
 
-class OperatorSession(Table, db=DB, tablename="operator_sessions", help_text="Where operators are signed in."):
-    """In place of piccolo_api's table, which keeps tokens in clear and looks them up without an index."""
+class OperatorSession(Table, db=DB, tablename="operator_sessions", help_text="Sessions of operators."):
+    """Replaces piccolo_api's table, which stores the tokens themselves and has no index on them."""
 
     id = UUID(primary_key=True, default=None, null=False)
-    digest = Bytea(default=b"", null=False, secret=True, help_text="SHA-256 of the token, which nobody keeps.")
-    user_id = Integer(default=None, null=False, help_text="The operator's; Piccolo's name for it.")
+    digest = Bytea(default=b"", null=False, secret=True, help_text="SHA-256 of the token; the token is not stored.")
+    user_id = Integer(default=None, null=False, help_text="The operator; the name is Piccolo's.")
     created_at = Timestamptz(default=TimestamptzNow(), null=False)
-    expires_at = Timestamptz(default=None, null=False, help_text="Unless it is used before.")
-    ends_at = Timestamptz(default=None, null=False, help_text="However much it is used.")
+    expires_at = Timestamptz(default=None, null=False, help_text="The end of an idle session; moves on with use.")
+    ends_at = Timestamptz(default=None, null=False, help_text="The end of any session.")
 
     one_operator_session_per_token = Unique([digest])
 
-    token: str  # of a new one, for the cookie alone
+    token: str  # set on a new session only, for the cookie
 
     @classmethod
     async def create_session(cls, user_id: int, *_: Any, **__: Any) -> "OperatorSession":
-        """Its expiry is ours to say."""
+        """A new session. Piccolo Admin passes an expiry, too, which is not used."""
         token, now = secrets.token_urlsafe(32), datetime.now(UTC)
-        ends: dict[str, Any] = {"expires_at": now + IDLE, "ends_at": now + LONGEST}
-        session = cls(id=uuid7(), digest=digest(token), user_id=user_id, created_at=now, **ends)
+        times: dict[str, Any] = {"expires_at": now + IDLE, "ends_at": now + MAX_AGE}
+        session = cls(id=uuid7(), digest=digest(token), user_id=user_id, created_at=now, **times)
         async with DB.transaction():
             await cls.insert(session)
-            await record("sign_in", "operator", user_id, operator=await _name_of(user_id))
+            await record("sign_in", "operator", user_id, operator=await _find_username(user_id))
         session.token = token
         return session
 
     @classmethod
     async def get_user_id(cls, token: str, increase_expiry: timedelta | None = None) -> int | None:
-        """The id of the operator behind ``token``, if any; whether that operator is still one, Piccolo Admin asks."""
+        """The id of the operator of ``token``, or None. Piccolo Admin checks that the operator is still active."""
         now = datetime.now(UTC)
-        alive = (cls.digest == digest(token)) & (cls.expires_at > now) & (cls.ends_at > now)
-        session = await cls.select(cls.id, cls.user_id, cls.expires_at).where(alive).first()
+        is_valid = (cls.digest == digest(token)) & (cls.expires_at > now) & (cls.ends_at > now)
+        session = await cls.select(cls.id, cls.user_id, cls.expires_at).where(is_valid).first()
         if session is None:
             return None
         if session["expires_at"] < now + IDLE / 2:
@@ -115,17 +115,18 @@ class OperatorSession(Table, db=DB, tablename="operator_sessions", help_text="Wh
     @classmethod
     async def remove_session(cls, token: str) -> None:
         async with DB.transaction():
-            gone: Any = await cls.delete().where(cls.digest == digest(token)).returning(cls.user_id)
-            if gone:
-                operator_id = gone[0]["user_id"]
-                await record("sign_out", "operator", operator_id, operator=await _name_of(operator_id))
+            deleted: Any = await cls.delete().where(cls.digest == digest(token)).returning(cls.user_id)
+            if deleted:
+                operator_id = deleted[0]["user_id"]
+                await record("sign_out", "operator", operator_id, operator=await _find_username(operator_id))
 
 
-async def _name_of(operator_id: int) -> str | None:
+async def _find_username(operator_id: int) -> str | None:
     operator = await Operator.select(Operator.username).where(Operator.id == operator_id).first()
     return operator["username"] if operator else None
 
 
-def ended() -> Any:
+def is_expired() -> Any:
+    """The condition that a session has ended."""
     now = datetime.now(UTC)
     return (OperatorSession.expires_at < now) | (OperatorSession.ends_at < now)

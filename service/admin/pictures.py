@@ -1,4 +1,4 @@
-"""Pictures in the admin site: where it would show the name of a file, a script of ours puts the picture itself."""
+"""Shows pictures in the admin site: a script adds a picture wherever the site shows the name of a file."""
 
 from typing import Any
 
@@ -13,8 +13,8 @@ from service.media.transfer import WEBP
 _SCRIPT = """
 const isName = /^[0-9a-f]{64}$/;
 
-function show(place, name) {
-  const before = place.querySelector(":scope > img[data-file]");
+function show(parent, name) {
+  const before = parent.querySelector(":scope > img[data-file]");
   if (before?.dataset.file === name) return;
   before?.remove();
   if (!isName.test(name)) return;
@@ -23,7 +23,7 @@ function show(place, name) {
   picture.alt = "";
   picture.addEventListener("error", () => { picture.hidden = true; });
   picture.src = `./api/pictures/${name}`;
-  place.append(picture);
+  parent.append(picture);
 }
 
 function showAll() {
@@ -42,7 +42,7 @@ a:has(> img[data-file]:not([hidden])) { font-size: 0 }
 
 
 def add_pictures(site: Any) -> None:
-    """For the operators who are signed in, as all that is below /api; the script has nothing to hide."""
+    """Adds a route for the script, and one for pictures below /api, which needs an operator's session."""
     api = next(route for route in site.routes if route.path == "/api").app.app
     api.router.routes.insert(0, Route("/pictures/{name}", _get_picture))
     site.router.routes.insert(0, Route("/pictures.js", _get_script))

@@ -1,7 +1,7 @@
-"""The site: Piccolo Admin, built once, when this is imported.
+"""The admin site: Piccolo Admin, built once, on import.
 
-Its tables are for looking at. What an operator may do is a form, which goes the way that the API goes; operators
-themselves are kept with ``piccolo user``.
+Tables are read-only. What an operator may do is a form, which calls the same queries as the API. Operators themselves
+are managed with ``piccolo user``.
 """
 
 from collections.abc import Awaitable, Callable
@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from loguru import logger
-from piccolo.columns import Column
+from piccolo.table import Table
 from piccolo_admin.endpoints import FormConfig, TableConfig, create_admin
 from piccolo_admin.translations.data import ENGLISH
 from piccolo_api.crud.endpoints import OrderBy, PiccoloCRUD
@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from service.admin.mount import MOST_REFUSED
-from service.admin.operators import LONGEST, Operator, OperatorSession
+from service.admin.operators import MAX_AGE, Operator, OperatorSession
 from service.admin.pictures import SCRIPT, add_pictures
 from service.admin.pictures import STYLE as PICTURES_STYLE
 from service.audit.tables import AuditEntry
@@ -39,7 +39,7 @@ from service.users.queries import reactivate_user, suspend_user
 from service.users.tables import User
 from service.web.csp import application_policy
 
-# Piccolo Admin offers to change whatever it shows; what would be refused is not offered
+# Hides Piccolo Admin's buttons for changing rows, as such requests are refused
 _STYLE = (
     """
 a[href$="/add/"], [data-uitest="save_button"], [data-uitest="drop_down_button"], [data-uitest="delete_row_button"],
@@ -50,42 +50,45 @@ form:has([data-uitest="save_button"]) :is([data-uitest$="_array_widget"] a) { di
 """
     + PICTURES_STYLE
 )
-_ADDED_STYLES = (  # by Piccolo Admin 1.14's script; tests/slow/test_browser.py finds those of another
+# Hashes of the styles that the script of Piccolo Admin 1.14 adds; tests/slow/test_browser.py finds a new version's
+_STYLE_HASHES = (
     "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
     "U2kEcnngcrfdto6sFJKrtW80odoJ5yOgdz80DpMDrWA=",
     "36E+CbvABov6CENfak/CBFxx0LsZtt+fKdRCtVFGtkw=",
     "t4I2teZN5ZH+VM+XOiWlaPbsjQHe+k9d6viXPpKpNWA=",
 )
-POLICY = application_policy(style=_STYLE, styles=_ADDED_STYLES).encode()
+POLICY = application_policy(style=_STYLE, styles=_STYLE_HASHES).encode()
 
 
 class AllowedHosts(tuple[str, ...]):
-    """Those of the settings, where *.example.org stands for its subdomains, as the site's CSRF check asks for them."""
+    """The hosts of the settings for the site's CSRF check: ``*.example.org`` contains every subdomain."""
 
     def __contains__(self, host: object) -> bool:
         return any(host == name or fnmatchcase(str(host), name) for name in self)
 
 
-class Member(BaseModel):
+class UserChoice(BaseModel):
     username: str
 
 
-def _member_form(name: str, description: str, act: Callable[[str, str], Awaitable[None]], outcome: str) -> FormConfig:
-    async def submit(request: Request, data: Member) -> str:
+def _user_form(name: str, description: str, change: Callable[[str, str], Awaitable[None]], outcome: str) -> FormConfig:
+    """A form that takes a username and calls ``change`` with it and the operator's name."""
+
+    async def submit(request: Request, data: UserChoice) -> str:
         username = data.username.strip()
         try:
-            await act(username, request.user.display_name)
+            await change(username, request.user.display_name)
         except NotFound:
             raise ValueError("There is no such member.") from None
         forget_tokens()
         logger.info("Operator {}: member {} is {}", request.user.display_name, username, outcome)
         return f"{username} is {outcome}."
 
-    return FormConfig(name, Member, submit, description, form_group="Members")
+    return FormConfig(name, UserChoice, submit, description, form_group="Members")
 
 
 def _check_order(piccolo_crud: PiccoloCRUD, request: Request) -> None:
-    """Piccolo Admin filters by no secret, but would sort by one, and answers an unknown column with a 500."""
+    """Piccolo Admin would sort by a secret column, and fail with status 500 on an unknown one. Both are refused."""
     for key, value in request.query_params.multi_items():
         if key.rstrip("[]") == "__order":
             for name in value.split(","):
@@ -93,159 +96,57 @@ def _check_order(piccolo_crud: PiccoloCRUD, request: Request) -> None:
                     raise HTTPException(400, f"Rows cannot be sorted by {name}.")
 
 
-def _table(table: Any, group: str, columns: list[Column], newest_by: Column) -> TableConfig:
+def _table(table: type[Table], group: str, columns: str, newest_by: str = "created_at") -> TableConfig:
+    """``columns`` are the names of those that a list shows. The first is the link to a row."""
+    shown = [table._meta.get_column_by_name(name) for name in columns.split()]
     return TableConfig(
         table,
         menu_group=group,
-        visible_columns=columns,
+        visible_columns=shown,
         exclude_visible_filters=table._meta.secret_columns,
-        link_column=columns[0],
-        order_by=[OrderBy(newest_by, ascending=False)],
+        link_column=shown[0],
+        order_by=[OrderBy(table._meta.get_column_by_name(newest_by), ascending=False)],
         validators=Validators(every=[_check_order]),
     )
 
 
 _TABLES = [
-    _table(
-        User,
-        "Members",
-        [User.username, User.avatar, User.display_name, User.email, User.status, User.created_at, User.deleted_at],
-        newest_by=User.created_at,
-    ),
-    _table(
-        Token,
-        "Members",
-        [
-            Token.kind,
-            Token.user,
-            Token.name,
-            Token.device,
-            Token.address,
-            Token.scopes,
-            Token.last_used_at,
-            Token.expires_at,
-        ],
-        newest_by=Token.created_at,
-    ),
-    _table(
-        EmailToken,
-        "Members",
-        [EmailToken.purpose, EmailToken.user, EmailToken.created_at, EmailToken.expires_at],
-        newest_by=EmailToken.created_at,
-    ),
-    _table(
-        Letter,
-        "Members",
-        [Letter.kind, Letter.address, Letter.attempts, Letter.due_at, Letter.created_at],
-        newest_by=Letter.created_at,
-    ),
-    _table(
-        IdempotencyKey,
-        "Members",
-        [IdempotencyKey.id, IdempotencyKey.user, IdempotencyKey.status, IdempotencyKey.created_at],
-        newest_by=IdempotencyKey.created_at,
-    ),
-    _table(
-        Template,
-        "Templates",
-        [Template.name, Template.owner, Template.visibility, Template.newest_version, Template.updated_at],
-        newest_by=Template.created_at,
-    ),
-    _table(
-        TemplateVersion,
-        "Templates",
-        [TemplateVersion.number, TemplateVersion.template, TemplateVersion.published_at, TemplateVersion.deprecated_at],
-        newest_by=TemplateVersion.created_at,
-    ),
-    _table(
-        Character,
-        "Characters",
-        [
-            Character.name,
-            Character.portrait,
-            Character.owner,
-            Character.template,
-            Character.visibility,
-            Character.updated_at,
-        ],
-        newest_by=Character.created_at,
-    ),
-    _table(
-        StoredFile,
-        "Characters",
-        [StoredFile.name, StoredFile.width, StoredFile.height, StoredFile.color, StoredFile.size, StoredFile.stored_at],
-        newest_by=StoredFile.stored_at,
-    ),
-    _table(
-        Revision,
-        "Characters",
-        [Revision.number, Revision.character, Revision.replaced, Revision.created_at],
-        newest_by=Revision.created_at,
-    ),
-    _table(
-        Card,
-        "Characters",
-        [Card.spec, Card.character, Card.file, Card.spec_version, Card.updated_at],
-        newest_by=Card.created_at,
-    ),
-    _table(
-        CardAsset,
-        "Characters",
-        [CardAsset.path, CardAsset.card, CardAsset.file],
-        newest_by=CardAsset.id,
-    ),
-    _table(
-        Relationship,
-        "Characters",
-        [Relationship.type, Relationship.source, Relationship.target, Relationship.label, Relationship.created_at],
-        newest_by=Relationship.created_at,
-    ),
-    _table(
-        Operator,
-        "Operators",
-        [Operator.username, Operator.email, Operator.active, Operator.admin, Operator.last_login],
-        newest_by=Operator.id,
-    ),
-    _table(
-        OperatorSession,
-        "Operators",
-        [OperatorSession.id, OperatorSession.user_id, OperatorSession.created_at, OperatorSession.expires_at],
-        newest_by=OperatorSession.id,
-    ),
-    _table(
-        AuditEntry,
-        "Operators",
-        [
-            AuditEntry.created_at,
-            AuditEntry.action,
-            AuditEntry.kind,
-            AuditEntry.row,
-            AuditEntry.member,
-            AuditEntry.operator,
-            AuditEntry.address,
-        ],
-        newest_by=AuditEntry.id,
-    ),
+    _table(User, "Members", "username avatar display_name email status created_at deleted_at"),
+    _table(Token, "Members", "kind user name device address scopes last_used_at expires_at"),
+    _table(EmailToken, "Members", "purpose user created_at expires_at"),
+    _table(Letter, "Members", "kind address attempts due_at created_at"),
+    _table(IdempotencyKey, "Members", "id user status created_at"),
+    _table(Template, "Templates", "name owner visibility newest_version updated_at"),
+    _table(TemplateVersion, "Templates", "number template published_at deprecated_at"),
+    _table(Character, "Characters", "name portrait owner template visibility updated_at"),
+    _table(StoredFile, "Characters", "name width height color size stored_at", newest_by="stored_at"),
+    _table(Revision, "Characters", "number character replaced created_at"),
+    _table(Card, "Characters", "spec character file spec_version updated_at"),
+    _table(CardAsset, "Characters", "path card file", newest_by="id"),
+    _table(Relationship, "Characters", "type source target label created_at"),
+    _table(Operator, "Operators", "username email active admin last_login", newest_by="id"),
+    _table(OperatorSession, "Operators", "id user_id created_at expires_at", newest_by="id"),
+    _table(AuditEntry, "Operators", "created_at action kind row member operator address", newest_by="id"),
 ]
 
 _FORMS = [
-    _member_form("Suspend a member", "Shuts the member out; what is theirs stays.", suspend_user, "suspended"),
-    _member_form("Reactivate a member", "Lets a suspended member in again.", reactivate_user, "active"),
+    _user_form("Suspend a member", "The member can no longer sign in; their data stays.", suspend_user, "suspended"),
+    _user_form("Reactivate a member", "A suspended member can sign in again.", reactivate_user, "active"),
 ]
 
 site: Any = create_admin(
     _TABLES,
     _FORMS,
     auth_table=Operator,
-    session_expiry=LONGEST,  # of the cookie; when a session ends, its table says
-    session_table=OperatorSession,  # type: ignore[arg-type] # it has what is asked of one
+    session_expiry=MAX_AGE,  # of the cookie; OperatorSession decides when the session ends
+    session_table=OperatorSession,  # type: ignore[arg-type] # it has the methods that are called
     site_name="Character service",
     production=settings.in_production,
     allowed_hosts=AllowedHosts(settings.allowed_hosts),
     auto_include_related=False,
     default_language_code="en",
     translations=[ENGLISH.model_copy(update={"translations": ENGLISH.translations | {"Edit": "View"}})],
-    rate_limit_provider=InMemoryLimitProvider(timespan=300, limit=MOST_REFUSED, block_duration=300),  # of one worker
+    rate_limit_provider=InMemoryLimitProvider(timespan=300, limit=MOST_REFUSED, block_duration=300),  # per worker
 )
 _IN_HEAD = f'<link rel="icon" href="data:,">{SCRIPT}<style>{_STYLE}</style>'
 site.template = site.template.replace("</head>", f"{_IN_HEAD}</head>")

@@ -1,7 +1,14 @@
-"""The feed of changes: each character once, where its last write put it.
+"""The feed of changes: each character once, in the order of the last writes.
 
-A row holds the number of the transaction that wrote it last, set by a trigger. Transactions are numbered in order but
-commit in any: only what was written before all that are still under way is read, so nothing appears behind a cursor.
+Why a reader who follows the cursor misses nothing:
+
+- A trigger stores in each row the id of the transaction that wrote it last (``written_in``). The feed is sorted by it.
+- PostgreSQL gives out transaction ids in ascending order, but transactions commit in any order. A transaction with a
+  small id may commit after one with a greater id was read.
+- So the feed shows only rows whose transaction id is below those of all transactions that are still running
+  (``pg_snapshot_xmin``). No row can appear later before a position that the feed has passed.
+- A deletion stays in the feed as long as the trash is kept. A reader who has not reached the end of the feed for nearly
+  that long may have missed a deletion, so the cursor is refused.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -18,26 +25,28 @@ from service.database.prepared import Param, Prepared, json_object, sql
 from service.errors import BadRequest, Violation
 from service.lists.cursors import decode_cursor, encode_cursor
 
-_LONGEST_AWAY = timedelta(days=TRASH_DAYS - 1)  # clocks differ, and what deletes may take its time to commit
+_MAX_GAP = timedelta(days=TRASH_DAYS - 1)  # a day less: clocks differ, and a purge takes time to commit
 
 
-class ChangesRead(NamedTuple):
-    """A page, and the cursor behind it."""
+class Changes(NamedTuple):
+    """A page as JSON texts, and the cursor for the next one."""
 
     items: list[str]
     next_cursor: str
 
 
-class _Place(NamedTuple):
+class _Position(NamedTuple):
+    """How far a reader has come."""
+
     written_in: int
     id: UUID
-    complete_at: datetime  # when the reader last knew everything: it never saw what ended before that
+    complete_at: datetime  # when the reader last had every change: it may not know what was purged before that
 
 
 def _change() -> QueryString:
-    told = {"id": Character.id, "version": Character.version}
-    alive = told | {"deleted": QueryString("false"), "character": json_object(CHARACTER)}
-    deleted = told | {"deleted": QueryString("true")}
+    common = {"id": Character.id, "version": Character.version}
+    alive = common | {"deleted": QueryString("false"), "character": json_object(CHARACTER)}
+    deleted = common | {"deleted": QueryString("true")}
     return QueryString(
         "CASE WHEN {} IS NULL THEN {} ELSE {} END", Character.deleted_at, json_object(alive), json_object(deleted)
     )
@@ -58,26 +67,25 @@ def _page() -> QueryString:
 
 _PAGE = Prepared(_page)
 
-# A restored dump brings numbers of one server to another that counts anew: another cluster, or at least another table.
+# Transaction ids have a meaning in one cluster only. After a dump is restored, the cluster or the table is another one,
+# and cursors from before are refused.
 _HISTORY = Prepared(
     lambda: QueryString("SELECT system_identifier || '/' || 'characters'::regclass::oid FROM pg_control_system()")
 )
 
 
-async def list_changes(user: Caller, limit: int, after: str | None) -> ChangesRead:
+async def list_changes(user: Caller, limit: int, after: str | None) -> Changes:
     """The caller's own characters, in the order of their last writes. Raises BadRequest for a cursor that may have
-    missed something: of another history, or left for as long as the trash is kept."""
+    missed changes: one from another database, or one that is too old."""
     now = datetime.now(UTC)
     shape = f"changes {user.id} {await _HISTORY.value()}"
-    place = _Place(0, UUID(int=0), now)
+    position = _Position(0, UUID(int=0), now)
     if after is not None:
-        place = _Place(*decode_cursor(after, shape, (int, UUID, datetime), "after"))
-    if now - place.complete_at > _LONGEST_AWAY:
-        text = f"Was left for more than {_LONGEST_AWAY.days} days; start again without it."
+        position = _Position(*decode_cursor(after, shape, (int, UUID, datetime), "after"))
+    if now - position.complete_at > _MAX_GAP:
+        text = f"Was left for more than {_MAX_GAP.days} days; start again without it."
         raise BadRequest("The cursor is not valid.", errors=[Violation(text, parameter="after")])
-    rows = await _PAGE.all(user=user.id, written_in=place.written_in, id=place.id, limit=limit)
-    last = rows[-1] if rows else place._asdict()
-    complete_at = now if len(rows) < limit else place.complete_at
-    return ChangesRead(
-        [row["item"] for row in rows], encode_cursor([last["written_in"], last["id"], complete_at], shape)
-    )
+    rows = await _PAGE.all(user=user.id, written_in=position.written_in, id=position.id, limit=limit)
+    last = rows[-1] if rows else position._asdict()
+    complete_at = now if len(rows) < limit else position.complete_at
+    return Changes([row["item"] for row in rows], encode_cursor([last["written_in"], last["id"], complete_at], shape))

@@ -6,7 +6,7 @@ from service.characters.schemas import CharacterRead
 
 
 class CharacterChange(msgspec.Struct, kw_only=True):
-    """A character as it is now; deleted, there is only its id and version to tell."""
+    """A character as it is now. One that was deleted has only its id and version."""
 
     id: UUID
     version: int
@@ -15,7 +15,7 @@ class CharacterChange(msgspec.Struct, kw_only=True):
 
 
 class ChangePage(msgspec.Struct, kw_only=True):
-    """The next changes; fewer than `limit` are all so far. `next_cursor` is where to go on, now or later."""
+    """The next changes. Fewer than `limit` are all so far. `next_cursor` continues from here, now or later."""
 
     items: list[CharacterChange]
     next_cursor: str

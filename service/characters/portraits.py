@@ -81,7 +81,7 @@ class PortraitController(Controller):
         """A character's portrait, as WebP. `Accept: application/json` answers links that need no token."""
         query = read_query(request, SizeQuery)
         row = await get_portrait(user, character_id)
-        return await show_picture(request, row, query.size, public=row["visibility"] != "private")
+        return await show_picture(request, row, query.size, public=row["visibility"] == "public")
 
     @delete("/", guards=[WRITE], dry_run=True)
     async def delete_portrait(self, user: CurrentUser, character_id: FromPath[UUID], if_match: IfMatch = None) -> None:

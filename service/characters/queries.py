@@ -56,6 +56,8 @@ CHARACTERS = Listing(
     scopes={
         "mine": owned_by(Param("user")),
         "others": alive() & is_public(Character) & WhereRaw("{} IS DISTINCT FROM {}", Character.owner, Param("user")),
+        "public": alive() & is_public(Character),
+        "platform": alive() & is_public(Character) & Character.owner.is_null(),
         "owner": listed_to(Param("user"))
         & WhereRaw("{} = (SELECT id FROM users WHERE username = {})", Character.owner, Param("owner")),
     },
@@ -74,18 +76,12 @@ CHARACTERS = Listing(
 
 
 async def list_characters(user: Caller, query: CharacterQuery) -> Rows:
-    """Mine and everyone's public ones, or one owner's; ranked when there is a ``q`` and no other order is asked for."""
+    """The caller's own characters and all public ones, or one owner's. A search without ``sort`` is sorted by rank."""
     if query.sort is None and query.q is not None:
         query = msgspec.structs.replace(query, sort=("-rank",))
     elif query.q is None and any(name.endswith("rank") for name in query.sort or ()):
         raise BadRequest(errors=[Violation("Only a search with q has ranks.", parameter="sort")])
-    filters = filters_of(query)
-    if query.owner is None:
-        scopes = ["mine", "others"] if user.id else ["others"]
-        return await CHARACTERS.rows(query, scopes=scopes, filters=filters, user=user.id)
-    if query.owner == "me":
-        return await CHARACTERS.rows(query, scopes=["mine"], filters=filters, user=user.id)
-    return await CHARACTERS.rows(query, scopes=["owner"], filters=filters, user=user.id, owner=query.owner)
+    return await CHARACTERS.owned_rows(query, user.id, filters_of(query))
 
 
 async def create_character(user: Caller, data: CharacterCreate, portrait: str | None = None) -> Any:

@@ -10,9 +10,8 @@ from service.schemas import (
     AnyTags,
     Description,
     Input,
-    ListQuery,
     Name,
-    OwnerValue,
+    OwnerQuery,
     Prompt,
     SearchValue,
     Style,
@@ -95,13 +94,12 @@ class CharacterRead(CharacterSummary, kw_only=True):
     forked_from: UUID | None
 
 
-class CharacterQuery(ListQuery, kw_only=True, frozen=True):
+class CharacterQuery(OwnerQuery, kw_only=True, frozen=True):
     """Filters are joined by and. `attributes.<name>` compares an attribute; `.ne`, `.lt`, `.lte`, `.gt`, `.gte`, `.in`,
     `.contains` and `.exists` behind it compare otherwise."""
 
     open_prefix: ClassVar[str] = "attributes."
 
-    owner: OwnerValue | None = None
     q: SearchValue | None = None
     tags: AllTags | None = None
     tags_any: AnyTags | None = msgspec.field(name="tags.any", default=None)

@@ -1,4 +1,4 @@
-"""``piccolo service collect``: deletes uploaded files that nothing refers to. Run it once a day.
+"""``piccolo service collect_files``: deletes uploaded files that nothing refers to. Run it once a day.
 
 No request deletes a file, as another may be about to refer to it. A file that is uploaded again while it is deleted
 here waits for that with its row, and then writes its bytes anew.
@@ -42,12 +42,12 @@ _DELETE = Prepared(
 )
 
 
-async def collect() -> None:
+async def collect_files() -> None:
     """Delete files that no character, member, revision or card has referred to for a day."""
-    print(f"files: {await collect_files()} deleted")  # noqa: T201 (a command's answer)
+    print(f"files: {await delete_unused_files()} deleted")  # noqa: T201 (a command's answer)
 
 
-async def collect_files() -> int:
+async def delete_unused_files() -> int:
     """How many were deleted, each with its thumbnails."""
     after, count = "", 0
     while until := await _NEXT.value(after=after, size=AT_ONCE):

@@ -8,8 +8,7 @@ from loguru import logger
 from piccolo.columns.combination import WhereRaw
 from piccolo.table import Table
 
-from service.admin.operators import OperatorSession
-from service.admin.operators import ended as ended_of_operators
+from service.admin.operators import OperatorSession, is_expired
 from service.audit.queries import purge_entries, record
 from service.auth.email_links import ENDED as ENDED_EMAIL_TOKEN
 from service.auth.tables import EmailToken, Token
@@ -39,7 +38,7 @@ async def purge_everything() -> dict[str, int]:
         "tokens": await _delete(Token, _ended()),
         "email tokens": await _delete(EmailToken, ENDED_EMAIL_TOKEN),
         "letters": await _delete(Letter, OVERDUE),
-        "operators' sessions": await _delete(OperatorSession, ended_of_operators()),
+        "operators' sessions": await _delete(OperatorSession, is_expired()),
         "idempotency keys": await _delete(IdempotencyKey, ENDED),
         "accounts": await _purge_accounts(),
         "audit entries": await purge_entries(settings.audit_days),

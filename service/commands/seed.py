@@ -16,8 +16,8 @@ from service.characters.tables import Character
 from service.commands.synthetic_data import MOST, insert_crowd
 from service.database.engine import DB
 from service.database.prepared import NOW
-from service.relationships.registry import TYPES
 from service.relationships.tables import Relationship
+from service.relationships.types import TYPES
 from service.settings import settings
 from service.templates.rules.validator import Rules
 from service.templates.tables import Template, TemplateVersion

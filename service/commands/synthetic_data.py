@@ -17,8 +17,8 @@ from piccolo.table import Table
 
 from service.characters.tables import Character
 from service.database.engine import DB
-from service.relationships.registry import CUSTOM, TYPES
 from service.relationships.tables import Relationship
+from service.relationships.types import CUSTOM, TYPES
 from service.templates.rules.validator import Rules
 from service.users.tables import User
 

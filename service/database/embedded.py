@@ -18,8 +18,8 @@ from pathlib import Path
 
 from loguru import logger
 
-from service.database import embedded_supervisor
-from service.database.embedded_supervisor import ANOTHER_AT_WORK, STATE, EmbeddedPostgresError, Place, try_lock
+from service.database.embedded_cluster import STATE, EmbeddedPostgresError, Place, try_lock
+from service.database.embedded_supervisor import ANOTHER_AT_WORK
 
 START_LIMIT = 60.0  # seconds; recovery after a crash may need many
 STOP_LIMIT = 20.0  # seconds
@@ -106,10 +106,18 @@ def _wait_until_ready(place: Place, data_dir: Path, ephemeral: bool) -> None:
     raise EmbeddedPostgresError(f"PostgreSQL did not answer within {START_LIMIT:.0f} s: see {place.log}.")
 
 
+def supervisor_command(data_dir: Path, programs: Path) -> list[str]:
+    """The supervisor's command line. It imports the standard library and two modules of ours, without site-packages."""
+    root = Path(__file__).parents[2]
+    program = f"import sys; sys.path.insert(0, {str(root)!r}); from service.database.embedded_supervisor import main"
+    arguments = [str(data_dir.resolve()), str(programs)]
+    return [sys.executable, "-I", "-S", "-c", f"{program}; sys.exit(main(*sys.argv[1:]))", *arguments]
+
+
 def _launch_supervisor(place: Place, data_dir: Path, ephemeral: bool) -> bool:
     """True when the supervisor is ours, False when another process was faster."""
     programs = _copy_unreachable(place, _find_programs())
-    command = [sys.executable, "-I", "-S", embedded_supervisor.__file__, str(data_dir.resolve()), str(programs)]
+    command = supervisor_command(data_dir, programs)
     done = subprocess.run(
         [*command, "--ephemeral"] if ephemeral else command,
         cwd="/",

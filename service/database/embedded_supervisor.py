@@ -6,123 +6,28 @@ Everybody waits for its start, so it imports the standard library only, and `-I 
 
 import ctypes
 import fcntl
-import hashlib
 import os
-import pwd
 import re
 import shutil
 import signal
-import socket
-import struct
 import subprocess
 import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import quote
+
+from service.database.embedded_cluster import (
+    SOCKET,
+    EmbeddedPostgresError,
+    Place,
+    try_lock,
+)
 
 LOOK_EVERY = 0.1  # seconds between two looks at PostgreSQL and at its users
 QUICK_END = 10.0  # seconds; a PostgreSQL that ends sooner has failed
 FAILURES = 6  # in a row until the supervisor gives up, after 3 s
 STOP_LIMIT = 15.0  # seconds until PostgreSQL is no longer asked but told
 ANOTHER_AT_WORK = 3  # exit status
-
-# PostgreSQL refuses to run as root; what its own user cannot reach where it belongs lies here.
-STATE = Path("/var/lib/character-service")
-SOCKET = ".s.PGSQL.5432"
-
-
-class EmbeddedPostgresError(Exception):
-    """The private PostgreSQL cannot run; the text says why."""
-
-
-class Place:
-    """Where the PostgreSQL of a data directory lies and, for root, the user it runs as. Changes nothing."""
-
-    def __init__(self, data_dir: Path) -> None:
-        data_dir = data_dir.resolve()
-        self.server = _server_user()
-        self.is_elsewhere = not self.can_reach(data_dir)
-        self.home = STATE / _short_hash(data_dir) if self.is_elsewhere else data_dir
-        self.cluster = self.home / "postgres"
-        self.log = self.home / "postgres.log"
-        self.users = self.home / "postgres.users"
-        self.supervisor = self.home / "postgres.supervisor"
-        self.socket = self.home / "postgres.socket" / SOCKET
-        # macOS allows 103 bytes, Linux 107; a comma would part two hosts in the DSN.
-        if len(os.fsencode(self.socket)) > 103 or "," in str(self.socket):
-            self.socket = Path("/tmp", f"character-service-{_short_hash(self.home)}", SOCKET)
-        self.dsn = f"postgresql://service@/service?host={quote(str(self.socket.parent))}&port=5432"
-
-    def can_reach(self, path: Path) -> bool:
-        """Whether PostgreSQL's user may enter each directory on the way and, where there is a program, run it."""
-        if self.server is None:
-            return True
-        for step in (path, *path.parents):
-            with suppress(FileNotFoundError):
-                found = step.stat()
-                shift = 6 if found.st_uid == self.server.pw_uid else 3 if found.st_gid == self.server.pw_gid else 0
-                if not found.st_mode >> shift & 1:
-                    return False
-        return True
-
-    def make_home(self) -> None:
-        if self.is_elsewhere:
-            STATE.mkdir(exist_ok=True)
-            STATE.chmod(0o755)
-        self.home.parent.mkdir(parents=True, exist_ok=True)
-        self.make_private(self.home)
-
-    def make_private(self, directory: Path) -> None:
-        with suppress(FileExistsError):
-            directory.mkdir(mode=0o700)
-            if self.server:
-                os.chown(directory, self.server.pw_uid, self.server.pw_gid)
-
-    def is_supervised(self) -> bool:
-        try:
-            with self.supervisor.open() as lock:
-                return not try_lock(lock.fileno(), fcntl.LOCK_SH)
-        except FileNotFoundError:
-            return False
-
-    def is_ready(self) -> bool:
-        """Before the supervisor has written its pid, who answers is an old PostgreSQL about to end."""
-        return self.supervisor.read_text() != "" and (self.greet() or b"").endswith(b"Z\0\0\0\5I")
-
-    def greet(self) -> bytes | None:
-        """What PostgreSQL answers to the service's greeting and farewell; None when nobody listens."""
-        greeting = struct.pack("!i", 3 << 16) + b"user\0service\0database\0service\0\0"
-        with socket.socket(socket.AF_UNIX) as line:
-            line.settimeout(5)
-            try:
-                line.connect(str(self.socket))
-                line.sendall(struct.pack("!i", len(greeting) + 4) + greeting + b"X\0\0\0\4")
-                return line.makefile("rb").read()
-            except (FileNotFoundError, ConnectionRefusedError):
-                return None
-            except OSError:
-                return b""
-
-
-def try_lock(file: int, kind: int) -> bool:
-    try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _server_user() -> pwd.struct_passwd | None:
-    if os.geteuid() != 0:
-        return None
-    with suppress(KeyError):
-        return pwd.getpwnam("postgres")
-    return pwd.getpwnam("nobody")
-
-
-def _short_hash(path: Path) -> str:
-    return hashlib.sha256(os.fsencode(path)).hexdigest()[:10]
 
 
 class Supervisor:
@@ -288,7 +193,3 @@ def main(data_dir: str, programs: str, *options: str) -> int:
         print(error)
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))

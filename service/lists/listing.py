@@ -15,10 +15,10 @@ import msgspec
 from piccolo.querystring import QueryString, Selectable
 
 from service.database.prepared import Prepared, json_object
-from service.errors import BadRequest, Violation
+from service.errors import BadRequest, Unauthorized, Violation
 from service.lists.cursors import decode_cursor
 from service.lists.statements import COUNTED, FEW, PAGES, Filter, Shape, SortKey, Source, Statements
-from service.schemas import FieldsQuery, ListQuery
+from service.schemas import FieldsQuery, ListQuery, OwnerQuery
 
 UNINDEXED_TIMEOUT = 1.0  # seconds, for a filter that no index and no owner bounds
 MANY = FEW // 2  # matches, from which on the next page is tried on a bounded walk
@@ -70,6 +70,21 @@ class Listing:
         self._plan = lru_cache(maxsize=200)(lambda shape: Prepared(lambda: Statements(source, shape).explain()))
         self._one = lru_cache(maxsize=200)(self._write_one)
         self._walkable_from: dict[Hashable, float] = {}  # of filters that matched many rows, on the monotonic clock
+
+    async def owned_rows(self, query: OwnerQuery, user: UUID | None, filters: Mapping[str, Mapping[str, Any]]) -> Rows:
+        """The page for a table whose rows have owners. The scopes follow from ``query.owner`` and the caller.
+
+        ``user`` is None for an anonymous caller, for whom "others" would compare an owner with NULL.
+        """
+        if query.owner is None:
+            return await self.rows(query, scopes=["mine", "others"] if user else ["public"], filters=filters, user=user)
+        if query.owner == "me":
+            if user is None:
+                raise Unauthorized
+            return await self.rows(query, scopes=["mine"], filters=filters, user=user)
+        if query.owner == "platform":
+            return await self.rows(query, scopes=["platform"], filters=filters, user=user)
+        return await self.rows(query, scopes=["owner"], filters=filters, user=user, owner=query.owner)
 
     async def rows(
         self, query: ListQuery, *, scopes: Sequence[str], filters: Mapping[str, Mapping[str, Any]], **values: Any

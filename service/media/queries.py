@@ -1,7 +1,7 @@
 """Files that were uploaded. Their rows come first and go last, so that none is ever in the storage without a row.
 
 Whoever stores a file claims its row, which is committed at once, and writes the bytes even if they are there already:
-`piccolo service collect` may be deleting them just now, and whoever claims a row waits for that.
+`piccolo service collect_files` may be deleting them just now, and whoever claims a row waits for that.
 """
 
 import asyncio

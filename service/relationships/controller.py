@@ -6,7 +6,6 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 
 from service.lists.pages import page
 from service.relationships import queries
-from service.relationships.registry import TYPES
 from service.relationships.schemas import (
     RelationshipCreate,
     RelationshipQuery,
@@ -14,6 +13,7 @@ from service.relationships.schemas import (
     RelationshipTypeRead,
     RelationshipUpdate,
 )
+from service.relationships.types import TYPES
 from service.schemas import Collection, Page
 from service.web.guards import CurrentUser, requires
 from service.web.query import read_query

@@ -16,21 +16,21 @@ from service.etags import check_if_match
 from service.identifiers import uuid7
 from service.lists.listing import Listing, Rows, given_filters
 from service.lists.statements import Filter
-from service.relationships.registry import CUSTOM, TYPES
 from service.relationships.schemas import RelationshipCreate, RelationshipQuery, RelationshipUpdate
 from service.relationships.tables import Relationship
+from service.relationships.types import CUSTOM, TYPES
 from service.schemas import given
 
-_NOT_YOURS = NotFound("There is no such character among your own.")
-_REFUSED = {
+_NOT_OWN = NotFound("There is no such character among your own.")
+_CONSTRAINTS = {
     "one_relationship_of_a_type_per_pair": Conflict("These two have a relationship of this type already."),
-    "relationships_source_fkey": _NOT_YOURS,  # gone for good since it was looked for
-    "relationships_target_fkey": _NOT_YOURS,
+    "relationships_source_fkey": _NOT_OWN,  # purged by another transaction
+    "relationships_target_fkey": _NOT_OWN,
 }
 
 
-def _either(from_source: Any, from_target: Any) -> QueryString:
-    """What is read from the side that the Param names; from the source when that is neither end."""
+def _by_end(from_source: Any, from_target: Any) -> QueryString:
+    """``from_target`` when the Param ``side`` is the target's id, else ``from_source``."""
     return QueryString(
         "CASE WHEN {} = {}::uuid THEN {} ELSE {} END", Relationship.target, Param("side"), from_target, from_source
     )
@@ -41,13 +41,13 @@ _TARGET = json_object({"id": Relationship.target.id, "name": Relationship.target
 RELATIONSHIP: dict[str, Any] = {
     "id": Relationship.id,
     "version": Relationship.version,
-    "type": _either(Relationship.type, Relationship.inverse_type),
-    "label": QueryString("nullif({}, '')", _either(Relationship.label, Relationship.inverse_label)),
-    "source": _either(_SOURCE, _TARGET),
-    "target": _either(_TARGET, _SOURCE),
+    "type": _by_end(Relationship.type, Relationship.inverse_type),
+    "label": QueryString("nullif({}, '')", _by_end(Relationship.label, Relationship.inverse_label)),
+    "source": _by_end(_SOURCE, _TARGET),
+    "target": _by_end(_TARGET, _SOURCE),
     "description": Relationship.description,
-    "attitude": _either(Relationship.source_attitude, Relationship.target_attitude),
-    "returned_attitude": _either(Relationship.target_attitude, Relationship.source_attitude),
+    "attitude": _by_end(Relationship.source_attitude, Relationship.target_attitude),
+    "returned_attitude": _by_end(Relationship.target_attitude, Relationship.source_attitude),
     "created_at": utc(Relationship.created_at),
     "updated_at": utc(Relationship.updated_at),
 }
@@ -58,16 +58,16 @@ def _read() -> Any:
 
 
 def visible_to(user: Any) -> Any:
-    """Relationships of which ``user`` may see both ends."""
+    """Relationships whose two ends are in lists of ``user``, an id or None."""
     return listed_to(user, Relationship.source) & listed_to(user, Relationship.target)
 
 
 _GET = Prepared(lambda: _read().where(Relationship.id == Param("id"), visible_to(Param("user"))))
-_GIVEN = (
+_COLUMNS = (
     "id", "source", "target", "type", "inverse_type", "label", "inverse_label", "description", "source_attitude",
     "target_attitude",
 )  # fmt: skip
-_CREATE = Prepared(lambda: written(insert(Relationship, *_GIVEN), _read()))
+_CREATE = Prepared(lambda: written(insert(Relationship, *_COLUMNS), _read()))
 _COUNT_OWN = Prepared(
     lambda: Character.select(QueryString("count(*)")).where(
         QueryString("{} = ANY({}::uuid[])", Character.id, Param("ids")), owned_by(Param("user"))
@@ -82,7 +82,7 @@ RELATIONSHIPS = Listing(
         "as_target": (Relationship.target == Param("side")) & listed_to(Param("user"), Relationship.source),
     },
     summary=RELATIONSHIP,
-    filters={"type": Filter(WhereRaw("{} = {}", _either(Relationship.type, Relationship.inverse_type), Param("type")))},
+    filters={"type": Filter(WhereRaw("{} = {}", _by_end(Relationship.type, Relationship.inverse_type), Param("type")))},
 )
 
 
@@ -95,28 +95,29 @@ async def list_relationships(user: Caller, character_id: UUID, query: Relationsh
 
 
 async def create_relationship(user: Caller, character_id: UUID, data: RelationshipCreate) -> Any:
-    """Raises NotFound unless both ends are the caller's own, Unprocessable when they are the same, Conflict when the
-    pair has the type already, from whichever side."""
+    """Raises NotFound unless both ends are the caller's own, Unprocessable when they are the same character, Conflict
+    when the two have a relationship of this type already, read from either side."""
     label, inverse_label = _labels(data)
     if data.target == character_id:
         raise Unprocessable.of([Violation("Must be another character.", pointer="/target")])
     if await _COUNT_OWN.value(ids=[character_id, data.target], user=user.id) != 2:
-        raise copy(_NOT_YOURS)
-    kind, from_target = TYPES[data.type]
-    forwards = (character_id, label, data.attitude)
-    backwards = (data.target, inverse_label, data.returned_attitude)
-    mutual = kind.symmetric and label == inverse_label
-    swapped = character_id > data.target if mutual else from_target
+        raise copy(_NOT_OWN)
+    stored_type, is_inverse = TYPES[data.type]
+    this_end = (character_id, label, data.attitude)
+    other_end = (data.target, inverse_label, data.returned_attitude)
+    # A symmetric relationship is stored from the smaller id, so that the unique index finds it from both sides
+    is_symmetric = stored_type.symmetric and label == inverse_label
+    is_swapped = character_id > data.target if is_symmetric else is_inverse
     (source, label, source_attitude), (target, inverse_label, target_attitude) = (
-        (backwards, forwards) if swapped else (forwards, backwards)
+        (other_end, this_end) if is_swapped else (this_end, other_end)
     )
-    with on_constraint(_REFUSED):
+    with on_constraint(_CONSTRAINTS):
         return await _CREATE.one(
             id=uuid7(),
             source=source,
             target=target,
-            type=kind.name,
-            inverse_type=kind.inverse,
+            type=stored_type.name,
+            inverse_type=stored_type.inverse,
             label=label,
             inverse_label=inverse_label,
             description=data.description,
@@ -127,7 +128,7 @@ async def create_relationship(user: Caller, character_id: UUID, data: Relationsh
 
 
 async def get_relationship(user: Caller, relationship_id: UUID, side: UUID | None) -> Any:
-    """Raises NotFound also when the caller may not see both ends."""
+    """``side`` is the id of the end that it is read from. Raises NotFound unless the caller may see both ends."""
     if row := await _GET.one(id=relationship_id, user=user.id, side=side):
         return row
     raise NotFound
@@ -160,7 +161,7 @@ async def update_relationship(
 
 
 async def delete_relationship(user: Caller, relationship_id: UUID, if_match: str | None) -> None:
-    """For both sides. Raises PreconditionFailed when ``if_match`` is stale."""
+    """Raises PreconditionFailed when ``if_match`` is stale."""
     async with DB.transaction():
         row = await _lock_own(user, relationship_id)
         check_if_match(if_match, relationship_id, row["version"])
@@ -168,21 +169,23 @@ async def delete_relationship(user: Caller, relationship_id: UUID, if_match: str
 
 
 def _labels(data: RelationshipCreate) -> tuple[str, str]:
-    """The words of a custom type, empty for the others. Raises Unprocessable where they lack or do not belong."""
+    """``label`` and ``inverse_label`` of a custom type; two empty strings for other types. Raises Unprocessable when a
+    custom type has no label, or another type has one."""
     if data.type != CUSTOM.name:
-        faults = [
+        violations = [
             Violation("Only a custom type has labels.", pointer=f"/{name}")
             for name in ("label", "inverse_label")
             if getattr(data, name) is not None
         ]
     else:
-        faults = [] if data.label else [Violation("A custom type needs a label.", pointer="/label")]
-    if faults:
-        raise Unprocessable.of(faults)
+        violations = [] if data.label else [Violation("A custom type needs a label.", pointer="/label")]
+    if violations:
+        raise Unprocessable.of(violations)
     return data.label or "", data.inverse_label or data.label or ""
 
 
 async def _lock_own(user: Caller, relationship_id: UUID) -> Any:
+    """Raises NotFound unless the caller may see it, Forbidden unless they own it."""
     row = await (
         Relationship.select(Relationship.version, Relationship.target, Relationship.source.owner.as_alias("owner"))
         .where(Relationship.id == relationship_id, visible_to(user.id))

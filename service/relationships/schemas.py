@@ -4,8 +4,8 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from service.relationships.registry import Category, TypeName
 from service.relationships.tables import LABEL_LENGTH
+from service.relationships.types import Category, TypeName
 from service.schemas import Description, Input, ListQuery, Time
 
 Attitude = Annotated[int, Meta(ge=-100, le=100, description="From −100 (hatred) to 100 (devotion).")]
@@ -20,8 +20,8 @@ class RelationshipTypeRead(msgspec.Struct, kw_only=True):
 
 
 class RelationshipCreate(Input, kw_only=True):
-    """The character in the address is `type` of `target`. A `custom` type brings its own `label`, and the words for
-    the other side unless they are the same."""
+    """The character in the address is `type` of `target`. A `custom` type needs a `label`, and an `inverse_label` where
+    it reads differently from the other side."""
 
     target: UUID
     type: TypeName
@@ -33,7 +33,7 @@ class RelationshipCreate(Input, kw_only=True):
 
 
 class RelationshipUpdate(Input, kw_only=True):
-    """What changes, read from the side that `from` names."""
+    """The fields to change, as read from the side that `from` names."""
 
     description: Description | None | UnsetType = UNSET
     attitude: Attitude | None | UnsetType = UNSET
@@ -47,7 +47,7 @@ class End(msgspec.Struct, kw_only=True):
 
 class RelationshipRead(msgspec.Struct, kw_only=True):
     """`source` is `type` of `target`; read from the target's side the two are swapped, and the type is the inverse.
-    `attitude` is what the source feels for the target, `returned_attitude` what comes back."""
+    `attitude` is what the source feels for the target, `returned_attitude` what the target feels for the source."""
 
     id: UUID
     version: int
@@ -63,6 +63,6 @@ class RelationshipRead(msgspec.Struct, kw_only=True):
 
 
 class RelationshipQuery(ListQuery, kw_only=True, frozen=True):
-    """Of one type, read from the character's side."""
+    """Filters a character's relationships by type, as read from its side."""
 
     type: TypeName | None = None

@@ -107,6 +107,8 @@ TEMPLATES = Listing(
     scopes={
         "mine": Template.owner == Param("user"),
         "others": _PUBLIC & WhereRaw("{} IS DISTINCT FROM {}", Template.owner, Param("user")),
+        "public": _PUBLIC,
+        "platform": _PUBLIC & Template.owner.is_null(),
         "owner": ((Template.owner == Param("user")) | _PUBLIC)
         & WhereRaw("{} = (SELECT id FROM users WHERE username = {})", Template.owner, Param("owner")),
     },
@@ -128,16 +130,11 @@ TEMPLATES = Listing(
 
 
 async def list_templates(user: Caller, query: TemplateQuery) -> Rows:
-    """Mine and everyone's public ones, or one owner's."""
+    """The caller's own templates and all public ones, or those of one owner."""
     filters = given_filters(
         {"style": query.style, "visibility": query.visibility, "tags": query.tags, "tags.any": query.tags_any}
     )
-    if query.owner is None:
-        scopes = ["mine", "others"] if user.id else ["others"]
-        return await TEMPLATES.rows(query, scopes=scopes, filters=filters, user=user.id)
-    if query.owner == "me":
-        return await TEMPLATES.rows(query, scopes=["mine"], filters=filters, user=user.id)
-    return await TEMPLATES.rows(query, scopes=["owner"], filters=filters, user=user.id, owner=query.owner)
+    return await TEMPLATES.owned_rows(query, user.id, filters)
 
 
 async def create_template(user: Caller, data: TemplateCreate) -> Any:

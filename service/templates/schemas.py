@@ -9,9 +9,8 @@ from service.schemas import (
     AnyTags,
     Description,
     Input,
-    ListQuery,
     Name,
-    OwnerValue,
+    OwnerQuery,
     Prompt,
     Style,
     Tags,
@@ -85,10 +84,9 @@ class CopyCreate(Input):
     """A copy needs nothing but its original."""
 
 
-class TemplateQuery(ListQuery, kw_only=True, frozen=True):
+class TemplateQuery(OwnerQuery, kw_only=True, frozen=True):
     """Filters are joined by and."""
 
-    owner: OwnerValue | None = None
     style: Style | None = None
     visibility: Visibility | None = None
     tags: AllTags | None = None

@@ -15,7 +15,8 @@ from litestar.static_files import create_static_files_router
 
 from service.errors import PROBLEMS, NotFound
 from service.web.csp import page_policy
-from service.web.openapi import ASSETS_PATH, openapi_document
+from service.web.openapi import openapi_document
+from service.web.openapi_config import ASSETS_PATH
 from service.web.routes import get
 
 ASSETS = create_static_files_router(

@@ -5,37 +5,23 @@ problems, scopes and headers come from the routes themselves.
 """
 
 import re
-from collections.abc import Iterable
 from inspect import cleandoc
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
-from litestar import Litestar, Router
+from litestar import Litestar
 from litestar.handlers.http_handlers import HTTPRouteHandler
-from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.plugins import OpenAPIRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme, Tag
 
 from service.errors import PROBLEMS, Problem
 from service.schemas import FieldsQuery, Query
-from service.web.csp import application_policy
+from service.web.openapi_config import Json
+from service.web.openapi_parameters import (
+    OPTIONAL_PARAMETERS,
+    query_parameters,
+    remove_null,
+)
 from service.web.problems import MEDIA_TYPE
 
-ASSETS_PATH = "/docs-assets"
-
-_TAGS = {
-    "Users": "Members and their profiles.",
-    "Sessions": "Signing in and out. Send the token as `Authorization: Bearer <token>`.",
-    "API keys": "Tokens for programs, with scopes.",
-    "E-mail": "Letters with a link that proves who reads an address: it is verified, or the password is chosen anew.",
-    "Templates": "Reusable rules for characters, in versions that never change once published.",
-    "Characters": "What the platform is for.",
-    "Cards": "Characters that come from elsewhere, and go there.",
-    "Revisions": "A character's history: every change can be read, compared and undone.",
-    "Trash": "Deleted characters, for 30 days.",
-    "Changes": "To keep a copy in step.",
-    "Relationships": "What one character is to another: one row, read from both sides.",
-}
 _HEADERS = {
     "ETag": "The version of this row, for If-Match and If-None-Match.",
     "Location": "Where the new resource is.",
@@ -48,19 +34,6 @@ _DESCRIPTIONS = {
     "202": "Taken: it is done in a while.",
     "204": "Done; there is nothing to tell.",
 }
-_DRY_RUN = {
-    "name": "dry_run",
-    "in": "query",
-    "description": "Do everything and undo it, for a preview: no `Location`, no `ETag`, 200 in place of 201.",
-    "schema": {"type": "boolean", "default": False},
-}
-_IDEMPOTENCY_KEY = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "description": "Any name for this one request: sent again within 24 hours, it is answered again, not done again.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
-}
-_TAKEN = {"dry_run": _DRY_RUN, "idempotent": _IDEMPOTENCY_KEY}  # by the option of a route that takes it
 _BYTES = {"type": "string", "format": "binary"}
 _PICTURE = {"image/webp": {"schema": _BYTES}}
 _ELSEWHERE = {
@@ -103,69 +76,6 @@ _ALWAYS = (
 _WITH_BODY = ("validation", "too-large", "unsupported-media-type", "conflict", "request-timeout")
 _REF = "#/components/schemas/{name}"
 
-Json = dict[str, Any]
-
-
-class Listing(Protocol):
-    """The allow-lists of a list (see service/lists/listing.py)."""
-
-    @property
-    def fields(self) -> Iterable[str]: ...
-
-    @property
-    def expand(self) -> Iterable[str]: ...
-
-    @property
-    def sorts(self) -> Iterable[str]: ...
-
-
-_START = """SwaggerUIBundle({
-  url: "/openapi.json", dom_id: "#documentation", deepLinking: true, showExtensions: true, showCommonExtensions: true,
-  presets: [SwaggerUIBundle.presets.apis, SwaggerUIBundle.SwaggerUIStandalonePreset]
-})"""
-
-
-class _Swagger(OpenAPIRenderPlugin):
-    """Litestar's page holds the whole document in a script; this one has a script that a policy can name."""
-
-    def render(self, request: Any, openapi_schema: Json) -> bytes:
-        return f"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{OPENAPI.title}</title>
-<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">
-<link rel="stylesheet" href="{ASSETS_PATH}/swagger-ui.css">
-</head><body><div id="documentation"></div>
-<script src="{ASSETS_PATH}/swagger-ui-bundle.js"></script>
-<script src="{ASSETS_PATH}/swagger-ui-standalone-preset.js"></script>
-<script>{_START}</script></body></html>""".encode()
-
-
-def _operation_id(handler: HTTPRouteHandler, *_: Any) -> str:
-    return str(handler.handler_name)
-
-
-OPENAPI = OpenAPIConfig(
-    title="Character service",
-    version="1",
-    description=(
-        "Characters, the templates that rule them, and what they are to each other. Every error is a problem "
-        "(RFC 9457) that names all its faults; lists are keyset pages; rows carry an ETag for `If-Match`."
-    ),
-    openapi_router=Router(
-        "/docs",
-        route_handlers=[],
-        include_in_schema=False,
-        response_headers={"Content-Security-Policy": application_policy(script=_START)},
-    ),
-    render_plugins=[_Swagger(path="/")],
-    operation_id_creator=_operation_id,
-    use_handler_docstrings=True,
-    tags=[Tag(name=name, description=text) for name, text in _TAGS.items()],
-    components=Components(
-        security_schemes={
-            "token": SecurityScheme(type="http", scheme="bearer", description="A session's or an API key's token.")
-        }
-    ),
-)
-
 
 def openapi_document(app: Litestar) -> Json:
     """The document of what is under /v1, as /openapi.json gives it."""
@@ -204,14 +114,14 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str
         operation["description"] = rest
     operation.pop("deprecated", None)
     for parameter in operation.get("parameters", ()):
-        _without_null(parameter)
+        remove_null(parameter)
     if query := handler.opt.get("query"):
         operation["parameters"] = [
             *operation.get("parameters", ()),
-            *_query_parameters(query, handler.opt.get("listing")),
+            *query_parameters(query, handler.opt.get("listing")),
         ]
         operation["description"] = operation.get("description", "") or cleandoc(query.__doc__ or "")
-    if extra := [taken for option, taken in _TAKEN.items() if handler.opt.get(option)]:
+    if extra := [taken for option, taken in OPTIONAL_PARAMETERS.items() if handler.opt.get(option)]:
         operation["parameters"] = [*operation.get("parameters", ()), *extra]
     if handler.opt.get("uploads"):
         operation["requestBody"] = _UPLOADS
@@ -316,50 +226,7 @@ def _named(kind: Any) -> bool:
     return isinstance(origin, type) and issubclass(origin, msgspec.Struct)
 
 
-def _query_parameters(query: type[Query], listing: Listing | None) -> list[Json]:
-    parameters = []
-    allowed = _allow_lists(listing) if listing else {}
-    for field in msgspec.structs.fields(query):
-        if field.name == "open" or allowed.get(field.name) == []:
-            continue
-        schema = msgspec.json.schema(field.type)
-        schema = next((choice for choice in schema.pop("anyOf", ()) if choice != {"type": "null"}), {}) | schema
-        parameter: Json = {"name": field.encode_name, "in": "query", "required": False, "schema": schema}
-        if isinstance(schema.get("type"), list):
-            schema["type"] = next(kind for kind in schema["type"] if kind != "null")
-        if None in schema.get("enum", ()):
-            schema["enum"] = [choice for choice in schema["enum"] if choice is not None]
-        if schema.get("type") == "array":
-            parameter |= {"style": "form", "explode": False}
-            if choices := allowed.get(field.name):
-                schema["items"] = {"enum": choices}
-        if description := schema.pop("description", None):
-            parameter["description"] = description
-        if field.default not in (None, msgspec.NODEFAULT):
-            schema["default"] = field.default
-        parameters.append(parameter)
-    return parameters
-
-
-def _allow_lists(listing: Listing) -> dict[str, list[str]]:
-    return {
-        "fields": [*listing.fields],
-        "expand": [*listing.expand],
-        "sort": [prefix + name for name in listing.sorts for prefix in ("", "-")],
-    }
-
-
 def _problem_response(slug: str) -> Json:
     kind = PROBLEMS[slug]
     content = {MEDIA_TYPE: {"schema": {"$ref": _REF.format(name="Problem")}}}
     return {"description": kind.meaning, "content": content}
-
-
-def _without_null(parameter: Json) -> None:
-    """A parameter that may be left out is no parameter that may be null."""
-    schema = parameter["schema"]
-    for choice in schema.pop("oneOf", ()):
-        if choice.get("type") != "null":
-            schema |= choice
-    for name in ("deprecated", "allowEmptyValue", "allowReserved"):
-        parameter.pop(name, None)

@@ -15,11 +15,10 @@ from litestar.params import QueryParameter
 
 from service.errors import BadRequest, Violation
 from service.schemas import (
+    MAX_PARAMETERS,
     Query,
 )
 from service.validation import fault_of
-
-MAX_PARAMETERS = 100
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,99})")
 

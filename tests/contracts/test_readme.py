@@ -1,4 +1,4 @@
-"""The README's tour, run as it is written."""
+"""The tour: the README's, and what the guide and the API page add to it, run as they are written."""
 
 import os
 import re
@@ -10,7 +10,8 @@ import pytest
 from tests.support.servers import ROOT, Service, service_of_its_own
 
 README = (ROOT / "README.md").read_text()
-TOUR = re.findall(r"^```sh tour\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+PAGES = [README, *((ROOT / "docs" / name).read_text() for name in ("guide.md", "api.md"))]
+TOUR = [block for page in PAGES for block in re.findall(r"^```sh tour\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)]
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,9 @@ import httpx
 import pytest
 
 from service.app import MAX_BODY
+from service.schemas import MAX_PARAMETERS
 from service.validation import MAX_DEPTH
-from service.web.middleware.doorway import MAX_HEADER_BYTES, MAX_HEADERS, MAX_PARAMETERS, MAX_URL
+from service.web.middleware.size_limits import MAX_HEADER_BYTES, MAX_HEADERS, MAX_URL
 from tests.conftest import faults
 
 JSON = {"Content-Type": "application/json"}

@@ -1,4 +1,4 @@
-"""``piccolo service collect``: what nothing refers to goes, what anything refers to stays, whoever is faster."""
+"""``piccolo service collect_files``: what nothing refers to goes, what anything refers to stays, whoever is faster."""
 
 import asyncio
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from service.commands import collect_files as command
-from service.commands.collect_files import collect_files
+from service.commands.collect_files import delete_unused_files
 from service.commands.purge import purge_everything
 from service.database.engine import DB
 from service.media import queries, transfer
@@ -58,9 +58,9 @@ async def test_what_nothing_refers_to_goes_a_day_after_it_was_stored(app: Any) -
     name = await store_file(b"nobody's")
     assert await there(name) == {name}
     await age(0.9)
-    assert await collect_files() == 0
+    assert await delete_unused_files() == 0
     await age(1.1)
-    assert await collect_files() == 1
+    assert await delete_unused_files() == 1
     assert (await names(), await there(name)) == (set(), set())
 
 
@@ -76,12 +76,12 @@ async def test_what_anything_refers_to_stays(alice: Client) -> None:
     await age()
     before = await names()
     assert len(before) == 4
-    assert await collect_files() == 0
+    assert await delete_unused_files() == 0
     assert await names() == before
     assert len(await there(former)) == 5
     assert (await alice.post(f"/v1/characters/{mira['id']}/revisions/2/restorations")).status_code == 201
     await alice.delete(f"/v1/trash/{otto['id']}")
-    assert await collect_files() == 1
+    assert await delete_unused_files() == 1
     assert (before - await names(), await there(trashed)) == ({trashed}, set())
 
 
@@ -90,10 +90,10 @@ async def test_what_a_purged_member_left_goes(alice: Client) -> None:
     await alice.put("/v1/users/me/avatar", content=drawn(width=44), headers={"Content-Type": "image/png"})
     await alice.request("DELETE", "/v1/users/me", json={"password": PASSWORD})
     await age()
-    assert await collect_files() == 0
+    assert await delete_unused_files() == 0
     await DB._run_in_pool("UPDATE users SET deleted_at = now() - interval '31 days'")
     await purge_everything()
-    assert await collect_files() == 2
+    assert await delete_unused_files() == 2
     assert await names() == set()
 
 
@@ -107,7 +107,7 @@ async def test_the_same_bytes_are_stored_once_and_anew(alice: Client) -> None:
     for row in (mira, otto):
         await alice.delete(f"/v1/characters/{row['id']}")
         await alice.delete(f"/v1/trash/{row['id']}")
-    assert await collect_files() == 0
+    assert await delete_unused_files() == 0
 
 
 async def test_who_uploads_what_is_being_collected_waits_and_writes_it_again(
@@ -124,7 +124,7 @@ async def test_who_uploads_what_is_being_collected_waits_and_writes_it_again(
         await delete(files)
 
     monkeypatch.setattr(STORAGE, "delete", delete_slowly)
-    collecting = asyncio.create_task(collect_files())
+    collecting = asyncio.create_task(delete_unused_files())
     await deleting.wait()  # its row is deleted, though not for good
     storing = asyncio.create_task(store_file(b"both want it"))
     await asyncio.sleep(0.3)
@@ -140,7 +140,7 @@ async def test_what_is_uploaded_again_while_it_is_looked_at_stays(alice: Client)
     async with DB.transaction():
         await queries._CLAIM.one(name=name, size=9, width=None, height=None, color=None)
         with DB.outside_transaction():
-            collecting = asyncio.create_task(collect_files())
+            collecting = asyncio.create_task(delete_unused_files())
         await asyncio.sleep(0.3)
         assert not collecting.done()
     assert await collecting == 0
@@ -157,9 +157,9 @@ async def test_what_cannot_be_deleted_is_found_again(app: Any, monkeypatch: pyte
     with monkeypatch.context() as patched:
         patched.setattr(STORAGE, "delete", fail)
         with pytest.raises(OSError, match="away"):
-            await collect_files()
+            await delete_unused_files()
     assert await names() == {name}
-    assert await collect_files() == 1
+    assert await delete_unused_files() == 1
 
 
 async def test_it_goes_through_all_files_in_batches(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +167,7 @@ async def test_it_goes_through_all_files_in_batches(app: Any, monkeypatch: pytes
         await store_file(bytes([number]))
     await age()
     monkeypatch.setattr(command, "AT_ONCE", 2)
-    assert await collect_files() == 7
+    assert await delete_unused_files() == 7
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +198,6 @@ async def test_with_a_bucket_pictures_are_fetched_from_it(
     await alice.delete(f"/v1/characters/{mira['id']}")
     await alice.delete(f"/v1/trash/{mira['id']}")
     await age()
-    assert await collect_files() == 1
+    assert await delete_unused_files() == 1
     async with Client() as anybody:
         assert (await anybody.get(links["64"])).status_code == 404

@@ -18,7 +18,7 @@ import asyncpg
 import pytest
 
 from service.database import embedded, embedded_supervisor
-from service.database.embedded_supervisor import STATE, EmbeddedPostgresError, Place
+from service.database.embedded_cluster import STATE, EmbeddedPostgresError, Place
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 USER = """
 import sys
 from pathlib import Path
-from service import embedded
+from service.database import embedded
 share = embedded.start(Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.read()
@@ -170,7 +170,7 @@ def test_concurrent_first_starts_share_one_server(new_dir: Path, open_user: Open
 def test_second_supervisor_leaves_the_first_alone(data_dir: Path) -> None:
     share = embedded.start(data_dir)
     supervisor = supervisor_of(data_dir)
-    second = subprocess.run([sys.executable, embedded_supervisor.__file__, str(data_dir), "/nowhere"])
+    second = subprocess.run(embedded.supervisor_command(data_dir, Path("/nowhere")))
     assert second.returncode == embedded_supervisor.ANOTHER_AT_WORK
     assert supervisor_of(data_dir) == supervisor
     assert answers(data_dir)

@@ -10,6 +10,7 @@ from itertools import count
 import httpx
 import pytest
 
+from service.limits import rate_limits
 from service.limits.counters import Memory
 from tests.conftest import PASSWORD
 from tests.support.servers import Service, piccolo, service_of_its_own
@@ -161,6 +162,18 @@ def test_a_forwarded_address_is_believed_from_the_named_proxies_alone(service: S
         behind = next(addresses)
         assert sign_in(proxy, **{"X-Forwarded-For": f"{next(addresses)}, {behind}"}).status_code == 401
         assert sign_in(proxy, **{"X-Forwarded-For": f"{next(addresses)}, {behind}"}).status_code == 429
+
+
+def test_every_limit_is_as_documented() -> None:
+    limits = [each for each in vars(rate_limits).values() if isinstance(each, rate_limits.Limit)]
+    every = {"GET", "POST", "PUT", "PATCH", "DELETE"}
+    assert [(each.name, each.rate, each.seconds, each.by, each.methods) for each in limits] == [
+        ("reads", 6_000, 60, "caller", {"GET", "OPTIONS"}),
+        ("writes", 1_200, 60, "caller", {"POST", "PUT", "PATCH", "DELETE"}),
+        ("sign-in", 20, 60, "address", every),
+        ("sign-up", 10, 3_600, "address", every),
+        ("letters", 10, 3_600, "address", every),
+    ]
 
 
 def test_a_window_ends() -> None:

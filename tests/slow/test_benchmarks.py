@@ -92,7 +92,7 @@ def test_the_layers_of_each_route_come_to_its_whole(data_dir: Path) -> None:
 
 
 def test_a_profile_names_functions(data_dir: Path) -> None:
-    assert "doorway.py" in printed("costs", data_dir, *FEW, "--profile=one by id")
+    assert "access_log.py" in printed("costs", data_dir, *FEW, "--profile=one by id")
 
 
 def test_growth_tells_buffers(data_dir: Path) -> None:

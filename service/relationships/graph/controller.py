@@ -33,6 +33,6 @@ class GraphController(Controller):
         query = read_query(request, GraphQuery)
         graph = await queries.get_graph(user, character_id, query.depth, query.types)
         if Accept(request.headers.get("accept", "")).best_match([MediaType.JSON, MERMAID]) == MERMAID:
-            # another medium than the one that the document gives a schema to
+            # Response[Graph] is the type for OpenAPI; this answer is text
             return Response(draw(graph), media_type=MERMAID, headers={"Vary": "Accept"})  # type: ignore[arg-type]
         return Response(graph, headers={"Vary": "Accept"})

@@ -11,11 +11,11 @@ from service.characters.tables import Character
 from service.database.prepared import Param, Prepared, json_object
 from service.errors import NotFound
 from service.relationships.graph.schemas import Graph
-from service.relationships.registry import TYPES
 from service.relationships.tables import Relationship
+from service.relationships.types import TYPES
 
 MAX_NODES = 500
-MAX_STEPS = 5_000  # relationships looked at from one level of the graph
+MAX_STEPS = 5_000  # relationships read from one level of the graph
 
 _NODE = json_object(
     {
@@ -38,11 +38,15 @@ _EDGE = json_object(
     }
 )
 
-# One row a level: the characters that are new on it, all that were seen up to it, and the relationships that led there.
-# A cycle ends where it began, as what was seen is not new again. One level more than asked for finds no characters, but
-# the relationships among the last. Scans stop at their limit before anything is filtered out: that bounds the rows that
-# are read, however dense the graph is and whatever is wanted of it. LIMIT 1 keeps PostgreSQL to the primary key, where
-# a join might read a whole table.
+# The recursion yields one row for each level, which is one step away from the level before:
+# - ``found``: the characters that this level adds
+# - ``seen``: all characters up to this level; they are not added again, so a cycle ends
+# - ``steps``: the relationships that were followed to get here
+# - ``cut``: whether a limit left anything out
+# One level more than ``depth`` is read. It adds no characters, only the relationships between those of the last level.
+# Relationships are limited to ``max_steps`` before they are filtered, so the number of rows read has a bound in any
+# graph and for any filter.
+# LATERAL with LIMIT 1 makes PostgreSQL look each row up by its primary key; for a join it may read the whole table.
 _GRAPH = """
 WITH RECURSIVE
 level (depth, found, seen, steps, cut) AS (
@@ -51,7 +55,7 @@ level (depth, found, seen, steps, cut) AS (
     SELECT depth + 1, next.found, seen || next.found, next.steps, next.cut
     FROM level, LATERAL (
         WITH step AS (
-            SELECT edge.id, neighbour, {wanted} AS wanted
+            SELECT edge.id, neighbour, {type_matches} AS matches
             FROM unnest(level.found) AS known (id), LATERAL (
                 (
                     SELECT id, target AS neighbour, type FROM relationships
@@ -65,26 +69,26 @@ level (depth, found, seen, steps, cut) AS (
             ) AS edge
             LIMIT {max_steps}
         ),
-        fresh AS (
+        added AS (
             SELECT characters.id
-            FROM (SELECT DISTINCT neighbour FROM step WHERE wanted AND NOT neighbour = ANY (seen)) AS reached, LATERAL (
+            FROM (SELECT DISTINCT neighbour FROM step WHERE matches AND neighbour <> ALL (seen)) AS reached, LATERAL (
                 SELECT * FROM characters WHERE id = neighbour LIMIT 1
             ) AS characters
             WHERE level.depth < {depth} AND {listed}
         )
         SELECT
-            ARRAY(SELECT id FROM fresh ORDER BY id LIMIT {max_nodes} - cardinality(seen)) AS found,
-            ARRAY(SELECT id FROM step WHERE wanted) AS steps,
-            (SELECT count(*) FROM fresh) > {max_nodes} - cardinality(seen)
+            ARRAY(SELECT id FROM added ORDER BY id LIMIT {max_nodes} - cardinality(seen)) AS found,
+            ARRAY(SELECT id FROM step WHERE matches) AS steps,
+            (SELECT count(*) FROM added) > {max_nodes} - cardinality(seen)
             OR (SELECT count(*) FROM step) >= {max_steps} AS cut
     ) AS next
     WHERE depth <= {depth} AND level.found <> ARRAY[]::uuid[]
 ),
 node (id, depth) AS (SELECT unnest(found), depth FROM level),
-walked (id) AS (SELECT DISTINCT unnest(steps) FROM level),
+followed (id) AS (SELECT DISTINCT unnest(steps) FROM level),
 related AS (
     SELECT {edge} AS item
-    FROM walked, LATERAL (SELECT * FROM relationships WHERE id = walked.id LIMIT 1) AS relationships
+    FROM followed, LATERAL (SELECT * FROM relationships WHERE id = followed.id LIMIT 1) AS relationships
     WHERE source = ANY (ARRAY(SELECT id FROM node)) AND target = ANY (ARRAY(SELECT id FROM node))
 )
 SELECT
@@ -98,12 +102,12 @@ SELECT
 
 
 def _write() -> QueryString:
-    """Fills the names of the text above with what Piccolo writes, in the order in which they stand."""
+    """``_GRAPH`` with each name in braces replaced by the SQL that Piccolo writes for it."""
     parts = {
         "root": QueryString("{}::uuid", Param("root")),
         "visible": visible_to(Param("user")).querystring,
         "depth": QueryString("{}::int", Param("depth")),
-        "wanted": QueryString("({}::text[] IS NULL OR type = ANY ({}::text[]))", Param("types"), Param("types")),
+        "type_matches": QueryString("({}::text[] IS NULL OR type = ANY ({}::text[]))", Param("types"), Param("types")),
         "listed": listed_to(Param("user")).querystring,
         "node": _NODE,
         "edge": _EDGE,
@@ -124,10 +128,10 @@ _QUERY = Prepared(_write)
 
 
 async def get_graph(user: Caller, character_id: UUID, depth: int, types: Sequence[str] | None) -> Graph:
-    """What is within ``depth`` steps of a character, of what the caller may see: one query, at most MAX_NODES nodes.
-    Raises NotFound when they may not see the character itself."""
-    stored = sorted({TYPES[name][0].name for name in types}) if types is not None else None
-    nodes, edges, truncated = await _QUERY.one(root=character_id, depth=depth, types=stored, user=user.id)
+    """The characters within ``depth`` steps that the caller may see, MAX_NODES at most, and the relationships between
+    them. Raises NotFound when the caller may not see the character itself."""
+    stored_types = sorted({TYPES[name][0].name for name in types}) if types is not None else None
+    nodes, edges, truncated = await _QUERY.one(root=character_id, depth=depth, types=stored_types, user=user.id)
     if nodes is None:
         raise NotFound
     return msgspec.convert(

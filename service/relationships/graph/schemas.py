@@ -4,19 +4,19 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from service.relationships.registry import TypeName
+from service.relationships.types import TypeName
 from service.schemas import Query, Style, Visibility
 
 
 class GraphQuery(Query, kw_only=True, frozen=True):
-    """How far to look, and along what."""
+    """How many steps to follow, and which types."""
 
-    depth: Annotated[int, Meta(ge=1, le=4, description="How many steps away at most.")] = 2
+    depth: Annotated[int, Meta(ge=1, le=4, description="The most steps away.")] = 2
     types: Annotated[tuple[TypeName, ...], Meta(description="Only relationships of these types: `a,b`.")] | None = None
 
 
 class Node(msgspec.Struct, kw_only=True):
-    """A character, ``depth`` steps away from the one that was asked about."""
+    """A character, `depth` steps away from the one in the address."""
 
     id: UUID
     name: str
@@ -38,7 +38,7 @@ class Edge(msgspec.Struct, kw_only=True):
 
 
 class Graph(msgspec.Struct, kw_only=True):
-    """`truncated`: there is more than is shown."""
+    """`truncated` is true when the graph has more than is shown."""
 
     nodes: list[Node]
     edges: list[Edge]

@@ -7,6 +7,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 import brotli
+from litestar.types import ASGIApp, Message, Receive, Send
 
 SMALLEST = 500  # bytes; what is smaller fits into one packet anyway
 
@@ -51,7 +52,39 @@ def is_worth_it(status: int, headers: Headers) -> bool:
 
 
 class Compression:
-    """One answer, compressed. Its start waits for the first piece of the body, whose length it tells if it is all."""
+    """Compresses responses that are worth it, in the encoding that the client prefers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        accepted = [value for name, value in scope["headers"] if name == b"accept-encoding"]
+        encoding = preferred(accepted[-1]) if accepted else None
+        if encoding is None:
+            await self.app(scope, receive, send)
+            return
+        start: Any = None
+        body: _CompressedBody | None = None
+
+        async def send_compressed(message: Message) -> None:
+            nonlocal start, body
+            if message["type"] == "http.response.start":
+                start = message
+                return
+            if start is not None:
+                if is_worth_it(start["status"], start["headers"]):
+                    body = _CompressedBody(encoding, start)
+                else:
+                    await send(start)
+                start = None
+            for each in body.messages(message) if body else (message,):
+                await send(each)
+
+        await self.app(scope, receive, send_compressed)
+
+
+class _CompressedBody:
+    """One compressed response. Its start waits for the first piece of the body, which may be all of it."""
 
     def __init__(self, encoding: bytes, start: Any) -> None:
         self.start = start
@@ -59,7 +92,7 @@ class Compression:
         self.compressor = _COMPRESSORS[encoding]()
 
     def messages(self, message: Any) -> Iterator[Any]:
-        """What is to be sent instead of this piece of the body: nothing, as long as it is too little."""
+        """The messages to send in place of this piece of the body; none while the compressor holds it back."""
         ends = not message.get("more_body", False)
         body = self.compressor.compress(message.get("body", b""))
         if ends:

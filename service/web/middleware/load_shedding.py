@@ -33,7 +33,7 @@ def allow_many_connections() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-class Overload:
+class LoadShedding:
     def __init__(self, app: ASGIApp, most: int) -> None:
         self.app = app
         self.most = most
@@ -83,8 +83,8 @@ class Overload:
 class _Client:
     """``receive`` and ``send`` of one request, which for as long as they wait is not worked on."""
 
-    def __init__(self, overload: Overload, address: str, receive: Receive, send: Send) -> None:
-        self._overload = overload
+    def __init__(self, shedding: LoadShedding, address: str, receive: Receive, send: Send) -> None:
+        self._shedding = shedding
         self._address = address
         self._receive = receive
         self._send = send
@@ -97,29 +97,29 @@ class _Client:
         if self._is_read:  # what is awaited now is the client's leaving, beside the work
             return await self._receive()
         has_place = True
-        self._overload.leave(self._address)
+        self._shedding.leave(self._address)
         try:
             async with asyncio.timeout(self._until - time.monotonic()):
                 message: Any = await self._receive()
-            has_place = self._overload.has_place_for(self._address)
+            has_place = self._shedding.has_place_for(self._address)
         except TimeoutError:
             raise RequestTimeout from None
         finally:
-            self._overload.enter(self._address)
+            self._shedding.enter(self._address)
         if message["type"] == "http.disconnect":
             raise BadRequest("The body broke off.")
         self._until += len(message.get("body", b"")) / BODY_RATE
         self._is_read = not message.get("more_body", False)
         if self._is_read and not has_place:
-            self._overload.shed()
+            self._shedding.shed()
         return message
 
     async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":  # which the doorway keeps until there is a body
+        if message["type"] == "http.response.start":  # which is held until there is a body
             await self._send(message)
             return
-        self._overload.leave(self._address)
+        self._shedding.leave(self._address)
         try:
             await self._send(message)
         finally:
-            self._overload.enter(self._address)
+            self._shedding.enter(self._address)

@@ -13,7 +13,7 @@ _REFUSED = Counter("rate_limit_refusals", "Requests refused because there were t
 
 class RateLimit:
     """Litestar's rate limit middleware done again: limits do not share counters, a refusal says when to come back,
-    and the headers tell of the innermost limit that counted (the doorway adds them to the answer)."""
+    and the headers tell of the innermost limit that counted (SecurityHeaders adds them to the response)."""
 
     def __init__(self, app: ASGIApp, limit: Limit) -> None:
         self.app = app

@@ -13,7 +13,7 @@ from service.app import MAX_PARTS
 from service.cards.imports import controller, queries
 from service.cards.tables import Card, CardAsset
 from service.characters.tables import Character
-from service.commands.collect_files import collect_files
+from service.commands.collect_files import delete_unused_files
 from service.database.engine import DB
 from service.media import queries as pictures
 from service.media import storage
@@ -209,7 +209,7 @@ async def test_what_was_normalised_is_told(alice: Client) -> None:
 async def test_the_files_of_a_card_stay_while_it_does(alice: Client) -> None:
     made = (await imported(alice, in_charx(V3, **{"assets/x.bin": b"123"})))["character"]
     await DB.run_ddl("UPDATE files SET stored_at = stored_at - interval '2 days'")
-    assert await collect_files() == 0
+    assert await delete_unused_files() == 0
     content = (await alice.get(f"/v1/characters/{made['id']}/card?format=charx")).content
     assert (await imported(alice, content))["status"] == 201
     await Character.delete().where(Character.id == UUID(made["id"]))
@@ -221,7 +221,7 @@ async def test_files_of_cards_that_are_gone_are_collected(alice: Client) -> None
     assert (await alice.delete(f"/v1/characters/{made['id']}")).status_code == 204
     assert (await alice.delete(f"/v1/trash/{made['id']}")).status_code == 204
     await DB.run_ddl("UPDATE files SET stored_at = stored_at - interval '2 days'")
-    assert await collect_files() == 1
+    assert await delete_unused_files() == 1
 
 
 async def test_an_export_of_the_account_has_the_cards(alice: Client, charlie: Client) -> None:

@@ -195,6 +195,13 @@ async def test_a_public_one_is_kept_for_a_day(alice: Client, charlie: Client, st
     assert (await put(charlie, mira, drawn())).status_code == 403
 
 
+async def test_no_shared_cache_keeps_an_unlisted_one(alice: Client, stranger: Client) -> None:
+    mira = await character(alice, visibility="unlisted")
+    await put(alice, mira, drawn())
+    answer = await get(stranger, mira, "64")
+    assert (answer.status_code, answer.headers["cache-control"]) == (200, "private, no-cache")
+
+
 async def test_links_open_a_private_one_for_a_while(alice: Client, stranger: Client) -> None:
     mira = await character(alice)
     await put(alice, mira, drawn(width=100))

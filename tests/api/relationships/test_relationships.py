@@ -5,8 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from service.relationships.registry import TYPES
 from service.relationships.tables import Relationship
+from service.relationships.types import TYPES
 from tests.conftest import character, faults, public, relationship
 
 Client = httpx.AsyncClient

@@ -1,4 +1,4 @@
-"""What one character can be of another. ``parent_of`` reads ``child_of`` from the other side."""
+"""The types of relationships. Each has an inverse: ``parent_of`` reads ``child_of`` from the other side."""
 
 from typing import Literal, NamedTuple, get_args
 
@@ -6,7 +6,7 @@ Category = Literal["family", "affection", "conflict", "work", "bond", "custom"]
 
 
 class RelationshipType(NamedTuple):
-    """A type as it is stored, and what it is called from the other side: the same for a symmetric one."""
+    """A type as it is stored. ``inverse`` is its name as read from the target; a symmetric type is its own inverse."""
 
     name: str
     inverse: str
@@ -42,7 +42,7 @@ _STORED = [
     CUSTOM,
 ]
 
-# By every name a client may use: the type as it is stored, and whether the name reads it from the target's side.
+# For each name that a client may use: the stored type, and whether the name is that type's inverse.
 TYPES = {kind.inverse: (kind, True) for kind in _STORED} | {kind.name: (kind, False) for kind in _STORED}
 
 TypeName = Literal[
@@ -52,4 +52,4 @@ TypeName = Literal[
     "ally_of", "protector_of", "protected_by", "creator_of", "created_by", "owes_debt_to", "is_owed_debt_by", "custom",
 ]  # fmt: skip
 
-assert set(get_args(TypeName)) == TYPES.keys()  # noqa: S101 (a mistake here is found on import)
+assert set(get_args(TypeName)) == TYPES.keys()  # noqa: S101 (checked on import)

@@ -1,0 +1,38 @@
+"""Answers OPTIONS with every method of the path; Litestar would list those of one handler."""
+
+from typing import Any, Protocol
+
+from litestar.exceptions import MethodNotAllowedException, NotFoundException
+from litestar.types import ASGIApp, Receive, Send
+
+from service.web.problems import allowed
+
+
+class Router(Protocol):
+    """Litestar's router, as far as it is used here. Raises NotFoundException and MethodNotAllowedException."""
+
+    def handle_routing(self, path: str, method: Any) -> Any: ...
+
+
+class Options:
+    def __init__(self, app: ASGIApp, router: Router) -> None:
+        self.app = app
+        self.router = router
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        if scope["method"] != "OPTIONS" or not (methods := self._methods(scope["path"])):
+            await self.app(scope, receive, send)
+            return
+        allow = ", ".join(methods).encode()
+        await send({"type": "http.response.start", "status": 204, "headers": [(b"allow", allow)]})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _methods(self, path: str) -> list[str]:
+        """Every method of the path; none for an unknown one."""
+        try:
+            self.router.handle_routing(path=path, method="TRACE")  # no route has it
+        except MethodNotAllowedException as error:
+            return allowed((error.headers or {})["allow"])
+        except NotFoundException:
+            return []
+        return allowed("GET, POST, PUT, PATCH, DELETE")  # a mounted application

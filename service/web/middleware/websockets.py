@@ -1,0 +1,16 @@
+"""Closes websockets: no route of the service speaks them."""
+
+from typing import Any
+
+from litestar.types import ASGIApp, Receive, Send
+
+
+class RejectWebSockets:
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close"})  # type: ignore[typeddict-item] # code and reason are optional
+            return
+        await self.app(scope, receive, send)

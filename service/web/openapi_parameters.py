@@ -1,0 +1,79 @@
+"""Query parameters and request headers in the OpenAPI document."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import msgspec
+
+from service.schemas import Query
+from service.web.openapi_config import Json
+
+_DRY_RUN = {
+    "name": "dry_run",
+    "in": "query",
+    "description": "Do everything and undo it, for a preview: no `Location`, no `ETag`, 200 in place of 201.",
+    "schema": {"type": "boolean", "default": False},
+}
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "Any name for this one request: sent again within 24 hours, it is answered again, not done again.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+}
+OPTIONAL_PARAMETERS = {"dry_run": _DRY_RUN, "idempotent": _IDEMPOTENCY_KEY}  # by the option of a route that takes it
+
+
+class Listing(Protocol):
+    """The allow-lists of a list (see service/lists/listing.py)."""
+
+    @property
+    def fields(self) -> Iterable[str]: ...
+
+    @property
+    def expand(self) -> Iterable[str]: ...
+
+    @property
+    def sorts(self) -> Iterable[str]: ...
+
+
+def query_parameters(query: type[Query], listing: Listing | None) -> list[Json]:
+    parameters = []
+    allowed = _allow_lists(listing) if listing else {}
+    for field in msgspec.structs.fields(query):
+        if field.name == "open" or allowed.get(field.name) == []:
+            continue
+        schema = msgspec.json.schema(field.type)
+        schema = next((choice for choice in schema.pop("anyOf", ()) if choice != {"type": "null"}), {}) | schema
+        parameter: Json = {"name": field.encode_name, "in": "query", "required": False, "schema": schema}
+        if isinstance(schema.get("type"), list):
+            schema["type"] = next(kind for kind in schema["type"] if kind != "null")
+        if None in schema.get("enum", ()):
+            schema["enum"] = [choice for choice in schema["enum"] if choice is not None]
+        if schema.get("type") == "array":
+            parameter |= {"style": "form", "explode": False}
+            if choices := allowed.get(field.name):
+                schema["items"] = {"enum": choices}
+        if description := schema.pop("description", None):
+            parameter["description"] = description
+        if field.default not in (None, msgspec.NODEFAULT):
+            schema["default"] = field.default
+        parameters.append(parameter)
+    return parameters
+
+
+def _allow_lists(listing: Listing) -> dict[str, list[str]]:
+    return {
+        "fields": [*listing.fields],
+        "expand": [*listing.expand],
+        "sort": [prefix + name for name in listing.sorts for prefix in ("", "-")],
+    }
+
+
+def remove_null(parameter: Json) -> None:
+    """A parameter that may be left out is no parameter that may be null."""
+    schema = parameter["schema"]
+    for choice in schema.pop("oneOf", ()):
+        if choice.get("type") != "null":
+            schema |= choice
+    for name in ("deprecated", "allowEmptyValue", "allowReserved"):
+        parameter.pop(name, None)
