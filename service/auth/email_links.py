@@ -63,7 +63,7 @@ _FIND = Prepared(
 )
 
 
-async def request_letter(purpose: Purpose, email: str) -> None:
+async def request_link(purpose: Purpose, email: str) -> None:
     """Nobody is looked up: whether there is such an account shows neither in the answer nor in its time."""
     if len(key := folded(email)) <= EMAIL_LENGTH:
         await queue_message(purpose, key)
@@ -92,7 +92,7 @@ async def verify_email(token: str) -> None:
 
 
 async def reset_password(token: str, password: str) -> None:
-    """Ends the member's sessions; who got the letter reads the address, so it is verified, too.
+    """Ends the member's sessions; the link proves that they read the address, so it is verified, too.
 
     Raises NotFound for a token that opens nothing, Unprocessable for a bad password, which leaves the token as it is.
     """
@@ -105,7 +105,7 @@ async def reset_password(token: str, password: str) -> None:
         await User.update({User.password_hash: password_hash}).where(User.id == account["user"])
         await _mark_verified(account["user"])
         await delete_tokens(Caller(id=account["user"]), kind="session")
-        await record("change_password", "user", account["user"], member=account["user"], by="letter")
+        await record("change_password", "user", account["user"], member=account["user"], by="email_link")
         await queue_message("password_changed", account["email"], account["username"])
 
 

@@ -28,7 +28,7 @@ class Token(Table, db=DB, tablename="tokens", help_text="What opens the API: a s
     known_token_kind = Check("kind IN ('session', 'key')")
 
 
-class EmailToken(Table, db=DB, tablename="email_tokens", help_text="What a link in a letter opens, once."):
+class EmailToken(Table, db=DB, tablename="email_tokens", help_text="What a link in a message opens, once."):
     id = UUID(primary_key=True, default=None, null=False)
     user = ForeignKey(User, on_delete=OnDelete.cascade, on_update=OnUpdate.restrict, null=False)
     purpose = Varchar(length=32, default=None, null=False)

@@ -1,4 +1,4 @@
-"""``piccolo service purge``: ends what is past its time. Run it once a day."""
+"""``piccolo service purge``: deletes expired rows. Run it once a day."""
 
 from typing import Any
 from uuid import UUID
@@ -17,14 +17,14 @@ from service.database.engine import DB
 from service.idempotency.queries import ENDED
 from service.idempotency.tables import IdempotencyKey
 from service.mail.outbox import OVERDUE
-from service.mail.tables import Letter
+from service.mail.tables import Message
 from service.settings import settings
 from service.templates.tables import Template, TemplateVersion
 from service.users.tables import User
 
 
 async def purge() -> None:
-    """Delete trash and left accounts after 30 days, and tokens, letters, sessions and audit entries past their time."""
+    """Delete trash and deleted accounts after 30 days, and expired tokens, messages, sessions and audit entries."""
     for name, count in (await purge_everything()).items():
         print(f"{name}: {count} deleted")  # noqa: T201 (a command's answer)
 
@@ -37,7 +37,7 @@ async def purge_everything() -> dict[str, int]:
         ),
         "tokens": await _delete(Token, _ended()),
         "email tokens": await _delete(EmailToken, ENDED_EMAIL_TOKEN),
-        "letters": await _delete(Letter, OVERDUE),
+        "messages": await _delete(Message, OVERDUE),
         "operators' sessions": await _delete(OperatorSession, is_expired()),
         "idempotency keys": await _delete(IdempotencyKey, ENDED),
         "accounts": await _purge_accounts(),

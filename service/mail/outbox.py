@@ -10,12 +10,12 @@ from piccolo.querystring import QueryString
 
 from service.database.prepared import NOW, Prepared, insert
 from service.identifiers import uuid7
-from service.mail.tables import Letter
+from service.mail.tables import Message
 
 Kind = Literal["verification", "reset", "email_changed", "password_changed"]
 
 KEPT_DAYS = 1  # an older message is not sent any more
-OVERDUE = WhereRaw("{} < now() - {}::int * interval '1 day'", Letter.created_at, KEPT_DAYS)
+OVERDUE = WhereRaw("{} < now() - {}::int * interval '1 day'", Message.created_at, KEPT_DAYS)
 
 _LEASE = 120  # seconds until another worker may take a message that was taken but not sent
 
@@ -24,15 +24,15 @@ _queued = asyncio.Event()
 
 def insert_message(*names: str, **fixed: Any) -> Any:
     """The INSERT of a message. It does nothing when one of this kind to this address is already in the outbox."""
-    statement = insert(Letter, *names, **{"due_at": NOW} | fixed)
+    statement = insert(Message, *names, **{"due_at": NOW} | fixed)
     return statement.on_conflict(action="DO NOTHING")  # type: ignore[attr-defined] # an Insert, typed as any Query
 
 
 _INSERT = Prepared(lambda: insert_message("id", "kind", "address", "username"))
 _TAKE = Prepared(
     lambda: QueryString(
-        "UPDATE letters SET attempts = attempts + 1, due_at = now() + {}::int * interval '1 second' WHERE id ="
-        " (SELECT id FROM letters WHERE due_at <= now() ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED)"
+        "UPDATE outbox SET attempts = attempts + 1, due_at = now() + {}::int * interval '1 second' WHERE id ="
+        " (SELECT id FROM outbox WHERE due_at <= now() ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED)"
         " RETURNING id, kind, address, username, attempts, created_at < now() - {}::int * interval '1 day' AS overdue",
         _LEASE,
         KEPT_DAYS,
@@ -64,9 +64,9 @@ async def take_message() -> Any:
 
 
 async def delete_message(message_id: UUID) -> None:
-    await Letter.delete().where(Letter.id == message_id)
+    await Message.delete().where(Message.id == message_id)
 
 
 async def postpone_message(message_id: UUID, seconds: float) -> None:
     later = QueryString("now() + {}::float * interval '1 second'", seconds)
-    await Letter.update({Letter.due_at: later}).where(Letter.id == message_id)
+    await Message.update({Message.due_at: later}).where(Message.id == message_id)

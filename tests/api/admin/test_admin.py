@@ -16,7 +16,7 @@ from piccolo.apps.user.tables import BaseUser
 from service.admin.operators import Operator
 from service.admin.site import AllowedHosts
 from service.auth.tables import EmailToken
-from service.mail.tables import Letter
+from service.mail.tables import Message
 from service.piccolo_app import APP_CONFIG
 from tests.conftest import OPERATORS_PASSWORD, PASSWORD, browser, character, client, create, sign_in, template
 from tests.support.cards import V3, imported, in_charx
@@ -186,7 +186,7 @@ async def a_row_everywhere(alice: httpx.AsyncClient) -> None:
     await give_portrait(odo)
     await imported(alice, in_charx(V3, **{"assets/a.bin": b"1"}))
     tomorrow = datetime.now(UTC) + timedelta(days=1)
-    await Letter.insert(Letter(id=uuid4(), kind="reset", address="alice@example.org", due_at=tomorrow))
+    await Message.insert(Message(id=uuid4(), kind="reset", address="alice@example.org", due_at=tomorrow))
     await EmailToken.insert(
         EmailToken(
             id=uuid4(),
