@@ -128,7 +128,7 @@ def _deep_page(_: Given, server: Server) -> list[Request]:
     for _page in range(DEPTH // 100):
         path = "/v1/characters?limit=100" + (f"&cursor={cursor}" if cursor else "")
         following = server.get(path)["next_cursor"]
-        if following is None:  # a small crowd
+        if following is None:  # little data
             break
         cursor = following
     return [_get(f"/v1/characters?cursor={cursor}")]

@@ -30,7 +30,7 @@ async def purge() -> None:
 
 
 async def purge_everything() -> dict[str, int]:
-    """How many rows of each kind were deleted."""
+    """Returns how many rows of each kind were deleted."""
     return {
         "trash": await _delete(
             Character, WhereRaw("{} < now() - {}::int * interval '1 day'", Character.deleted_at, TRASH_DAYS)
@@ -64,8 +64,9 @@ async def _purge_accounts() -> int:
 
 
 async def _purge_account(user_id: UUID) -> bool:
-    """What others built on stays, without a name: templates that characters of others are pinned to. False when
-    somebody begins to build on something just now: then tomorrow."""
+    """Deletes the account, but keeps its templates that characters of other users are pinned to, without an owner.
+
+    Returns False when such a character is created at the same time; the next run tries again."""
     try:
         async with DB.transaction():
             await Character.delete().where(Character.owner == user_id)
@@ -80,7 +81,7 @@ async def _purge_account(user_id: UUID) -> bool:
             await User.delete().where(User.id == user_id)
             await record("purge", "user", user_id)
     except asyncpg.ForeignKeyViolationError as error:
-        logger.warning("The account {} is purged another time: {}", user_id, error)
+        logger.warning("The account {} could not be purged; the next run tries again: {}", user_id, error)
         return False
     return True
 

@@ -65,7 +65,7 @@ def empty_database(fresh_database: str) -> str:
     return fresh_database
 
 
-async def test_tables_and_migrations_tell_the_same_story() -> None:
+async def test_tables_and_migrations_agree() -> None:
     statements = await AutoMigrationManager().get_alter_statements(app_config=APP_CONFIG)
     assert [text for part in statements for text in part.statements] == []
 
@@ -100,13 +100,13 @@ def test_three_at_once_run_each_migration_once(empty_database: str) -> None:
     assert sorted(set(names)) == names
 
 
-def test_an_unreachable_database_is_told_by_the_exit_status() -> None:
+def test_an_unreachable_database_fails_with_an_exit_status() -> None:
     done = piccolo("migrations", "forwards", DATABASE_URL=f"postgresql://service@127.0.0.1:{free_port()}/service")
     assert done.returncode == 1
     assert "Connection refused" in done.stdout + done.stderr
 
 
-def test_a_migration_that_fails_is_told_by_the_exit_status_and_leaves_nothing(empty_database: str) -> None:
+def test_a_failed_migration_exits_non_zero_and_changes_nothing(empty_database: str) -> None:
     rows(empty_database, "CREATE TABLE relationships ()")
     before = rows(empty_database, CATALOG)
     done = piccolo("migrations", "forwards", DATABASE_URL=empty_database)

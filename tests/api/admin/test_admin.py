@@ -228,7 +228,7 @@ async def test_portraits_are_shown_to_operators_alone(
     assert (await stranger.get("/admin/pictures.js")).headers["content-type"].startswith("text/javascript")
 
 
-async def test_rows_are_told_by_name(operator: httpx.AsyncClient, alice: httpx.AsyncClient) -> None:
+async def test_rows_are_shown_by_name(operator: httpx.AsyncClient, alice: httpx.AsyncClient) -> None:
     await a_row_everywhere(alice)
     mira = (await operator.get("/admin/api/tables/characters/?__readable=true&__order=created_at")).json()["rows"][0]
     assert (mira["owner_readable"], mira["template_readable"]) == ("alice", "Fighter")
@@ -237,7 +237,7 @@ async def test_rows_are_told_by_name(operator: httpx.AsyncClient, alice: httpx.A
 
 
 @pytest.mark.parametrize(("name", "secret"), SECRETS.items())
-async def test_a_secret_is_neither_told_nor_found_out(
+async def test_a_secret_is_neither_shown_nor_searchable(
     operator: httpx.AsyncClient, alice: httpx.AsyncClient, name: str, secret: str
 ) -> None:
     path = f"/admin/api/tables/{name}/"

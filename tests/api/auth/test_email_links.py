@@ -93,7 +93,7 @@ async def test_a_verified_address_is_sent_no_other_message(mailbox: Mailbox, ali
     assert len(mailbox.messages) == 1
 
 
-async def test_a_new_address_is_verified_anew_and_the_old_one_told(
+async def test_a_new_address_must_be_verified_and_the_old_one_is_notified(
     mailbox: Mailbox, alice: Client, stranger: Client
 ) -> None:
     first = await mailbox.token(VERIFY)
@@ -152,7 +152,7 @@ async def test_what_a_letter_opened_is_in_the_audit_log(mailbox: Mailbox, alice:
         assert (entry["action"], entry["kind"], entry["row"]) == (action, "user", str(entry["member"]))
 
 
-async def test_a_changed_password_is_told_by_mail(mailbox: Mailbox, alice: Client) -> None:
+async def test_a_password_change_is_notified_by_mail(mailbox: Mailbox, alice: Client) -> None:
     change = {"current_password": PASSWORD, "new_password": NEW}
     assert (await alice.put("/v1/users/me/password", json=change)).status_code == 204
     assert (await mailbox.arrived(PASSWORD_CHANGED))["to"] == "alice@example.org"
