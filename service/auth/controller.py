@@ -112,7 +112,7 @@ class EmailVerificationController(Controller):
 
         One is also sent at sign-up.
         """
-        await email_links.request_letter("verification", data.email)
+        await email_links.request_link("verification", data.email)
         wake_worker()
 
     @put("/{token:str}", public=True, status_code=204, middleware=[RateLimit(SIGN_IN)])
@@ -129,7 +129,7 @@ class PasswordResetController(Controller):
     @post("/", public=True, status_code=202, media_type=MediaType.TEXT, middleware=[RateLimit(MAIL)])
     async def request_password_reset(self, data: JSONBody[LetterRequest]) -> None:
         """Request a password reset e-mail."""
-        await email_links.request_letter("reset", data.email)
+        await email_links.request_link("reset", data.email)
         wake_worker()
 
     @put("/{token:str}", public=True, status_code=204, middleware=[RateLimit(SIGN_IN)])
