@@ -14,7 +14,7 @@ from service.characters.scopes import (
     visible_to,
 )
 from service.characters.tables import Character, Revision
-from service.database.coalesced import Gathered
+from service.database.coalesced import Coalesced
 from service.database.engine import on_constraint
 from service.database.prepared import NOW, Param, Prepared, insert, written
 from service.errors import Conflict, Forbidden, NotFound
@@ -26,7 +26,7 @@ _GIVEN = (
     "template", "template_version", "forked_from", "portrait",
 )  # fmt: skip
 DOCUMENTS = ("attributes", "extensions")  # columns that hold JSON
-_GET = Gathered(
+_GET = Coalesced(
     lambda character, member: read().where(Character.id == character, visible_to(member)),
     character="uuid",
     member="uuid",

@@ -9,7 +9,7 @@ from piccolo.querystring import QueryString
 
 from service.audit.queries import record
 from service.callers import Caller
-from service.database.coalesced import Gathered
+from service.database.coalesced import Coalesced
 from service.database.engine import DB
 from service.database.prepared import NOW, Param, Prepared, json_object, utc
 from service.errors import Forbidden, NotFound, Unprocessable
@@ -70,7 +70,7 @@ def visible_to(user: Any) -> Any:
     return (Template.owner == user) | (Template.visibility != "private")
 
 
-_GET = Gathered(
+_GET = Coalesced(
     lambda template, member: Template.select(
         Template.id,
         Template.version,
