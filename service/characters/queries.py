@@ -9,8 +9,8 @@ from piccolo.columns.combination import WhereRaw
 from piccolo.querystring import QueryString
 
 from service.callers import Caller
-from service.characters.filters import FILTERS, RANK, filters_of
-from service.characters.schemas import CharacterCreate, CharacterQuery, CharacterUpdate
+from service.characters.filters import ATTRIBUTES, FILTERS, RANK, STYLES
+from service.characters.schemas import CharacterCreate, CharacterQuery, CharacterRead, CharacterSummary, CharacterUpdate
 from service.characters.scopes import (
     _TEMPLATE_SHOWN,
     CHARACTER,
@@ -53,6 +53,9 @@ _SOURCE = Prepared(
 
 CHARACTERS = Listing(
     Character,
+    query=CharacterQuery,
+    item=CharacterSummary,
+    whole=CharacterRead,
     scopes={
         "mine": owned_by(Param("user")),
         "others": alive() & is_public(Character) & WhereRaw("{} IS DISTINCT FROM {}", Character.owner, Param("user")),
@@ -64,7 +67,8 @@ CHARACTERS = Listing(
     summary=SUMMARY,
     fields=CHARACTER,
     expand={"owner": json_object(profile_fields(Character.owner)), "template": _TEMPLATE_SHOWN},
-    filters=FILTERS,
+    filters=FILTERS | {"style": STYLES},
+    open_filters=ATTRIBUTES,
     sorts={
         "created_at": SortKey(Character.created_at, datetime),
         "updated_at": SortKey(Character.updated_at, datetime),
@@ -81,7 +85,7 @@ async def list_characters(user: Caller, query: CharacterQuery) -> Rows:
         query = msgspec.structs.replace(query, sort=("-rank",))
     elif query.q is None and any(name.endswith("rank") for name in query.sort or ()):
         raise BadRequest(errors=[Violation("Only a search with q has ranks.", parameter="sort")])
-    return await CHARACTERS.owned_rows(query, user.id, filters_of(query))
+    return await CHARACTERS.owned_rows(query, user.id)
 
 
 async def create_character(user: Caller, data: CharacterCreate, portrait: str | None = None) -> Any:

@@ -10,7 +10,7 @@ import pytest
 
 from service.characters.tables import Character
 from service.database.engine import DB
-from service.lists.statements import COUNTED
+from service.lists.statements import MAX_COUNTED
 from tests.conftest import FIGHTER, character, create, faults, relationship, template
 
 Client = httpx.AsyncClient
@@ -245,15 +245,15 @@ async def test_counting_stops_at_ten_thousand_and_an_estimate_goes_on(alice: Cli
     await DB._run_in_pool(
         "INSERT INTO characters (id, owner, name, visibility, style)"
         " SELECT gen_random_uuid(), $1, 'N', 'public', CASE WHEN n <= 50 THEN 'anime' END"
-        f" FROM generate_series(1, {COUNTED + 5_000}) AS n",
+        f" FROM generate_series(1, {MAX_COUNTED + 5_000}) AS n",
         [owner["id"]],
     )
     await DB._run_in_pool("ANALYZE characters")
     totals = {
         count: (await alice.get(LIST, params={"count": count})).json()["total"] for count in ("exact", "estimated")
     }
-    assert totals["exact"] == COUNTED
-    assert COUNTED + 4_000 < totals["estimated"] < COUNTED + 6_000
+    assert totals["exact"] == MAX_COUNTED
+    assert MAX_COUNTED + 4_000 < totals["estimated"] < MAX_COUNTED + 6_000
     assert (await alice.get(LIST, params={"count": "estimated", "style": "anime"})).json()["total"] == 50
 
 
