@@ -74,8 +74,8 @@ async def _create(**columns: Any) -> Any:
 
 
 async def lock_own(user: Caller, character_id: UUID, *, in_trash: bool = False) -> Any:
-    """The caller's own character, locked until the transaction ends. Raises NotFound for what they may not see,
-    Forbidden for what they see but do not own."""
+    """The caller's own character, locked until the transaction ends. Raises NotFound if the caller may not see it, and
+    Forbidden if the caller sees but does not own it."""
     row = await _LOCK.one(id=character_id, user=user.id)
     if row is not None and (row["deleted_at"] is not None) == in_trash:
         return row
@@ -85,7 +85,8 @@ async def lock_own(user: Caller, character_id: UUID, *, in_trash: bool = False) 
 
 
 async def change(row: Any, changes: Mapping[str, Any]) -> Any:
-    """Writes what differs from the locked ``row`` as its next version; the answer's row. Nothing when nothing does."""
+    """Writes the changes as the next version of the locked ``row``, and returns the new row. If nothing differs, it
+    writes nothing."""
     wanted = {name: document(value) if name in DOCUMENTS else value for name, value in changes.items()}
     differing = {name: value for name, value in wanted.items() if not _same(name, row[name], value)}
     if not differing:
@@ -96,7 +97,7 @@ async def change(row: Any, changes: Mapping[str, Any]) -> Any:
 
 
 async def touch(row: Any) -> None:
-    """The next version of the locked ``row``, for a change of what lies beside it: its revision replaces nothing."""
+    """Writes the next version of the locked ``row`` with the same columns, because related data changed."""
     await _write(row, {}, {})
 
 
