@@ -1,5 +1,6 @@
 """Wire types that features share: bounded aliases, inputs, pages and query parameters."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
@@ -73,6 +74,12 @@ def given(data: Input, **empty: Any) -> dict[str, Any]:
         for name, value in fields.items()
         if value is not msgspec.UNSET
     }
+
+
+def check_members(struct: type[msgspec.Struct], names: Iterable[str], what: str) -> None:
+    """Raises TypeError unless ``names`` are the names of all members of ``struct``. ``what`` has these names."""
+    if differing := {field.encode_name for field in msgspec.structs.fields(struct)} ^ set(names):
+        raise TypeError(f"{struct.__name__} and {what} differ in: {', '.join(sorted(differing))}.")
 
 
 Names = tuple[str, ...]  # written as a,b,c

@@ -1,4 +1,4 @@
-"""Many changes of characters at once, each as its own request would make it."""
+"""Many operations on characters in one request, each as in a request of its own."""
 
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
@@ -67,10 +67,11 @@ _FOREIGN = {"create": {"id", "version"}, "update": set[str](), "delete": {"body"
 
 
 async def change_characters(user: Caller, operations: Sequence[Operation], *, atomic: bool) -> list[Any]:
-    """For each operation the row it wrote, None for a deletion, or the ServiceError it failed with, leaving nothing.
+    """For each operation, the row that it wrote, None for a deletion, or its ServiceError. A failed operation has no
+    effect.
 
-    ``atomic``: when any fails, none leaves anything, and those that did not fail are told FailedDependency. Raises
-    Unprocessable for operations that lack a member or have one too many.
+    If ``atomic`` and an operation fails, none has an effect; the others have FailedDependency. Raises Unprocessable if
+    an operation lacks a member or has one too many.
     """
     if faults := [fault for index, each in enumerate(operations) for fault in _violations(each, index)]:
         raise Unprocessable.of(faults)
@@ -89,7 +90,7 @@ async def _attempt(transaction: Transaction, user: Caller, operation: Operation)
             return await _run(user, operation)
     except Exception as error:
         problem = to_service_error(error)
-        if problem.status >= 500:  # no fault of this operation: the others would meet it, too
+        if problem.status >= 500:  # not the fault of this operation: the others would fail, too
             raise
         return problem
 

@@ -29,21 +29,21 @@ _GET = Prepared(
 
 
 async def get_portrait(user: Caller, character_id: UUID) -> Any:
-    """Its file, as a row. Raises NotFound also when the caller may not see the character."""
+    """The row of its file. Raises NotFound also if the caller may not see the character."""
     if row := await _GET.one(id=character_id, user=user.id):
         return row
     raise NotFound
 
 
 async def update_portrait(user: Caller, character_id: UUID, content: bytes, if_match: str | None) -> Any:
-    """The answer's row. Raises what ``store_picture`` raises, PreconditionFailed when ``if_match`` is stale."""
-    async with DB.transaction():  # before anything is decoded for nothing
+    """The changed row. Raises PreconditionFailed if ``if_match`` is stale, and what ``store_picture`` raises."""
+    async with DB.transaction():  # first, because decoding a picture is expensive
         check_if_match(if_match, character_id, (await lock_own(user, character_id))["version"])
     return await _change(user, character_id, await store_picture(content), if_match)
 
 
 async def delete_portrait(user: Caller, character_id: UUID, if_match: str | None) -> None:
-    """Raises NotFound when there is none."""
+    """Raises NotFound if there is none."""
     await _change(user, character_id, None, if_match)
 
 

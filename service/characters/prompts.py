@@ -21,11 +21,11 @@ class PromptRead(msgspec.Struct, kw_only=True):
     unknown: list[str]
 
 
-_FIELDS = ("name", "description", "style", "tags")  # what a placeholder may name beside attributes
+_FIELDS = ("name", "description", "style", "tags")  # placeholders besides attributes
 
 
 async def render_prompt(user: Caller, character_id: UUID) -> PromptRead:
-    """The character's own prompt, or its template's where the caller may see that: else an empty one."""
+    """The character's own prompt, else its template's if the caller may see it, else an empty one."""
     row = await get_columns(user, character_id)
     prompt, schema = row["prompt"], None
     if row["template"] is not None:

@@ -24,7 +24,7 @@ class Validation(msgspec.Struct, kw_only=True):
 
 
 async def validate_character(user: Caller, character_id: UUID) -> Validation:
-    """Against the newest version that the caller may see, or else the one it is pinned to."""
+    """Checks against the newest template version that the caller may see, or else the character's own version."""
     row = await get_columns(user, character_id)
     attributes = msgspec.json.decode(row["attributes"])
     if row["template"] is None:

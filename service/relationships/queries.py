@@ -14,9 +14,9 @@ from service.database.prepared import NOW, Param, Prepared, insert, json_object,
 from service.errors import Conflict, Forbidden, NotFound, Unprocessable, Violation
 from service.etags import check_if_match
 from service.identifiers import uuid7
-from service.lists.listing import Listing, Rows, given_filters
+from service.lists.listing import Listing, Rows
 from service.lists.statements import Filter
-from service.relationships.schemas import RelationshipCreate, RelationshipQuery, RelationshipUpdate
+from service.relationships.schemas import RelationshipCreate, RelationshipQuery, RelationshipRead, RelationshipUpdate
 from service.relationships.tables import Relationship
 from service.relationships.types import CUSTOM, TYPES
 from service.schemas import given
@@ -90,6 +90,8 @@ _COUNT_OWN = Prepared(
 
 RELATIONSHIPS = Listing(
     Relationship,
+    query=RelationshipQuery,
+    item=RelationshipRead,
     scopes={
         "as_source": (Relationship.source == Param("side")) & listed_to(Param("user"), Relationship.target),
         "as_target": (Relationship.target == Param("side")) & listed_to(Param("user"), Relationship.source),
@@ -102,9 +104,7 @@ RELATIONSHIPS = Listing(
 async def list_relationships(user: Caller, character_id: UUID, query: RelationshipQuery) -> Rows:
     """Both sides', as read from this character."""
     await get_character(user, character_id)
-    filters = given_filters({"type": query.type})
-    scopes = ["as_source", "as_target"]
-    return await RELATIONSHIPS.rows(query, scopes=scopes, filters=filters, side=character_id, user=user.id)
+    return await RELATIONSHIPS.rows(query, scopes=["as_source", "as_target"], side=character_id, user=user.id)
 
 
 async def create_relationship(user: Caller, character_id: UUID, data: RelationshipCreate) -> Any:

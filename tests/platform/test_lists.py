@@ -1,4 +1,4 @@
-"""Lists: pages, cursors, links, and parameters that no list knows."""
+"""Lists: pages, cursors, links, and unknown parameters."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -18,7 +18,7 @@ Fill = Callable[[Client, Client], Awaitable[tuple[str, list[str]]]]
 
 
 async def characters(alice: Client, charlie: Client) -> tuple[str, list[str]]:
-    """Five that Alice may see, hers and another's mixed, and one that she may not."""
+    """Five that are in Alice's list, her own and Charlie's mixed, and two that are not."""
     made = [
         await character(alice),
         await public(charlie),
@@ -60,7 +60,7 @@ async def relationships(alice: Client, charlie: Client) -> tuple[str, list[str]]
 
 
 async def trash(alice: Client, charlie: Client) -> tuple[str, list[str]]:
-    """Five that Alice deleted, and one of another."""
+    """Five that Alice deleted, and one that Charlie deleted."""
     made = [await character(alice, visibility="public") for _ in range(5)]
     for row in made:
         await alice.delete(f"/v1/characters/{row['id']}")
@@ -76,7 +76,7 @@ def ids(answer: httpx.Response) -> list[str]:
     return [item["id"] for item in answer.json()["items"]]
 
 
-async def walk(member: Client, path: str, **parameters: Any) -> list[list[str]]:
+async def all_pages(member: Client, path: str, **parameters: Any) -> list[list[str]]:
     """The ids on each page."""
     pages: list[list[str]] = []
     cursor: dict[str, str] = {}
@@ -87,22 +87,22 @@ async def walk(member: Client, path: str, **parameters: Any) -> list[list[str]]:
         if (token := answer.json()["next_cursor"]) is None:
             return pages
         cursor = {"cursor": token}
-    raise AssertionError("The walk does not end.")
+    raise AssertionError("The list does not end.")
 
 
 @every_list
 @pytest.mark.parametrize(("limit", "sizes"), [(1, [1] * 5), (2, [2, 2, 1]), (5, [5]), (100, [5])])
-async def test_a_walk_shows_each_row_once_newest_first(
+async def test_pages_show_each_row_once_newest_first(
     alice: Client, charlie: Client, fill: Fill, limit: int, sizes: list[int]
 ) -> None:
     path, made = await fill(alice, charlie)
-    pages = await walk(alice, path, limit=limit)
+    pages = await all_pages(alice, path, limit=limit)
     assert [len(page) for page in pages] == sizes
     assert [row for page in pages for row in page] == made[::-1]
 
 
 @every_list
-async def test_a_walk_is_not_disturbed_by_what_comes_and_goes(alice: Client, charlie: Client, fill: Fill) -> None:
+async def test_pages_stay_in_order_while_rows_are_added_and_deleted(alice: Client, charlie: Client, fill: Fill) -> None:
     path, made = await fill(alice, charlie)
     first = await alice.get(f"{path}?limit=2")
     if fill is characters:
@@ -132,10 +132,10 @@ async def test_a_page_links_to_the_next(alice: Client, charlie: Client, fill: Fi
     assert (whole.json()["next_cursor"], "link" in whole.headers) == (None, False)
 
 
-async def test_a_page_is_twenty_unless_asked_otherwise(alice: Client) -> None:
+async def test_a_page_has_twenty_items_by_default(alice: Client) -> None:
     for _ in range(21):
         await character(alice)
-    assert [len(page) for page in await walk(alice, "/v1/characters")] == [20, 1]
+    assert [len(page) for page in await all_pages(alice, "/v1/characters")] == [20, 1]
 
 
 @every_list
@@ -196,13 +196,13 @@ async def test_a_sort_key_is_named_once(stranger: Client) -> None:
 @pytest.mark.parametrize(
     "query", ["limit=" + "9" * 5_000, "limit=%FF", "cursor=%F0%9F", "cursor=a%0Ab", "=", "&&=1", "a" * 8_000]
 )
-async def test_no_query_is_too_strange(stranger: Client, query: str) -> None:
+async def test_a_malformed_query_is_refused(stranger: Client, query: str) -> None:
     assert (await stranger.get(f"/v1/characters?{query}")).status_code == 400
 
 
-async def test_a_stranger_walks_the_public_ones(alice: Client, charlie: Client, stranger: Client) -> None:
+async def test_a_stranger_lists_the_public_ones(alice: Client, charlie: Client, stranger: Client) -> None:
     _, made = await characters(alice, charlie)
-    assert await walk(stranger, "/v1/characters", limit=2) == [[made[4], made[3]], [made[1]]]
+    assert await all_pages(stranger, "/v1/characters", limit=2) == [[made[4], made[3]], [made[1]]]
 
 
 async def test_lists_carry_summaries(alice: Client) -> None:
@@ -213,11 +213,11 @@ async def test_lists_carry_summaries(alice: Client) -> None:
     assert item == {name: mira[name] for name in item}
 
 
-async def test_rows_of_one_instant_are_walked_too(alice: Client, charlie: Client) -> None:
+async def test_rows_with_equal_times_are_each_on_one_page(alice: Client, charlie: Client) -> None:
     path, made = await characters(alice, charlie)
     (newest,) = await Character.select(Character.created_at).where(Character.id == made[4])
     await Character.update({Character.created_at: newest["created_at"]}, force=True)
-    assert [row for page in await walk(alice, path, limit=2) for row in page] == made[::-1]
+    assert [row for page in await all_pages(alice, path, limit=2) for row in page] == made[::-1]
 
 
 @pytest.mark.parametrize("route", sorted(routes_with("list")))
