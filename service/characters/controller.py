@@ -13,10 +13,12 @@ from service.characters.schemas import (
     CharacterRead,
     CharacterSummary,
     CharacterUpdate,
+    ExpandedTemplate,
 )
 from service.errors import Violation
 from service.lists.pages import page
 from service.schemas import FieldsQuery, Page
+from service.users.schemas import Profile
 from service.web.guards import CurrentUser, requires
 from service.web.query import read_query
 from service.web.requests import IfMatch
@@ -26,6 +28,7 @@ from service.web.routes import delete, get, patch, post
 Asked = Request[Caller, Any, Any]  # whose user is at hand: as an argument, it costs what a tenth of the rest does
 
 READ, WRITE = requires("characters:read"), requires("characters:write")
+EXPANDED = {"owner": Profile, "template": ExpandedTemplate}
 
 
 def _into_new(request: Request[Any, Any, Any], sound: Mapping[str, Any]) -> Awaitable[list[Violation]]:
@@ -46,13 +49,28 @@ class CharacterController(Controller):
         row = await queries.create_character(user, data)
         return resource(row, created_at=f"/v1/characters/{row['id']}")
 
-    @get("/", public=True, guards=[READ], query=CharacterQuery, listing=queries.CHARACTERS)
+    @get(
+        "/",
+        public=True,
+        guards=[READ],
+        query=CharacterQuery,
+        listing=queries.CHARACTERS,
+        whole=CharacterRead,
+        expanded=EXPANDED,
+    )
     async def list_characters(self, request: Asked) -> Rendered[Page[CharacterSummary]]:
         """Your own characters and everyone's public ones, newest first or by relevance."""
         query = read_query(request, CharacterQuery)
         return page(request, await queries.list_characters(request.user, query), query.limit)
 
-    @get("/{character_id:uuid}", public=True, guards=[READ], query=FieldsQuery, listing=queries.CHARACTERS)
+    @get(
+        "/{character_id:uuid}",
+        public=True,
+        guards=[READ],
+        query=FieldsQuery,
+        listing=queries.CHARACTERS,
+        expanded=EXPANDED,
+    )
     async def get_character(self, request: Asked, character_id: FromPath[UUID]) -> Rendered[CharacterRead]:
         """A character. It has an ETag unless `fields` or `expand` shape it."""
         query = read_query(request, FieldsQuery)

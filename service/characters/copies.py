@@ -7,7 +7,7 @@ from piccolo.querystring import QueryString
 
 from service.callers import Caller
 from service.characters import queries as characters
-from service.characters.schemas import CharacterRead, CopyCreate
+from service.characters.schemas import CharacterCopy, CharacterRead
 from service.database.engine import DB
 from service.database.prepared import Param, Prepared
 from service.identifiers import uuid7
@@ -49,7 +49,7 @@ class CopyController(Controller):
         idempotent=True,
     )
     async def copy_character(
-        self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[CopyCreate]
+        self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[CharacterCopy]
     ) -> Rendered[CharacterRead]:
         """Make a private copy of your own, card and all, which knows its original."""
         row = await copy_character(user, character_id)

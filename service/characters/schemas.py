@@ -59,7 +59,7 @@ class CharacterUpdate(Input, kw_only=True):
     template_version: VersionNumber | None | UnsetType = UNSET
 
 
-class CopyCreate(Input):
+class CharacterCopy(Input):
     """A copy needs nothing but its original."""
 
 
@@ -68,6 +68,17 @@ class Pin(msgspec.Struct, kw_only=True):
 
     id: UUID
     version: int
+
+
+class ExpandedTemplate(Pin, kw_only=True):
+    """The template of a character; `version` is the character's. A private template of somebody else has no more than
+    `id` and `version`."""
+
+    name: str
+    description: str
+    style: Style | None
+    tags: list[str]
+    newest_version: int
 
 
 class CharacterSummary(msgspec.Struct, kw_only=True):

@@ -8,13 +8,14 @@ from service.lists.pages import page
 from service.schemas import Page
 from service.templates import queries
 from service.templates.schemas import (
-    CopyCreate,
+    TemplateCopy,
     TemplateCreate,
     TemplateQuery,
     TemplateRead,
     TemplateSummary,
     TemplateUpdate,
 )
+from service.users.schemas import Profile
 from service.web.guards import CurrentUser, requires
 from service.web.query import read_query
 from service.web.requests import IfMatch
@@ -34,7 +35,7 @@ class TemplateController(Controller):
         row = await queries.create_template(user, data)
         return resource(row, created_at=f"/v1/templates/{row['id']}")
 
-    @get("/", public=True, guards=[READ], query=TemplateQuery, listing=queries.TEMPLATES)
+    @get("/", public=True, guards=[READ], query=TemplateQuery, listing=queries.TEMPLATES, expanded={"owner": Profile})
     async def list_templates(
         self, request: Request[Any, Any, Any], user: CurrentUser
     ) -> Rendered[Page[TemplateSummary]]:
@@ -61,7 +62,7 @@ class TemplateController(Controller):
 
     @post("/{template_id:uuid}/copies", guards=[WRITE], dry_run=True, idempotent=True)
     async def copy_template(
-        self, user: CurrentUser, template_id: FromPath[UUID], data: JSONBody[CopyCreate]
+        self, user: CurrentUser, template_id: FromPath[UUID], data: JSONBody[TemplateCopy]
     ) -> Rendered[TemplateRead]:
         """Fork a template: a private copy of your own, that knows its original."""
         row = await queries.copy_template(user, template_id)

@@ -80,7 +80,7 @@ class TemplateRead(TemplateSummary, kw_only=True):
     attribute_schema: dict[str, Any]
 
 
-class CopyCreate(Input):
+class TemplateCopy(Input):
     """A copy needs nothing but its original."""
 
 

@@ -6,7 +6,7 @@ from litestar import Router
 from litestar.handlers.http_handlers import HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import OpenAPIRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme, Tag
+from litestar.openapi.spec import Components, Contact, License, SecurityScheme, Tag
 
 from service.web.csp import application_policy
 
@@ -59,6 +59,8 @@ OPENAPI = OpenAPIConfig(
         "Characters, the templates that rule them, and what they are to each other. Every error is a problem "
         "(RFC 9457) that names all its faults; lists are keyset pages; rows carry an ETag for `If-Match`."
     ),
+    contact=Contact(name="The operator of this server"),
+    license=License(name="MIT", identifier="MIT"),
     openapi_router=Router(
         "/docs",
         route_handlers=[],
