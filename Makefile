@@ -19,7 +19,7 @@ run: $(VENV)/.installed  ## set everything up and serve on http://127.0.0.1:8000
 test: $(VENV)/.installed  ## run the test suite on its own PostgreSQL
 	@$(VENV)/bin/python -m pytest
 
-test-slow: $(VENV)/.installed  ## run the slow tests: fuzzing, a second PostgreSQL, a browser
+test-slow: $(VENV)/.installed  ## run the slow tests: fuzzing, mutants, a second PostgreSQL, a browser
 	@$(VENV)/bin/python -m pytest -m slow
 
 bench: $(VENV)/.installed peers  ## compare the speed with other stacks (25 minutes)

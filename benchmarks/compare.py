@@ -1,7 +1,7 @@
-"""``make bench``: this service, with everything on, beside what a team would pick instead.
+"""``make bench``: compares this service, with everything on, with other stacks.
 
-Each server has a core for itself, PostgreSQL and the load share the others. Rounds are interleaved: whatever else the
-machine does meets all of them.
+The measured server has one core. PostgreSQL and the load share the others. Rounds are interleaved, so that other work
+of the machine affects all servers.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from benchmarks.servers import ON_NODE, OURS, Server, peer, peers, service, why_
 from benchmarks.tables import markdown, where
 from benchmarks.workloads import WORKLOADS, Given, Workload, job, prepare, tidy
 
-Rates = dict[str, list[float]]  # requests a second of each server, a round each
+Rates = dict[str, list[float]]  # by server: requests a second in each round
 
 
 def main() -> None:
@@ -33,17 +33,17 @@ def main() -> None:
         dsn = stack.enter_context(database(given.characters, given.users, given.data_dir, durable=given.durable))
         servers = [stack.enter_context(service(dsn, given.data_dir))]
         servers += [stack.enter_context(peer(name, dsn, given.data_dir)) for name in peers()]
-        made = prepare(dsn, servers[0])
+        prepared = prepare(dsn, servers[0])
         workloads = [WORKLOADS[name] for name in given.workloads]
         for workload in workloads:
-            check_equality(workload, made, servers)
+            check_equality(workload, prepared, servers)
         measured: dict[str, Rates] = {workload.name: {} for workload in workloads}
         for _ in range(given.rounds):
             for workload in workloads:
                 for server in filter(workload.is_for, servers):
-                    result = run(job(workload, made, server, given.seconds), OTHERS)
+                    result = run(job(workload, prepared, server, given.seconds), OTHERS)
                     measured[workload.name].setdefault(server.name, []).append(result.per_second)
-                    tidy(workload, made)
+                    tidy(workload, prepared)
     commits = "" if given.durable else " Commits do not wait for the disk."
     rounds = f"medians of {given.rounds} rounds of {given.seconds:g} s"
     print(f"{where()}; {given.characters:,} characters, {rounds}.{commits}\n")
@@ -52,20 +52,20 @@ def main() -> None:
 
 
 def check_equality(workload: Workload, given: Given, servers: Sequence[Server]) -> None:
-    """Raises RuntimeError unless all answer the same to the first requests of a workload."""
+    """Raises RuntimeError unless all servers answer the first requests of a workload alike."""
     answers: list[Any] = []
     for server in filter(workload.is_for, servers):
         requests = workload.requests(given, server)[:3]
-        answers += [(server.name, _path(request), _told(server, request)) for request in requests]
+        answers += [(server.name, _path(request), _comparable(server, request)) for request in requests]
         tidy(workload, given)
-    first = [told for name, _, told in answers if name == OURS]
-    for number, (name, path, told) in enumerate(answers):
-        if told != (expected := first[number % len(first)]):
-            raise RuntimeError(f"{name} answers otherwise to {path}:\n{told!r:.2000}\n{expected!r:.2000}")
+    first = [answer for name, _, answer in answers if name == OURS]
+    for number, (name, path, answer) in enumerate(answers):
+        if answer != (expected := first[number % len(first)]):
+            raise RuntimeError(f"{name} answers {path} differently:\n{answer!r:.2000}\n{expected!r:.2000}")
 
 
-def _told(server: Server, request: Request) -> Any:
-    """An answer without what no two can share: cursors, and in what was written, its id and its time."""
+def _comparable(server: Server, request: Request) -> Any:
+    """An answer without the values that differ between servers: cursors, and the ids and times of new rows."""
     head, _, body = request.data.decode().partition("\r\n\r\n")
     method, path, _ = head.split("\r\n")[0].split(" ")
     headers = dict(line.split(": ", 1) for line in head.split("\r\n")[1:])
@@ -76,20 +76,20 @@ def _told(server: Server, request: Request) -> Any:
         raise RuntimeError(f"{server.name} answers {answer.status} to {path}: {answer.body[:500]!r}")
     if answer.status == 304 or "graph" in path:
         return answer.status
-    told = answer.json
+    content = answer.json
     if method != "GET":
         return {
-            name: value for name, value in told.items() if name not in ("id", "version", "created_at", "updated_at")
+            name: value for name, value in content.items() if name not in ("id", "version", "created_at", "updated_at")
         }
-    if "items" in told:
-        return [_with_times(item) for item in told["items"]], told["next_cursor"] is None
-    return _with_times(told)
+    if "items" in content:
+        return [_with_times(item) for item in content["items"]], content["next_cursor"] is None
+    return _with_times(content)
 
 
 def _with_times(item: dict[str, Any]) -> dict[str, Any]:
-    """To the millisecond: a JavaScript Date, which is what Prisma reads a time into, has no more."""
-    told = {name: datetime.fromisoformat(item[name]) for name in ("created_at", "updated_at")}
-    return item | {name: time.replace(microsecond=time.microsecond // 1000 * 1000) for name, time in told.items()}
+    """Truncates times to milliseconds: Prisma reads them into a JavaScript Date, which is no finer."""
+    times = {name: datetime.fromisoformat(item[name]) for name in ("created_at", "updated_at")}
+    return item | {name: time.replace(microsecond=time.microsecond // 1000 * 1000) for name, time in times.items()}
 
 
 def _path(request: Request) -> str:
@@ -97,7 +97,7 @@ def _path(request: Request) -> str:
 
 
 def rates_table(measured: dict[str, Rates], names: Sequence[str]) -> str:
-    """Requests a second, and how far the rounds lie apart."""
+    """Requests a second, with the spread of the rounds."""
     rows = []
     for work, rates in measured.items():
         cells = [
@@ -112,7 +112,7 @@ def ratios_table(measured: dict[str, Rates], names: Sequence[str]) -> str:
     for work, rates in measured.items():
         ours = median(rates[OURS])
         rows.append([work, *(f"{ours / median(rates[name]):.2f}×" if name in rates else "–" for name in names)])
-    return markdown([f"{OURS}, against", *names], rows)
+    return markdown([f"{OURS}, compared with", *names], rows)
 
 
 def _spread(rates: Sequence[float]) -> float:

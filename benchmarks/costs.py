@@ -1,9 +1,9 @@
-"""What a request costs in the service's process, layer by layer: the ASGI application is called without a network.
+"""Measures the processor time of a request by layer. It calls the ASGI application directly, without a network.
 
-Each figure is what one layer takes of its own: the time of the stack from there on, less that of the stack behind it.
-Only the processor time of that one process counts, with eight requests under way at once, so that waiting is shared as
-under load. Batches of all layers are interleaved, the garbage collector is off, and the fastest of the batches are
-believed: noise only ever adds. ``--profile "one by id"`` tells where the time of one route goes inside of Python.
+The figure of a layer is its own time: the time of the stack from this layer on, less that of the stack behind it. Only
+the processor time of the service's process counts. Eight requests run at once, as under load. Batches of all layers are
+interleaved, the garbage collector is off, and the fastest batches count, because noise only adds time.
+``--profile "one by id"`` prints the time of each Python function for one route.
 """
 
 import argparse
@@ -16,12 +16,12 @@ import msgspec
 
 from benchmarks.cores import OTHERS, SERVER, pinned_to, stay_on
 from benchmarks.dataset import DIRECTORY, database
-from benchmarks.peeled import Costs, How, Work
+from benchmarks.layer_costs import Costs, How, Work
 from benchmarks.servers import ROOT, production, service
 from benchmarks.tables import markdown, where
 from benchmarks.workloads import WORKLOADS, Workload, prepare, tidy
 
-ROUTED = 1_200  # different requests: more than Litestar remembers the routes of
+ROUTED = 1_200  # different requests: more than Litestar's cache of routes holds
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
     names = [given.profile] if given.profile else given.workloads
     workloads = [WORKLOADS[name] for name in names]
     with database(given.characters, given.users, given.data_dir, durable=False) as dsn:
-        costs = peel(dsn, given.data_dir, workloads, How(given.seconds, profile=bool(given.profile)))
+        costs = measure(dsn, given.data_dir, workloads, How(given.seconds, profile=bool(given.profile)))
     if given.profile:
         print(costs.profile)
         return
@@ -38,31 +38,31 @@ def main() -> None:
     print(costs_table(costs))
 
 
-def peel(dsn: str, directory: Path, workloads: list[Workload], how: How) -> Costs:
+def measure(dsn: str, directory: Path, workloads: list[Workload], how: How) -> Costs:
     with service(dsn, directory) as ours:
-        made = prepare(dsn, ours)
-        routes = {workload.name: workload.requests(made, ours)[:ROUTED] for workload in workloads}
+        prepared = prepare(dsn, ours)
+        routes = {workload.name: workload.requests(prepared, ours)[:ROUTED] for workload in workloads}
     work = msgspec.json.encode(Work(routes, how))
-    with tempfile.NamedTemporaryFile() as told, (directory / "logs/costs.log").open("wb") as log:
-        command = [sys.executable, "-m", "benchmarks.peeling", told.name]
+    with tempfile.NamedTemporaryFile() as result, (directory / "logs/costs.log").open("wb") as log:
+        command = [sys.executable, "-m", "benchmarks.layers", result.name]
         environment = production(dsn, directory)
         subprocess.run(pinned_to(SERVER, command), cwd=ROOT, env=environment, input=work, stdout=log, check=True)
         for workload in workloads:
-            tidy(workload, made)
-        return msgspec.json.decode(Path(told.name).read_bytes(), type=Costs)
+            tidy(workload, prepared)
+        return msgspec.json.decode(Path(result.name).read_bytes(), type=Costs)
 
 
 def costs_table(costs: Costs) -> str:
-    """Each layer's own time, and what they come to."""
+    """The own time of each layer, and the sum."""
     layers = list(dict.fromkeys(name for route in costs.routes.values() for name in route))
-    alone = [own(route) for route in costs.routes.values()]
-    rows = [[name, *(f"{route[name]:.0f}" if name in route else "" for route in alone)] for name in layers]
+    own_times = [own(route) for route in costs.routes.values()]
+    rows = [[name, *(f"{route[name]:.0f}" if name in route else "" for route in own_times)] for name in layers]
     rows.append(["**all**", *(f"**{next(iter(route.values())):.0f}**" for route in costs.routes.values())])
     return markdown(["layer", *costs.routes], rows)
 
 
 def own(within: dict[str, float]) -> dict[str, float]:
-    """Of each layer, less the one behind it."""
+    """The time of each layer without the layers behind it."""
     inner = [*list(within.values())[1:], 0.0]
     return {name: whole - behind for (name, whole), behind in zip(within.items(), inner, strict=True)}
 

@@ -1,4 +1,4 @@
-"""What is measured among: a database of its own, migrated and filled with a crowd, and kept for the next time."""
+"""The database of the benchmarks: migrated, filled with synthetic data, and kept for the next run."""
 
 import asyncio
 import subprocess
@@ -19,13 +19,13 @@ BENCH = {"email": "bench@example.org", "username": "bench", "password": "only fo
 
 @contextmanager
 def database(characters: int, users: int, directory: Path = DIRECTORY, *, durable: bool = True) -> Iterator[str]:
-    """The address of a database with such a crowd. Unless ``durable``, a commit does not wait for the disk: on a slow
-    one, that is all that writing would measure."""
+    """The address of a database with that much synthetic data. Unless ``durable``, a commit does not wait for the disk,
+    because on a slow disk a write would measure nothing else."""
     directory.mkdir(parents=True, exist_ok=True)
     directory.chmod(0o755)  # as root, PostgreSQL runs as another user
     share = embedded.start(directory)
     try:
-        name = f"crowd_of_{characters}"
+        name = f"synthetic_{characters}"
         dsn = share.dsn.replace("@/service", f"@/{name}")
         operator = share.dsn.replace("service@/service", "postgres@/postgres")
         if not asyncio.run(fetch(operator, "SELECT FROM pg_database WHERE datname = $1", name)):
@@ -43,11 +43,11 @@ def database(characters: int, users: int, directory: Path = DIRECTORY, *, durabl
 
 
 def sign_in(server: Server) -> str:
-    """The token of the member who writes while it is measured."""
-    server.ask("POST", "/v1/users", body=BENCH)  # 409 when there from before
+    """The token of the user who writes in the benchmarks."""
+    server.ask("POST", "/v1/users", body=BENCH)  # 409 if an earlier run has created it
     answer = server.ask("POST", "/v1/sessions", body={"login": BENCH["username"], "password": BENCH["password"]})
     if answer.status != 201:
-        raise RuntimeError(f"Nobody could sign in: {answer.body!r}")
+        raise RuntimeError(f"The sign-in failed: {answer.body!r}")
     return str(answer.json["token"])
 
 
@@ -79,5 +79,7 @@ def _piccolo(dsn: str, *arguments: str) -> None:
     )
     if done.returncode:
         raise RuntimeError(f"piccolo {' '.join(arguments)}: {done.stdout}")
-    if crowd := [line for line in done.stdout.splitlines() if line.startswith("Crowd:") and ": 0 " not in line]:
-        print(*crowd, file=sys.stderr, flush=True)
+    if inserted := [
+        line for line in done.stdout.splitlines() if line.startswith("Synthetic data:") and ": 0 " not in line
+    ]:
+        print(*inserted, file=sys.stderr, flush=True)

@@ -1,13 +1,13 @@
-"""What the same requests cost among ever more characters: rows and buffers that PostgreSQL touches, and time."""
+"""Measures how the cost of a request grows with the table: rows and buffers touched in PostgreSQL, and time."""
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.cores import OTHERS, stay_on
-from benchmarks.costs import peel
+from benchmarks.costs import measure
 from benchmarks.dataset import DIRECTORY, database
-from benchmarks.peeled import How, Touched
+from benchmarks.layer_costs import How, Touched
 from benchmarks.tables import markdown, where
 from benchmarks.workloads import WORKLOADS
 
@@ -18,8 +18,8 @@ def main() -> None:
     grown: dict[int, dict[str, Touched]] = {}
     for size in given.sizes:
         with database(size, given.users, given.data_dir, durable=False) as dsn:
-            grown[size] = peel(dsn, given.data_dir, list(WORKLOADS.values()), How(growth=True)).growth
-    print(f"{where()}; rows / buffers / microseconds that one request in ten undercuts.\n")
+            grown[size] = measure(dsn, given.data_dir, list(WORKLOADS.values()), How(growth=True)).growth
+    print(f"{where()}; rows / buffers / microseconds of the fastest tenth.\n")
     print(growth_table(grown))
 
 

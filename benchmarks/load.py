@@ -1,8 +1,10 @@
-"""A load generator small enough to share a core with PostgreSQL: plain sockets, a request at a time on each connection.
+"""A load generator that is light enough to share a core with PostgreSQL. It uses plain sockets, and each connection has
+one request at a time.
 
-Closed, each connection asks again as soon as it is answered: what a server can do. Open, requests are due at a fixed
-rate, and a latency begins when its request was due, whether or not a connection was free: what a client waits. It runs
-in a process of its own (``python -m benchmarks.load``), which reads a Job and writes a Result as JSON.
+In a closed loop, each connection sends the next request as soon as it has the answer: this measures throughput. With
+``rate``, requests are due at a fixed rate, and a latency starts when its request is due, even if no connection is free:
+this measures how long clients wait. The generator runs in a process of its own (``python -m benchmarks.load``), which
+reads a Job and writes a Result as JSON.
 """
 
 import selectors
@@ -21,7 +23,7 @@ ETAG = b"{etag}"
 
 
 class Request(msgspec.Struct):
-    """What is sent, and the status expected. ``{etag}`` in it stands for the ETag that its connection was last told."""
+    """``data`` is sent as it is, except that ``{etag}`` becomes the latest ETag that the connection has received."""
 
     data: bytes
     status: int = 200
@@ -29,10 +31,10 @@ class Request(msgspec.Struct):
 
 class Job(msgspec.Struct):
     port: int
-    requests: list[list[Request]]  # of each connection, which sends them in turn, again and again
+    requests: list[list[Request]]  # by connection, which repeats them in turn
     seconds: float
     warm_up: float = 0.5  # seconds, not counted
-    rate: float | None = None  # a second, of all connections; none: as many as are answered
+    rate: float | None = None  # a second, of all connections together; None for a closed loop
     etags: list[bytes] = []
 
 
@@ -43,14 +45,14 @@ class Result(msgspec.Struct):
     failure: str  # the first of them
 
     def at(self, share: float) -> float:
-        """The latency, in milliseconds, that this share of the answers kept."""
+        """The quantile of the latencies, in milliseconds."""
         if not self.latencies:
             return float("nan")
         return 1000 * self.latencies[min(len(self.latencies) - 1, int(share * len(self.latencies)))]
 
 
 def run(job: Job, core: Core) -> Result:
-    """Raises RuntimeError when an answer was not what was expected."""
+    """Raises RuntimeError when an answer has an unexpected status."""
     done = subprocess.run(
         pinned_to(core, [sys.executable, "-m", "benchmarks.load"]),
         input=msgspec.json.encode(job),
@@ -60,7 +62,7 @@ def run(job: Job, core: Core) -> Result:
     )
     result = msgspec.json.decode(done.stdout, type=Result)
     if result.failures:
-        raise RuntimeError(f"{result.failures} answers were not as expected; the first: {result.failure}")
+        raise RuntimeError(f"{result.failures} answers had an unexpected status; the first: {result.failure}")
     return result
 
 
@@ -83,7 +85,7 @@ class _Connection:
         self.socket.sendall(request.data.replace(ETAG, self.etag) if self.etag else request.data)
 
     def receive(self) -> bytes | None:
-        """The answer, once it is whole."""
+        """The answer, or None while it is incomplete."""
         chunk = self.socket.recv(262_144)
         if not chunk:
             raise ConnectionError("The server closed a connection.")
@@ -135,7 +137,7 @@ class _Load:
 
 
 def _length(head: bytes) -> int:
-    """Of the body. Raises ValueError when it is not told: none of the servers sends these answers in chunks."""
+    """The length of the body. Raises ValueError without Content-Length: no measured answer is chunked."""
     if head[9:12] in (b"204", b"304"):
         return 0
     length = _header(head, b"content-length")

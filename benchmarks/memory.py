@@ -1,4 +1,4 @@
-"""A worker's memory under a mixed load: read from the system at even intervals, first to last."""
+"""Measures the memory of a worker at even intervals under a mixed load."""
 
 import argparse
 import threading
@@ -12,7 +12,7 @@ from benchmarks.tables import markdown, where
 from benchmarks.workloads import CONNECTIONS, WORKLOADS, Given, job, prepare
 
 SAMPLES = 60
-FLAT = 0.05  # of the memory at half time, that it may grow until the end
+FLAT = 0.05  # allowed growth in the second half, as a share
 
 
 def main() -> None:
@@ -37,10 +37,11 @@ def main() -> None:
     print(memory_table(held))
 
 
-def mixture(made: Given, ours: Server, seconds: float, rate: float) -> Job:
-    """Every connection does everything in turn; only patches need one of their own, which the last few do."""
-    jobs = [job(workload, made, ours, seconds) for workload in WORKLOADS.values() if not workload.each_its_own]
-    patches = job(WORKLOADS["patch"], made, ours, seconds)
+def mixture(prepared: Given, ours: Server, seconds: float, rate: float) -> Job:
+    """Most connections send the requests of all workloads in turn. The last quarter sends patches only, because each
+    patch needs the ETag of the one before."""
+    jobs = [job(workload, prepared, ours, seconds) for workload in WORKLOADS.values() if not workload.each_its_own]
+    patches = job(WORKLOADS["patch"], prepared, ours, seconds)
     mixed = [[request for each in jobs for request in each.requests[number]] for number in range(CONNECTIONS)]
     last = CONNECTIONS - CONNECTIONS // 4
     etags = [b""] * last + patches.etags[last:]
@@ -49,7 +50,7 @@ def mixture(made: Given, ours: Server, seconds: float, rate: float) -> Job:
 
 def memory_table(held: list[float]) -> str:
     grew = held[-1] / held[len(held) // 2] - 1
-    told = {
+    columns = {
         "idle": held[0],
         "after a quarter": held[len(held) // 4],
         "half": held[len(held) // 2],
@@ -57,8 +58,8 @@ def memory_table(held: list[float]) -> str:
         "the end": held[-1],
         "at most": max(held),
     }
-    cells = [*(f"{megabytes:.1f}" for megabytes in told.values()), "flat" if grew <= FLAT else f"grew {grew:.0%}"]
-    return markdown(["", *told, "second half"], [["resident", *cells]])
+    cells = [*(f"{megabytes:.1f}" for megabytes in columns.values()), "flat" if grew <= FLAT else f"grew {grew:.0%}"]
+    return markdown(["", *columns, "second half"], [["resident", *cells]])
 
 
 def _watch(process: int, held: list[float], every: float, end: threading.Event) -> None:

@@ -1,10 +1,11 @@
-"""What others get while somebody holds a thousand connections, sends oversized everything, or asks ten times too much.
+"""Measures how other clients are served while one client holds a thousand connections, sends oversized requests, or
+sends ten times too many.
 
     python -m benchmarks.overload [seconds]
 
-One worker as the Procfile starts it, with its defaults (but for rate limits) and a database of its own. A client in
-another process, at another address, asks for one character after another, and for /health/live in between; each of its
-times is told as a ratio to what it was in an idle moment of the same run, just before.
+One worker runs as the Procfile starts it, with default settings except for rate limits, and a database of its own. A
+client in another process, at another address, reads a character and /health/live in turn. Its times are printed as
+ratios to those of an idle period just before.
 """
 
 import asyncio
@@ -65,13 +66,13 @@ async def measure(service: Service, seconds: float) -> None:
     print(f"{'':28}{'others: ok':>11}{'503':>7}{'p50':>9}{'p99':>9}   {'live: ok':>9}{'p50':>9}{'p99':>9}{'max ms':>9}")
     for name, attack in {
         "1,000 held connections": hold,
-        "oversized everything": send_oversized,
+        "oversized requests": send_oversized,
         "10 × overload": lambda service: overload(service, path),
     }.items():
-        before = await ask(service, path, seconds)
-        async with attack(service) as told:
-            meanwhile = await ask(service, path, seconds)
-        for line in (row(name, before, meanwhile), f"    idle: {milliseconds(before)}; {told() or ''}"):
+        before = await read(service, path, seconds)
+        async with attack(service) as result:
+            meanwhile = await read(service, path, seconds)
+        for line in (row(name, before, meanwhile), f"    idle: {milliseconds(before)}; {result() or ''}"):
             print(line, flush=True)
 
 
@@ -85,15 +86,15 @@ async def make_character(service: Service) -> str:
         return f"/v1/characters/{(await client.post('/v1/characters', json=body, headers=headers)).json()['id']}"
 
 
-# The others
+# The other client
 
 
-async def ask(service: Service, path: str, seconds: float) -> Seen:
+async def read(service: Service, path: str, seconds: float) -> Seen:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return await asyncio.to_thread(pool.apply, ask_in_turn, (service.port, path, seconds))
+        return await asyncio.to_thread(pool.apply, read_in_turn, (service.port, path, seconds))
 
 
-def ask_in_turn(port: int, path: str, seconds: float) -> Seen:
+def read_in_turn(port: int, path: str, seconds: float) -> Seen:
     connection = HTTPConnection("127.0.0.1", port, timeout=60, source_address=("127.0.0.2", 0))
     seen: Seen = {path: [], "/health/live": []}
     until = time.perf_counter() + seconds
@@ -133,7 +134,7 @@ def at(times: list[float], share: float) -> float:
     return times[min(len(times) - 1, int(share * len(times)))] if times else float("nan")
 
 
-# What is done to them
+# The attacks
 
 
 @asynccontextmanager
@@ -144,7 +145,7 @@ async def hold(service: Service) -> AsyncIterator[Callable[[], str]]:
             reader, writer = await asyncio.open_connection("127.0.0.1", service.port, limit=1024)
             writer.write(sent.encode())
             held.append((reader, writer))
-    await asyncio.sleep(5)  # until the service has taken them all
+    await asyncio.sleep(5)  # until the service has accepted all
     yield lambda: f"{sum(not reader.at_eof() for reader, _ in held)} connections still held"
     for _, writer in held:
         writer.close()
@@ -154,15 +155,15 @@ async def hold(service: Service) -> AsyncIterator[Callable[[], str]]:
 async def send_oversized(service: Service) -> AsyncIterator[Callable[[], str]]:
     counts: Counter[str] = Counter()
 
-    async def send_on(name: str, sent: bytes, status: int) -> None:
+    async def keep_sending(name: str, sent: bytes, status: int) -> None:
         while True:
-            told = await answer_to(service, sent)
-            assert told in (status, 503), f"{name}: {told}"
-            counts[f"{told}"] += 1
+            answered = await answer_to(service, sent)
+            assert answered in (status, 503), f"{name}: {answered}"
+            counts[f"{answered}"] += 1
 
-    work = [partial(send_on, name, sent.encode(), status) for name, (sent, status) in OVERSIZED.items()]
-    async with going_on(work):
-        yield lambda: told_of(counts)
+    work = [partial(keep_sending, name, sent.encode(), status) for name, (sent, status) in OVERSIZED.items()]
+    async with running(work):
+        yield lambda: as_json(counts)
 
 
 async def answer_to(service: Service, sent: bytes) -> int:
@@ -176,11 +177,11 @@ async def answer_to(service: Service, sent: bytes) -> int:
 
 @asynccontextmanager
 async def overload(service: Service, path: str) -> AsyncIterator[Callable[[], str]]:
-    """Ten times as many clients as are worked on at once; each asks again as soon as it is answered or refused."""
+    """Ten times as many clients as the worker serves at once. Each asks again as soon as it has an answer."""
     counts: Counter[str] = Counter()
     request = (HEAD.format(f"GET {path.rpartition('/')[0]}?limit=20") + "\r\n").encode()
 
-    async def ask_on() -> None:
+    async def keep_reading() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
         try:
             while True:
@@ -192,12 +193,12 @@ async def overload(service: Service, path: str) -> AsyncIterator[Callable[[], st
         finally:
             writer.close()
 
-    async with going_on([ask_on] * (10 * IN_FLIGHT)):
-        yield lambda: told_of(counts)
+    async with running([keep_reading] * (10 * IN_FLIGHT)):
+        yield lambda: as_json(counts)
 
 
 @asynccontextmanager
-async def going_on(work: Sequence[Callable[[], Awaitable[None]]]) -> AsyncIterator[None]:
+async def running(work: Sequence[Callable[[], Awaitable[None]]]) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         tasks = [asyncio.ensure_future(each()) for each in work]
         stack.callback(lambda: [task.cancel() for task in tasks])
@@ -208,7 +209,7 @@ async def going_on(work: Sequence[Callable[[], Awaitable[None]]]) -> AsyncIterat
                 task.result()
 
 
-def told_of(counts: Counter[str]) -> str:
+def as_json(counts: Counter[str]) -> str:
     return json.dumps(dict(sorted(counts.items())))
 
 

@@ -1,4 +1,4 @@
-"""What PostgreSQL touches for a statement of the service, planned as it is once the service has run it often."""
+"""Measures the rows and buffers that a statement touches, with the plan that a long-running service uses."""
 
 import json
 from collections.abc import Iterator
@@ -6,23 +6,23 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
-RUNS_BEFORE = 6  # after five, PostgreSQL may choose a plan for any values
+RUNS_BEFORE = 6  # after five, PostgreSQL may choose a generic plan
 
 
 class Statement(NamedTuple):
     method: str  # of asyncpg's connection
     sql: str
     arguments: tuple[Any, ...]
-    is_shared: bool = False  # with others who ask at the same moment: it is no request's own
+    is_shared: bool = False  # coalesced with the reads of other requests
 
 
 class Cost(NamedTuple):
-    rows: int  # that scans looked at, whether they passed or not
+    rows: int  # read by scans, including those that filters removed
     buffers: int
 
 
 async def cost_of(connection: asyncpg.Connection, statement: Statement) -> Cost:
-    """Leaves nothing behind."""
+    """Rolls the statement back."""
     literals = ", ".join(map(_literal, statement.arguments))
     execute = f"EXECUTE measured ({literals})" if literals else "EXECUTE measured"
     transaction = connection.transaction()

@@ -1,4 +1,4 @@
-"""The servers that are measured: ours as it is documented for production, and the peers beside it."""
+"""Starts the measured servers: this service as documented for production, and the peers."""
 
 import http.client
 import os
@@ -50,7 +50,7 @@ class Server(NamedTuple):
     process: subprocess.Popen[bytes]
 
     def ask(self, method: str, path: str, *, token: str = "", body: Any = None, **headers: str) -> Answer:
-        """One request, apart from any measuring."""
+        """Sends one request, outside of any measurement."""
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
         if token:
             headers["Authorization"] = f"Bearer {token}"
@@ -60,8 +60,8 @@ class Server(NamedTuple):
         try:
             connection.request(method, path, None if body is None else msgspec.json.encode(body), headers)
             answer = connection.getresponse()
-            told = {name.lower(): value for name, value in answer.getheaders()}
-            return Answer(answer.status, told, answer.read())
+            received = {name.lower(): value for name, value in answer.getheaders()}
+            return Answer(answer.status, received, answer.read())
         finally:
             connection.close()
 
@@ -74,7 +74,7 @@ class Server(NamedTuple):
 
 @contextmanager
 def service(dsn: str, directory: Path, *, core: Core = SERVER, workers: int = 1) -> Iterator[Server]:
-    """The Procfile's own command in production mode, its log in a file."""
+    """Runs the command of the Procfile in production mode. The log goes to a file."""
     web = re.search(r"^web: (.*)$", (ROOT / "Procfile").read_text(), re.MULTILINE)
     assert web is not None
     environment = production(dsn, directory) | {"WEB_CONCURRENCY": str(workers)}
@@ -84,7 +84,7 @@ def service(dsn: str, directory: Path, *, core: Core = SERVER, workers: int = 1)
 
 
 def production(dsn: str, directory: Path) -> dict[str, str]:
-    """The environment of production, where all limits count and none is reached."""
+    """The environment of production, except that no rate limit is reached."""
     return with_programs(
         DATABASE_URL=dsn,
         ENVIRONMENT="production",
@@ -96,7 +96,7 @@ def production(dsn: str, directory: Path) -> dict[str, str]:
 
 
 def peers() -> dict[str, list[str]]:
-    """What serves each peer that can run here, by its name."""
+    """The command of each peer that can run here, by its name."""
     python = str(PEERS_PYTHON if PEERS_PYTHON.exists() else sys.executable)
     uvicorn = [python, "-m", "uvicorn", "--no-access-log", "--log-level=warning", "--port", "0"]
     found = {name: [*uvicorn, f"benchmarks.peers.{module}:app"] for name, module in ON_PYTHON.items()}
@@ -106,11 +106,11 @@ def peers() -> dict[str, list[str]]:
 
 
 def why_without_node() -> str:
-    """Why the peers on Node.js are left out; empty when they are not."""
+    """The reason why the peers on Node.js cannot run; empty if they can."""
     if shutil.which("node") is None:
-        return "there is no Node.js on the PATH"
+        return "Node.js is not on the PATH"
     if not (NODE_PEERS / "node_modules/.installed").exists():
-        return "make peers has not installed them, which takes npm and Node.js 20.19 or newer"
+        return "`make peers` has not installed them; it needs npm and Node.js 20.19 or newer"
     return ""
 
 
@@ -122,7 +122,7 @@ def peer(name: str, dsn: str, directory: Path, *, core: Core = SERVER) -> Iterat
 
 
 def _socket(dsn: str) -> dict[str, str]:
-    """The same address in libpq's variables: as a URL, JavaScript cannot read one without a host."""
+    """The address in libpq's variables: JavaScript cannot parse a URL without a host."""
     url = urlsplit(dsn)
     place = dict(parse_qsl(url.query))
     return {
@@ -174,12 +174,12 @@ def _wait(server: Server, log: Path) -> None:
 
 
 def with_programs(**given: str) -> dict[str, str]:
-    """This environment, with this interpreter's programs to be found."""
+    """The environment of this process, with the programs of this interpreter on the PATH."""
     return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"} | given
 
 
 def resident(process: int) -> float:
-    """MB of memory that a process holds."""
+    """The resident memory of a process in MB."""
     status = Path(f"/proc/{process}/status").read_text()
     found = re.search(r"VmRSS:\s+(\d+) kB", status)
     return int(found[1]) / 1000 if found else 0.0

@@ -1,5 +1,5 @@
-"""The service as a whole: how soon it answers, how long answers take at 70 % of what it can do, and what a second
-worker adds."""
+"""Measures the service as a whole: its start, its latency at 70 % of the maximum load, and the gain of a second
+worker."""
 
 import argparse
 import time
@@ -27,27 +27,27 @@ def main() -> None:
         print(latency_table(dsn, given.data_dir, given.seconds), "", sep="\n")
         print(workers_table(dsn, given.data_dir, given.seconds, given.rounds))
         if not ARE_FREE_FOR_TWO:
-            print("\nThere are no three cores here: the two workers share theirs with PostgreSQL and the load.")
+            print("\nThis machine has fewer than three cores: the two workers share them with PostgreSQL and the load.")
 
 
 def start(dsn: str, directory: Path) -> float:
-    """Seconds until a list was answered, the database being migrated."""
+    """Seconds until the first list is answered, with a migrated database."""
     began = time.monotonic()
     with service(dsn, directory):
         return time.monotonic() - began
 
 
 def latency_table(dsn: str, directory: Path, seconds: float) -> str:
-    """Milliseconds, at a fixed rate of requests that does not wait for the server."""
+    """Latencies in milliseconds at a fixed rate of requests."""
     rows = []
     with service(dsn, directory) as ours:
-        made = prepare(dsn, ours)
+        prepared = prepare(dsn, ours)
         for name in MEASURED:
             workload = WORKLOADS[name]
-            most = run(job(workload, made, ours, seconds), OTHERS).per_second
-            tidy(workload, made)
-            result = run(job(workload, made, ours, seconds, rate=LOAD * most), OTHERS)
-            tidy(workload, made)
+            most = run(job(workload, prepared, ours, seconds), OTHERS).per_second
+            tidy(workload, prepared)
+            result = run(job(workload, prepared, ours, seconds, rate=LOAD * most), OTHERS)
+            tidy(workload, prepared)
             middle, late = result.at(0.5), result.at(0.99)
             rows.append([name, f"{LOAD * most:,.0f}", f"{middle:.2f}", f"{late:.2f}", f"{late / middle:.1f}×"])
     return markdown(["at 70 % load", "requests a second", "median, ms", "p99, ms", "p99 / median"], rows)
@@ -58,11 +58,11 @@ def workers_table(dsn: str, directory: Path, seconds: float, rounds: int) -> str
     for _ in range(rounds):
         for workers, core in ((1, SERVER), (2, PAIR)):
             with service(dsn, directory, core=core, workers=workers) as ours:
-                made = prepare(dsn, ours)
+                prepared = prepare(dsn, ours)
                 for name in MEASURED:
-                    result = run(job(WORKLOADS[name], made, ours, seconds), OTHERS)
+                    result = run(job(WORKLOADS[name], prepared, ours, seconds), OTHERS)
                     rates.setdefault((name, workers), []).append(result.per_second)
-                    tidy(WORKLOADS[name], made)
+                    tidy(WORKLOADS[name], prepared)
     rows = []
     for name in MEASURED:
         one, two = (median(rates[name, workers]) for workers in (1, 2))

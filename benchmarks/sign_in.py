@@ -1,11 +1,11 @@
-"""Does the time of an answer tell whether an account exists? Sign-ins and password resets for existing and missing ones
-in random order, compared by the Mann–Whitney U test.
+"""Tests whether the time of an answer reveals that an account exists. It sends sign-ins and password resets for an
+existing and a missing account in random order, and compares their times by the Mann–Whitney U test.
 
     RATE_LIMIT_SCALE=1000000 python -m service
     python benchmarks/sign_in.py [http://127.0.0.1:8000] [runs of each]
 
-It signs up an account of its own. A p-value below 0.01 in a run, and again in the next, is a difference that can be
-measured; that of the noise is anything between 0 and 1.
+It signs up an account for itself. A p-value below 0.01 in two runs shows a measurable difference. Without a difference,
+the p-value is random between 0 and 1.
 """
 
 import random
@@ -51,7 +51,7 @@ def expect(answer: httpx.Response, status: int) -> None:
 def compare(what: str, call: Callable[[str], None], runs: int) -> None:
     order = [EXISTING, MISSING] * runs
     random.shuffle(order)
-    for kind in (EXISTING, MISSING) * 10:  # warms up
+    for kind in (EXISTING, MISSING) * 10:  # warm-up
         call(kind)
     times: dict[str, list[float]] = {EXISTING: [], MISSING: []}
     for kind in order:
@@ -67,8 +67,8 @@ def compare(what: str, call: Callable[[str], None], runs: int) -> None:
 
 
 def mann_whitney(one: list[float], other: list[float]) -> tuple[float, float]:
-    """How often a value of ``other`` is above one of ``one``, and the two-sided p-value of that being chance (normal
-    approximation; times have no ties to speak of)."""
+    """The share of pairs in which the value of ``other`` is larger, and the two-sided p-value (normal approximation
+    without a correction for ties)."""
     ranked = sorted([(value, 0) for value in one] + [(value, 1) for value in other])
     ranks = sum(rank for rank, (_, of) in enumerate(ranked, 1) if of)
     u = ranks - len(other) * (len(other) + 1) / 2

@@ -1,6 +1,6 @@
-"""What uploads do to the others: ``python -m benchmarks.uploads`` asks for one character by its id, 200 times a second,
-while nothing else happens and while eight portraits of ten megapixels are uploaded, and prints both p99 and their
-ratio. Everything runs on this machine, the one who asks and the uploaders, too."""
+"""Measures how uploads affect other clients. ``python -m benchmarks.uploads`` reads a character 200 times a second,
+first alone and then while eight portraits of ten megapixels are uploaded. It prints both p99 and their ratio. The
+clients run on the same machine."""
 
 import http.client
 import io
@@ -25,7 +25,7 @@ PASSWORD = "a long enough password"
 
 
 def photograph(seed: int) -> bytes:
-    """Ten megapixels that compress as a photograph does."""
+    """Ten megapixels that compress like a photograph."""
     chance = random.Random(seed)
     coarse = Image.frombytes("RGB", (242, 162), chance.randbytes(242 * 162 * 3))
     file = io.BytesIO()
@@ -47,8 +47,8 @@ def upload(url: str, token: str, characters: list[str], pictures: list[bytes]) -
         thread.join()
 
 
-def ask(url: str, path: str, until: threading.Event | None = None) -> list[float]:
-    """Milliseconds from each request to the end of its answer."""
+def read(url: str, path: str, until: threading.Event | None = None) -> list[float]:
+    """The milliseconds from each request to the end of its answer."""
     connection = http.client.HTTPConnection(urlsplit(url).netloc)
     took, due = [], time.perf_counter()
     ends = due + IDLE
@@ -65,7 +65,7 @@ def ask(url: str, path: str, until: threading.Event | None = None) -> list[float
 
 
 def busy(url: str, token: str, path: str, characters: list[str], seed: int) -> tuple[list[float], float]:
-    """What ``ask`` measures while the uploads run, and how many seconds they took."""
+    """The times of ``read`` while the uploads run, and how many seconds the uploads took."""
     pictures = [photograph(seed + number) for number in range(UPLOADS)]
     uploading = multiprocessing.get_context("spawn").Process(target=upload, args=(url, token, characters, pictures))
     uploading.start()
@@ -77,7 +77,7 @@ def busy(url: str, token: str, path: str, characters: list[str], seed: int) -> t
         over.set()
 
     threading.Thread(target=wait).start()
-    took = ask(url, path, over)
+    took = read(url, path, over)
     assert uploading.exitcode == 0
     return took, time.perf_counter() - begun
 
@@ -94,22 +94,22 @@ def main() -> None:
             client.post("/v1/users", json=account).raise_for_status()
             session = client.post("/v1/sessions", json={"login": "alice", "password": PASSWORD}).json()
             client.headers["Authorization"] = f"Bearer {session['token']}"
-            made = [
+            created = [
                 client.post("/v1/characters", json={"name": "Mira", "visibility": "public"}) for _ in range(UPLOADS + 1)
             ]
-            asked, *characters = [answer.json()["id"] for answer in made]
-            path = f"/v1/characters/{asked}"
-            ask(service.url, path)  # warm
+            read_id, *characters = [answer.json()["id"] for answer in created]
+            path = f"/v1/characters/{read_id}"
+            read(service.url, path)  # warm-up
             for number in range(ROUNDS):
-                asked_idle = ask(service.url, path)
-                idle = p99(asked_idle)
+                idle_times = read(service.url, path)
+                idle = p99(idle_times)
                 took, seconds = busy(service.url, session["token"], path, characters, number * UPLOADS)
                 figures = {
                     "idle_p99_ms": round(idle, 2),
                     "uploading_p99_ms": round(p99(took), 2),
                     "uploading_max_ms": round(max(took), 2),
                     "ratio": round(p99(took) / idle, 2),
-                    "idle_median_ms": round(statistics.median(asked_idle), 2),
+                    "idle_median_ms": round(statistics.median(idle_times), 2),
                     "uploading_median_ms": round(statistics.median(took), 2),
                     "requests": len(took),
                     "uploads_took_s": round(seconds, 1),

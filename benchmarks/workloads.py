@@ -1,4 +1,4 @@
-"""What is asked of every server, in the same bytes where it can be."""
+"""The workloads: requests that are the same bytes for every server, where possible."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,37 +12,42 @@ from benchmarks.servers import ON_NODE, OURS, Server
 from service.commands.synthetic_data import CAST
 
 CONNECTIONS = 16
-DEPTH = 10_000  # how many items are before the deep page
-MOST_IDS = 4_800  # more than Litestar remembers the routes of
+DEPTH = 10_000  # items before the deep page
+MOST_IDS = 4_800  # more than Litestar's cache of routes holds
 
-WORDS = ("observatory", "Sundays", "reactor", "photographs")  # like no name: the peers forgive no typos
+WORDS = (
+    "observatory",
+    "Sundays",
+    "reactor",
+    "photographs",
+)  # similar to no name, because the peers do not tolerate typos
 FILTERS = ("style=anime&tags=harbour", "style=fantasy&tags=music", "style=vintage&tags=sea", "style=cartoon&tags=noir")
 
 
 class Given(NamedTuple):
-    """What the requests are made of."""
+    """The data that requests are made from."""
 
     dsn: str
     token: str
     ids: list[str]
-    related: list[str]  # whose relationships make a graph
-    own: list[str]  # one for each connection to change
+    related: list[str]  # characters with many relationships
+    own: list[str]  # the character that each connection changes
     create: bytes
 
 
 class Workload(NamedTuple):
     name: str
-    requests: Callable[[Given, Server], list[Request]]  # of all connections, dealt among them
-    by: tuple[str, ...] | None = None  # the servers that can do it; none: all
+    requests: Callable[[Given, Server], list[Request]]  # of all connections together
+    by: tuple[str, ...] | None = None  # the servers that support it; None for all
     writes: bool = False
-    each_its_own: bool = False  # a connection has one request of its own, and the ETag of what it changes
+    each_its_own: bool = False  # each connection changes its own character and tracks its ETag
 
     def is_for(self, server: Server) -> bool:
         return self.by is None or server.name in self.by
 
 
 def prepare(dsn: str, ours: Server) -> Given:
-    """Signs in, and makes what will be changed."""
+    """Signs in, and creates the characters that will be changed."""
     token = sign_in(ours)
     found = asyncio.run(
         fetch(
@@ -69,23 +74,23 @@ def prepare(dsn: str, ours: Server) -> Given:
 
 def job(workload: Workload, given: Given, server: Server, seconds: float, *, rate: float | None = None) -> Job:
     requests = workload.requests(given, server)
-    dealt = [requests[number::CONNECTIONS] or requests for number in range(CONNECTIONS)]
+    by_connection = [requests[number::CONNECTIONS] or requests for number in range(CONNECTIONS)]
     etags = []
     if workload.each_its_own:
         etags = [server.ask("GET", f"/v1/characters/{own}").headers["etag"].encode() for own in given.own]
-    return Job(server.port, dealt, seconds, rate=rate, etags=etags)
+    return Job(server.port, by_connection, seconds, rate=rate, etags=etags)
 
 
 def tidy(workload: Workload, given: Given) -> None:
-    """After a workload that makes rows, so that the next one finds the tables as this one did."""
+    """Deletes the rows that a workload has created, so that the next one finds the same tables."""
     if workload.writes:
-        who = f"(SELECT id FROM users WHERE username = '{BENCH['username']}')"
-        asyncio.run(execute(given.dsn, f"DELETE FROM characters WHERE visibility = 'private' AND owner = {who}"))
+        owner = f"(SELECT id FROM users WHERE username = '{BENCH['username']}')"
+        asyncio.run(execute(given.dsn, f"DELETE FROM characters WHERE visibility = 'private' AND owner = {owner}"))
         asyncio.run(execute(given.dsn, "VACUUM characters, revisions"))
 
 
 def _creation(dsn: str, like: str) -> Any:
-    """Complete attributes, so that no server needs to know of defaults."""
+    """The body has all attributes, so that no server needs the defaults of the template."""
     row = asyncio.run(fetch(dsn, "SELECT template, attributes FROM characters WHERE id = $1", like))[0]
     return {
         "name": "Ottoline Saltmarsh",
@@ -128,7 +133,7 @@ def _deep_page(_: Given, server: Server) -> list[Request]:
     for _page in range(DEPTH // 100):
         path = "/v1/characters?limit=100" + (f"&cursor={cursor}" if cursor else "")
         following = server.get(path)["next_cursor"]
-        if following is None:  # a small crowd
+        if following is None:  # there are fewer characters
             break
         cursor = following
     return [_get(f"/v1/characters?cursor={cursor}")]
@@ -147,7 +152,7 @@ def _create(given: Given, _: Server) -> list[Request]:
 
 
 def _update(given: Given, _: Server) -> list[Request]:
-    """Two changes in turn for each connection, of a character of its own."""
+    """Two changes in turn for each connection's own character."""
     bodies = [
         msgspec.json.encode({"description": f"Changed {turn} of two times."}) for turn in ("the first", "the second")
     ]

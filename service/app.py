@@ -1,4 +1,4 @@
-"""The contents page: every controller, the v1 router, and what stands in front of them."""
+"""The contents page: every controller, the v1 router, and the middleware in its order."""
 
 from collections.abc import Callable
 from functools import partial, reduce
@@ -36,7 +36,7 @@ from service.health import HealthController
 from service.idempotency.queries import Attempt
 from service.limits.rate_limits import READS, WRITES
 from service.limits.valkey import connection as valkey_connection
-from service.log import access_log, set_up_logging
+from service.log import set_up_logging
 from service.mail.worker import mail_worker
 from service.media.controller import MediaController
 from service.media.schemas import Size
@@ -63,7 +63,7 @@ from service.web.middleware.failures import Failures
 from service.web.middleware.hosts import Hosts
 from service.web.middleware.load_shedding import LoadShedding, allow_many_connections
 from service.web.middleware.options import Options
-from service.web.middleware.rate_limit import RateLimit
+from service.web.middleware.rate_limit import RateLimits
 from service.web.middleware.request_id import RequestId
 from service.web.middleware.security_headers import SecurityHeaders
 from service.web.middleware.size_limits import SizeLimits
@@ -119,7 +119,7 @@ v1 = Router(
 
 
 def create_app() -> Litestar:
-    """The whole service, as an ASGI application."""
+    """The service as an ASGI application."""
     set_up_logging(settings)
     allow_many_connections()
     app = Litestar(
@@ -127,7 +127,6 @@ def create_app() -> Litestar:
         dependencies={"user": Provide(current_user)},
         exception_handlers={Exception: answer_problem},
         lifespan=[
-            lambda _: access_log(),
             lambda _: pool(),
             lambda _: valkey_connection(),
             lambda _: mail_worker(mint_token),
@@ -139,17 +138,17 @@ def create_app() -> Litestar:
         multipart_form_part_limit=MAX_PARTS,
         request_max_body_size=MAX_BODY,
     )
-    app.asgi_handler = _in_front_of(app)
+    app.asgi_handler = _with_middleware(app)
     return app
 
 
-def _in_front_of(app: Litestar) -> ASGIApp:
-    """What also sees unknown paths, wrong methods and failures, which Litestar's own middleware does not."""
-    middleware: list[Callable[[ASGIApp], ASGIApp]] = [
+def _with_middleware(app: Litestar) -> ASGIApp:
+    """The middleware around Litestar, because Litestar's own sees no unknown path, no wrong method and no OPTIONS."""
+    middleware: list[Callable[[ASGIApp], ASGIApp]] = [  # the outermost first
         RejectWebSockets,
         RequestId,
         AccessLog,
-        partial(Cors, origins=settings.cors_origins),
+        *([partial(Cors, origins=settings.cors_origins)] if settings.cors_origins else []),
         partial(SecurityHeaders, vary=[b"Accept-Encoding", *([b"Origin"] if settings.cors_origins else [])]),
         Head,
         Compression,
@@ -157,15 +156,14 @@ def _in_front_of(app: Litestar) -> ASGIApp:
         Failures,
         SizeLimits,
         partial(Hosts, allowed=settings.allowed_hosts),
-        partial(LoadShedding, most=settings.max_requests_in_flight),
+        partial(LoadShedding, max_in_flight=settings.max_requests_in_flight),
         partial(Authentication, identify=identify),
-        partial(RateLimit, limit=READS),
-        partial(RateLimit, limit=WRITES),
+        partial(RateLimits, reads=READS, writes=WRITES),
         partial(Options, router=app.asgi_router),
     ]
     outermost = reduce(lambda inner, wrap: wrap(inner), reversed(middleware), app.asgi_handler)
     if settings.trusted_proxies:
-        # uvicorn and Litestar each have ASGI types of their own
+        # uvicorn and Litestar each define their own ASGI types
         return ProxyHeadersMiddleware(outermost, list(settings.trusted_proxies))  # type: ignore[arg-type, return-value]
     return outermost
 

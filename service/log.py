@@ -1,14 +1,11 @@
-"""One log pipeline: ours, uvicorn's, the libraries' and warnings, all through loguru.
+"""Logging through loguru, for the service, uvicorn, the other libraries and Python's warnings.
 
-Production writes one JSON object a line to standard output; development writes for eyes, to standard error.
+Production writes lines of JSON to standard output, development writes coloured text to standard error.
 """
 
-import asyncio
 import logging
 import sys
 import traceback
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -21,54 +18,51 @@ from service.settings import Settings
 if TYPE_CHECKING:
     from loguru import Message, Record
 
-# The ASGI scope under way, for lines that are written beside it and for the audit log; None outside of requests. What a
-# caller may do is never read here.
+# The ASGI scope of the current request, for log lines and the audit log; None outside of requests. Never used for
+# authorization.
 REQUEST: ContextVar[Any] = ContextVar("REQUEST", default=None)
 
-ACCESS_LINES_WAIT = 0.02  # seconds at most, for each other: many are written for hardly more than one
-
 _encoder = msgspec.json.Encoder(enc_hook=str)
-_access_lines: list["AccessLine"] = []  # that wait
 _access_lines_are_json = False
 
 
 def set_up_logging(settings: Settings) -> None:
-    """Sends everything that is logged in this process through loguru. Can be called again."""
+    """Sends all logging of this process through loguru. May be called repeatedly."""
     global _access_lines_are_json
     _access_lines_are_json = settings.in_production and settings.log_level in ("DEBUG", "INFO")
     logger.remove()
-    logger.configure(patcher=_tell_request)
+    logger.configure(patcher=_add_request_id)
     if settings.in_production:
         logger.add(_write_json, level=settings.log_level, format="{message}", diagnose=False, backtrace=False)
     else:
-        # diagnose would print the values of local variables, secrets among them
-        logger.add(sys.stderr, level=settings.log_level, format=_for_eyes, diagnose=False, backtrace=False)
+        # diagnose would print the values of local variables, which may be secrets
+        logger.add(sys.stderr, level=settings.log_level, format=_development_format, diagnose=False, backtrace=False)
     logging.root.handlers = [_ToLoguru()]
     logging.root.setLevel(settings.log_level)
     for name in list(logging.root.manager.loggerDict):
         library = logging.getLogger(name)
         library.handlers = []
         library.propagate = True
-    for chatty in ("httpx", "httpcore", "asyncio"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    logging.getLogger("uvicorn.access").propagate = False  # or uvicorn prepares a line for each request, and drops it
+    for verbose in ("httpx", "httpcore", "asyncio"):
+        logging.getLogger(verbose).setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.access").propagate = False  # else uvicorn formats a line for each request and drops it
     logging.captureWarnings(capture=True)
 
 
 class _ToLoguru(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        def as_from_library(told: "Record") -> None:
-            told["name"], told["function"], told["line"] = record.name, record.funcName, record.lineno
+        def set_origin(line: "Record") -> None:
+            line["name"], line["function"], line["line"] = record.name, record.funcName, record.lineno
 
         level = record.levelname if record.levelname in _LEVELS else record.levelno
-        logger.patch(as_from_library).opt(exception=record.exc_info).log(level, "{}", record.getMessage())
+        logger.patch(set_origin).opt(exception=record.exc_info).log(level, "{}", record.getMessage())
 
 
 _LEVELS = {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}
 
 
 class AccessLine(msgspec.Struct, kw_only=True):
-    """What is logged of each request, in this order."""
+    """The log line of a request; its fields are written in this order."""
 
     time: datetime
     level: str = "INFO"
@@ -84,34 +78,15 @@ class AccessLine(msgspec.Struct, kw_only=True):
     client: str
 
 
-@asynccontextmanager
-async def access_log() -> AsyncIterator[None]:
-    """No line that waits is lost when the block ends."""
-    try:
-        yield
-    finally:
-        _write_access_lines()
-
-
 def log_request(line: AccessLine) -> None:
-    _access_lines.append(line)
-    if len(_access_lines) == 1:
-        asyncio.get_running_loop().call_later(ACCESS_LINES_WAIT, _write_access_lines)
-
-
-def _write_access_lines() -> None:
-    """Where lines are JSON they pass loguru by: a record of its own, with all that it knows of the caller's frame,
-    process and thread, would cost six times as much."""
-    lines = _access_lines.copy()
-    _access_lines.clear()
+    """JSON lines bypass loguru: its records, with frame, process and thread, cost six times as much."""
     if _access_lines_are_json:
-        _write(_encoder.encode_lines(lines))
-        return
-    for line in lines:
+        _write(_encoder.encode(line) + b"\n")
+    else:
         logger.bind(**msgspec.structs.asdict(line)).info("{}", line.message)
 
 
-def _tell_request(record: "Record") -> None:
+def _add_request_id(record: "Record") -> None:
     if (scope := REQUEST.get()) is not None:
         record["extra"].setdefault("request_id", scope["state"]["request_id"])
 
@@ -130,11 +105,11 @@ def _write_json(message: "Message") -> None:
     _write(_encoder.encode(line) + b"\n")
 
 
-def _write(lines: bytes) -> None:
-    sys.stdout.buffer.write(lines)
+def _write(line: bytes) -> None:
+    sys.stdout.buffer.write(line)
     sys.stdout.buffer.flush()
 
 
-def _for_eyes(record: "Record") -> str:
+def _development_format(record: "Record") -> str:
     request = " <dim>{extra[request_id]}</dim>" if "request_id" in record["extra"] else ""
     return "<dim>{time:HH:mm:ss.SSS}</dim> <level>{level: <7}</level> {message}" + request + "\n{exception}"

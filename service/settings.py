@@ -1,6 +1,6 @@
-"""Every environment variable, typed, checked once at start-up.
+"""The environment variables of the service, typed and checked once at start-up.
 
-A ``.env`` file in the working directory is read too; the real environment wins.
+A ``.env`` file in the working directory is read too; variables of the environment take precedence.
 """
 
 import os
@@ -24,51 +24,51 @@ DEVELOPMENT_SECRET = "for development only: change me in production"  # noqa: S1
 
 
 class SettingsError(Exception):
-    """One or more variables are wrong; the text names each, one a line."""
+    """One or more variables are not valid; the text has a line for each."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     environment: Literal["development", "production"] = "development"
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=1, le=65535)] = 8000
-    public_url: str = ""  # where clients reach us, for links; empty: http://HOST:PORT
-    data_dir: Path = Path(".data")  # the private PostgreSQL, and uploaded files without STORAGE_URL
+    public_url: str = ""  # the address of the service for clients, used in links; empty: http://HOST:PORT
+    data_dir: Path = Path(".data")  # the private PostgreSQL, and uploaded files if STORAGE_URL is empty
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     database_url: str = ""  # empty: a private PostgreSQL in DATA_DIR (development only)
-    database_pool_size: Annotated[int, Meta(ge=1, le=500)] = 10  # connections of one worker
+    database_pool_size: Annotated[int, Meta(ge=1, le=500)] = 10  # connections of each worker
     database_acquire_timeout: Seconds = 5
     database_statement_timeout: Seconds = 5
     database_lock_timeout: Seconds = 2
     database_idle_in_transaction_timeout: Seconds = 10
 
     storage_url: Annotated[str, Meta(pattern=_BUCKET)] = ""  # s3://bucket/prefix; empty: DATA_DIR/files
-    s3_endpoint_url: Annotated[str, Meta(pattern="^(https?://.+)?$")] = ""  # empty: Amazon's own
+    s3_endpoint_url: Annotated[str, Meta(pattern="^(https?://.+)?$")] = ""  # empty: Amazon S3
     s3_region: str = "us-east-1"
-    s3_access_key_id: str = ""  # empty: as the AWS tools find it (environment, instance)
+    s3_access_key_id: str = ""  # empty: the credentials that AWS tools use (environment, instance)
     s3_secret_access_key: str = ""
 
-    max_requests_in_flight: Annotated[int, Meta(ge=1, le=100_000)] = 200  # of one worker, below /v1; more are 503
-    valkey_url: ValkeyUrl = ""  # counts limits for all workers and hosts; empty: each worker for itself
+    max_requests_in_flight: Annotated[int, Meta(ge=1, le=100_000)] = 200  # of each worker; others below /v1 get 503
+    valkey_url: ValkeyUrl = ""  # shares rate limit counters between workers; empty: each worker counts for itself
 
-    secret_key: Annotated[str, Meta(min_length=32)] = DEVELOPMENT_SECRET  # signs cursors and links, names files
+    secret_key: Annotated[str, Meta(min_length=32)] = DEVELOPMENT_SECRET  # for cursors, links and names of files
     allowed_hosts: Names = ("localhost", "127.0.0.1", "[::1]")  # *.example.org allows subdomains
     cors_origins: Names = ()  # https://app.example.org
-    trusted_proxies: Names = ()  # addresses or networks whose X-Forwarded-* headers are believed
-    metrics_token: str = ""  # opens /metrics to other machines; empty: loopback only
+    trusted_proxies: Names = ()  # addresses or networks whose X-Forwarded-* headers are trusted
+    metrics_token: str = ""  # lets other machines read /metrics, as a Bearer token; empty: only this machine
     rate_limit_scale: Annotated[float, Meta(gt=0, le=1_000_000)] = 1  # multiplies every rate limit
 
-    smtp_host: str = ""  # the mail server; empty: letters go to the log in development, nowhere in production
+    smtp_host: str = ""  # the mail server; empty: e-mails are logged in development and dropped in production
     smtp_port: Annotated[int, Meta(ge=1, le=65535)] = 587
     smtp_tls: Literal["none", "starttls", "implicit"] = "starttls"
     smtp_user: str = ""
     smtp_password: str = ""
     mail_from: str = ""  # Character service <no-reply@example.org>
-    links_url: str = ""  # the front end that letters link to: /verify-email, /reset-password; empty: PUBLIC_URL
+    links_url: str = ""  # the front end with /verify-email and /reset-password, for links in e-mails; empty: PUBLIC_URL
 
     session_idle_days: Days = 30
     session_days: Days = 90
-    audit_days: Annotated[int, Meta(ge=30, le=3650)] = 365  # how long the audit log is kept, with its addresses
+    audit_days: Annotated[int, Meta(ge=30, le=3650)] = 365  # how long the audit log is kept, including its addresses
     password_memory_kib: Annotated[int, Meta(ge=8192, le=1048576)] = 19456  # argon2id, as OWASP recommends
     password_iterations: Annotated[int, Meta(ge=1, le=100)] = 2
 
@@ -82,11 +82,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.public_url.rstrip("/") or f"http://{host}:{self.port}"
 
     def __repr__(self) -> str:
-        return f"Settings(environment={self.environment!r}, …)"  # the rest may hold secrets
+        return f"Settings(environment={self.environment!r}, …)"  # other settings may be secrets
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
-    """The settings that ``environ`` describes. Raises SettingsError naming every fault."""
+    """Reads the settings from ``environ``. Raises SettingsError with every fault."""
     given: dict[str, Any] = {}
     faults: list[str] = []
     for field in msgspec.structs.fields(Settings):
@@ -117,9 +117,9 @@ def _convert(text: str, wanted: Any) -> Any:
 def _production_faults(settings: Settings, given: Mapping[str, Any]) -> list[str]:
     faults = []
     if not settings.database_url:
-        faults.append("DATABASE_URL: required in production; the private PostgreSQL is for development.")
+        faults.append("DATABASE_URL: required in production; the private PostgreSQL is for development only.")
     if "*" in (hosts := given.get("allowed_hosts", ())) or not hosts:
-        faults.append("ALLOWED_HOSTS: required in production, as the names clients use, without '*'.")
+        faults.append("ALLOWED_HOSTS: required in production: the host names that clients use, without '*'.")
     if settings.secret_key == DEVELOPMENT_SECRET or len(set(settings.secret_key)) < 10:
         faults.append("SECRET_KEY: required in production; at least 32 random characters.")
     return faults

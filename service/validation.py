@@ -1,51 +1,108 @@
-"""Checks decoded JSON against a type, and reports every fault with its JSON Pointer."""
+"""Checks of decoded JSON: against a type, and for text that PostgreSQL cannot store. Every fault has a JSON Pointer."""
 
 import re
 import types
 import typing
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import chain, islice
 from typing import Any
 
 import msgspec
 
-from service.errors import (
-    MAX_VIOLATIONS,
-    Unprocessable,
-    Violation,
-)
+from service.errors import MAX_VIOLATIONS, Unprocessable, Violation
 
-MAX_DEPTH = 64
-_LOOKED_AT = 1_000  # items of a list, when faults are collected: more than any list may have
-_MAY_HAVE_NUL = (str, dict, list)
+MAX_DEPTH = 64  # levels of lists and objects within each other
+_MAX_ITEMS_CHECKED = 1_000  # of each list, when faults are collected; no list of a valid body is longer
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
-def converted(plain: Any, wanted: Any, may_have_nul: bool = True) -> Any:
-    """Decoded JSON as ``wanted``. Raises Unprocessable with all faults that are told."""
-    nul = _nul_violations(plain) if may_have_nul else ()  # an escaped backslash before it makes it none after all
-    if found := list(islice(chain(violations(plain, wanted), nul), MAX_VIOLATIONS)):
+def convert(plain: Any, wanted: Any, may_have_nul: bool = True) -> Any:
+    """Converts decoded JSON to the type ``wanted``. Raises Unprocessable with at most MAX_VIOLATIONS faults."""
+    unstorable = storage_violations(plain) if may_have_nul else ()
+    if found := list(islice(chain(violations(plain, wanted), unstorable), MAX_VIOLATIONS)):
         raise Unprocessable.of(found)
     return msgspec.convert(plain, wanted)
 
 
-def sound_members(plain: Any, wanted: type[msgspec.Struct]) -> dict[str, Any]:
-    """Those members of decoded JSON that are as ``wanted`` asks, converted."""
-    sound = {}
+def valid_members(plain: Any, wanted: type[msgspec.Struct]) -> dict[str, Any]:
+    """The members of decoded JSON that are valid for the fields of ``wanted``, converted, by field name."""
+    valid = {}
     for field in msgspec.structs.fields(wanted):
         if isinstance(plain, dict) and field.encode_name in plain:
             with suppress(msgspec.ValidationError):
-                sound[field.name] = msgspec.convert(plain[field.encode_name], field.type)
-    return sound
+                valid[field.name] = msgspec.convert(plain[field.encode_name], field.type)
+    return valid
+
+
+def text_fault(value: object) -> str | None:
+    """A sentence if ``value`` is a string that PostgreSQL cannot store as text or JSONB."""
+    if isinstance(value, str) and (character := _unstorable_character(value)):
+        return f"Must not contain {character}."
+    return None
+
+
+def name_fault(name: str) -> str | None:
+    """Like ``text_fault``, for the name of a member."""
+    character = _unstorable_character(name)
+    return f"Must not have {character} in a name." if character else None
+
+
+def _unstorable_character(text: str) -> str | None:
+    found = _UNSTORABLE.search(text)
+    if found is None:
+        return None
+    return "the NUL character" if found[0] == "\0" else "half of a surrogate pair"
+
+
+def storage_violations(
+    value: object,
+    at: str = "",
+    *,
+    max_depth: int = MAX_DEPTH,
+    too_deep: str = f"Is nested deeper than {MAX_DEPTH} levels.",
+    name_fault: Callable[[str], str | None] = name_fault,
+    value_fault: Callable[[object], str | None] = text_fault,
+) -> Iterator[Violation]:
+    """Walks decoded JSON breadth-first and checks every name and every value that is no list and no object.
+
+    Members with a faulty name are reported at their object, because no pointer can show such a name; their values are
+    not checked. Lists and objects below ``max_depth`` levels are reported as ``too_deep`` and not entered.
+    """
+    if not isinstance(value, (dict, list)):
+        if fault := value_fault(value):
+            yield Violation(fault, pointer=at)
+        return
+    waiting: deque[tuple[dict[str, Any] | list[Any], str, int]] = deque([(value, at, 1)])
+    while waiting:
+        container, where, depth = waiting.popleft()
+        if depth > max_depth:
+            yield Violation(too_deep, pointer=where)
+            continue
+        members: Iterable[tuple[str | int, Any]]
+        members = container.items() if isinstance(container, dict) else enumerate(container)
+        for key, member in members:
+            if isinstance(key, str) and (fault := name_fault(key)):
+                yield Violation(fault, pointer=where)
+            elif isinstance(member, (dict, list)):
+                waiting.append((member, pointer(where, key), depth + 1))
+            elif fault := value_fault(member):
+                yield Violation(fault, pointer=pointer(where, key))
+
+
+def pointer(at: str, *path: str | int) -> str:
+    """The JSON Pointer (RFC 6901) of the member or item that ``path`` leads to from ``at``, itself a JSON Pointer."""
+    return at + "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in path)
 
 
 def violations(value: Any, wanted: Any, at: str = "") -> Iterator[Violation]:
-    """Every way in which ``value`` (decoded JSON) is not a ``wanted``, with JSON Pointers below ``at``."""
+    """All faults of ``value``, decoded JSON at the JSON Pointer ``at``, that keep it from being a ``wanted``."""
     try:
         msgspec.convert(value, wanted)
     except msgspec.ValidationError as error:
         inner = _inner_violations(value, wanted, at)
-        yield next(inner, Violation(fault_of(error, wanted, value), pointer=at))
+        yield next(inner, Violation(fault_message(error, wanted, value), pointer=at))
         yield from inner
 
 
@@ -61,17 +118,17 @@ def _inner_violations(value: Any, wanted: Any, at: str) -> Iterator[Violation]:
                 elif field.required:
                     yield Violation("Is required.", pointer=pointer(at, name))
         elif isinstance(value, list) and typing.get_origin(choice) in (list, tuple):
-            for index, item in enumerate(value[:_LOOKED_AT]):
+            for index, item in enumerate(value[:_MAX_ITEMS_CHECKED]):
                 yield from violations(item, typing.get_args(choice)[0], pointer(at, index))
 
 
-def fault_of(error: msgspec.ValidationError, wanted: Any, value: Any) -> str:
-    """A sentence for the person who gave a ``value`` that is not a ``wanted``."""
-    return _told(wanted, value) or sentence(str(error))
+def fault_message(error: msgspec.ValidationError, wanted: Any, value: Any) -> str:
+    """A sentence that tells the client why ``value`` is not a valid ``wanted``."""
+    return _message_from_type(wanted, value) or sentence(str(error))
 
 
-def _told(wanted: Any, value: Any) -> str | None:
-    """What the type itself says of a value it refuses: its choices, or the words that its Meta has for its pattern."""
+def _message_from_type(wanted: Any, value: Any) -> str | None:
+    """The choices of a Literal, or the ``fault`` that the Meta of a pattern has among its ``extra``."""
     for choice in _choices(wanted):
         if typing.get_origin(choice) is typing.Literal:
             return f"Must be one of: {', '.join(map(str, typing.get_args(choice)))}."
@@ -83,7 +140,7 @@ def _told(wanted: Any, value: Any) -> str | None:
 
 
 def _choices(wanted: Any) -> Iterator[Any]:
-    """The members of a union, without the Annotated around any of them."""
+    """The members of a union, or the type itself; Annotated is removed."""
     if typing.get_origin(wanted) is typing.Annotated:
         yield from _choices(typing.get_args(wanted)[0])
     elif typing.get_origin(wanted) in (typing.Union, types.UnionType):
@@ -94,7 +151,7 @@ def _choices(wanted: Any) -> Iterator[Any]:
 
 
 def _metas(wanted: Any) -> Iterator[msgspec.Meta]:
-    """What is said of a type, or of any member of a union."""
+    """The Metas of a type and of the members of a union."""
     if typing.get_origin(wanted) is typing.Annotated:
         yield from wanted.__metadata__
     elif typing.get_origin(wanted) in (typing.Union, types.UnionType):
@@ -102,13 +159,8 @@ def _metas(wanted: Any) -> Iterator[msgspec.Meta]:
             yield from _metas(member)
 
 
-def pointer(at: str, name: str | int) -> str:
-    """The JSON Pointer (RFC 6901) of the member ``name`` of what ``at`` points to."""
-    return f"{at}/{str(name).replace('~', '~0').replace('/', '~1')}"
-
-
 def merge_patch(target: Any, patch: Any) -> Any:
-    """RFC 7396: members of ``patch`` replace those of ``target``, null removes; neither is changed."""
+    """JSON Merge Patch (RFC 7396): null in ``patch`` removes a member of ``target``. Neither argument is changed."""
     if not isinstance(patch, dict):
         return patch
     merged = dict(target) if isinstance(target, dict) else {}
@@ -121,7 +173,7 @@ def merge_patch(target: Any, patch: Any) -> Any:
 
 
 def is_same(one: Any, other: Any) -> bool:
-    """Whether JSON calls two values equal: 1 and 1.0 are, 1 and true are not, though Python says so."""
+    """Whether two JSON values are equal: 1 equals 1.0, but 1 does not equal true, as it does in Python."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(is_same(value, other[name]) for name, value in one.items())
     if isinstance(one, list) and isinstance(other, list):
@@ -129,22 +181,7 @@ def is_same(one: Any, other: Any) -> bool:
     return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
 
 
-def _nul_violations(value: Any, at: str = "") -> Iterator[Violation]:
-    if isinstance(value, str) and "\0" in value:
-        yield Violation("Must not contain the NUL character.", pointer=at)
-    elif isinstance(value, dict):
-        for name, member in value.items():
-            if "\0" in name:
-                yield Violation("Must not have the NUL character in a name.", pointer=at)
-            if isinstance(member, _MAY_HAVE_NUL):
-                yield from _nul_violations(member, pointer(at, name))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            if isinstance(item, _MAY_HAVE_NUL):
-                yield from _nul_violations(item, pointer(at, index))
-
-
-# What msgspec says of a value that it refuses
+# The messages of msgspec.ValidationError
 _LENGTH = re.compile(r"Expected `(str|array|object)` of length ([<>]=) (\d+)")
 _RANGE = re.compile(r"Expected `(?:int|float)` ([<>]=?) (-?[\d.]+)")
 _KINDS = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
@@ -155,7 +192,7 @@ _WORDS = {
 
 
 def sentence(message: str) -> str:
-    """msgspec's message as a sentence for the person who fills in the form."""
+    """The message of a msgspec.ValidationError as a sentence for clients."""
     message = message.split(" - at `")[0]
     if found := _LENGTH.match(message):
         kind, side, bound = found.groups()

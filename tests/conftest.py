@@ -41,6 +41,7 @@ from service.auth.token_cache import forget_tokens  # noqa: E402
 from service.database import embedded  # noqa: E402
 from service.database.engine import DB  # noqa: E402
 from service.piccolo_app import APP_CONFIG  # noqa: E402
+from tests.support.answers import CheckingTransport  # noqa: E402
 from tests.support.servers import Service, execute, service_of_its_own  # noqa: E402
 
 PASSWORD = "a long enough password"
@@ -113,7 +114,7 @@ async def empty_tables(request: pytest.FixtureRequest) -> AsyncIterator[None]:
 
 
 def client(app: Any, address: str = "127.0.0.1", **headers: str) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(address, 123))
+    transport = CheckingTransport(app, raise_app_exceptions=False, client=(address, 123))
     return httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers)
 
 
@@ -183,12 +184,12 @@ FIGHTER = {
 
 @pytest.fixture
 async def statements(app: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[str]]:
-    """What is run on the pool's connections, but for the courier's looks for letters, which come when they do."""
+    """What is run on the pool's connections, without the mail worker's queries, which run at any time."""
     run: list[str] = []
     fetch = PreparedStatement.fetch
 
     def note(record: Any) -> None:
-        if "letters" not in record.query:
+        if "outbox" not in record.query:
             run.append(record.query)
 
     def fetch_and_note(prepared: Any, *values: Any, **given: Any) -> Any:  # asyncpg tells nobody of these

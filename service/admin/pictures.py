@@ -7,8 +7,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.media.queries import file_name
-from service.media.storage import STORAGE
-from service.media.transfer import WEBP
+from service.media.storage import STORAGE, WEBP
 
 _SCRIPT = """
 const isName = /^[0-9a-f]{64}$/;

@@ -18,11 +18,11 @@ from service.auth.schemas import (
     SessionCreated,
 )
 from service.auth.token_cache import forget_tokens
-from service.limits.rate_limits import LETTERS, SIGN_IN
+from service.limits.rate_limits import MAIL, SIGN_IN
 from service.mail.outbox import wake_worker
 from service.schemas import Collection
 from service.web.guards import CurrentUser, requires_session
-from service.web.middleware.rate_limit import rate_limit
+from service.web.middleware.rate_limit import RateLimit
 from service.web.responses import Rendered, collection, created
 from service.web.routes import delete, get, post, put
 
@@ -34,7 +34,7 @@ class SessionController(Controller):
     tags = ("Sessions",)
     guards = (requires_session,)
 
-    @post("/", public=True, middleware=[rate_limit(SIGN_IN)])
+    @post("/", public=True, middleware=[RateLimit(SIGN_IN)])
     async def create_session(
         self, request: Request[Any, Any, Any], data: JSONBody[SessionCreate], user_agent: UserAgent = ""
     ) -> Rendered[SessionCreated]:
@@ -45,24 +45,27 @@ class SessionController(Controller):
 
     @get("/")
     async def list_sessions(self, user: CurrentUser) -> Rendered[Collection[Session]]:
-        """Where you are signed in."""
+        """List your sessions."""
         return collection(await queries.list_sessions(user))
 
     @delete("/")
     async def delete_sessions(self, user: CurrentUser) -> None:
-        """Sign out everywhere, here included; API keys go on."""
+        """End all your sessions, including this one.
+
+        API keys stay valid.
+        """
         await queries.delete_sessions(user)
         forget_tokens()
 
     @delete("/current")
     async def delete_current_session(self, user: CurrentUser) -> None:
-        """Sign out."""
+        """End this session."""
         await queries.delete_session(user, user.token_id)
         forget_tokens()
 
     @delete("/{session_id:uuid}")
     async def delete_session(self, user: CurrentUser, session_id: FromPath[UUID]) -> None:
-        """Sign out elsewhere."""
+        """End one of your sessions."""
         await queries.delete_session(user, session_id)
         forget_tokens()
 
@@ -74,23 +77,26 @@ class ApiKeyController(Controller):
 
     @post("/")
     async def create_api_key(self, user: CurrentUser, data: JSONBody[ApiKeyCreate]) -> Rendered[ApiKeyCreated]:
-        """Make a key for a program; its token is told this once."""
+        """Create an API key.
+
+        Only this response contains the token.
+        """
         key_id, key = await queries.create_api_key(user, data)
         return created(key, f"/v1/api-keys/{key_id}")
 
     @get("/")
     async def list_api_keys(self, user: CurrentUser) -> Rendered[Collection[ApiKey]]:
-        """Your keys, newest first."""
+        """List your API keys, newest first."""
         return collection(await queries.list_api_keys(user))
 
     @get("/{key_id:uuid}")
     async def get_api_key(self, user: CurrentUser, key_id: FromPath[UUID]) -> Rendered[ApiKey]:
-        """One of your keys."""
+        """Get one of your API keys."""
         return Rendered((await queries.get_api_key(user, key_id))["item"])
 
     @delete("/{key_id:uuid}")
     async def delete_api_key(self, user: CurrentUser, key_id: FromPath[UUID]) -> None:
-        """Revoke a key."""
+        """Revoke an API key."""
         await queries.delete_api_key(user, key_id)
         forget_tokens()
 
@@ -100,15 +106,18 @@ class EmailVerificationController(Controller):
     tags = ("E-mail",)
     guards = (requires_session,)
 
-    @post("/", public=True, status_code=202, media_type=MediaType.TEXT, middleware=[rate_limit(LETTERS)])
+    @post("/", public=True, status_code=202, media_type=MediaType.TEXT, middleware=[RateLimit(MAIL)])
     async def request_email_verification(self, data: JSONBody[LetterRequest]) -> None:
-        """Ask for a letter that verifies an address; one is sent at sign-up, too."""
-        await email_links.request_letter("verification", data.email)
+        """Request a verification e-mail.
+
+        One is also sent at sign-up.
+        """
+        await email_links.request_link("verification", data.email)
         wake_worker()
 
-    @put("/{token:str}", public=True, status_code=204, middleware=[rate_limit(SIGN_IN)])
+    @put("/{token:str}", public=True, status_code=204, middleware=[RateLimit(SIGN_IN)])
     async def verify_email(self, token: FromPath[str]) -> None:
-        """Verify the address that the letter came to."""
+        """Verify an e-mail address with the token from the e-mail."""
         await email_links.verify_email(token)
 
 
@@ -117,15 +126,18 @@ class PasswordResetController(Controller):
     tags = ("E-mail",)
     guards = (requires_session,)
 
-    @post("/", public=True, status_code=202, media_type=MediaType.TEXT, middleware=[rate_limit(LETTERS)])
+    @post("/", public=True, status_code=202, media_type=MediaType.TEXT, middleware=[RateLimit(MAIL)])
     async def request_password_reset(self, data: JSONBody[LetterRequest]) -> None:
-        """Ask for a letter that lets you choose a new password."""
-        await email_links.request_letter("reset", data.email)
+        """Request a password reset e-mail."""
+        await email_links.request_link("reset", data.email)
         wake_worker()
 
-    @put("/{token:str}", public=True, status_code=204, middleware=[rate_limit(SIGN_IN)])
+    @put("/{token:str}", public=True, status_code=204, middleware=[RateLimit(SIGN_IN)])
     async def reset_password(self, token: FromPath[str], data: JSONBody[PasswordReset]) -> None:
-        """Choose a new password with the token of the letter; all your sessions end."""
+        """Set a new password with the token from the e-mail.
+
+        All your sessions end.
+        """
         await email_links.reset_password(token, data.password)
         forget_tokens()
         wake_worker()
@@ -136,15 +148,21 @@ class AccountController(Controller):
     tags = ("Users",)
     guards = (requires_session,)
 
-    @put("/password", status_code=204, middleware=[rate_limit(SIGN_IN)])
+    @put("/password", status_code=204, middleware=[RateLimit(SIGN_IN)])
     async def update_password(self, user: CurrentUser, data: JSONBody[PasswordUpdate]) -> None:
-        """Change your password; your other sessions end."""
+        """Change your password.
+
+        Your other sessions end.
+        """
         await password.update_password(user, data)
         forget_tokens()
         wake_worker()
 
-    @delete("/", middleware=[rate_limit(SIGN_IN)])
+    @delete("/", middleware=[RateLimit(SIGN_IN)])
     async def delete_account(self, user: CurrentUser, data: JSONBody[AccountDelete]) -> None:
-        """Leave: nobody can sign in any more, and 30 days later the account is gone."""
+        """Delete your account.
+
+        Sign-in is disabled immediately. The account is deleted permanently after 30 days.
+        """
         await password.delete_account(user, data.password)
         forget_tokens()

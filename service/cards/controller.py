@@ -1,18 +1,16 @@
 import re
-from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
-from litestar import Controller, Request, Response
+from litestar import Controller, Response
 from litestar.params import FromPath, JSONBody
 
 from service.cards import queries
-from service.cards.queries import SentCard
+from service.cards.queries import ExportedCard
 from service.cards.schemas import CardQuery, CardRead, CardUpdate, Format
 from service.etags import etag
-from service.web.guards import CurrentUser, requires
-from service.web.query import read_query
-from service.web.requests import IfMatch
+from service.web.guards import READ_CHARACTERS, WRITE_CHARACTERS, CurrentUser
+from service.web.requests import IfMatch, StrictRequest
 from service.web.responses import Rendered
 from service.web.routes import get, put
 
@@ -26,25 +24,25 @@ class CardController(Controller):
     path = "/characters/{character_id:uuid}/card"
     tags = ("Cards",)
 
-    @get("/", public=True, guards=[requires("characters:read")], query=CardQuery, card=True)
+    @get("/", public=True, guards=[READ_CHARACTERS], card=True)
     async def get_card(
-        self, request: Request[Any, Any, Any], user: CurrentUser, character_id: FromPath[UUID]
+        self, request: StrictRequest[CardQuery], user: CurrentUser, character_id: FromPath[UUID]
     ) -> Response[CardRead]:
-        """A character as a Character Card, to take it elsewhere."""
-        query = read_query(request, CardQuery)
+        """Export a character as a Character Card."""
+        query = request.parameters
         card = await queries.get_card(user, character_id, query)
         return Response(card.content, media_type=MEDIA_TYPES[query.format], headers=_headers(card, query.format))  # type: ignore[arg-type] # rendered already
 
-    @put("/", guards=[requires("characters:write")], dry_run=True, card=True)
+    @put("/", guards=[WRITE_CHARACTERS], dry_run=True, card=True)
     async def update_card(
         self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[CardUpdate], if_match: IfMatch = None
     ) -> Rendered[CardRead]:
-        """Change what only a card has, such as greetings and the lorebook."""
+        """Update the members that only a card has, such as greetings and the lorebook."""
         card = await queries.update_card(user, character_id, data, if_match)
         return Rendered(card.content, headers=_headers(card, "json"))
 
 
-def _headers(card: SentCard, suffix: Format) -> dict[str, str]:
+def _headers(card: ExportedCard, suffix: Format) -> dict[str, str]:
     name = _SEPARATORS.sub("_", card.character["name"])
     plain = _NOT_ASCII.sub("_", name).strip("._") or "character"
     disposition = f"attachment; filename=\"{plain}.{suffix}\"; filename*=UTF-8''{quote(name, safe='')}.{suffix}"

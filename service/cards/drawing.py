@@ -1,4 +1,4 @@
-"""The picture of an exported card: the portrait in the format that its container asks for."""
+"""Renders the picture of an exported card: the portrait in another format, or a placeholder."""
 
 import asyncio
 from io import BytesIO
@@ -10,26 +10,28 @@ _FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP"}
 _BACKGROUND, _FIGURE = "#d9dce1", "#aeb4be"
 
 
-async def drawn(portrait: bytes | None, path: str) -> bytes:
-    """``portrait``, a WebP of our own, as the kind of picture that ``path`` ends in (else PNG); without one, the
-    outline of somebody."""
+async def render_picture(portrait: bytes | None, path: str) -> bytes:
+    """``portrait``, a stored WebP, in the format that the suffix of ``path`` names, or else as PNG.
+
+    Without a portrait, a placeholder.
+    """
     async with _AT_ONCE:
-        return await asyncio.to_thread(_encoded, portrait, _FORMATS.get(path.rpartition(".")[2].lower(), "PNG"))
+        return await asyncio.to_thread(_encode, portrait, _FORMATS.get(path.rpartition(".")[2].lower(), "PNG"))
 
 
-def _encoded(portrait: bytes | None, kind: str) -> bytes:
+def _encode(portrait: bytes | None, kind: str) -> bytes:
     if portrait is not None and kind == "WEBP":
         return portrait
-    picture = Image.open(BytesIO(portrait), formats=["WEBP"]) if portrait is not None else _somebody()
+    picture = Image.open(BytesIO(portrait), formats=["WEBP"]) if portrait is not None else _placeholder()
     target = BytesIO()
     if kind == "PNG":
-        picture.save(target, "PNG", compress_level=3)  # the usual 6 takes three times as long for little
+        picture.save(target, "PNG", compress_level=3)  # the default of 6 takes three times as long and saves little
     else:
         picture.convert("RGB").save(target, kind, quality=90)
     return target.getvalue()
 
 
-def _somebody() -> Image.Image:
+def _placeholder() -> Image.Image:
     picture = Image.new("RGB", (400, 600), _BACKGROUND)
     pen = ImageDraw.Draw(picture)
     pen.ellipse((120, 140, 280, 320), fill=_FIGURE)

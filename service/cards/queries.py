@@ -9,10 +9,10 @@ import msgspec
 from piccolo.querystring import QueryString
 
 from service.callers import Caller
-from service.cards.drawing import drawn
-from service.cards.formats.json import LARGEST, written_document
+from service.cards.drawing import render_picture
+from service.cards.formats.json import MAX_BYTES, write_document
 from service.cards.formats.specs import VERSIONS, CardContent
-from service.cards.formats.writer import Export, Kept, as_charx, as_json, as_png
+from service.cards.formats.writer import Export, StoredCard, as_charx, as_json, as_png
 from service.cards.schemas import CardQuery, CardUpdate
 from service.cards.tables import Card, CardAsset
 from service.characters.scopes import visible_to
@@ -27,7 +27,7 @@ from service.media.queries import file_name
 from service.media.storage import STORAGE
 from service.validation import is_same
 
-PORTRAIT_SIZE = "1024"  # what readers of cards show; a PNG of the original could have 100 MiB
+PORTRAIT_SIZE = "1024"  # enough for programs that show cards; a PNG of the original could have 100 MiB
 
 _EXPORT = Prepared(
     lambda: Character.select(
@@ -68,46 +68,46 @@ _UPDATE = Prepared(
 )
 
 
-class SentCard(msgspec.Struct):
-    """A card to send, and the character whose it is."""
+class ExportedCard(msgspec.Struct):
+    """The bytes of a card, and the row of its character."""
 
     character: Any
     content: bytes
 
 
-async def get_card(user: Caller, character_id: UUID, query: CardQuery) -> SentCard:
-    """Raises NotFound also when the caller may not see the character, BadRequest for a CHARX that is to be V2."""
+async def get_card(user: Caller, character_id: UUID, query: CardQuery) -> ExportedCard:
+    """Raises NotFound if the caller may not see the character, BadRequest for CHARX as V2."""
     if query.format == "charx" and query.spec == "v2":
-        raise BadRequest(errors=[Violation("Must be v3: a CHARX is nothing else.", parameter="spec")])
+        raise BadRequest(errors=[Violation("Must be v3: CHARX exists only in V3.", parameter="spec")])
     row = await _EXPORT.one(id=character_id, user=user.id)
     if row is None:
         raise NotFound
-    export = await asyncio.to_thread(_export, row)  # 8 MiB take a while, here and below
+    export = await asyncio.to_thread(_export, row)  # in a thread, here and below: a card may have 8 MiB
     if query.format == "json":
-        return SentCard(row, await asyncio.to_thread(as_json, export, query.spec or export.spec))
+        return ExportedCard(row, await asyncio.to_thread(as_json, export, query.spec or export.spec))
     portrait = await STORAGE.get(file_name(row["portrait"], PORTRAIT_SIZE)) if row["portrait"] else None
     assets = await _ASSETS.all(character=character_id)
     files = {asset["path"]: await STORAGE.get(asset["file"]) for asset in assets}
     if query.format == "png":
-        picture = await drawn(portrait, ".png")
+        picture = await render_picture(portrait, ".png")
         write = partial(as_png, is_portrait=portrait is not None)
-        return SentCard(row, await asyncio.to_thread(write, export, query.spec, picture, files))
-    icon = await drawn(portrait, export.icon) if portrait else None
-    return SentCard(row, await asyncio.to_thread(as_charx, export, icon, files))
+        return ExportedCard(row, await asyncio.to_thread(write, export, query.spec, picture, files))
+    icon = await render_picture(portrait, export.icon) if portrait else None
+    return ExportedCard(row, await asyncio.to_thread(as_charx, export, icon, files))
 
 
-async def update_card(user: Caller, character_id: UUID, data: CardUpdate, if_match: str | None) -> SentCard:
-    """Makes a next version of the character. Raises PreconditionFailed when ``if_match`` is stale, TooLarge for more
-    than a card may have."""
+async def update_card(user: Caller, character_id: UUID, data: CardUpdate, if_match: str | None) -> ExportedCard:
+    """Also makes a new version of the character. Raises PreconditionFailed if ``if_match`` is stale, TooLarge if the
+    card becomes larger than MAX_BYTES."""
     async with DB.transaction():
         row = await lock_own(user, character_id)
         check_if_match(if_match, character_id, row["version"])
-        kept = await _DATA.one(character=character_id)
-        before = json.loads(kept["data"]) if kept else {}
+        stored = await _DATA.one(character=character_id)
+        before = json.loads(stored["data"]) if stored else {}
         after = _changed(before, data)
         if not is_same(after, before):
             text = _text(after)
-            if kept:
+            if stored:
                 await _UPDATE.one(character=character_id, data=text)
             else:
                 await _create(character_id, data=text, spec="v3", spec_version=VERSIONS["v3"], file=None, icon=None)
@@ -118,7 +118,7 @@ async def update_card(user: Caller, character_id: UUID, data: CardUpdate, if_mat
 async def create_card(
     character_id: UUID, card: CardContent, *, file: str, icon: str | None, assets: Mapping[str, str]
 ) -> None:
-    """What was imported, of a character that has no card. ``assets`` are the names of stored files, by path."""
+    """Stores the imported card of a new character. ``assets`` are the names of stored files by path."""
     card_id = await _create(
         character_id, data=_text(card.data), spec=card.spec, spec_version=card.spec_version, file=file, icon=icon
     )
@@ -139,13 +139,15 @@ def _changed(before: dict[str, Any], data: CardUpdate) -> dict[str, Any]:
 
 
 def _text(data: dict[str, Any]) -> str:
-    text = written_document(data)
-    if len(text.encode()) > LARGEST:
-        raise TooLarge(f"A card is at most {LARGEST // 1024**2} MiB of JSON.")
+    text = write_document(data)
+    if len(text.encode()) > MAX_BYTES:
+        raise TooLarge(f"A card may have at most {MAX_BYTES // 1024**2} MiB of JSON.")
     return text
 
 
 def _export(row: Any) -> Export:
     card = json.loads(row["card"]) if row["card"] else None
-    kept = card and Kept(card["file"] is not None, card["spec"], card["spec_version"], card["data"], card["icon"])
-    return Export(row, kept)
+    stored = card and StoredCard(
+        card["file"] is not None, card["spec"], card["spec_version"], card["data"], card["icon"]
+    )
+    return Export(row, stored)

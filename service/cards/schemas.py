@@ -10,20 +10,20 @@ UnixTime = Annotated[int, Meta(ge=0, le=2**53, description="Seconds since 1970."
 
 
 class CardQuery(Query, kw_only=True, frozen=True):
-    """What a card is wanted in, and by which specification."""
+    """The container and the specification of the exported card."""
 
-    format: Annotated[Format, Meta(description="`png` and `charx` bring the portrait and the other files.")] = "json"
+    format: Annotated[Format, Meta(description="`png` and `charx` include the portrait and the other files.")] = "json"
     spec: (
         Annotated[
             Literal["v2", "v3"],
-            Meta(description="Without it the card's own (V1 as V2); a PNG has both. A CHARX is V3."),
+            Meta(description="Default: the card's own version (V2 for V1), or both in a PNG. A CHARX is always V3."),
         ]
         | None
     ) = None
 
 
 class CardUpdate(Input, kw_only=True):
-    """What only a card has. What is not sent stays, and null removes; the rest belongs to the character."""
+    """The members that only a card has. Members that are not sent keep their values; null removes a member."""
 
     personality: str | UnsetType = UNSET
     scenario: str | UnsetType = UNSET
@@ -45,7 +45,7 @@ class CardUpdate(Input, kw_only=True):
 
 
 class CardRead(msgspec.Struct, kw_only=True):
-    """A Character Card. `data` is as it was imported, under the fields that were edited since."""
+    """A Character Card. `data` is the imported data with the later edits applied."""
 
     spec: Literal["chara_card_v2", "chara_card_v3"]
     spec_version: str

@@ -1,32 +1,26 @@
-from typing import Annotated
-
 from litestar import Controller
-from litestar.params import QueryParameter
 
 from service.changes import queries
-from service.changes.schemas import ChangePage
-from service.web.guards import CurrentUser, requires
-from service.web.query import Limit
+from service.changes.schemas import ChangePage, ChangeQuery
+from service.web.guards import READ_CHARACTERS, CurrentUser
+from service.web.requests import StrictRequest
 from service.web.responses import Rendered
 from service.web.routes import get
-
-After = Annotated[
-    str | None,
-    QueryParameter(name="after", max_length=1000, description="Where to go on: `next_cursor` of the last answer."),
-]
 
 
 class ChangeController(Controller):
     path = "/changes"
     tags = ("Changes",)
 
-    @get("/", guards=[requires("characters:read")])
-    async def list_changes(self, user: CurrentUser, limit: Limit = 20, after: After = None) -> Rendered[ChangePage]:
-        """What happened to your characters since `after`, or all of them without.
+    @get("/", guards=[READ_CHARACTERS])
+    async def list_changes(self, request: StrictRequest[ChangeQuery], user: CurrentUser) -> Rendered[ChangePage]:
+        """List the changes of your characters.
 
-        Each character comes once, as it is now, in the order of the last changes. To keep a copy in step, ask again
-        with `next_cursor`: nothing is skipped. Deletions are told for 30 days, so a cursor that was left for 29 answers
-        400: start again without it, and forget what does not come.
+        Without `after` the list starts with the oldest change. Each character appears once, as it is now, in the order
+        of the last changes. To keep a copy up to date, send `next_cursor` as `after` in the next request: no change is
+        skipped. Deletions stay in the list for 30 days, so a cursor older than 29 days is refused with 400. Then start
+        again without `after`, and delete from your copy every character that is not in the list.
         """
-        items, cursor = await queries.list_changes(user, limit, after)
+        query = request.parameters
+        items, cursor = await queries.list_changes(user, query.limit, query.after)
         return Rendered(f'{{"items":[{",".join(items)}],"next_cursor":"{cursor}"}}')

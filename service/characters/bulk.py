@@ -11,14 +11,14 @@ from msgspec import UNSET, Meta, UnsetType
 
 from service.callers import Caller
 from service.characters.queries import create_character, delete_character, update_character
-from service.characters.schemas import CharacterCreate, CharacterRead, CharacterUpdate, VersionNumber
+from service.characters.schemas import CharacterCreate, CharacterRead, CharacterUpdate
 from service.database.engine import DB, Transaction
 from service.database.failures import to_service_error
 from service.errors import FailedDependency, Problem, ServiceError, Unprocessable, Violation
 from service.etags import etag
-from service.schemas import Input
-from service.validation import converted, pointer
-from service.web.guards import CurrentUser, requires
+from service.schemas import Input, VersionNumber
+from service.validation import convert, pointer
+from service.web.guards import WRITE_CHARACTERS, CurrentUser
 from service.web.responses import Rendered
 from service.web.routes import post
 
@@ -26,24 +26,30 @@ MOST_OPERATIONS = 100
 
 
 class Operation(Input, kw_only=True):
-    """One change of one character: `create` takes a `body`, `update` an `id` and a `body`, `delete` an `id`."""
+    """A change of one character: `create` needs `body`, `update` needs `id` and `body`, `delete` needs `id`."""
 
     action: Literal["create", "update", "delete"]
     id: UUID | UnsetType = UNSET
-    version: Annotated[VersionNumber, Meta(description="As If-Match: the version that was read.")] | UnsetType = UNSET
+    version: (
+        Annotated[
+            VersionNumber,
+            Meta(description="The version that was read. The operation fails if the character has changed since."),
+        ]
+        | UnsetType
+    ) = UNSET
     body: Annotated[dict[str, Any], Meta(description="A CharacterCreate or a CharacterUpdate.")] | UnsetType = UNSET
 
 
 class Bulk(Input, kw_only=True):
-    """Up to 100 operations, done in their order; `atomic`: all of them or none."""
+    """Up to 100 operations, run in order. If `atomic` is true, all of them take effect or none."""
 
     operations: Annotated[list[Operation], Meta(min_length=1, max_length=MOST_OPERATIONS)]
     atomic: bool = False
 
 
 class Outcome(msgspec.Struct, kw_only=True):
-    """What the single request would have answered: 201 or 200 with the character, 204, or a problem, with pointers into
-    the operation's `body`."""
+    """The response that a single request would get: 201 or 200 with the character, 204, or a problem. The pointers of a
+    problem refer to the operation's `body`."""
 
     status: int
     character: CharacterRead | UnsetType = UNSET
@@ -51,7 +57,7 @@ class Outcome(msgspec.Struct, kw_only=True):
 
 
 class Outcomes(msgspec.Struct, kw_only=True):
-    """One for each operation, in their order."""
+    """One result for each operation, in the same order."""
 
     items: list[Outcome]
 
@@ -90,11 +96,11 @@ async def _attempt(transaction: Transaction, user: Caller, operation: Operation)
 
 async def _run(user: Caller, operation: Operation) -> Any:
     if operation.action == "create":
-        return await create_character(user, converted(operation.body, CharacterCreate))
+        return await create_character(user, convert(operation.body, CharacterCreate))
     character_id: Any = operation.id  # never UNSET here
     if_match = None if operation.version is UNSET else etag(character_id, operation.version)
     if operation.action == "update":
-        return await update_character(user, character_id, converted(operation.body, CharacterUpdate), if_match)
+        return await update_character(user, character_id, convert(operation.body, CharacterUpdate), if_match)
     return await delete_character(user, character_id, if_match)
 
 
@@ -112,14 +118,14 @@ class BulkController(Controller):
     path = "/characters/bulk"
     tags = ("Characters",)
 
-    @post("/", status_code=200, guards=[requires("characters:write")], dry_run=True, idempotent=True)
+    @post("/", status_code=200, guards=[WRITE_CHARACTERS], dry_run=True, idempotent=True)
     async def change_characters(
         self, request: Request[Any, Any, Any], user: CurrentUser, data: JSONBody[Bulk]
     ) -> Rendered[Outcomes]:
-        """Make, change and delete up to 100 characters at once.
+        """Create, update and delete up to 100 characters in one request.
 
-        The answer is 200 whatever becomes of the operations: each has its own `status`. When they are `atomic` and one
-        fails, nothing is done: those that failed tell their problem, the others have 424.
+        The status is 200 even if operations fail: each item has a `status` of its own. If `atomic` is true and an
+        operation fails, none takes effect: each failed operation has its problem, the others have the status 424.
         """
         results = await change_characters(user, data.operations, atomic=data.atomic)
         items = [_outcome(*pair, request.scope) for pair in zip(data.operations, results, strict=True)]

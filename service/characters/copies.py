@@ -7,11 +7,12 @@ from piccolo.querystring import QueryString
 
 from service.callers import Caller
 from service.characters import queries as characters
-from service.characters.schemas import CharacterCopy, CharacterRead
+from service.characters.schemas import CharacterRead
 from service.database.engine import DB
 from service.database.prepared import Param, Prepared
 from service.identifiers import uuid7
-from service.web.guards import CurrentUser, requires
+from service.schemas import CopyCreate
+from service.web.guards import WRITE_CHARACTERS, CurrentUser
 from service.web.responses import Rendered, resource
 from service.web.routes import post
 
@@ -44,13 +45,16 @@ class CopyController(Controller):
 
     @post(
         "/characters/{character_id:uuid}/copies",
-        guards=[requires("characters:write")],
+        guards=[WRITE_CHARACTERS],
         dry_run=True,
         idempotent=True,
     )
     async def copy_character(
-        self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[CharacterCopy]
+        self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[CopyCreate]
     ) -> Rendered[CharacterRead]:
-        """Make a private copy of your own, card and all, which knows its original."""
+        """Copy a character.
+
+        The copy is yours and private. It includes the card and refers to the original.
+        """
         row = await copy_character(user, character_id)
         return resource(row, created_at=f"/v1/characters/{row['id']}")

@@ -16,9 +16,8 @@ from service.etags import check_if_match
 from service.media.queries import picture_columns, store_picture
 from service.media.schemas import PortraitLinks, SizeQuery
 from service.media.transfer import MAX_BODY, read_upload, show_picture
-from service.web.guards import CurrentUser, requires
-from service.web.query import read_query
-from service.web.requests import IfMatch
+from service.web.guards import READ_CHARACTERS, WRITE_CHARACTERS, CurrentUser
+from service.web.requests import IfMatch, StrictRequest
 from service.web.responses import Rendered, resource
 from service.web.routes import delete, get, put
 
@@ -57,33 +56,37 @@ async def _change(user: Caller, character_id: UUID, name: str | None, if_match: 
         return await change(row, {"portrait": name})
 
 
-READ, WRITE = requires("characters:read"), requires("characters:write")
-
-
 class PortraitController(Controller):
     path = "/characters/{character_id:uuid}/portrait"
     tags = ("Characters",)
 
-    @put("/", guards=[WRITE], dry_run=True, upload=True, request_max_body_size=MAX_BODY)
+    @put("/", guards=[WRITE_CHARACTERS], dry_run=True, upload=True, request_max_body_size=MAX_BODY)
     async def update_portrait(
         self, request: Request[Any, Any, Any], user: CurrentUser, character_id: FromPath[UUID], if_match: IfMatch = None
     ) -> Rendered[CharacterRead]:
-        """Give a character a portrait: PNG, JPEG, WebP, AVIF or a GIF's first frame, up to 10 MiB and 40 megapixels.
+        """Upload a character's portrait.
 
-        Nothing of it is kept but its pixels, upright and in sRGB.
+        Accepted are PNG, JPEG, WebP and AVIF images and the first frame of a GIF, up to 10 MiB and 40 megapixels. Only
+        the pixels are stored, upright and in sRGB; all metadata is removed.
         """
         return resource(await update_portrait(user, character_id, await read_upload(request), if_match))
 
-    @get("/", public=True, guards=[READ], query=SizeQuery, picture=True)
+    @get("/", public=True, guards=[READ_CHARACTERS], picture=True)
     async def get_portrait(
-        self, request: Request[Any, Any, Any], user: CurrentUser, character_id: FromPath[UUID]
+        self, request: StrictRequest[SizeQuery], user: CurrentUser, character_id: FromPath[UUID]
     ) -> Response[PortraitLinks]:
-        """A character's portrait, as WebP. `Accept: application/json` answers links that need no token."""
-        query = read_query(request, SizeQuery)
+        """Get a character's portrait as WebP.
+
+        `Accept: application/json` returns links that need no token.
+        """
+        query = request.parameters
         row = await get_portrait(user, character_id)
         return await show_picture(request, row, query.size, public=row["visibility"] == "public")
 
-    @delete("/", guards=[WRITE], dry_run=True)
+    @delete("/", guards=[WRITE_CHARACTERS], dry_run=True)
     async def delete_portrait(self, user: CurrentUser, character_id: FromPath[UUID], if_match: IfMatch = None) -> None:
-        """Take a character's portrait away; its history keeps it."""
+        """Delete a character's portrait.
+
+        Revisions of the character keep it.
+        """
         await delete_portrait(user, character_id, if_match)

@@ -8,12 +8,13 @@ from service.callers import Caller
 from service.characters.queries import get_columns
 from service.templates.rules.prompts import render
 from service.templates.versions.queries import find_version
-from service.web.guards import CurrentUser, requires
+from service.web.guards import READ_CHARACTERS, CurrentUser
 from service.web.routes import get
 
 
 class PromptRead(msgspec.Struct, kw_only=True):
-    """The prompt with its placeholders filled in; those without a value, and those that name nothing."""
+    """The prompt with its placeholders filled in. `missing` lists the placeholders that have no value, `unknown` those
+    that name no attribute."""
 
     prompt: str
     missing: list[str]
@@ -39,7 +40,10 @@ async def render_prompt(user: Caller, character_id: UUID) -> PromptRead:
 class PromptController(Controller):
     tags = ("Characters",)
 
-    @get("/characters/{character_id:uuid}/prompt", public=True, guards=[requires("characters:read")])
+    @get("/characters/{character_id:uuid}/prompt", public=True, guards=[READ_CHARACTERS])
     async def render_prompt(self, user: CurrentUser, character_id: FromPath[UUID]) -> PromptRead:
-        """The prompt for an image generator: the character's own, or its template's, with everything filled in."""
+        """Get a character's prompt for an image generator.
+
+        The prompt is the character's own, or else that of its template. Its placeholders are filled in.
+        """
         return await render_prompt(user, character_id)

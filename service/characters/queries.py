@@ -38,9 +38,9 @@ from service.identifiers import uuid7
 from service.lists.listing import Listing, Rows
 from service.lists.statements import SortKey
 from service.schemas import EXTENSIONS_SIZE, FieldsQuery, given
-from service.templates.rules.bounds import free_violations
+from service.templates.rules.bounds import bounds_violations
 from service.templates.rules.validator import Rules
-from service.templates.versions.queries import rules_of, usable_version
+from service.templates.versions.queries import get_rules, usable_version
 from service.users.queries import profile_fields
 from service.validation import merge_patch
 
@@ -93,18 +93,10 @@ async def create_character(user: Caller, data: CharacterCreate, portrait: str | 
     return await _create(
         id=uuid7(),
         owner=user.id,
-        name=data.name,
-        description=data.description,
-        prompt=data.prompt,
-        style=data.style,
-        tags=data.tags,
-        visibility=data.visibility,
-        attributes=document(attributes),
-        extensions=document(data.extensions),
-        template=data.template,
-        template_version=number,
         forked_from=None,
-        portrait=portrait,
+        **msgspec.structs.asdict(data)
+        | {"attributes": document(attributes), "extensions": document(data.extensions)}
+        | {"template_version": number, "portrait": portrait},
     )
 
 
@@ -140,7 +132,7 @@ async def _begun(user: Caller, data: CharacterCreate) -> tuple[dict[str, Any], i
         return attributes, number, faults + rules.violations(attributes)
     if data.template_version is not None:
         faults.append(Violation("Needs a template.", pointer="/template_version"))
-    return data.attributes, None, faults + free_violations(data.attributes)
+    return data.attributes, None, faults + bounds_violations(data.attributes)
 
 
 async def get_character(user: Caller, character_id: UUID, query: FieldsQuery | None = None) -> Any:
@@ -189,7 +181,7 @@ async def _changed(user: Caller, row: Any, data: CharacterUpdate) -> tuple[dict[
         attributes = merge_patch(msgspec.json.decode(row["attributes"]), changes.get("attributes", {}))
         pin, rules = await _pin(user, row, changes)
         attributes = rules.complete(attributes) if rules else attributes
-        faults += rules.violations(attributes) if rules else free_violations(attributes)
+        faults += rules.violations(attributes) if rules else bounds_violations(attributes)
         changes |= pin | {"attributes": attributes}
     return changes, faults
 
@@ -212,9 +204,9 @@ async def _pin(user: Caller, row: Any, changes: Mapping[str, Any]) -> tuple[dict
             raise Unprocessable.of([Violation("Needs a template.", pointer="/template_version")])
         return {"template": None, "template_version": None}, None
     if (template, number) == (row["template"], row["template_version"]):
-        return {}, await rules_of(template, number)
-    beginning = template != row["template"]  # a retired template still rules those that began on it
-    number, rules = await usable_version(user, template, number, beginning=beginning)
+        return {}, await get_rules(template, number)
+    for_new_character = template != row["template"]  # a retired template still rules those that began on it
+    number, rules = await usable_version(user, template, number, for_new_character=for_new_character)
     return {"template": template, "template_version": number}, rules
 
 

@@ -17,19 +17,20 @@ from service.schemas import (
     Style,
     Tags,
     Time,
+    VersionNumber,
     Visibility,
 )
 from service.users.schemas import Owner
 
 Attributes = Annotated[dict[str, Any], Meta(examples=[{"strength": 12}])]
 Extensions = Annotated[
-    dict[str, Any], Meta(description="Anything a client wants to keep here; 256 KiB.", examples=[{}])
+    dict[str, Any], Meta(description="Data of the client's own, up to 256 KiB of JSON.", examples=[{}])
 ]
-VersionNumber = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
 class CharacterCreate(Input, kw_only=True):
-    """A new character. With a template, its attributes are completed with the defaults and must satisfy the schema."""
+    """A new character. The defaults of its template are added to its attributes, which must satisfy the template's
+    schema."""
 
     name: Name
     description: Description = ""
@@ -44,8 +45,8 @@ class CharacterCreate(Input, kw_only=True):
 
 
 class CharacterUpdate(Input, kw_only=True):
-    """What changes. `attributes` are merged (RFC 7396: null removes, a default comes back); the rest is replaced.
-    A template, or another version of the same one, rules from now on; a template of null rules no more."""
+    """The members to change. `attributes` is a merge patch (RFC 7396): null removes an attribute, or resets it to its
+    default. Other members are replaced. A new template or version applies immediately; a null template removes it."""
 
     name: Name | UnsetType = UNSET
     description: Description | None | UnsetType = UNSET
@@ -59,12 +60,8 @@ class CharacterUpdate(Input, kw_only=True):
     template_version: VersionNumber | None | UnsetType = UNSET
 
 
-class CharacterCopy(Input):
-    """A copy needs nothing but its original."""
-
-
 class Pin(msgspec.Struct, kw_only=True):
-    """The version of a template that rules a character."""
+    """The template of a character, and the version that applies."""
 
     id: UUID
     version: int

@@ -9,6 +9,7 @@ from service.characters.tables import Character
 from service.database.prepared import Param, json_object, utc
 from service.media.queries import picture_fields
 
+# Only what changes with the version; values of other rows belong in expand (service/etags.py says why).
 SUMMARY: dict[str, Any] = {
     "id": Character.id,
     "version": Character.version,

@@ -6,13 +6,11 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from piccolo.columns import JSON, ForeignKey
 
 from service.audit.queries import Action, record
 from service.callers import Caller
-from service.characters.scopes import (
-    read,
-    visible_to,
-)
+from service.characters.scopes import read, visible_to
 from service.characters.tables import Character, Revision
 from service.database.coalesced import Gathered
 from service.database.engine import on_constraint
@@ -21,11 +19,22 @@ from service.errors import Conflict, Forbidden, NotFound
 from service.identifiers import uuid7
 from service.validation import is_same
 
-_GIVEN = (
-    "id", "owner", "name", "description", "prompt", "style", "tags", "visibility", "attributes", "extensions",
-    "template", "template_version", "forked_from", "portrait",
-)  # fmt: skip
-DOCUMENTS = ("attributes", "extensions")  # columns that hold JSON
+# Columns that a revision does not restore, with the reason. All other columns are content, which it restores.
+NOT_CONTENT = {
+    "id": "never changes",
+    "owner": "never changes",
+    "forked_from": "the original may be purged",
+    "deleted_at": "the trash restores it",
+    "ended": "a purged character stays purged",
+    "written_in": "is set by a trigger",
+    "version": "only rises",
+    "created_at": "never changes",
+    "updated_at": "is set by each write",
+}
+_COLUMNS = {column._meta.name: column for column in Character._meta.columns}
+CONTENT = tuple(name for name in _COLUMNS if name not in NOT_CONTENT)
+DOCUMENTS = tuple(name for name, column in _COLUMNS.items() if isinstance(column, JSON))  # JSONB is one
+_GIVEN = ("id", "owner", "forked_from", *CONTENT)  # of a new row
 _GET = Gathered(
     lambda character, member: read().where(Character.id == character, visible_to(member)),
     character="uuid",
@@ -93,6 +102,16 @@ async def change(row: Any, changes: Mapping[str, Any]) -> Any:
     await _record_what_others_notice(row, differing)
     replaced = {name: msgspec.Raw(row[name].encode()) if name in DOCUMENTS else row[name] for name in differing}
     return await _write(row, replaced, differing)
+
+
+def stored(name: str, kept: Any) -> Any:
+    """The value of a column, from the JSON that a revision keeps of it."""
+    column = _COLUMNS[name]
+    if name in DOCUMENTS or kept is None:
+        return kept
+    while isinstance(column, ForeignKey):
+        column = column._foreign_key_meta.resolved_target_column
+    return msgspec.convert(kept, column.value_type, strict=False)
 
 
 async def touch(row: Any) -> None:

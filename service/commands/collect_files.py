@@ -10,7 +10,7 @@ from piccolo.querystring import QueryString
 
 from service.database.engine import DB
 from service.database.prepared import Param, Prepared
-from service.media.queries import files_of
+from service.media.queries import stored_names
 from service.media.storage import STORAGE
 
 AT_ONCE = 500
@@ -61,7 +61,7 @@ async def _collect_between(after: str, until: str) -> int:
     try:
         async with DB.transaction():
             names = [row["name"] for row in await _DELETE.all(after=after, until=until)]
-            await STORAGE.delete([file for name in names for file in files_of(name)])
+            await STORAGE.delete([file for name in names for file in stored_names(name)])
     except asyncpg.ForeignKeyViolationError as error:
         logger.warning("Some files are collected another time: {}", error)
         return 0

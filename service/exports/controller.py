@@ -18,7 +18,10 @@ class ExportController(Controller):
 
     @get("/", media_type=NDJSON)
     async def export_account(self, user: CurrentUser) -> Stream:
-        """Everything you own, one JSON object a line; `kind` says what it is."""
+        """Export all your data.
+
+        Each line is a JSON object; its `kind` names the type.
+        """
         pieces = await queries.export_account(user)
         headers = {"Content-Disposition": 'attachment; filename="export.ndjson"'}
         return Stream(pieces, media_type=NDJSON, headers=headers, background=BackgroundTask(_close, pieces))

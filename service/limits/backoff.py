@@ -1,4 +1,4 @@
-"""Guessing slows down: who fails too often has to wait, twice as long each time."""
+"""Back-off against guessing: after too many failures each attempt has to wait, twice as long each time."""
 
 import time
 from collections import OrderedDict
@@ -8,13 +8,13 @@ from service.errors import TooManyRequests
 from service.limits.rate_limits import network_of
 from service.settings import settings
 
-_MOST_KEYS = 100_000  # then the one that failed longest ago is forgotten
-_FORGOTTEN_AFTER = 3600.0  # seconds without a failure
+_MOST_KEYS = 100_000  # then the one with the oldest failure is dropped
+_KEPT = 3600.0  # seconds without a failure
 
 
 class Attempts:
-    """Counts, by key and in this worker, attempts that have not succeeded. After ``free`` of them (more, where
-    RATE_LIMIT_SCALE is above 1) each doubles the wait, from one second up to ``longest``."""
+    """Counts failed attempts by key, in this worker. After ``free`` of them (times RATE_LIMIT_SCALE, if that is above
+    1) each one doubles the wait, from one second up to ``longest`` seconds."""
 
     def __init__(self, free: int, longest: float) -> None:
         self._free = round(free * max(1, settings.rate_limit_scale))
@@ -22,7 +22,7 @@ class Attempts:
         self._failed: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
     def wait(self, key: str) -> int:
-        """Whole seconds until an attempt is let through."""
+        """Whole seconds until the next attempt is allowed."""
         count, last = self._failed.get(key, (0, 0.0))
         if count < self._free:
             return 0
@@ -30,21 +30,21 @@ class Attempts:
         return max(0, ceil(last + pause - time.monotonic()))
 
     def begin(self, key: str) -> None:
-        """Counts before the outcome is known, so that many at once do not slip through."""
+        """Counts the attempt before its outcome is known: concurrent attempts are limited, too."""
         now = time.monotonic()
         count, last = self._failed.pop(key, (0, now))
-        self._failed[key] = (1 if now - last > _FORGOTTEN_AFTER else count + 1, now)
+        self._failed[key] = (1 if now - last > _KEPT else count + 1, now)
         if len(self._failed) > _MOST_KEYS:
             self._failed.popitem(last=False)
 
     def take_back(self, key: str) -> None:
-        """It succeeded: just this one was no failure."""
+        """The attempt succeeded: it is no longer counted."""
         if key in self._failed:
             count, last = self._failed[key]
             self._failed[key] = (max(0, count - 1), last)
 
     def forget(self, key: str) -> None:
-        """It succeeded, and all is forgiven."""
+        """The attempt succeeded: all failures of the key are dropped."""
         self._failed.pop(key, None)
 
 
@@ -54,7 +54,7 @@ _by_account = Attempts(free=50, longest=60)
 
 
 class SignIn:
-    """One attempt, by ``address``, to sign in to ``account``, a folded login."""
+    """One attempt to sign in: ``account`` is the login in lower case."""
 
     def __init__(self, account: str, address: str) -> None:
         self._account = account
@@ -62,7 +62,7 @@ class SignIn:
         self._pair = f"{self._address} {self._account}"
 
     def begin(self, *, known: bool) -> None:
-        """Raises TooManyRequests while it has to wait; ``known`` says that the address has signed in before."""
+        """Raises TooManyRequests while it has to wait. ``known``: this address has signed in to the account before."""
         waits = [_by_pair.wait(self._pair), _by_address.wait(self._address)]
         if not known:
             waits.append(_by_account.wait(self._account))

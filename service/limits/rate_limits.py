@@ -1,27 +1,25 @@
-"""Rate limits: how many requests of each kind a user, or an address without one, may send."""
+"""Rate limits: how many requests of each kind a user may send, or an address without a user."""
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from ipaddress import IPv6Address, IPv6Network
 from typing import Any, Literal
+from uuid import UUID
 
-from service.limits.counters import Windows
+from service.limits.counters import Counter
 from service.settings import settings
-
-_EVERY_METHOD = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 
 
 @dataclass(frozen=True)
 class Limit:
-    """At most ``rate`` requests in each window of ``seconds``, of each caller or of each address.
+    """At most ``rate`` requests in each window of ``seconds``, for each caller or each address.
 
-    Counted are requests with one of ``methods`` below ``/v1``. Routes with the same limit share its counter.
+    Routes with the same limit share its counter.
     """
 
     name: str
     rate: int
     seconds: int
-    methods: frozenset[str] = _EVERY_METHOD
     by: Literal["caller", "address"] = "caller"
 
     @cached_property
@@ -29,22 +27,26 @@ class Limit:
         """``rate``, scaled by RATE_LIMIT_SCALE."""
         return max(1, round(self.rate * settings.rate_limit_scale))
 
-    def covers(self, scope: Any) -> bool:
-        return scope["method"] in self.methods and scope["path"].startswith("/v1")
-
-    def key(self, scope: Any) -> str:
-        if self.by == "caller" and scope["user"].id is not None:
-            return str(scope["user"].id)
+    def key(self, scope: Any) -> str | UUID:
+        """The id of the caller, or the address."""
+        user: UUID | None = scope["user"].id
+        if self.by == "caller" and user is not None:
+            return user
         return network_of(scope["client"][0]) if scope.get("client") else "-"
 
     @cached_property
-    def windows(self) -> Windows:
-        return Windows(self.name, self.seconds)
+    def header(self) -> bytes:
+        """The value of RateLimit-Limit."""
+        return b"%d" % self.most
+
+    @cached_property
+    def counter(self) -> Counter:
+        return Counter(self.name, self.seconds)
 
 
 @lru_cache(maxsize=10_000)
 def network_of(address: str) -> str:
-    """Whom an address stands for: IPv6 gives everybody a network (/64), so that a limit for one address is none."""
+    """The address that limits count. In IPv6 it is the network (/64): every client has a whole one."""
     if ":" not in address:
         return address
     try:
@@ -54,8 +56,8 @@ def network_of(address: str) -> str:
     return str(v6.ipv4_mapped or IPv6Network((int(v6), 64), strict=False))
 
 
-READS = Limit("reads", 6_000, 60, methods=frozenset({"GET", "OPTIONS"}))
-WRITES = Limit("writes", 1_200, 60, methods=frozenset({"POST", "PUT", "PATCH", "DELETE"}))
+READS = Limit("reads", 6_000, 60)
+WRITES = Limit("writes", 1_200, 60)
 SIGN_IN = Limit("sign-in", 20, 60, by="address")
 SIGN_UP = Limit("sign-up", 10, 3_600, by="address")
-LETTERS = Limit("letters", 10, 3_600, by="address")
+MAIL = Limit("mail", 10, 3_600, by="address")

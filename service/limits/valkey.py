@@ -1,4 +1,4 @@
-"""Valkey (or Redis), which all workers and hosts share: where VALKEY_URL says, and as far as it is there."""
+"""The connection to Valkey (or Redis) at VALKEY_URL, which all workers and hosts share."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -10,39 +10,39 @@ from prometheus_client import Gauge
 
 from service.settings import settings
 
-# Seconds that one round trip may take; those under way then are the only requests that ever wait so long
+# Seconds for one round trip. When Valkey fails, only the requests of that round trip wait so long
 PATIENCE = 0.1
-_PAUSE = 1.0  # seconds until it is asked again whether it is there
+_PAUSE = 1.0  # seconds between attempts to reach it again
 
 _UP = Gauge("valkey_up", "Whether Valkey answers; while it does not, each worker counts for itself.")
 
 Command = Sequence[str | int]
-_Asked = tuple[Command, asyncio.Future[Any]]
-_WRITE = ("SET", "service:is-there", 1, "PX", 1000)  # a replica, or one that is full, answers a mere PING
+_Pending = tuple[Command, asyncio.Future[Any]]
+_WRITE = ("SET", "service:is-there", 1, "PX", 1000)  # a replica or a full server also answers PING
 
 
 class Away(Exception):
-    """Valkey does not answer, or not in time. Whether the command was done is not known."""
+    """Valkey did not answer in time. It may have executed the command."""
 
 
 class Valkey:
-    """One connection, and one round trip at a time: what is asked during one goes together with the next.
+    """One connection with one round trip at a time: commands that arrive meanwhile go together in the next.
 
-    Once it fails, it is away: who asks is told at once, and it is tried in the background until it answers.
+    After a failure Valkey is away: commands fail at once, and a background task retries until it answers.
     """
 
     def __init__(self, url: str) -> None:
-        from valkey.asyncio import ConnectionPool  # a tenth of a start, for who has one
+        from valkey.asyncio import ConnectionPool  # imported only where it is used: it takes a tenth of the start-up
 
         pool = ConnectionPool.from_url(url, socket_connect_timeout=_PAUSE)
         self._connection = pool.make_connection()
-        self._waiting: list[_Asked] = []
+        self._waiting: list[_Pending] = []
         self._sending: asyncio.Task[None] | None = None
         self.is_away = False
         _UP.set(1)
 
     async def ask(self, *command: str | int) -> Any:
-        """What it answers. Raises Away."""
+        """The answer to the command. Raises Away."""
         if self.is_away:
             raise Away
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -52,7 +52,7 @@ class Valkey:
         return await answer
 
     async def open(self) -> None:
-        """Returns once it is there, or known to be away."""
+        """Returns once Valkey answers, or is known to be away."""
         self._sending = asyncio.create_task(self._send())
         self._waiting.append((_WRITE, asyncio.get_running_loop().create_future()))
         await asyncio.wait([self._sending], timeout=PATIENCE)
@@ -66,24 +66,24 @@ class Valkey:
     async def _send(self) -> None:
         try:
             while self._waiting:
-                asked, self._waiting = self._waiting, []
+                batch, self._waiting = self._waiting, []
                 try:
-                    answers = await self._round_trip([command for command, _ in asked], PATIENCE)
-                except Exception as error:  # whatever it is, a limit that cannot be shared is no reason to fail
-                    await self._stay_away(error, asked)
+                    answers = await self._round_trip([command for command, _ in batch], PATIENCE)
+                except Exception as error:  # with any error, counting locally is better than failing
+                    await self._stay_away(error, batch)
                 else:
-                    for (_, future), answer in zip(asked, answers, strict=True):
-                        if not future.done():  # whoever asked may have gone
+                    for (_, future), answer in zip(batch, answers, strict=True):
+                        if not future.done():  # the request may be cancelled
                             future.set_result(answer)
         finally:
             self._sending = None
 
-    async def _stay_away(self, error: Exception, asked: list[_Asked]) -> None:
-        """Until it answers again."""
+    async def _stay_away(self, error: Exception, batch: list[_Pending]) -> None:
+        """Returns when Valkey answers again."""
         self.is_away = True
         _UP.set(0)
         logger.warning("Valkey is away, so each worker counts for itself: {!r}", error)
-        for _, future in [*asked, *self._waiting]:
+        for _, future in [*batch, *self._waiting]:
             if not future.done():
                 future.set_exception(Away())
         self._waiting = []
@@ -99,14 +99,14 @@ class Valkey:
     async def _round_trip(self, commands: list[Command], patience: float) -> list[Any]:
         trip = asyncio.create_task(self._exchange(commands))
         try:
-            for _ in range(2):  # when it was this process that stood still, what has come meanwhile is yet to be read
+            for _ in range(2):  # if this process was stalled, the answer may have arrived unread
                 await asyncio.wait([trip], timeout=patience / 2)
             if not trip.done():
                 raise TimeoutError
             return trip.result()
         except BaseException:
             trip.cancel()
-            await self._connection.disconnect(nowait=True)  # what it still answers belongs to nobody
+            await self._connection.disconnect(nowait=True)  # a late answer would be taken for that of the next command
             raise
 
     async def _exchange(self, commands: list[Command]) -> list[Any]:
@@ -119,7 +119,7 @@ valkey = Valkey(settings.valkey_url) if settings.valkey_url else None
 
 @asynccontextmanager
 async def connection() -> AsyncIterator[None]:
-    """To Valkey, for the block; none without VALKEY_URL."""
+    """Connects to Valkey for the block; does nothing without VALKEY_URL."""
     if valkey is None:
         yield
         return

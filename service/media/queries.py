@@ -1,7 +1,7 @@
-"""Files that were uploaded. Their rows come first and go last, so that none is ever in the storage without a row.
+"""Uploaded files. A row is inserted before its file is written and deleted after it: every stored file has a row.
 
-Whoever stores a file claims its row, which is committed at once, and writes the bytes even if they are there already:
-`piccolo service collect_files` may be deleting them just now, and whoever claims a row waits for that.
+An upload first inserts or updates the row and commits. Then it writes the file, even if it exists already:
+`piccolo service collect_files` may be deleting it. That command locks the row, so the upload waits for it.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from service.media.tables import StoredFile
 LINK_SECONDS = 600
 
 _KEY = derived_key("names of files")
-_CLAIM = Prepared(
+_UPSERT = Prepared(
     lambda: QueryString(
         "INSERT INTO files (name, size, width, height, color, stored_at) VALUES ({}, {}, {}, {}, {}, now())"
         " ON CONFLICT (name) DO UPDATE SET width = coalesce(excluded.width, files.width),"
@@ -30,7 +30,7 @@ _CLAIM = Prepared(
         *(Param(name) for name in ("name", "size", "width", "height", "color")),
     )
 )
-_ABOUT = Prepared(
+_PICTURE = Prepared(
     lambda: StoredFile.select(StoredFile.width, StoredFile.height, StoredFile.color).where(
         StoredFile.name == Param("name")
     )
@@ -38,23 +38,23 @@ _ABOUT = Prepared(
 
 
 def picture_fields(of: Any, url: Any) -> QueryString:
-    """What is told of the picture that ``of``, a foreign key to a file, refers to; ``url`` is where it is."""
+    """The JSON of a ``Portrait``, or null: ``of`` is a foreign key to its file, ``url`` its address."""
     fields = {"url": url, "width": of.width, "height": of.height, "color": of.color}
     return QueryString("CASE WHEN {} IS NOT NULL THEN {} END", of, json_object(fields))
 
 
 def picture_columns(of: Any) -> list[Any]:
-    """The row that a picture is shown from, by what refers to it."""
+    """The columns that ``show_picture`` needs; ``of`` is a foreign key to the file."""
     return [of.name.as_alias("name"), *(getattr(of, name).as_alias(name) for name in ("width", "height", "color"))]
 
 
 async def store_picture(content: bytes) -> str:
-    """Checks, cleans and stores a picture; the name of its file, for a foreign key.
+    """Validates, cleans and stores a picture; returns the name of its file, for a foreign key.
 
-    Raises UnsupportedMediaType or Unprocessable for what is no good picture, Unavailable when too many are waiting.
+    Raises UnsupportedMediaType or Unprocessable if the picture is not valid, Unavailable if too many are waiting.
     """
     picture = await WORKERS.clean(content)
-    name = await name_of(content)
+    name = await content_name(content)
     files = {file_name(name, size): each for size, each in picture.files.items()}
     about = {"width": picture.width, "height": picture.height, "color": picture.color}
     await _store(name, files, size=len(content), **about)
@@ -62,37 +62,37 @@ async def store_picture(content: bytes) -> str:
 
 
 async def store_file(content: bytes) -> str:
-    """Stores bytes as they are, which nobody is ever shown as a picture; the name of the file, for a foreign key."""
-    name = await name_of(content)
+    """Stores bytes unchanged, never to be shown as a picture; returns the name of the file, for a foreign key."""
+    name = await content_name(content)
     await _store(name, {name: content}, size=len(content), width=None, height=None, color=None)
     return name
 
 
 async def get_past_picture(name: str) -> dict[str, Any]:
-    """What ``picture_fields`` tells, but of a picture that no route gives any more: behind a link of ten minutes."""
-    row = await _ABOUT.one(name=name)
+    """Like ``picture_fields``, for a picture that has been replaced: ``url`` is a link that lasts LINK_SECONDS."""
+    row = await _PICTURE.one(name=name)
     return {"url": await STORAGE.link(file_name(name, "original"), LINK_SECONDS), **row}
 
 
-async def name_of(content: bytes) -> str:
-    """The same for the same bytes, and nobody else can tell it."""
+async def content_name(content: bytes) -> str:
+    """A keyed hash: the same for the same bytes, and not predictable without the key."""
     return (await asyncio.to_thread(hmac.digest, _KEY, content, "sha256")).hex()
 
 
 def file_name(name: str, size: str) -> str:
-    """Of a picture in one of its sizes."""
+    """The file of a picture in one of its sizes."""
     return f"{name}-{size}.webp"
 
 
-def files_of(name: str) -> list[str]:
-    """All that may be in the storage under a row's name."""
+def stored_names(name: str) -> list[str]:
+    """The names of all files that the storage may have for a row."""
     return [name, *(file_name(name, size) for size in SIZES)]
 
 
 async def _store(name: str, files: Mapping[str, bytes], **about: Any) -> None:
     if DB.is_dry_run:
-        await _CLAIM.one(name=name, **about)  # undone with the rest
+        await _UPSERT.one(name=name, **about)  # rolled back with the dry run; nothing is written
         return
     with DB.outside_transaction():
-        await _CLAIM.one(name=name, **about)
+        await _UPSERT.one(name=name, **about)
     await asyncio.gather(*(STORAGE.put(each, content) for each, content in files.items()))

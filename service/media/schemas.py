@@ -8,9 +8,11 @@ from service.schemas import Query, Time
 Size = Literal["64", "256", "512", "1024", "original"]
 SIZES: tuple[Size, ...] = get_args(Size)
 
+MAX_UPLOAD = 10 * 1024 * 1024  # bytes of one picture
+
 
 class Portrait(msgspec.Struct, kw_only=True):
-    """A picture: where it is, and what to draw in its place until it is loaded."""
+    """A picture: its URL, and a placeholder to show until it is loaded."""
 
     url: str
     width: int
@@ -19,7 +21,7 @@ class Portrait(msgspec.Struct, kw_only=True):
 
 
 class PortraitLinks(msgspec.Struct, kw_only=True):
-    """A picture's links by size, for whoever cannot send a token, such as an `<img>`. They end at `expires_at`."""
+    """Links to a picture by size. They need no token, so an `<img>` can use them. They expire at `expires_at`."""
 
     width: int
     height: int
@@ -29,6 +31,8 @@ class PortraitLinks(msgspec.Struct, kw_only=True):
 
 
 class SizeQuery(Query, kw_only=True, frozen=True):
-    """How large a picture is wanted."""
+    """The size of the picture to return."""
 
-    size: Annotated[Size, Meta(description="The square it fits into; `original`: as it was uploaded.")] = "original"
+    size: Annotated[Size, Meta(description="The size of the square that the picture fits into, or `original`.")] = (
+        "original"
+    )

@@ -1,6 +1,6 @@
-"""Where uploaded files lie: in a directory of this machine, or in an S3-compatible store.
+"""Storage of uploaded files: a local directory, or an S3-compatible bucket.
 
-A name tells nothing and is not guessed: it begins with a keyed hash of what was uploaded, so a file never changes.
+The name of a file begins with a keyed hash of its upload: it cannot be guessed, and the file never changes.
 """
 
 import asyncio
@@ -8,8 +8,8 @@ import hmac
 import os
 import tempfile
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,23 +21,24 @@ from service.errors import Unavailable
 from service.settings import Settings, settings
 
 RETRIES = 3
+WEBP = "image/webp"
 YEAR = "private, max-age=31536000, immutable"
 
 
 class Storage(Protocol):
-    gives_links: bool  # whether clients fetch files elsewhere, by link
+    gives_links: bool  # whether clients fetch files directly from the storage, by link
 
     async def put(self, name: str, content: bytes) -> None:
-        """Whole or not at all, and for good once it returns."""
+        """Writes the file atomically; it is durable when this returns."""
 
     async def get(self, name: str) -> bytes:
         """Raises FileNotFoundError."""
 
     async def delete(self, names: Iterable[str]) -> None:
-        """Those that are not there are none."""
+        """Missing names are ignored."""
 
     async def link(self, name: str, seconds: int) -> str:
-        """An address that gives the file to anybody for so long: ours without a host, or another host's."""
+        """A URL that needs no token and is valid for so many seconds; relative if this service answers it."""
 
 
 class Directory:
@@ -76,24 +77,30 @@ class Directory:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
-        for directory in (path.parent, path.parent.parent, self.root):  # new ones are entries that must last, too
+        for directory in (
+            path.parent,
+            path.parent.parent,
+            self.root,
+        ):  # a new directory is an entry that must be durable too
             _sync(directory)
 
     def _unlink(self, paths: Iterable[Path]) -> None:
         for path in paths:
             path.unlink(missing_ok=True)
-            with suppress(OSError):  # others are in it
+            with suppress(OSError):  # not empty
                 path.parent.rmdir()
                 path.parent.parent.rmdir()
 
 
 class Bucket:
-    """Files in an S3-compatible store, which signs the links that clients fetch them by."""
+    """Files in an S3-compatible bucket. Clients fetch them from it, by signed links."""
 
     gives_links = True
 
     def __init__(self, settings: Settings) -> None:
-        from obstore.store import S3Store  # half the start-up time of a service that has no bucket
+        from obstore.store import (
+            S3Store,
+        )  # slow to import: half the start-up time, which services without a bucket save
 
         address = urlsplit(settings.storage_url)
         given: dict[str, Any] = {
@@ -111,56 +118,52 @@ class Bucket:
         )
 
     async def put(self, name: str, content: bytes) -> None:
-        about = {"Content-Type": media_type(name), "Cache-Control": YEAR}
-        with _told(name):
-            await self.store.put_async(name, content, attributes=about)
+        attributes = {"Content-Type": media_type(name), "Cache-Control": YEAR}
+        with _storage_errors(name):
+            await self.store.put_async(name, content, attributes=attributes)
 
     async def get(self, name: str) -> bytes:
-        with _told(name):
+        with _storage_errors(name):
             found = await self.store.get_async(name)
             return bytes(await found.bytes_async())
 
     async def delete(self, names: Iterable[str]) -> None:
         for name in names:
-            with suppress(FileNotFoundError), _told(name):
+            with suppress(FileNotFoundError), _storage_errors(name):
                 await self.store.delete_async(name)
 
     async def link(self, name: str, seconds: int) -> str:
         from obstore import sign_async
 
-        with _told(name):
+        with _storage_errors(name):
             return str(await sign_async(self.store, "GET", name, timedelta(seconds=seconds)))
 
 
-class _told:  # noqa: N801 (reads as the function that it would be)
-    """What a store's failure is to a client: 503, and to operators a line in the log."""
+@contextmanager
+def _storage_errors(name: str) -> Iterator[None]:
+    """Raises FileNotFoundError for a missing file; logs any other failure and raises Unavailable."""
+    from obstore.exceptions import BaseError, NotFoundError
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        from obstore.exceptions import BaseError, NotFoundError
-
-        if isinstance(error, NotFoundError):
-            raise FileNotFoundError(self.name) from error
-        if isinstance(error, BaseError):
-            logger.warning("The storage failed for {}: {}", self.name, error)
-            raise Unavailable("The storage cannot be reached.") from error
+    try:
+        yield
+    except NotFoundError as error:
+        raise FileNotFoundError(name) from error
+    except BaseError as error:
+        logger.warning("The storage failed for file {}: {}", name, error)
+        raise Unavailable("The storage cannot be reached.") from error
 
 
 def media_type(name: str) -> str:
-    return "image/webp" if name.endswith(".webp") else "application/octet-stream"
+    return WEBP if name.endswith(".webp") else "application/octet-stream"
 
 
 def signature(name: str, expires: int) -> str:
-    """What a link to the file carries that ends at ``expires``, in seconds since 1970."""
+    """The signature of a link to the file that expires at ``expires``, in seconds since 1970."""
     return hmac.digest(_LINKS, f"{name}?{expires}".encode(), "sha256").hex()
 
 
 def derived_key(purpose: str) -> bytes:
-    """A key of its own for each purpose, from SECRET_KEY."""
+    """A key derived from SECRET_KEY, different for each purpose."""
     return hmac.digest(settings.secret_key.encode(), purpose.encode(), "sha256")
 
 

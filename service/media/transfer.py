@@ -1,4 +1,4 @@
-"""Pictures on their way in and out, for every route that takes or gives one."""
+"""Reads pictures from requests and sends them in responses."""
 
 import time
 from datetime import UTC, datetime
@@ -11,54 +11,58 @@ from litestar.enums import MediaType
 
 from service.errors import BadRequest, TooLarge, Unprocessable, UnsupportedMediaType, Violation
 from service.media.queries import LINK_SECONDS, file_name
-from service.media.schemas import SIZES, PortraitLinks, Size
-from service.media.storage import STORAGE
+from service.media.schemas import MAX_UPLOAD, SIZES, PortraitLinks, Size
+from service.media.storage import STORAGE, WEBP
+from service.validation import pointer
 
-MAX_UPLOAD = 10 * 1024 * 1024
-MAX_BODY = MAX_UPLOAD + 64 * 1024  # a form has lines of its own around the file
-WEBP = "image/webp"
+MAX_BODY = MAX_UPLOAD + 64 * 1024  # a form has headers around the file
+FORM = "multipart/form-data"
 
 _DAY = "public, max-age=86400"
-_REDIRECTED = "public, max-age=300"  # half of what the link lasts
-_EMBEDDABLE = {"Cross-Origin-Resource-Policy": "cross-origin"}  # an <img> may be on any site
+_REDIRECTED = "public, max-age=300"  # half of LINK_SECONDS
+_EMBEDDABLE = {"Cross-Origin-Resource-Policy": "cross-origin"}  # any site may show the picture
 
 
 async def read_upload(request: Request[Any, Any, Any]) -> bytes:
-    """The file in a body that is one, or is a form with one. Raises TooLarge, UnsupportedMediaType, Unprocessable."""
-    media_type = request.headers.get("content-type", "application/octet-stream").partition(";")[0].strip().lower()
-    if media_type == "multipart/form-data":
-        content = await _read_form(request)
+    """The picture in a body, or in a form with one file. Raises TooLarge, UnsupportedMediaType, Unprocessable."""
+    media_type = content_type(request, default="application/octet-stream")
+    if media_type == FORM:
+        (file,) = await read_files(request)
+        content = await file.read()
     elif media_type.startswith("image/") or media_type == "application/octet-stream":
         content = await request.body()
     else:
-        raise UnsupportedMediaType("The body must be a picture, or a form (multipart/form-data) with one as 'file'.")
+        raise UnsupportedMediaType(f"The body must be a picture, or a form ({FORM}) with one picture as 'file'.")
     if len(content) > MAX_UPLOAD:
-        raise TooLarge("A file may have at most 10 MiB.")
+        raise TooLarge(f"A file may have at most {MAX_UPLOAD // 1024**2} MiB.")
     return content
 
 
-async def _read_form(request: Request[Any, Any, Any]) -> bytes:
-    form = await read_form(request)
-    faults = [Violation("Is not a known field.", pointer=f"/{name}") for name, _ in form if name != "file"]
-    files = [value for name, value in form if name == "file"]
-    if len(files) != 1 or not isinstance(files[0], UploadFile):
-        faults.append(Violation("Must be one file.", pointer="/file"))
+def content_type(request: Request[Any, Any, Any], *, default: str = "") -> str:
+    """The media type of the body in lower case, without parameters."""
+    return request.headers.get("content-type", default).partition(";")[0].strip().lower()
+
+
+async def read_files(request: Request[Any, Any, Any], *, most: int = 1) -> list[UploadFile]:
+    """The 1 to ``most`` files of a form, each in a field called ``file``. Raises BadRequest or Unprocessable."""
+    await request.body()  # a dry run has already read the stream, which form() alone would read again
+    try:
+        form = list((await request.form()).multi_items())
+    except (UnicodeDecodeError, LookupError) as error:  # of a text field: not UTF-8, or an unknown encoding
+        raise BadRequest("The form cannot be read.") from error
+    unknown = dict.fromkeys(name for name, _ in form if name != "file")
+    faults = [Violation("Is not a known field.", pointer=pointer("", name)) for name in unknown]
+    values = [value for name, value in form if name == "file"]
+    files = [value for value in values if isinstance(value, UploadFile)]
+    if len(files) != len(values) or not 0 < len(files) <= most:
+        faults.append(Violation("Must be one file." if most == 1 else f"Must be 1 to {most} files.", pointer="/file"))
     if faults:
         raise Unprocessable.of(faults)
-    return bytes(await files[0].read())
-
-
-async def read_form(request: Request[Any, Any, Any]) -> list[tuple[str, Any]]:
-    """The fields of a form, by name. Raises BadRequest."""
-    await request.body()  # a dry run has read it, which form() alone would not know
-    try:
-        return list((await request.form()).multi_items())
-    except (UnicodeDecodeError, LookupError) as error:  # of a field that is text, or says that it is
-        raise BadRequest("The form cannot be read.") from error
+    return files
 
 
 async def show_picture(request: Request[Any, Any, Any], row: Any, size: Size, *, public: bool) -> Response[Any]:
-    """The picture of a row of (name, width, height, color) itself, the way to it, or links, as is asked for."""
+    """The picture of a row of ``picture_columns``, a redirect to it, or links as JSON if the client asks for JSON."""
     accepted = Accept(request.headers.get("accept", "*/*"))
     if accepted.best_match([WEBP, MediaType.JSON]) == MediaType.JSON:
         return Response(await _links(row), headers={"Vary": "Accept", "Cache-Control": "no-store"})
@@ -72,8 +76,8 @@ async def show_picture(request: Request[Any, Any, Any], row: Any, size: Size, *,
     return Response(await STORAGE.get(name), media_type=WEBP, headers=headers | _EMBEDDABLE)
 
 
-async def show_linked(name: str, expires: int) -> Response[bytes]:
-    """What a link gives that lasts until ``expires``, in seconds since 1970."""
+async def show_linked_file(name: str, expires: int) -> Response[bytes]:
+    """The file behind a link that expires at ``expires``, in seconds since 1970."""
     left = max(0, expires - int(time.time()))
     headers = {"ETag": f'"{name}"', "Cache-Control": f"private, max-age={left}", "Vary": "Accept"}
     return Response(await STORAGE.get(name), media_type=WEBP, headers=headers | _EMBEDDABLE)

@@ -1,59 +1,58 @@
-from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from litestar import Controller, Request
-from litestar.params import FromPath, PathParameter, QueryParameter
+from litestar import Controller
+from litestar.params import FromPath
 
 from service.characters.schemas import CharacterRead
 from service.lists.pages import page
 from service.revisions import queries
-from service.revisions.schemas import RevisionDifferences, RevisionRead, RevisionSummary
+from service.revisions.schemas import AgainstQuery, RevisionDifferences, RevisionRead, RevisionSummary
 from service.schemas import Page, PageQuery
-from service.web.guards import CurrentUser, requires
-from service.web.query import read_query
-from service.web.requests import IfMatch
+from service.web.guards import READ_CHARACTERS, WRITE_CHARACTERS, CurrentUser
+from service.web.requests import IfMatch, Number, StrictRequest
 from service.web.responses import Rendered, resource
 from service.web.routes import get, post
-
-READ, WRITE = requires("characters:read"), requires("characters:write")
-
-Number = Annotated[int, PathParameter(ge=1, le=2**31 - 1)]
-Against = Annotated[
-    int | None, QueryParameter(name="against", ge=1, le=2**31 - 1, description="The one before, unless told.")
-]
 
 
 class RevisionController(Controller):
     path = "/characters/{character_id:uuid}/revisions"
     tags = ("Revisions",)
 
-    @get("/", guards=[READ], query=PageQuery)
+    @get("/", guards=[READ_CHARACTERS])
     async def list_revisions(
-        self, request: Request[Any, Any, Any], user: CurrentUser, character_id: FromPath[UUID]
+        self, request: StrictRequest[PageQuery], user: CurrentUser, character_id: FromPath[UUID]
     ) -> Rendered[Page[RevisionSummary]]:
-        """The history of your character, newest first."""
-        query = read_query(request, PageQuery)
+        """List the revisions of your character, newest first."""
+        query = request.parameters
         return page(request, await queries.list_revisions(user, character_id, query), query.limit)
 
-    @get("/{number:int}", guards=[READ])
+    @get("/{number:int}", guards=[READ_CHARACTERS])
     async def get_revision(
         self, user: CurrentUser, character_id: FromPath[UUID], number: Number
     ) -> Rendered[RevisionRead]:
-        """Your character as it was right after a change."""
+        """Get your character as it was after one change."""
         return Rendered(msgspec.json.encode(await queries.get_revision(user, character_id, number)))
 
-    @get("/{number:int}/changes", guards=[READ])
+    @get("/{number:int}/changes", guards=[READ_CHARACTERS])
     async def compare_revisions(
-        self, user: CurrentUser, character_id: FromPath[UUID], number: Number, against: Against = None
+        self,
+        request: StrictRequest[AgainstQuery],
+        user: CurrentUser,
+        character_id: FromPath[UUID],
+        number: Number,
     ) -> RevisionDifferences:
-        """How a revision differs from another."""
-        return await queries.compare_revisions(user, character_id, against or max(1, number - 1), number)
+        """Compare two revisions."""
+        against = request.parameters.against or max(1, number - 1)
+        return await queries.compare_revisions(user, character_id, against, number)
 
-    @post("/{number:int}/restorations", guards=[WRITE], dry_run=True)
+    @post("/{number:int}/restorations", guards=[WRITE_CHARACTERS], dry_run=True)
     async def restore_revision(
         self, user: CurrentUser, character_id: FromPath[UUID], number: Number, if_match: IfMatch = None
     ) -> Rendered[CharacterRead]:
-        """Make your character what it was: a new revision, so nothing is lost."""
+        """Restore your character to a revision.
+
+        The restored content becomes a new revision; the existing ones are kept.
+        """
         row = await queries.restore_revision(user, character_id, number, if_match)
         return resource(row, created_at=f"/v1/characters/{character_id}")

@@ -11,7 +11,7 @@ from piccolo.querystring import QueryString
 
 from service.callers import Caller
 from service.characters.scopes import owned_by, read
-from service.characters.store import change, lock_own
+from service.characters.store import CONTENT, change, lock_own, stored
 from service.characters.tables import Character, Revision
 from service.database.engine import DB, on_constraint
 from service.database.prepared import Param, Prepared, json_object, sql, utc
@@ -24,8 +24,8 @@ from service.revisions.schemas import Difference, RevisionDifferences
 from service.schemas import PageQuery
 from service.validation import is_same, pointer
 
-_CONTENT = ("name", "description", "prompt", "style", "tags", "visibility", "attributes", "extensions")
 _PIN = ("template", "template_version")
+_SHOWN = tuple(name for name in CONTENT if name not in (*_PIN, "portrait"))  # under its own name, as it is stored
 _GONE = {"characters_template_fkey": Conflict("The template of that time is gone with its owner.")}
 
 _SUMMARY = {
@@ -106,7 +106,7 @@ async def _get_revision(user: Caller, character_id: UUID, number: int) -> tuple[
 async def compare_revisions(user: Caller, character_id: UUID, before: int, after: int) -> RevisionDifferences:
     earlier, one = await _get_revision(user, character_id, before)
     later, other = await _get_revision(user, character_id, after)
-    kept = {*_CONTENT, "template"} | ({"portrait"} if one != other else set())
+    kept = {*_SHOWN, "template"} | ({"portrait"} if one != other else set())
     was, became = ({name: side["character"][name] for name in kept} for side in (earlier, later))
     return RevisionDifferences(before=before, after=after, differences=list(_differences(was, became, at="")))
 
@@ -117,13 +117,14 @@ async def restore_revision(user: Caller, character_id: UUID, number: int, if_mat
     async with DB.transaction():
         row = await lock_own(user, character_id)
         check_if_match(if_match, character_id, row["version"])
-        revision, portrait = await _get_revision(user, character_id, number)
-        then = revision["character"]
-        pin = then["template"] or {"id": None, "version": None}
-        content = {name: then[name] for name in _CONTENT} | {"portrait": portrait}
-        template = UUID(pin["id"]) if pin["id"] else None
+        if number > row["version"]:
+            raise NotFound
+        content: dict[str, Any] = {}
+        for revision in await _REPLACED_SINCE.all(character=character_id, number=number + 1):
+            replaced = msgspec.json.decode(revision["replaced"])
+            content |= {name: stored(name, kept) for name, kept in replaced.items() if name in CONTENT}
         with on_constraint(_GONE):
-            return await change(row, content | {"template": template, "template_version": pin["version"]})
+            return await change(row, content)
 
 
 async def _present(user: Caller, character_id: UUID) -> Any:
@@ -134,7 +135,7 @@ async def _present(user: Caller, character_id: UUID) -> Any:
 
 def _lay_over(character: dict[str, Any], replaced: Mapping[str, Any]) -> None:
     """Columns as they were, over a CharacterRead."""
-    character |= {name: replaced[name] for name in _CONTENT if name in replaced}
+    character |= {name: replaced[name] for name in _SHOWN if name in replaced}
     if replaced.keys() & {*_PIN}:
         present = character["template"] or {"id": None, "version": None}
         template = replaced.get("template", present["id"])

@@ -1,18 +1,15 @@
-from typing import Annotated
 from uuid import UUID
 
 from litestar import Controller
-from litestar.params import FromPath, PathParameter
+from litestar.params import FromPath
 
 from service.lists.cursors import decode_cursor, encode_cursor
 from service.schemas import Page
 from service.template_migrations import queries
-from service.template_migrations.schemas import Move, Usage
-from service.web.guards import CurrentUser, requires
-from service.web.query import CursorText, Limit
+from service.template_migrations.schemas import MigrationQuery, Move, Usage
+from service.web.guards import READ_TEMPLATES, WRITE_CHARACTERS, CurrentUser
+from service.web.requests import Number, StrictRequest
 from service.web.routes import get, post
-
-Number = Annotated[int, PathParameter(ge=1, le=2**31 - 1)]
 
 _BEGINNING = UUID(int=0)
 
@@ -21,25 +18,30 @@ class MovingController(Controller):
     path = "/templates/{template_id:uuid}"
     tags = ("Templates",)
 
-    @post("/versions/{number:int}/migration", status_code=200, guards=[requires("characters:write")], dry_run=True)
+    @post("/versions/{number:int}/migration", status_code=200, guards=[WRITE_CHARACTERS], dry_run=True)
     async def migrate_characters(
         self,
+        request: StrictRequest[MigrationQuery],
         user: CurrentUser,
         template_id: FromPath[UUID],
         number: Number,
-        limit: Limit = 100,
-        cursor: CursorText = None,
     ) -> Page[Move]:
-        """Move your characters of this template on to this version, each wholly or not at all.
+        """Migrate your characters of this template to this version.
 
-        Up to `limit` at a time: go on with `next_cursor` until it is null. A dry run tells what would become of each.
+        A character that does not satisfy the new version stays on its old one, unchanged. One request handles up to
+        `limit` characters: repeat it with `next_cursor` as `cursor` until `next_cursor` is null. A dry run shows the
+        result for each character.
         """
         shape = f"migration to {template_id} {number}"
-        after = decode_cursor(cursor, shape, (UUID,))[0] if cursor else _BEGINNING
-        moves, last = await queries.move_characters(user, template_id, number, limit, after)
+        query = request.parameters
+        after = decode_cursor(query.cursor, shape, (UUID,))[0] if query.cursor else _BEGINNING
+        moves, last = await queries.move_characters(user, template_id, number, query.limit, after)
         return Page(items=moves, next_cursor=encode_cursor([last], shape) if last else None)
 
-    @get("/usage", public=True, guards=[requires("templates:read")])
+    @get("/usage", public=True, guards=[READ_TEMPLATES])
     async def count_template_usage(self, user: CurrentUser, template_id: FromPath[UUID]) -> Usage:
-        """How many characters, of those you may see, are pinned to each version."""
+        """Count the characters on each version of a template.
+
+        Only characters that you may see are counted.
+        """
         return await queries.count_usage(user, template_id)

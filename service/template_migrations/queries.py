@@ -16,7 +16,7 @@ from service.errors import NotFound
 from service.template_migrations.schemas import Move, Usage
 from service.templates.queries import get_template
 from service.templates.rules.validator import Rules
-from service.templates.versions.queries import get_version, rules_of
+from service.templates.versions.queries import get_rules, get_version
 from service.validation import pointer
 
 _TO_MOVE = Prepared(
@@ -57,7 +57,7 @@ async def move_characters(
     version = await get_version(user, template_id, number)
     if version["published_at"] is None:
         raise NotFound("This version is not published.")
-    rules = await rules_of(template_id, number)
+    rules = await get_rules(template_id, number)
     rows = await _TO_MOVE.all(user=user.id, template=template_id, number=number, after=after, limit=limit)
     moves = [await _move(user, row["id"], template_id, number, rules) for row in rows]
     return [move for move in moves if move], rows[-1]["id"] if len(rows) == limit else None

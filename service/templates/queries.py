@@ -40,14 +40,13 @@ def _newest(column: Any) -> QueryString:
     )
 
 
-_OWNER = QueryString(
-    "CASE WHEN {} IS NULL THEN NULL ELSE {} END",
-    Template.owner,
-    json_object({"id": Template.owner.id, "username": Template.owner.username}),
-)
-_OWNER_SHOWN = QueryString(
-    "CASE WHEN {} IS NULL THEN NULL ELSE {} END", Template.owner, json_object(profile_fields(Template.owner))
-)
+def _owner(fields: dict[str, Any]) -> QueryString:
+    return QueryString("CASE WHEN {} IS NULL THEN NULL ELSE {} END", Template.owner, json_object(fields))
+
+
+_OWNER = _owner({"id": Template.owner.id, "username": Template.owner.username})
+_OWNER_SHOWN = _owner(profile_fields(Template.owner))
+# Only what changes with the version; values of other rows belong in expand (service/etags.py says why).
 SUMMARY: dict[str, Any] = {
     "id": Template.id,
     "version": Template.version,
@@ -66,7 +65,7 @@ SUMMARY: dict[str, Any] = {
 
 
 def visible_to(user: Any) -> Any:
-    """Templates that ``user`` (an id, or None) may see: all but other members' private ones."""
+    """Templates that ``user`` (an id, or None) may see: all except the private ones of other users."""
     return (Template.owner == user) | (Template.visibility != "private")
 
 
@@ -99,7 +98,7 @@ _SOURCE = Prepared(
 )
 
 
-# Written out: given as a parameter, a plan for any parameters could not use the index of what is public.
+# A literal, not a parameter: a generic plan can use the partial index of public templates only with a literal.
 _PUBLIC = WhereRaw("{} = 'public'", Template.visibility)
 
 TEMPLATES = Listing(
@@ -145,7 +144,7 @@ async def create_template(user: Caller, data: TemplateCreate) -> Any:
 
 
 async def copy_template(user: Caller, template_id: UUID) -> Any:
-    """A private copy of what the caller may see, with its newest published version as its first."""
+    """A private copy, whose version 1 is the newest published version of the original. Raises NotFound."""
     original = await _SOURCE.one(id=template_id, user=user.id)
     if original is None:
         raise NotFound
@@ -173,7 +172,7 @@ async def update_template(user: Caller, template_id: UUID, data: TemplateUpdate,
 
 
 async def delete_template(user: Caller, template_id: UUID, if_match: str | None) -> None:
-    """Retires it: what is pinned to it stays, nothing new begins on it."""
+    """Retires the template: its characters keep it, new characters cannot use it."""
     async with DB.transaction():
         row = await lock_own(user, template_id)
         check_if_match(if_match, template_id, row["version"])
@@ -183,7 +182,7 @@ async def delete_template(user: Caller, template_id: UUID, if_match: str | None)
 
 
 def check_version(attribute_schema: dict[str, Any], prompt: str) -> None:
-    """Raises Unprocessable with every fault of the schema, or else of the prompt written for it."""
+    """Raises Unprocessable with every fault of the schema or, if it has none, of the prompt."""
     faults = schema_violations(attribute_schema) or prompt_violations(prompt, attribute_schema)
     if faults:
         raise Unprocessable.of(faults)
@@ -193,9 +192,9 @@ async def _insert_template(
     user: Caller, columns: Mapping[str, Any], prompt: str, schema: dict[str, Any], **more: Any
 ) -> Any:
     template_id = uuid7()
-    told = {name: columns[name] for name in ("name", "description", "style", "tags")}
+    shared = {name: columns[name] for name in ("name", "description", "style", "tags")}
     async with DB.transaction():
-        await Template.insert(Template(id=template_id, owner=user.id, **told, **more))
+        await Template.insert(Template(id=template_id, owner=user.id, **shared, **more))
         await insert_version(template_id, 1, prompt, schema, published_at=datetime.now(UTC))
         return await get_template(user, template_id)
 
@@ -220,7 +219,7 @@ async def update_row(template_id: UUID, changes: dict[Any, Any]) -> None:
 
 
 async def lock_own(user: Caller, template_id: UUID) -> Any:
-    """The caller's own, locked. Raises NotFound for what they may not see, Forbidden for what is not theirs."""
+    """The caller's template, locked. Raises NotFound if the caller may not see it, Forbidden if they do not own it."""
     row = (
         await Template.select(
             Template.owner, Template.visibility, Template.version, Template.newest_version, Template.retired_at

@@ -28,13 +28,13 @@ _EXAMPLE_SCHEMA = {
 
 AttributeSchema = Annotated[
     dict[str, Any],
-    Meta(description="JSON Schema (2020-12), the subset of the documentation.", examples=[_EXAMPLE_SCHEMA]),
+    Meta(description="A JSON Schema (2020-12), limited to the documented keywords.", examples=[_EXAMPLE_SCHEMA]),
 ]
 TemplatePrompt = Annotated[Prompt, Meta(examples=["{name}, a fighter of strength {strength}, in oil"])]
 
 
 class TemplateCreate(Input, kw_only=True):
-    """A new template, with its first version, published at once."""
+    """A new template with its first version, which is published immediately."""
 
     name: Name
     description: Description = ""
@@ -46,7 +46,7 @@ class TemplateCreate(Input, kw_only=True):
 
 
 class TemplateUpdate(Input, kw_only=True):
-    """What changes of a template; its prompt and its schema change with a new version only."""
+    """The members to change. Only a new version changes the prompt or the schema."""
 
     name: Name | UnsetType = UNSET
     description: Description | None | UnsetType = UNSET
@@ -56,7 +56,7 @@ class TemplateUpdate(Input, kw_only=True):
 
 
 class TemplateSummary(msgspec.Struct, kw_only=True):
-    """A template without its rules; `owner` is null for the platform's own."""
+    """A template without its prompt and schema. `owner` is null for the platform's own templates."""
 
     id: UUID
     version: int
@@ -78,10 +78,6 @@ class TemplateRead(TemplateSummary, kw_only=True):
 
     prompt: str
     attribute_schema: dict[str, Any]
-
-
-class TemplateCopy(Input):
-    """A copy needs nothing but its original."""
 
 
 class TemplateQuery(OwnerQuery, kw_only=True, frozen=True):

@@ -11,10 +11,17 @@ from service.schemas import NAME_LENGTH, TAG_LENGTH, Style, Visibility, constrai
 from service.users.tables import User
 
 
-class Template(Table, db=DB, tablename="templates", help_text="What rules characters; its versions hold the rules."):
+class Template(
+    Table, db=DB, tablename="templates", help_text="Templates of characters; their versions hold prompt and schema."
+):
     id = UUID(primary_key=True, default=None, null=False)
     owner = ForeignKey(
-        User, on_delete=OnDelete.restrict, on_update=OnUpdate.restrict, default=None, null=True, help_text="None: ours."
+        User,
+        on_delete=OnDelete.restrict,
+        on_update=OnUpdate.restrict,
+        default=None,
+        null=True,
+        help_text="None: a template of the platform.",
     )
     name = Varchar(length=NAME_LENGTH, default=None, null=False)
     description = Text(default="", null=False)
@@ -25,7 +32,7 @@ class Template(Table, db=DB, tablename="templates", help_text="What rules charac
     forked_from: ForeignKey[Any] = ForeignKey(
         "self", on_delete=OnDelete.set_null, on_update=OnUpdate.restrict, default=None, null=True, index=True
     )
-    retired_at = Timestamptz(default=None, null=True, help_text="Since then no new characters.")
+    retired_at = Timestamptz(default=None, null=True, help_text="From then on, no new characters.")
     version = Integer(default=1, null=False)
     created_at = Timestamptz(default=TimestamptzNow(), null=False)
     updated_at = Timestamptz(default=TimestamptzNow(), null=False)
@@ -38,14 +45,16 @@ class Template(Table, db=DB, tablename="templates", help_text="What rules charac
         return Readable("%s", [cls.name])
 
 
-class TemplateVersion(Table, db=DB, tablename="template_versions", help_text="Rules; once published, for ever."):
+class TemplateVersion(
+    Table, db=DB, tablename="template_versions", help_text="Versions of templates; unchangeable once published."
+):
     id = UUID(primary_key=True, default=None, null=False)
     template = ForeignKey(Template, on_delete=OnDelete.restrict, on_update=OnUpdate.restrict, null=False)
     number = Integer(default=None, null=False)
     prompt = Text(default="", null=False)
     attribute_schema = JSON(default="{}", null=False, help_text="JSON, not JSONB: the author's order is kept.")
     created_at = Timestamptz(default=TimestamptzNow(), null=False)
-    published_at = Timestamptz(default=None, null=True, help_text="None: a draft, its owner's alone.")
+    published_at = Timestamptz(default=None, null=True, help_text="None: a draft, visible to its owner only.")
     deprecated_at = Timestamptz(default=None, null=True)
 
     one_number_per_template = Unique([template, number])

@@ -7,7 +7,7 @@ from service.schemas import AllTags, AnyTags, ListQuery, Style, Time
 
 
 class TrashedCharacter(CharacterSummary, kw_only=True):
-    """A deleted character; 30 days after `deleted_at` it is gone for good."""
+    """A deleted character. It is deleted permanently 30 days after `deleted_at`."""
 
     deleted_at: Time
 

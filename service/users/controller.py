@@ -6,7 +6,7 @@ from service.mail.outbox import wake_worker
 from service.users import queries
 from service.users.schemas import Me, Profile, UserCreate, UserUpdate
 from service.web.guards import CurrentUser, requires_session
-from service.web.middleware.rate_limit import rate_limit
+from service.web.middleware.rate_limit import RateLimit
 from service.web.requests import IfMatch
 from service.web.responses import Rendered, resource
 from service.web.routes import get, patch, post
@@ -16,26 +16,32 @@ class UserController(Controller):
     path = "/users"
     tags = ("Users",)
 
-    @post("/", public=True, middleware=[rate_limit(SIGN_UP)])
+    @post("/", public=True, middleware=[RateLimit(SIGN_UP)])
     async def create_user(self, data: JSONBody[UserCreate]) -> Rendered[Me]:
-        """Sign up. A taken e-mail address (in any case) or username answers 409."""
+        """Sign up.
+
+        An e-mail address or a username that is already in use is refused with 409. Case makes no difference.
+        """
         member = await queries.create_user(data)
         wake_worker()
         return resource(member, created_at="/v1/users/me")
 
     @get("/me", guards=[requires_session])
     async def get_me(self, user: CurrentUser) -> Rendered[Me]:
-        """Your own account."""
+        """Get your own account."""
         return resource(await queries.get_me(user))
 
     @patch("/me", guards=[requires_session])
     async def update_me(self, user: CurrentUser, data: JSONBody[UserUpdate], if_match: IfMatch = None) -> Rendered[Me]:
-        """Change your profile; a new e-mail address needs `current_password`."""
+        """Update your account.
+
+        A new e-mail address requires `current_password`.
+        """
         member = await queries.update_me(user, data, if_match)
         wake_worker()
         return resource(member)
 
     @get("/{username:str}", public=True)
     async def get_user(self, username: FromPath[str]) -> Rendered[Profile]:
-        """A member's public profile."""
+        """Get a user's public profile."""
         return Rendered((await queries.get_user(username))["item"])

@@ -1,7 +1,7 @@
-"""The OpenAPI document: Litestar's account of the routes, completed with what only we know.
+"""The OpenAPI document: Litestar's document of the routes, completed.
 
-Schemas come from msgspec, which checks them, so they say what it does (bounds of items, unknown fields refused);
-problems, scopes and headers come from the routes themselves.
+Litestar's schemas are replaced by those of msgspec, which validates the bodies: they include the bounds of items and
+refuse unknown fields. Problems, scopes, headers and query parameters are added from the routes.
 """
 
 import re
@@ -14,12 +14,12 @@ from litestar import Litestar
 from litestar.handlers.http_handlers import HTTPRouteHandler
 
 from service.errors import PROBLEMS, Problem
-from service.schemas import FieldsQuery, Query
+from service.schemas import FieldsQuery
 from service.web.guards import requires_session
 from service.web.openapi_config import Json
 from service.web.openapi_content import CARDS, ELSEWHERE, LINES, PICTURE, UPLOAD, UPLOADS
 from service.web.openapi_parameters import (
-    OPTIONAL_PARAMETERS,
+    IDEMPOTENCY_KEY,
     query_parameters,
     remove_null,
 )
@@ -32,18 +32,19 @@ from service.web.openapi_schemas import (
     struct_components,
 )
 from service.web.problems import MEDIA_TYPE
+from service.web.query import query_of
 
 _HEADERS = {
-    "ETag": "The version of this row, for If-Match and If-None-Match.",
-    "Location": "Where the new resource is.",
-    "Link": "The next page, as rel=next.",
-    "Idempotency-Replayed": "`true` when this was answered before and nothing was done now.",
+    "ETag": "The version of the resource, for If-Match and If-None-Match.",
+    "Location": "The URL of the new resource.",
+    "Link": "The URL of the next page (rel=next).",
+    "Idempotency-Replayed": "`true` if this is the stored response to an earlier request with the same key.",
 }
 _DESCRIPTIONS = {
-    "200": "Done.",
-    "201": "Made.",
-    "202": "Taken: it is done in a while.",
-    "204": "Done; there is nothing to tell.",
+    "200": "OK.",
+    "201": "Created.",
+    "202": "Accepted.",
+    "204": "No content.",
 }
 _ALWAYS = (
     "bad-request", "unauthorized", "url-too-long", "too-many-requests", "headers-too-large", "internal", "unavailable",
@@ -52,7 +53,7 @@ _WITH_BODY = ("validation", "too-large", "unsupported-media-type", "conflict", "
 
 
 def openapi_document(app: Litestar) -> Json:
-    """The document of what is under /v1, as /openapi.json gives it."""
+    """The document of all routes under /v1, as /openapi.json returns it."""
     document: Json = app.openapi_schema.to_schema()
     handlers = {
         (path, method.lower()): handler
@@ -74,7 +75,7 @@ def openapi_document(app: Litestar) -> Json:
     for (path, method), handler in handlers.items():
         operation = document["paths"][path][method]
         _complete(operation, handler, path, method, schema_of)
-        if issubclass(handler.opt.get("query", Query), FieldsQuery):
+        if issubclass(query_of(handler), FieldsQuery):
             whole = schema_of.get(handler.opt.get("whole"), {"$ref": ""})
             _narrow(operation["responses"]["200"], components, component_name(whole["$ref"]))
         used |= {component_name(answer["$ref"]) for answer in operation["responses"].values() if "$ref" in answer}
@@ -104,16 +105,14 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str
     operation["summary"] = text.split("\n")[0].rstrip(".").replace("`", "")  # shown as it is
     description = text.partition("\n")[2].strip()
     operation.pop("deprecated", None)
-    for parameter in operation.get("parameters", ()):
+    parameters = operation.get("parameters", [])
+    for parameter in parameters:
         remove_null(parameter)
-    if query := handler.opt.get("query"):
-        operation["parameters"] = [
-            *operation.get("parameters", ()),
-            *query_parameters(query, handler.opt.get("listing")),
-        ]
-        description = description or cleandoc(query.__doc__ or "")
-    if extra := [taken for option, taken in OPTIONAL_PARAMETERS.items() if handler.opt.get(option)]:
-        operation["parameters"] = [*operation.get("parameters", ()), *extra]
+    parameters += query_parameters(query_of(handler), handler.opt.get("listing"))
+    if handler.opt.get("idempotent"):
+        parameters.append(IDEMPOTENCY_KEY)
+    if parameters:
+        operation["parameters"] = parameters
     if handler.opt.get("uploads"):
         operation["requestBody"] = UPLOADS
     if handler.opt.get("upload"):
@@ -139,7 +138,7 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str
     success["headers"] = {name: _header(name) for name in _headers_of(handler, status)}
     answers = {status: success}
     if status == "201" and handler.opt.get("dry_run"):
-        answers["200"] = success | {"description": "What a dry run would make.", "headers": {}}
+        answers["200"] = success | {"description": "Dry run: the resource that would be created.", "headers": {}}
     if handler.opt.get("picture"):
         answers["307"] = ELSEWHERE
     operation["responses"] = answers | {
@@ -179,7 +178,7 @@ def _problems_of(handler: HTTPRouteHandler, path: str, method: str) -> set[str]:
 
 
 def _narrow(answer: Json, components: Json, whole: str) -> None:
-    """Where `fields` says what is wanted, the rest is left out."""
+    """Adds the schema of a response that has only the members named by `fields`."""
     for content in answer["content"].values():
         name = component_name(content["schema"]["$ref"])
         content["schema"] = {"anyOf": [content["schema"], partial_of(name, components, whole)]}
@@ -190,10 +189,7 @@ def _headers_of(handler: HTTPRouteHandler, status: str) -> list[str]:
     names = ["Location"] if status == "201" else []
     if "version" in getattr(answer, "__struct_fields__", ()) or handler.opt.keys() & {"picture", "card"}:
         names.append("ETag")
-    if "cursor" in {
-        *handler.parsed_fn_signature.parameters,
-        *getattr(handler.opt.get("query"), "__struct_fields__", ()),
-    }:
+    if "cursor" in query_of(handler).__struct_fields__:
         names.append("Link")
     if handler.opt.get("idempotent"):
         names.append("Idempotency-Replayed")

@@ -3,8 +3,8 @@
 _BYTES = {"type": "string", "format": "binary"}
 PICTURE = {"image/webp": {"schema": _BYTES}}
 ELSEWHERE = {
-    "description": "It is at another address, for ten minutes.",
-    "headers": {"Location": {"description": "Where the picture is.", "schema": {"type": "string"}}},
+    "description": "The picture is at another URL, which is valid for ten minutes.",
+    "headers": {"Location": {"description": "The URL of the picture.", "schema": {"type": "string"}}},
 }
 _FILE = {
     "multipart/form-data": {

@@ -8,19 +8,12 @@ import msgspec
 from service.schemas import Query
 from service.web.openapi_config import Json
 
-_DRY_RUN = {
-    "name": "dry_run",
-    "in": "query",
-    "description": "Do everything and undo it, for a preview: no `Location`, no `ETag`, 200 in place of 201.",
-    "schema": {"type": "boolean", "default": False},
-}
-_IDEMPOTENCY_KEY = {
+IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "Any name for this one request: sent again within 24 hours, it is answered again, not done again.",
+    "description": "A unique key for this request. A repeat within 24 hours returns the first response.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
 }
-OPTIONAL_PARAMETERS = {"dry_run": _DRY_RUN, "idempotent": _IDEMPOTENCY_KEY}  # by the option of a route that takes it
 
 
 class Listing(Protocol):
@@ -70,7 +63,7 @@ def _allow_lists(listing: Listing) -> dict[str, list[str]]:
 
 
 def remove_null(parameter: Json) -> None:
-    """A parameter that may be left out is no parameter that may be null."""
+    """Removes null from the schema of an optional parameter, which can be left out but not be null."""
     schema = parameter["schema"]
     for choice in schema.pop("oneOf", ()):
         if choice.get("type") != "null":

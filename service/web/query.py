@@ -1,38 +1,46 @@
-"""Reading a query string strictly: every parameter known, of its type, and given once (a list may be repeated); all
-faults told at once.
+"""Reads a query string strictly: each parameter must be known and valid, and given once unless it is a list. All
+faults are reported at once.
 
-A handler names the Struct that declares its parameters with ``query=…``; the OpenAPI document shows the same Struct.
+A handler names the Struct of its parameters in its signature, as in ``request: StrictRequest[CharacterQuery]``. The
+guard ``known_parameters`` reads it for every route, and the OpenAPI document shows the same Struct.
 """
 
 import re
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 from urllib.parse import parse_qsl
 
 import msgspec
-from litestar import Request
-from litestar.params import QueryParameter
+from litestar.handlers import BaseRouteHandler
 
 from service.errors import BadRequest, Violation
-from service.schemas import (
-    MAX_PARAMETERS,
-    Query,
-)
-from service.validation import fault_of
+from service.schemas import MAX_PARAMETERS, DryRunQuery, Query
+from service.validation import fault_message
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,99})")
-
+_BOOLEANS = {"true": True, "false": False}
 _PART = re.compile(r"""\s*+(?:"(?P<quoted>(?:[^"]|"")*+)"\s*+|(?P<plain>[^,"][^,]*+|))(?=,|\Z)""")
 
-Q = TypeVar("Q", bound="Query")
+Q = TypeVar("Q", bound=Query)
 
 
-def read_query(request: Request[Any, Any, Any], wanted: type[Q]) -> Q:
-    """The query string as a ``wanted``. Raises BadRequest with every fault."""
-    if not (text := request.scope["query_string"]):
-        nothing: Q = _nothing_asked(wanted)
-        return nothing
+@cache
+def query_of(handler: BaseRouteHandler) -> type[Query]:
+    """The Struct that the handler's ``request`` argument names. A handler without one takes no parameters, or only
+    ``dry_run`` if the route has ``dry_run=True``."""
+    request = handler.parsed_fn_signature.parameters.get("request")
+    for argument in get_args(request.annotation) if request else ():
+        if isinstance(argument, type) and issubclass(argument, Query):
+            return argument
+    return DryRunQuery if handler.opt.get("dry_run") else Query
+
+
+def read_query(text: bytes, wanted: type[Q]) -> Q:
+    """The query string ``text`` as a ``wanted``. Raises BadRequest with every fault."""
+    if not text:
+        empty: Q = _empty(wanted)
+        return empty
     try:
         pairs = parse_qsl(text.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
     except ValueError as error:
@@ -50,7 +58,7 @@ def read_query(request: Request[Any, Any, Any], wanted: type[Q]) -> Q:
         elif name in fields and name != "_open" and _is_list(fields[name].type):
             lists.setdefault(name, []).append(value)
         elif name in fields and name != "_open":
-            values[name] = read_value(name, value, fields[name].type, faults)
+            values[name] = _read_value(name, value, fields[name].type, faults)
         elif wanted.open_prefix and name.startswith(wanted.open_prefix):
             others[name] = value
         else:
@@ -64,22 +72,24 @@ def read_query(request: Request[Any, Any, Any], wanted: type[Q]) -> Q:
 
 
 @cache
-def _nothing_asked(wanted: type[Q]) -> Q:
+def _empty(wanted: type[Q]) -> Q:
     return wanted()
 
 
 @cache
 def _fields(wanted: type[Query]) -> Mapping[str, msgspec.structs.FieldInfo]:
-    """The parameters, by the name they are sent under."""
+    """The parameters, by their names in a query string."""
     return {field.encode_name: field for field in msgspec.structs.fields(wanted)}
 
 
-def read_value(name: str, value: str, wanted: Any, faults: list[Violation]) -> Any:
-    """The parameter's value as a ``wanted``, or None and one more of the faults. Stricter than what msgspec calls lax,
-    which takes 1.0 for 1, a number for a time, and the word null for no value."""
+def _read_value(name: str, value: str, wanted: Any, faults: list[Violation]) -> Any:
+    """The parameter's value as a ``wanted``; None, with one more fault, if it is not valid. Stricter than msgspec's lax
+    mode, which accepts 1.0 as an integer, a number as a time, and "null" as no value."""
     plain: Any = value
     if _has(wanted, int) and _INTEGER.fullmatch(value):
         plain = int(value)
+    elif _has(wanted, bool):
+        plain = _BOOLEANS.get(value, value)
     return _convert(name, plain, value, wanted, faults)
 
 
@@ -111,7 +121,7 @@ def _convert(name: str, plain: Any, sent: str, wanted: Any, faults: list[Violati
     try:
         return msgspec.convert(plain, wanted)
     except msgspec.ValidationError as error:
-        fault = fault_of(error, wanted, sent).replace(", not a string.", ".")  # all are strings, as they are sent
+        fault = fault_message(error, wanted, sent).replace(", not a string.", ".")  # every value is sent as a string
         faults.append(Violation(fault, parameter=name))
         return None
 
@@ -123,10 +133,3 @@ def _is_list(wanted: Any) -> bool:
 
 def _has(wanted: Any, kind: Any) -> bool:
     return wanted == kind or any(_has(part, kind) for part in get_args(wanted))
-
-
-Limit = Annotated[int, QueryParameter(name="limit", ge=1, le=100, description="How many items at most.")]
-CursorText = Annotated[
-    str | None,
-    QueryParameter(name="cursor", max_length=1000, description="Where to go on: `next_cursor` of the page before."),
-]

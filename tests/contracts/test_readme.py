@@ -49,7 +49,7 @@ def told(fresh_service: Service) -> str:
         '"state":"invalid"',
         '"width":1,"height":1,"color":"#c27a43"',
         '-- "mentor of" -->',
-        '"notes":["1 of 2 tags are repeated, unfit or too many: only the card has them."]',
+        '"notes":["1 of 2 tags are repeated, not valid or too many; only the card keeps them."]',
         "it is neither JSON, PNG nor CHARX.",
         '"name":"Captain Duarte","description":"A harbour pilot with a past.","personality":"wry","scenario":"Fog."',
     ],

@@ -7,11 +7,13 @@ import httpx
 import pytest
 
 from service.auth.token_cache import forget_tokens
+from service.schemas import ListQuery, PageQuery
 from service.users.queries import suspend_user
 from service.users.tables import User
+from service.web.query import query_of
 from tests.conftest import FIGHTER, PASSWORD, character, client, create, relationship, template, with_key
 from tests.support.pictures import give_portrait
-from tests.support.routes import BODIES, CALLERS, ROUTES, ROWS
+from tests.support.routes import BODIES, CALLERS, HANDLERS, ROUTES, ROWS, V1, routes_with
 
 Client = httpx.AsyncClient
 
@@ -21,7 +23,27 @@ SIGNING_OUT = {"DELETE /v1/sessions/current", "DELETE /v1/sessions"}
 
 
 def test_every_route_is_in_the_table_once() -> None:
-    assert Counter(row.route for row in ROWS) == Counter(ROUTES)
+    rows = Counter(row.route for row in ROWS)
+    assert sorted(ROUTES - rows.keys()) == [], "add these routes to the table in tests/support/routes.py"
+    assert sorted(rows.keys() - ROUTES) == [], "the app has no such routes: remove them from tests/support/routes.py"
+    assert [route for route, count in rows.items() if count > 1] == [], "they are in the table more than once"
+
+
+def test_the_properties_are_those_of_the_handlers() -> None:
+    found: dict[str, set[str]] = {"dry-run": set(), "if-match": set(), "key": set(), "list": set()}
+    for route in V1:
+        handler = HANDLERS[route]
+        has = {
+            "dry-run": handler.opt.get("dry_run"),
+            "if-match": "if_match" in handler.parsed_fn_signature.parameters,
+            "key": handler.opt.get("idempotent"),
+            "list": issubclass(query_of(handler), ListQuery | PageQuery),
+        }
+        for name in found:
+            if has[name]:
+                found[name].add(route)
+    assert {name: routes_with(name) for name in found} == found
+    assert {name for row in ROWS for name in row.properties} == {*found, "ends", "etag", "tells"}
 
 
 @pytest.mark.parametrize("visibility", ["private", "public"])
@@ -41,12 +63,17 @@ async def test_what_each_route_answers(app: Any, alice: Client, charlie: Client,
     if caller == "suspended":
         await suspend_user("alice", "olga")
         forget_tokens()
-    found = {}
+    found, tagged = {}, set()
     for row in ROWS:
-        found[row.route] = await status(member, row.route, ids)
+        answer = await call(member, row.route, ids)
+        found[row.route] = answer.status_code
+        if row.route.startswith("GET /v1") and "etag" in answer.headers:
+            tagged.add(row.route)
         if row.route in SIGNING_OUT and caller in ("owner", "other"):
             member = await signed_in_again(app, "charlie" if caller == "other" else "alice")
     assert found == {row.route: row.answer(caller, visibility) for row in ROWS}
+    if caller == "owner":
+        assert tagged == routes_with("etag")
     if caller in ("stranger", "other", "key"):
         assert await all_of(alice, ids) == before
 
@@ -88,10 +115,6 @@ async def all_of(alice: Client, ids: dict[str, str]) -> list[Any]:
     answers = [await call(alice, route, ids) for route in ["GET /v1/trash", *READS]]
     assert {answer.status_code for answer in answers} == {200}
     return [answer.content for answer in answers]
-
-
-async def status(member: Client, route: str, ids: dict[str, str]) -> int:
-    return (await call(member, route, ids)).status_code
 
 
 async def call(member: Client, route: str, ids: dict[str, str]) -> httpx.Response:

@@ -1,4 +1,4 @@
-"""What is larger than anything a client has reason to send, each with its status; bodies in files of their own, too."""
+"""Requests that are too large in any way, and their statuses."""
 
 import asyncio
 import time
@@ -23,15 +23,21 @@ def problem_of(answer: httpx.Response) -> str:
 
 
 @pytest.mark.parametrize("path", ["/v1/{}", "/v1/characters?q={}", "/{}", "/admin/{}"])
-async def test_a_url(stranger: httpx.AsyncClient, path: str) -> None:
-    longest = path.format("a" * ((MAX_URL - len(path)) // 2))  # httpx tells the query twice to an app in its process
+async def test_a_long_url_is_refused(stranger: httpx.AsyncClient, path: str) -> None:
+    longest = path.format("a" * ((MAX_URL - len(path)) // 2))  # httpx passes the query twice to an app in its process
     assert (await stranger.get(longest)).status_code in (200, 400, 404)
     answer = await stranger.get(path.format("a" * MAX_URL))
     assert (answer.status_code, problem_of(answer)) == (414, "url-too-long")
     assert len(answer.content) < 1000
 
 
-async def test_the_parameters_of_a_query(stranger: httpx.AsyncClient) -> None:
+async def test_the_longest_url(stranger: httpx.AsyncClient) -> None:
+    longest = f"/v1/{'a' * (MAX_URL - 4)}"
+    assert (await stranger.get(longest)).status_code == 404
+    assert (await stranger.get(f"{longest}a")).status_code == 414
+
+
+async def test_many_query_parameters_are_refused(stranger: httpx.AsyncClient) -> None:
     query = [f"p{number}=" for number in range(MAX_PARAMETERS + 1)]
     most = await stranger.get(f"/v1/users/nobody?{'&'.join(query[1:])}")
     assert len(faults(most)) == MAX_PARAMETERS
@@ -40,7 +46,7 @@ async def test_the_parameters_of_a_query(stranger: httpx.AsyncClient) -> None:
     assert answer.json()["detail"] == f"The query has more than {MAX_PARAMETERS} parameters."
 
 
-async def test_the_headers(stranger: httpx.AsyncClient) -> None:
+async def test_many_or_large_headers_are_refused(stranger: httpx.AsyncClient) -> None:
     many = {f"X-Header-{number}": "" for number in range(MAX_HEADERS)}
     for headers in (many, {"X-Header": "a" * MAX_HEADER_BYTES}):
         answer = await stranger.get("/v1/characters", headers=headers)
@@ -49,7 +55,17 @@ async def test_the_headers(stranger: httpx.AsyncClient) -> None:
     assert (await stranger.get("/v1/characters", headers=some)).status_code == 200
 
 
-async def test_a_body_whose_length_is_not_told(stranger: httpx.AsyncClient) -> None:
+async def test_the_most_and_the_largest_headers(stranger: httpx.AsyncClient) -> None:
+    sent = stranger.build_request("GET", "/v1/characters").headers.raw  # with those that httpx adds
+    count, size = len(sent), sum(len(name) + len(value) for name, value in sent)
+    for more, status in ((0, 200), (1, 431)):
+        many = {f"X-{number}": "" for number in range(MAX_HEADERS - count + more)}
+        assert (await stranger.get("/v1/characters", headers=many)).status_code == status
+        large = {"X-Header": "a" * (MAX_HEADER_BYTES - size - len("X-Header") + more)}
+        assert (await stranger.get("/v1/characters", headers=large)).status_code == status
+
+
+async def test_a_large_body_of_unknown_length_is_refused(stranger: httpx.AsyncClient) -> None:
     async def spaces(size: int) -> AsyncIterator[bytes]:
         for _ in range(size // 1024):
             yield b" " * 1024
@@ -62,7 +78,7 @@ async def test_a_body_whose_length_is_not_told(stranger: httpx.AsyncClient) -> N
 
 
 @pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
-async def test_how_deep_a_body_is(stranger: httpx.AsyncClient, opening: bytes, closing: bytes) -> None:
+async def test_a_deeply_nested_body_is_refused(stranger: httpx.AsyncClient, opening: bytes, closing: bytes) -> None:
     for depth, status in ((MAX_DEPTH, 422), (MAX_DEPTH + 1, 400), (200_000, 400)):
         body = opening * depth + b"1" + closing * depth
         assert (await stranger.post("/v1/users", content=body[:MAX_BODY], headers=JSON)).status_code == status
@@ -79,7 +95,7 @@ async def test_how_deep_a_body_is(stranger: httpx.AsyncClient, opening: bytes, c
     ],
     ids=["quotes", "backslashes", "numbers", "objects", "brackets"],
 )
-async def test_a_megabyte_made_to_take_long_does_not(alice: httpx.AsyncClient, body: bytes, status: int) -> None:
+async def test_a_hostile_megabyte_is_answered_quickly(alice: httpx.AsyncClient, body: bytes, status: int) -> None:
     began = time.process_time()
     answer = await alice.post("/v1/characters", content=body, headers=JSON)
     assert answer.status_code == status
@@ -87,7 +103,7 @@ async def test_a_megabyte_made_to_take_long_does_not(alice: httpx.AsyncClient, b
     assert time.process_time() - began < 1
 
 
-async def test_a_body_that_dribbles(stranger: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_body_times_out(stranger: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     async def dribble() -> AsyncIterator[bytes]:
         for _ in range(100):
             yield b" "

@@ -1,4 +1,4 @@
-"""``piccolo service collect_files``: what nothing refers to goes, what anything refers to stays, whoever is faster."""
+"""``piccolo service collect_files``: deletes only files without references, also during uploads."""
 
 import asyncio
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from service.commands.collect_files import delete_unused_files
 from service.commands.purge import purge_everything
 from service.database.engine import DB
 from service.media import queries, transfer
-from service.media.queries import files_of, store_file
+from service.media.queries import store_file, stored_names
 from service.media.storage import STORAGE, Bucket
 from tests.conftest import PASSWORD, character
 from tests.support.pictures import drawn
@@ -23,7 +23,7 @@ Client = httpx.AsyncClient
 
 
 async def age(days: float = 2) -> None:
-    """As if all files had been uploaded so long ago."""
+    """Makes all files look as if they had been uploaded so many days ago."""
     await DB._run_in_pool(f"UPDATE files SET stored_at = now() - interval '{days} days'")
 
 
@@ -31,15 +31,15 @@ async def names() -> set[str]:
     return {row["name"] for row in await DB._run_in_pool("SELECT name FROM files")}
 
 
-async def name_of(row: Any) -> str:
+async def portrait_name(row: Any) -> str:
     (found,) = await DB._run_in_pool("SELECT portrait FROM characters WHERE id = $1", [row["id"]])
     return str(found["portrait"])
 
 
-async def there(name: str) -> set[str]:
-    """What the storage has of it."""
+async def files_in_storage(name: str) -> set[str]:
+    """The files of a row that are in the storage."""
     found = set()
-    for file in files_of(name):
+    for file in stored_names(name):
         try:
             await STORAGE.get(file)
         except FileNotFoundError:
@@ -54,23 +54,23 @@ async def put(member: Client, row: Any, width: int) -> None:
     assert answer.status_code == 200
 
 
-async def test_what_nothing_refers_to_goes_a_day_after_it_was_stored(app: Any) -> None:
+async def test_files_without_references_are_deleted_after_a_day(app: Any) -> None:
     name = await store_file(b"nobody's")
-    assert await there(name) == {name}
+    assert await files_in_storage(name) == {name}
     await age(0.9)
     assert await delete_unused_files() == 0
     await age(1.1)
     assert await delete_unused_files() == 1
-    assert (await names(), await there(name)) == (set(), set())
+    assert (await names(), await files_in_storage(name)) == (set(), set())
 
 
-async def test_what_anything_refers_to_stays(alice: Client) -> None:
+async def test_files_with_references_are_kept(alice: Client) -> None:
     mira, otto = await character(alice), await character(alice)
     await put(alice, mira, 41)
-    former = await name_of(mira)
+    former = await portrait_name(mira)
     await put(alice, mira, 42)  # the first is in the history now
     await put(alice, otto, 43)
-    trashed = await name_of(otto)
+    trashed = await portrait_name(otto)
     await alice.delete(f"/v1/characters/{otto['id']}")
     await alice.put("/v1/users/me/avatar", content=drawn(width=44), headers={"Content-Type": "image/png"})
     await age()
@@ -78,14 +78,14 @@ async def test_what_anything_refers_to_stays(alice: Client) -> None:
     assert len(before) == 4
     assert await delete_unused_files() == 0
     assert await names() == before
-    assert len(await there(former)) == 5
+    assert len(await files_in_storage(former)) == 5
     assert (await alice.post(f"/v1/characters/{mira['id']}/revisions/2/restorations")).status_code == 201
     await alice.delete(f"/v1/trash/{otto['id']}")
     assert await delete_unused_files() == 1
-    assert (before - await names(), await there(trashed)) == ({trashed}, set())
+    assert (before - await names(), await files_in_storage(trashed)) == ({trashed}, set())
 
 
-async def test_what_a_purged_member_left_goes(alice: Client) -> None:
+async def test_files_of_a_purged_member_are_deleted(alice: Client) -> None:
     await put(alice, await character(alice), 41)
     await alice.put("/v1/users/me/avatar", content=drawn(width=44), headers={"Content-Type": "image/png"})
     await alice.request("DELETE", "/v1/users/me", json={"password": PASSWORD})
@@ -97,7 +97,7 @@ async def test_what_a_purged_member_left_goes(alice: Client) -> None:
     assert await names() == set()
 
 
-async def test_the_same_bytes_are_stored_once_and_anew(alice: Client) -> None:
+async def test_the_same_bytes_have_one_row_and_are_written_again(alice: Client) -> None:
     mira, otto = await character(alice), await character(alice)
     await put(alice, mira, 41)
     await put(alice, otto, 41)
@@ -110,7 +110,7 @@ async def test_the_same_bytes_are_stored_once_and_anew(alice: Client) -> None:
     assert await delete_unused_files() == 0
 
 
-async def test_who_uploads_what_is_being_collected_waits_and_writes_it_again(
+async def test_an_upload_waits_for_the_deletion_of_the_same_file_and_writes_it_again(
     alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = await store_file(b"both want it")
@@ -131,23 +131,23 @@ async def test_who_uploads_what_is_being_collected_waits_and_writes_it_again(
     assert not storing.done()
     go_on.set()
     assert (await collecting, await storing) == (1, name)
-    assert (await names(), await there(name)) == ({name}, {name})
+    assert (await names(), await files_in_storage(name)) == ({name}, {name})
 
 
-async def test_what_is_uploaded_again_while_it_is_looked_at_stays(alice: Client) -> None:
+async def test_a_file_that_is_uploaded_again_is_kept(alice: Client) -> None:
     name = await store_file(b"once more")
     await age()
     async with DB.transaction():
-        await queries._CLAIM.one(name=name, size=9, width=None, height=None, color=None)
+        await queries._UPSERT.one(name=name, size=9, width=None, height=None, color=None)
         with DB.outside_transaction():
             collecting = asyncio.create_task(delete_unused_files())
         await asyncio.sleep(0.3)
         assert not collecting.done()
     assert await collecting == 0
-    assert (await names(), await there(name)) == ({name}, {name})
+    assert (await names(), await files_in_storage(name)) == ({name}, {name})
 
 
-async def test_what_cannot_be_deleted_is_found_again(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failed_deletion_is_repeated(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     name = await store_file(b"stubborn")
     await age()
 
@@ -162,7 +162,7 @@ async def test_what_cannot_be_deleted_is_found_again(app: Any, monkeypatch: pyte
     assert await delete_unused_files() == 1
 
 
-async def test_it_goes_through_all_files_in_batches(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_files_are_deleted_in_batches(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(7):
         await store_file(bytes([number]))
     await age()

@@ -1,4 +1,4 @@
-"""Compressed answers, and what every answer says to caches."""
+"""Compressed answers, and the headers for caches."""
 
 import gzip
 import json
@@ -20,7 +20,7 @@ DECODE: dict[str, Callable[[bytes], bytes]] = {"br": brotli.decompress, "gzip": 
 
 
 async def raw(member: Client, path: str, method: str = "GET", **headers: str) -> tuple[httpx.Response, bytes]:
-    """The answer and its body as it was sent, without what httpx would ask for and undo."""
+    """The answer and its body as sent. Without this, httpx would request compression and decompress the body."""
     headers = {"Accept-Encoding": "identity"} | {name.replace("_", "-"): value for name, value in headers.items()}
     async with member.stream(method, path, headers=headers) as answer:
         return answer, b"".join([piece async for piece in answer.aiter_raw()])
@@ -52,7 +52,7 @@ def vary(answer: httpx.Response) -> list[str]:
         (",;,=", None),
     ],
 )
-def test_what_a_client_prefers(accept_encoding: str, encoding: str | None) -> None:
+def test_the_preferred_encoding(accept_encoding: str, encoding: str | None) -> None:
     assert preferred(accept_encoding.encode()) == (encoding.encode() if encoding else None)
 
 
@@ -72,7 +72,7 @@ async def test_a_large_answer_is_compressed(alice: Client, encoding: str) -> Non
     }
 
 
-async def test_a_small_answer_is_not(alice: Client) -> None:
+async def test_a_small_answer_is_not_compressed(alice: Client) -> None:
     answer, body = await raw(alice, "/v1/characters", Accept_Encoding=BROWSER)
     assert "content-encoding" not in answer.headers
     assert json.loads(body)["items"] == []
@@ -110,7 +110,7 @@ async def test_problems_and_pages_and_metrics_are_compressed_too(alice: Client, 
         (204, {"content-type": "text/html"}, False),
     ],
 )
-def test_what_is_worth_it(status: int, headers: dict[str, str], expected: bool) -> None:
+def test_which_answers_are_compressed(status: int, headers: dict[str, str], expected: bool) -> None:
     assert is_worth_it(status, [(name.encode(), value.encode()) for name, value in headers.items()]) is expected
 
 
@@ -128,7 +128,7 @@ async def test_a_stream_is_compressed_as_it_comes(alice: Client) -> None:
     assert "content-encoding" not in plain.headers
 
 
-async def test_head_says_what_get_says(alice: Client) -> None:
+async def test_head_has_the_headers_of_get(alice: Client) -> None:
     made = await character(alice, description="A detective. " * 200)
     path = f"/v1/characters/{made['id']}"
     for accepted in (BROWSER, "identity"):
@@ -141,7 +141,7 @@ async def test_head_says_what_get_says(alice: Client) -> None:
 
 @pytest.mark.parametrize("accepted", [BROWSER, "identity"])
 @pytest.mark.parametrize("weak", ["", "W/"])
-async def test_not_modified_says_what_a_cache_needs(alice: Client, accepted: str, weak: str) -> None:
+async def test_not_modified_has_the_headers_that_caches_need(alice: Client, accepted: str, weak: str) -> None:
     made = await character(alice, description="A detective. " * 200)
     path = f"/v1/characters/{made['id']}"
     full, _ = await raw(alice, path, Accept_Encoding=accepted, Origin=ORIGIN)
@@ -155,7 +155,7 @@ async def test_not_modified_says_what_a_cache_needs(alice: Client, accepted: str
 
 @pytest.mark.parametrize("origin", [None, ORIGIN, "https://evil.example.org"])
 @pytest.mark.parametrize("accepted", [BROWSER, "identity"])
-async def test_vary_is_one_line_with_all_of_it(
+async def test_vary_is_one_header_with_all_values(
     alice: Client, stranger: Client, origin: str | None, accepted: str
 ) -> None:
     made = await public(alice)
@@ -184,7 +184,7 @@ async def test_the_admin_site_is_served_compressed(stranger: Client) -> None:
     assert b"<html" in brotli.decompress(body)
 
 
-async def test_a_template_for_everyone_may_be_kept_if_it_is_asked_about(alice: Client, stranger: Client) -> None:
+async def test_a_public_template_may_be_cached_with_revalidation(alice: Client, stranger: Client) -> None:
     made: Any = await template(alice, visibility="public")
     answer, _ = await raw(stranger, f"/v1/templates/{made['id']}", Accept_Encoding=BROWSER)
     assert (answer.headers["cache-control"], vary(answer)[0]) == ("no-cache", "Authorization")

@@ -4,8 +4,10 @@ from typing import Any
 
 import httpx
 import pytest
+from litestar.types import Send
 
 from service.app import app as application
+from service.web.csp import NOTHING
 from tests.conftest import character, faults, relationship, template
 
 Client = httpx.AsyncClient
@@ -23,7 +25,7 @@ MALFORMED = ["", "x", '"', "W/", 'W/"', '"a', '"a",', ",", '"a" "b"', '*, "a"', 
 
 
 async def made(alice: Client, kind: str) -> str:
-    """The address of a thing of Alice's."""
+    """The path of a new resource of Alice."""
     if kind == "characters":
         return f"/v1/characters/{(await character(alice))['id']}"
     if kind == "templates":
@@ -48,7 +50,7 @@ async def test_an_etag_changes_with_its_row(alice: Client, kind: str) -> None:
 
 
 @every_resource
-async def test_a_change_may_name_what_it_read(alice: Client, kind: str) -> None:
+async def test_a_change_with_the_current_etag_succeeds(alice: Client, kind: str) -> None:
     path = await made(alice, kind)
     current = await etag(alice, path)
     for matching in ("{}", "*", '"other", {}', '{} , W/"other"'):
@@ -91,7 +93,7 @@ async def test_a_malformed_if_match_is_a_bad_request(alice: Client, kind: str, m
 
 
 @every_resource
-async def test_what_did_not_change_is_not_sent_again(alice: Client, kind: str) -> None:
+async def test_an_unchanged_resource_answers_304(alice: Client, kind: str) -> None:
     path = await made(alice, kind)
     current = await etag(alice, path)
     for matching in (current, f"W/{current}", f'"other", W/{current}', "*"):
@@ -111,7 +113,26 @@ async def test_a_strange_if_none_match_matches_nothing(alice: Client) -> None:
             assert answer.status_code == 200, strange
 
 
-async def test_nobody_elses_cache_may_answer(alice: Client) -> None:
+@pytest.mark.parametrize("policy", ["default-src 'self'", None])
+async def test_a_page_in_a_cache_keeps_its_policy(
+    alice: Client, monkeypatch: pytest.MonkeyPatch, policy: str | None
+) -> None:
+    async def answer(_: object, __: object, ___: object, send: Send) -> None:
+        headers = [(b"etag", b'"1"'), (b"content-type", b"text/html"), (b"content-length", b"4")]
+        headers += [(b"content-security-policy", policy.encode())] if policy else []
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"page", "more_body": False})
+
+    monkeypatch.setattr("service.web.responses.Rendered.answer", answer)
+    whole = await alice.get("/v1/characters")
+    assert whole.headers["content-security-policy"] == (policy or NOTHING)
+    kept = await alice.get("/v1/characters", headers={"If-None-Match": '"1"'})
+    assert (kept.status_code, kept.content) == (304, b"")
+    assert kept.headers["content-security-policy"] == (policy or NOTHING)
+    assert not {"content-type", "content-length"} & kept.headers.keys()
+
+
+async def test_shared_caches_may_not_answer_other_callers(alice: Client) -> None:
     answer = await alice.get(await made(alice, "characters"))
     assert answer.headers["cache-control"] == "no-cache"
     assert "Authorization" in answer.headers["vary"]
@@ -125,7 +146,7 @@ async def test_nobody_elses_cache_may_answer(alice: Client) -> None:
 )  # fmt: skip
 async def test_head_is_get_without_its_body(alice: Client, path: str) -> None:
     await character(alice)
-    alice.headers["accept-encoding"] = "identity"  # or the length is that of the compressed body
+    alice.headers["accept-encoding"] = "identity"  # else the length is that of the compressed body
     get, head = await alice.get(path), await alice.head(path)
     assert (head.status_code, head.content) == (get.status_code, b"")
     assert head.headers["content-length"] == str(len(get.content)) == get.headers["content-length"]
@@ -136,7 +157,7 @@ async def test_head_is_get_without_its_body(alice: Client, path: str) -> None:
 
 
 def methods_of(path: str) -> set[str]:
-    """What the routes with this path say, all handlers together."""
+    """The methods of all handlers of the path."""
     (route,) = [route for route in application.routes if route.path == path]
     return {*route.methods, "OPTIONS", *(["HEAD"] if "GET" in route.methods else [])}
 
@@ -146,13 +167,13 @@ NOWHERE = {"uuid": "0199a0a0-0000-7000-8000-000000000000", "int": "1", "str": "n
 
 
 def example(path: str) -> str:
-    """An address of a path such as /v1/characters/{character_id:uuid}."""
+    """A path for a template such as /v1/characters/{character_id:uuid}."""
     parts = path.split("/")
     return "/".join(NOWHERE[part[:-1].split(":")[1]] if part.startswith("{") else part for part in parts)
 
 
 @pytest.mark.parametrize("path", V1)
-async def test_every_path_says_what_it_answers(stranger: Client, path: str) -> None:
+async def test_options_and_405_list_the_methods_of_every_path(stranger: Client, path: str) -> None:
     expected = methods_of(path)
     options = await stranger.options(example(path))
     assert (options.status_code, options.content) == (204, b"")
@@ -163,7 +184,7 @@ async def test_every_path_says_what_it_answers(stranger: Client, path: str) -> N
         assert set(refused.headers["allow"].split(", ")) == expected
 
 
-async def test_options_of_nothing_is_not_found(stranger: Client) -> None:
+async def test_options_of_an_unknown_path_is_404(stranger: Client) -> None:
     answer = await stranger.options("/v1/nothing")
     assert (answer.status_code, answer.json()["type"]) == (404, "/problems/not-found")
 
@@ -177,13 +198,13 @@ async def test_every_answer_has_a_request_id(stranger: Client) -> None:
     assert kept.json()["request_id"] == "mine.1_2-3"
 
 
-async def test_a_problem_tells_where_and_what(alice: Client) -> None:
+async def test_the_members_of_a_problem(alice: Client) -> None:
     problem: dict[str, Any] = (await alice.get("/v1/characters/0199a0a0-0000-7000-8000-000000000000")).json()
     assert problem.pop("request_id")
     assert problem == {
         "type": "/problems/not-found",
         "title": "Not Found",
         "status": 404,
-        "detail": "There is nothing here, or nothing that the caller may see.",
+        "detail": "The resource does not exist, or the caller may not see it.",
         "instance": "/v1/characters/0199a0a0-0000-7000-8000-000000000000",
     }

@@ -1,4 +1,4 @@
-"""Whether a service whose data directory cannot be written says so."""
+"""The readiness check of the storage."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ async def test_storage_at_a_file_is_not_ready(
 async def test_storage_that_refuses_writes_is_not_ready(
     stranger: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await assert_not_writable(stranger, monkeypatch, Path("/proc/self"))  # which refuses also root
+    await assert_not_writable(stranger, monkeypatch, Path("/proc/self"))  # refuses writes from root, too
 
 
 async def assert_not_writable(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:

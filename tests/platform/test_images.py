@@ -1,4 +1,4 @@
-"""Cleaning pictures: what is kept of them, what is refused, and that none costs more than its size."""
+"""Cleaning pictures: the results, the refusals, and the limits of the process."""
 
 import asyncio
 import os
@@ -16,19 +16,19 @@ from PIL import Image, ImageCms
 from service.errors import ServiceError, Unavailable, Unprocessable, UnsupportedMediaType
 from service.media.images import process, workers
 from service.media.images.process import Refused
-from service.media.images.sniffing import kind_of
+from service.media.images.sniffing import sniff_format
 from service.media.images.workers import Workers
 from service.media.schemas import Size
 from tests.support.pictures import FORMATS, chunk, drawn, huge_png, opened, saved
 
 
 def cleaned(content: bytes) -> Image.Image:
-    """The original size of what becomes of it."""
+    """The cleaned picture in its original size."""
     return opened(clean(content)[1]["original"])
 
 
 def clean(content: bytes) -> Any:
-    kind = kind_of(content)
+    kind = sniff_format(content)
     assert kind is not None
     return process.clean(content, kind)
 
@@ -47,7 +47,7 @@ def test_the_program_makes_the_sizes_that_the_api_has() -> None:
     assert {*map(str, process.SIZES), process.ORIGINAL} == {*get_args(Size)}
 
 
-def test_a_phones_picture_is_upright_and_tells_nothing() -> None:
+def test_pictures_are_rotated_upright_and_lose_their_metadata() -> None:
     picture = Image.new("RGB", (40, 20), "white")
     picture.paste((255, 0, 0), (0, 0, 20, 20))  # the left half; on its side, it belongs above
     exif = Image.Exif()
@@ -57,8 +57,8 @@ def test_a_phones_picture_is_upright_and_tells_nothing() -> None:
     for kind in ("JPEG", "PNG", "WEBP"):
         content = saved(picture, kind, exif=exif.tobytes(), quality=95)
         assert secret in content
-        about, files = clean(content)
-        assert (about["width"], about["height"]) == (20, 40)
+        properties, files = clean(content)
+        assert (properties["width"], properties["height"]) == (20, 40)
         upright = opened(files["original"])
         assert near(upright.getpixel((10, 5)), 255, 0, 0)
         assert near(upright.getpixel((10, 35)), 255, 255, 255)
@@ -68,7 +68,7 @@ def test_a_phones_picture_is_upright_and_tells_nothing() -> None:
             assert {b"EXIF", b"ICCP", b"XMP "}.isdisjoint({file[at : at + 4] for at in range(len(file))})
 
 
-def test_text_and_whatever_lies_behind_a_picture_is_dropped() -> None:
+def test_texts_and_data_after_a_picture_are_dropped() -> None:
     body = drawn()
     end = body.index(b"IEND") - 4
     texts = chunk(b"tEXt", b"Comment\0the secret") + chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"the secret"))
@@ -83,13 +83,13 @@ def test_colors_become_srgb() -> None:
     swapped = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
     assert cleaned(saved(Image.new("RGB", (8, 8), "#336699"), "PNG", icc_profile=swapped.tobytes())).size == (8, 8)
     for broken in (b"no profile", bytes(200)):
-        kept = cleaned(saved(Image.new("RGB", (8, 8), "#336699"), "PNG", icc_profile=broken))
-        assert near(kept.getpixel((4, 4)), 0x33, 0x66, 0x99)
+        result = cleaned(saved(Image.new("RGB", (8, 8), "#336699"), "PNG", icc_profile=broken))
+        assert near(result.getpixel((4, 4)), 0x33, 0x66, 0x99)
     assert cleaned(saved(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG")).mode == "RGB"
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
-def test_every_kind_of_png_is_understood(mode: str) -> None:
+def test_every_mode_of_png_is_read(mode: str) -> None:
     picture = Image.new(mode, (9, 7))
     assert cleaned(saved(picture, "PNG")).size == (9, 7)
 
@@ -99,38 +99,38 @@ def test_sixteen_bits_of_gray_keep_their_shade() -> None:
     assert near(cleaned(saved(picture, "PNG")).getpixel((4, 4)), 128, 128, 128)
 
 
-def test_what_shines_through_still_does() -> None:
+def test_transparency_is_kept() -> None:
     picture = Image.new("RGBA", (20, 20), (0, 0, 0, 0))
     picture.paste((0, 200, 0, 255), (0, 0, 20, 5))
-    about, files = clean(saved(picture, "PNG"))
+    properties, files = clean(saved(picture, "PNG"))
     assert opened(files["original"]).getpixel((10, 15))[3] == 0  # type: ignore[index] # it is RGBA
-    assert near(bytes.fromhex(about["color"].strip("#")), 0, 200, 0)
+    assert near(bytes.fromhex(properties["color"].strip("#")), 0, 200, 0)
     assert clean(saved(Image.new("RGBA", (5, 5), (0, 0, 0, 0)), "PNG"))[0]["color"] == "#ffffff"
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "AVIF"])
-def test_of_moving_pictures_the_first_is_taken(kind: str) -> None:
+def test_the_first_frame_of_an_animation_is_used(kind: str) -> None:
     frames = [Image.new("RGB", (16, 16), color) for color in ("#c00000", "#00c000", "#0000c0")]
     content = saved(frames[0], kind, save_all=True, append_images=frames[1:], duration=100)
-    kept = cleaned(content)
-    assert getattr(kept, "n_frames", 1) == 1
-    assert near(kept.convert("RGB").getpixel((8, 8)), 0xC0, 0, 0)
+    result = cleaned(content)
+    assert getattr(result, "n_frames", 1) == 1
+    assert near(result.convert("RGB").getpixel((8, 8)), 0xC0, 0, 0)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_what_is_cut_short_is_refused(kind: str) -> None:
+def test_truncated_pictures_are_refused(kind: str) -> None:
     content = drawn(kind, 200, 200)
     for part in (0.3, 0.6, 0.9):
         assert "damaged" in refusal(content[: int(len(content) * part)])
 
 
-def test_the_first_bytes_decide_which_reader_it_is() -> None:
+def test_the_first_bytes_decide_the_format() -> None:
     for kind in ("BMP", "TIFF", "ICO", "PPM", "TGA"):
-        assert kind_of(saved(Image.new("RGB", (8, 8)), kind)) is None
+        assert sniff_format(saved(Image.new("RGB", (8, 8)), kind)) is None
     assert "damaged" in refusal(b"\x89PNG\r\n\x1a\n" + saved(Image.new("RGB", (8, 8)), "BMP"))
 
 
-def test_what_its_header_says_is_too_large_is_refused_before_it_is_decoded() -> None:
+def test_pictures_that_are_too_large_are_refused_before_decoding() -> None:
     bombs = {
         huge_png(40_000, 40_000): "40000 × 40000",
         huge_png(16_384, 100): "16384 × 100",
@@ -150,14 +150,14 @@ async def refused(content: bytes, by: Workers | None = None) -> ServiceError:
     return raised.value
 
 
-async def test_the_process_tells_what_the_program_finds() -> None:
+async def test_the_process_returns_the_picture_or_its_fault() -> None:
     assert isinstance(await refused(b"<svg/>"), UnsupportedMediaType)
     assert isinstance(await refused(drawn()[:-30]), Unprocessable)
     picture = await Workers(1, 1).clean(drawn(width=50))
     assert (picture.width, picture.files.keys()) == (50, {"original", "1024", "512", "256", "64"})
 
 
-async def test_past_those_that_wait_one_is_asked_to_come_back() -> None:
+async def test_uploads_are_refused_when_too_many_wait() -> None:
     few = Workers(1, 2)
     outcomes = await asyncio.gather(*(few.clean(drawn()) for _ in range(5)), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes].count(Unavailable) == 2
@@ -176,7 +176,7 @@ async def test_past_those_that_wait_one_is_asked_to_come_back() -> None:
         ("import time; time.sleep(9)", Unavailable),
     ],
 )
-async def test_a_process_that_dies_or_hangs_is_that_upload_alone(
+async def test_a_process_that_crashes_or_hangs_fails_only_its_upload(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Any, text: str, error: type[ServiceError]
 ) -> None:
     own = Workers(1, 1)
@@ -189,22 +189,22 @@ async def test_a_process_that_dies_or_hangs_is_that_upload_alone(
     assert (await own.clean(drawn())).height == 30
 
 
-def test_the_process_bounds_itself_and_sees_no_secret(tmp_path: Any) -> None:
-    told = tmp_path / "told"
+def test_the_process_has_limits_and_no_environment(tmp_path: Any) -> None:
+    report = tmp_path / "report"
     program = f"""
 import os, resource, runpy, signal, sys
 sys.argv = ["processing", "PNG"]
 import PIL.Image
-def told(*_, **__):
+def write_report(*_, **__):
     cpu = resource.getrlimit(resource.RLIMIT_CPU)[0]
     limits = resource.getrlimit(resource.RLIMIT_AS)[0], cpu, signal.alarm(0), os.nice(0), len(os.environ)
-    open({str(told)!r}, "w").write(repr(limits))
+    open({str(report)!r}, "w").write(repr(limits))
     raise MemoryError
-PIL.Image.open = told
+PIL.Image.open = write_report
 runpy.run_path({process.__file__!r}, run_name="__main__")
 """
     done = subprocess.run([sys.executable, "-I", "-c", program], input=drawn(), capture_output=True, env={})
-    memory, cpu, seconds, nice, variables = eval(told.read_text())
+    memory, cpu, seconds, nice, variables = eval(report.read_text())
     assert memory == process.MEMORY
     assert (cpu, seconds) == (process.SECONDS, process.PATIENCE)
     assert nice >= 10
@@ -214,8 +214,8 @@ runpy.run_path({process.__file__!r}, run_name="__main__")
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", FORMATS)
-def test_whatever_is_changed_in_a_picture_ends_as_documented(kind: str) -> None:
-    """In a process of its own, as a crash would end it; its memory is looked at, too."""
+def test_damaged_pictures_are_cleaned_or_refused(kind: str) -> None:
+    """Runs in a process of its own, which a crash would end; it checks its memory too."""
     environment = {"PATH": os.environ["PATH"]}
     done = subprocess.run(
         [sys.executable, "-m", "tests.support.fuzzing_pictures", kind],

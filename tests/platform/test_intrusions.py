@@ -1,4 +1,4 @@
-"""What was tried to get in by other ways than the door: each is turned away."""
+"""Attacks on the HTTP layer, which are refused."""
 
 import socket
 
@@ -13,13 +13,13 @@ SMUGGLED = "GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @pytest.mark.parametrize("hosts", [("evil.example", "localhost"), ("localhost", "evil.example"), ("localhost",) * 2])
-async def test_one_host_is_named_once(stranger: httpx.AsyncClient, hosts: tuple[str, str]) -> None:
+async def test_two_host_headers_are_refused(stranger: httpx.AsyncClient, hosts: tuple[str, str]) -> None:
     for path in ("/admin/public/meta", "/v1/characters", "/health/live"):
         answer = await stranger.get(path, headers=[("Host", host) for host in hosts])
         assert (answer.status_code, answer.json()["detail"]) == (400, "There is more than one Host header.")
 
 
-def test_a_websocket_is_turned_away_before_anything_else(running_service: Service) -> None:
+def test_a_websocket_is_refused_first(running_service: Service) -> None:
     for path in ("/admin", "/v1/characters"):
         with pytest.raises(InvalidStatus, match="403"):
             connect(f"{running_service.url.replace('http', 'ws')}{path}")
@@ -37,8 +37,8 @@ def test_a_websocket_is_turned_away_before_anything_else(running_service: Servic
         "X-Padding: a\r\n Transfer-Encoding: chunked",
     ],
 )
-def test_no_request_hides_in_anothers_body(running_service: Service, headers: str) -> None:
-    """A proxy that reads the length otherwise than we do would let the second request through unseen."""
+def test_request_smuggling_is_refused(running_service: Service, headers: str) -> None:
+    """A proxy that interprets the length differently would not see the second request."""
     request = f"POST /v1/users HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n\r\n0\r\n\r\n{SMUGGLED}"
     with socket.create_connection(("127.0.0.1", running_service.port), timeout=5) as connection:
         connection.sendall(request.encode())
@@ -51,6 +51,6 @@ def test_no_request_hides_in_anothers_body(running_service: Service, headers: st
 
 @pytest.mark.parametrize("up", ["..", "%2e%2e", "..%2f..", "%2e%2e%2f", "..%5c"])
 @pytest.mark.parametrize("root", ["/docs-assets", "/admin/assets"])
-async def test_no_file_outside_is_served(stranger: httpx.AsyncClient, root: str, up: str) -> None:
+async def test_path_traversal_is_refused(stranger: httpx.AsyncClient, root: str, up: str) -> None:
     for name in ("endpoints.py", "__init__.py", "pyproject.toml"):
         assert (await stranger.get(f"{root}/{up}/{name}")).status_code == 404

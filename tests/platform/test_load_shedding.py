@@ -1,4 +1,4 @@
-"""A worker that has enough to do refuses the rest at once, and goes on telling how it is."""
+"""A worker at its capacity refuses more requests at once, and still answers health checks."""
 
 import asyncio
 import re
@@ -39,7 +39,7 @@ async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
 
 @asynccontextmanager
 async def busy(client: httpx.AsyncClient) -> AsyncIterator[list["asyncio.Task[httpx.Response]"]]:
-    """As many requests as are worked on at once, of two addresses, which all wait for the database."""
+    """Fills the capacity with requests of two addresses, which all wait for the database."""
     transport = httpx.AsyncHTTPTransport(local_address="127.0.0.2", limits=UNLIMITED)
     other = httpx.AsyncClient(base_url=client.base_url, timeout=20, transport=transport)
     database = await asyncpg.connect(embedded.dsn(DATA_DIR))
@@ -67,7 +67,7 @@ async def in_flight(client: httpx.AsyncClient) -> float:
     return await metric(client, "requests_in_flight")
 
 
-async def test_what_comes_on_top_is_refused_at_once_and_counted(client: httpx.AsyncClient, service: Service) -> None:
+async def test_excess_requests_are_refused_at_once_and_counted(client: httpx.AsyncClient, service: Service) -> None:
     shed = await metric(client, "requests_shed_total")
     async with busy(client) as requests:
         for method, path in (("GET", "/v1/nowhere"), ("POST", "/v1/characters")):
@@ -76,7 +76,9 @@ async def test_what_comes_on_top_is_refused_at_once_and_counted(client: httpx.As
             assert answer.json()["type"] == "/problems/unavailable"
             assert int(answer.headers["Retry-After"]) >= 1
             assert answer.elapsed.total_seconds() < 1
-        assert await metric(client, "requests_shed_total") == shed + 2
+        with service.client(address="127.0.0.3") as third:
+            assert third.get("/v1/nowhere").status_code == 503
+        assert await metric(client, "requests_shed_total") == shed + 3
         assert not any(request.done() for request in requests)
     assert [answer.status_code for answer in await asyncio.gather(*requests)] == [404] * MOST
     assert (await client.get("/v1/nowhere")).status_code == 404
@@ -84,9 +86,7 @@ async def test_what_comes_on_top_is_refused_at_once_and_counted(client: httpx.As
     assert "could not be served" not in service.output, "the access line says it"
 
 
-async def test_one_address_takes_half_of_the_places_and_leaves_the_rest_to_others(
-    service: Service, client: httpx.AsyncClient
-) -> None:
+async def test_one_address_gets_at_most_half_of_the_capacity(service: Service, client: httpx.AsyncClient) -> None:
     database = await asyncpg.connect(embedded.dsn(DATA_DIR))
     try:
         await database.execute("BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
@@ -103,7 +103,7 @@ async def test_one_address_takes_half_of_the_places_and_leaves_the_rest_to_other
     assert statuses == [404] * (MOST // 2) + [503] * (MOST // 2)
 
 
-async def test_health_answers_meanwhile_and_nobody_takes_the_worker_out(client: httpx.AsyncClient) -> None:
+async def test_health_checks_answer_under_overload(client: httpx.AsyncClient) -> None:
     async with busy(client) as requests:
         for path in ("/health/live", "/health/ready", "/metrics", "/problems/"):
             answer = await client.get(path)
@@ -116,7 +116,7 @@ async def test_health_answers_meanwhile_and_nobody_takes_the_worker_out(client: 
     assert (await client.get("/health/ready")).json()["status"] == "ok"
 
 
-async def test_slow_bodies_take_nobodys_place_until_they_are_there(service: Service, client: httpx.AsyncClient) -> None:
+async def test_slow_bodies_use_no_capacity(service: Service, client: httpx.AsyncClient) -> None:
     head = b"POST /v1/users HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{"
     held = [await asyncio.open_connection("127.0.0.1", service.port) for _ in range(MOST * 3)]
     for _, writer in held:
@@ -136,7 +136,7 @@ async def test_slow_bodies_take_nobodys_place_until_they_are_there(service: Serv
         writer.close()
 
 
-async def test_a_client_that_leaves_gives_its_place_back_and_is_no_failure_of_ours(
+async def test_a_disconnected_client_frees_its_capacity_and_logs_no_error(
     service: Service, client: httpx.AsyncClient
 ) -> None:
     head = b"POST /v1/users HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"

@@ -1,18 +1,21 @@
-"""What every answer carries, whatever it answers: ids, security headers, CORS, problems."""
+"""Every answer has its id and the security headers; also hosts, CORS, problems, metrics and proxies."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import httpx
 import pytest
-from litestar.types import Send
+from litestar.types import ASGIApp, Send
 
 from service.errors import PROBLEMS
+from service.web.middleware.compression import Compression
+from service.web.middleware.conditional import Conditional, Head
 from tests.conftest import application
 from tests.support.servers import Service, piccolo, service_of_its_own
 
 OURS, FOREIGN = "https://app.example.org", "https://evil.example.org"
 
-ANSWERS = [  # of every kind: method, path, body, status
+ANSWERS = [  # one of each kind: method, path, body, status
     ("GET", "/v1/characters", None, 200),
     ("HEAD", "/v1/characters", None, 200),
     ("OPTIONS", "/v1/characters", None, 204),
@@ -46,7 +49,7 @@ async def ask(stranger: httpx.AsyncClient, method: str, path: str, body: bytes |
 
 
 @pytest.mark.parametrize(("method", "path", "body", "status"), ANSWERS)
-async def test_every_answer_is_guarded(
+async def test_every_answer_has_security_headers(
     stranger: httpx.AsyncClient, method: str, path: str, body: bytes | None, status: int
 ) -> None:
     answer = await ask(stranger, method, path, body, status)
@@ -88,7 +91,7 @@ async def test_every_refusal_is_a_problem(
     assert (await stranger.get(problem["type"])).status_code == 200
 
 
-async def test_a_failure_of_ours_tells_its_id_and_nothing_else(
+async def test_an_internal_error_shows_only_its_id(
     stranger: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(*_: object) -> None:
@@ -102,7 +105,7 @@ async def test_a_failure_of_ours_tells_its_id_and_nothing_else(
         "type": "/problems/internal",
         "title": "Internal Server Error",
         "status": 500,
-        "detail": "Something failed on our side. It has been recorded under the request's id.",
+        "detail": "The service failed to handle the request. The error was logged with the request id.",
         "instance": "/v1/users/anybody",
         "request_id": "the-failing-one",
     }
@@ -110,7 +113,7 @@ async def test_a_failure_of_ours_tells_its_id_and_nothing_else(
     assert answer.headers["Cache-Control"] == "no-store"
 
 
-async def test_a_failure_is_told_until_a_body_begins(
+async def test_a_failure_before_the_body_becomes_a_problem(
     stranger: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(_: object, scope: object, receive: object, send: Send) -> None:
@@ -120,6 +123,40 @@ async def test_a_failure_is_told_until_a_body_begins(
     monkeypatch.setattr("service.web.responses.Rendered.answer", fail)
     answer = await stranger.get("/v1/characters")
     assert (answer.status_code, answer.json()["type"]) == (500, "/problems/internal")
+
+
+async def test_a_refusal_of_middleware_is_compressed_and_has_the_headers_of_every_answer(
+    stranger: httpx.AsyncClient,
+) -> None:
+    headers = {"Host": "evil.example.org", "Origin": OURS, "Accept-Encoding": "br", "X-Request-ID": "refused"}
+    answer = await stranger.get("/" + "a" * 900, headers=headers)
+    assert (answer.status_code, answer.json()["request_id"]) == (400, "refused")
+    assert answer.headers["Content-Encoding"] == "br"
+    assert answer.headers["Access-Control-Allow-Origin"] == OURS
+    assert answer.headers.get_list("Vary") == ["Accept-Encoding, Origin"]
+    assert answer.headers.get_list("X-Request-ID") == ["refused"]
+    assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("layer", [Compression, Conditional, Head])
+async def test_middleware_without_work_does_not_wrap_send(layer: Callable[[ASGIApp], ASGIApp]) -> None:
+    async def send(_: object) -> None: ...
+
+    async def is_wrapped(method: str, *headers: tuple[bytes, bytes]) -> bool:
+        given: list[object] = []
+
+        async def app(_: object, __: object, inner: object) -> None:
+            given.append(inner)
+
+        scope: Any = {"type": "http", "method": method, "headers": headers}
+        await layer(app)(scope, send, send)
+        return given != [send]
+
+    match, brotli = (b"if-none-match", b"*"), (b"accept-encoding", b"br")
+    assert not await is_wrapped("GET")
+    assert not await is_wrapped("POST", match, (b"accept-encoding", b"identity"))
+    assert await is_wrapped("HEAD" if layer is Head else "GET", match, brotli)
 
 
 @pytest.mark.parametrize("slug", sorted(PROBLEMS))
@@ -142,7 +179,7 @@ async def test_a_good_request_id_is_kept(stranger: httpx.AsyncClient, given: str
 
 
 @pytest.mark.parametrize("given", ["", "x" * 65, "a b", "a\tb", "é".encode(), '{"a":1}', "<b>", "a,b"])
-async def test_another_is_replaced(stranger: httpx.AsyncClient, given: str | bytes) -> None:
+async def test_a_malformed_request_id_is_replaced(stranger: httpx.AsyncClient, given: str | bytes) -> None:
     headers = [(b"X-Request-ID", given if isinstance(given, bytes) else given.encode())]
     first, second = [(await stranger.get("/v1/nowhere", headers=headers)).headers["X-Request-ID"] for _ in range(2)]
     assert len(first) == 36
@@ -153,14 +190,14 @@ async def test_another_is_replaced(stranger: httpx.AsyncClient, given: str | byt
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "localhost:8000", "127.0.0.1:80", "[::1]", "[::1]:8000"])
-async def test_our_hosts_are_served(stranger: httpx.AsyncClient, host: str) -> None:
+async def test_allowed_hosts_are_served(stranger: httpx.AsyncClient, host: str) -> None:
     assert (await stranger.get("/v1/characters", headers={"Host": host})).status_code == 200
 
 
 @pytest.mark.parametrize(
     "host", ["", "evil.example.org", "localhost.evil.org", "evil-localhost", "localhost:80:80", "::1"]
 )
-async def test_a_foreign_host_is_a_bad_request(stranger: httpx.AsyncClient, host: str) -> None:
+async def test_another_host_is_a_bad_request(stranger: httpx.AsyncClient, host: str) -> None:
     for path in ("/v1/characters", "/admin/", "/docs"):
         answer = await stranger.get(path, headers={"Host": host})
         assert answer.status_code == 400
@@ -169,7 +206,7 @@ async def test_a_foreign_host_is_a_bad_request(stranger: httpx.AsyncClient, host
         assert answer.headers["X-Frame-Options"] == "DENY"
 
 
-async def test_a_load_balancer_may_ask_for_health_by_any_name(stranger: httpx.AsyncClient) -> None:
+async def test_health_checks_accept_any_host(stranger: httpx.AsyncClient) -> None:
     assert (await stranger.get("/health/live", headers={"Host": "10.0.0.7:8000"})).status_code == 200
 
 
@@ -177,7 +214,7 @@ async def test_a_load_balancer_may_ask_for_health_by_any_name(stranger: httpx.As
 
 
 @pytest.mark.parametrize(("method", "path", "body", "status"), ANSWERS)
-async def test_our_origin_reads_every_answer(
+async def test_an_allowed_origin_may_read_every_answer(
     stranger: httpx.AsyncClient, method: str, path: str, body: bytes | None, status: int
 ) -> None:
     stranger.headers["Origin"] = OURS
@@ -191,7 +228,7 @@ async def test_our_origin_reads_every_answer(
 @pytest.mark.parametrize(
     "origin", [FOREIGN, "null", "*", f"{OURS}.evil.org", f"{OURS}:8443", "http://app.example.org", OURS.upper(), None]
 )
-async def test_another_origin_does_not(stranger: httpx.AsyncClient, origin: str | None) -> None:
+async def test_another_origin_may_not(stranger: httpx.AsyncClient, origin: str | None) -> None:
     if origin is not None:
         stranger.headers["Origin"] = origin
     for method in ("GET", "OPTIONS"):
@@ -200,7 +237,7 @@ async def test_another_origin_does_not(stranger: httpx.AsyncClient, origin: str 
         assert "Origin" in listed(answer, "Vary")
 
 
-async def test_a_preflight_allows_what_clients_send(stranger: httpx.AsyncClient) -> None:
+async def test_a_preflight_allows_methods_and_headers(stranger: httpx.AsyncClient) -> None:
     asked = {"Origin": OURS, "Access-Control-Request-Method": "PATCH", "Access-Control-Request-Headers": "if-match"}
     answer = await stranger.options("/v1/characters", headers=asked)
     assert answer.status_code == 204
@@ -212,7 +249,7 @@ async def test_a_preflight_allows_what_clients_send(stranger: httpx.AsyncClient)
     assert int(answer.headers["Access-Control-Max-Age"]) > 0
 
 
-async def test_vary_names_the_origin_beside_the_caller(alice: httpx.AsyncClient) -> None:
+async def test_vary_has_origin_and_authorization(alice: httpx.AsyncClient) -> None:
     answer = await alice.get("/v1/users/me")
     assert {"Origin", "Authorization"} <= listed(answer, "Vary")
 
@@ -273,7 +310,7 @@ def behind_proxy(fresh_database: str) -> Iterator[Service]:
         ("127.4.0.1", "203.0.113.9", "127.4.0.1"),
     ],
 )
-def test_whom_a_request_is_from(behind_proxy: Service, address: str, forwarded: str, told: str) -> None:
+def test_the_logged_client_address(behind_proxy: Service, address: str, forwarded: str, told: str) -> None:
     with behind_proxy.client(address=address, **{"X-Forwarded-For": forwarded}) as client:
         request_id = client.get("/v1/characters").headers["X-Request-ID"]
     assert [line["client"] for line in behind_proxy.access_lines(request_id, 1)] == [told]
@@ -289,7 +326,7 @@ def test_whom_a_request_is_from(behind_proxy: Service, address: str, forwarded: 
         ("127.0.0.1", "", 200),
     ],
 )
-def test_metrics_for_who_has_the_token(behind_proxy: Service, forwarded: str, authorization: str, status: int) -> None:
+def test_metrics_with_the_token(behind_proxy: Service, forwarded: str, authorization: str, status: int) -> None:
     with behind_proxy.client(**{"X-Forwarded-For": forwarded, "Authorization": authorization}) as client:
         assert client.get("/metrics").status_code == status
 

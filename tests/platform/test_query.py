@@ -1,8 +1,12 @@
-"""What a query's values may look like: only what the OpenAPI document says of their type."""
+"""The query string: a route takes only the parameters that it names, and only values of their types."""
 
 import httpx
 import pytest
+from litestar import Litestar
+from litestar.handlers import HTTPRouteHandler
 
+from service.schemas import CURSOR_LENGTH
+from service.web.query import query_of
 from tests.conftest import character, faults
 
 
@@ -41,3 +45,34 @@ async def test_no_end_of_a_relationship_is_null(alice: httpx.AsyncClient) -> Non
     answer = await alice.get(f"/v1/relationships/{mira['id']}?from=null")
     assert answer.status_code == 400
     assert faults(answer) == {"from": "Is not a valid UUID."}
+
+
+async def test_faults_of_query_and_headers_are_reported_together(alice: httpx.AsyncClient) -> None:
+    answer = await alice.get("/v1/characters?limit=0&other=1", headers={"Idempotency-Key": "a"})
+    assert answer.status_code == 400
+    found = [error.get("parameter") or error.get("header") for error in answer.json()["errors"]]
+    assert found == ["limit", "other", "Idempotency-Key"]
+
+
+async def test_a_route_that_names_no_parameter_takes_none(alice: httpx.AsyncClient) -> None:
+    answer = await alice.get("/v1/users/me?limit=1")
+    assert (answer.status_code, faults(answer)) == (400, {"limit": "Is not a known parameter."})
+
+
+@pytest.mark.parametrize("path", ["characters?cursor=", "changes?after="])
+async def test_every_cursor_has_the_same_limit(alice: httpx.AsyncClient, path: str) -> None:
+    longest = await alice.get(f"/v1/{path}{'a' * CURSOR_LENGTH}")
+    assert "Is not a cursor" in next(iter(faults(longest).values()))
+    longer = await alice.get(f"/v1/{path}{'a' * (CURSOR_LENGTH + 1)}")
+    assert str(CURSOR_LENGTH) in next(iter(faults(longer).values()))
+
+
+def test_dry_run_is_a_parameter_where_the_route_makes_dry_runs(app: Litestar) -> None:
+    handlers = {
+        handler
+        for route in app.routes
+        for handler in getattr(route, "route_handlers", ())
+        if isinstance(handler, HTTPRouteHandler)
+    }
+    named = {handler.handler_name for handler in handlers if "dry_run" in query_of(handler).__struct_fields__}
+    assert named == {handler.handler_name for handler in handlers if handler.opt.get("dry_run")} != set()

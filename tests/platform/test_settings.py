@@ -1,4 +1,4 @@
-"""The environment: every fault at once, in plain words, and no secret told."""
+"""Settings: every fault is reported at once, and secrets are never shown."""
 
 import re
 from itertools import pairwise
@@ -20,7 +20,7 @@ PRODUCTION = {
 
 
 def faults(**environ: str) -> dict[str, str]:
-    """What each variable that is at fault is told."""
+    """The messages by variable."""
     with pytest.raises(SettingsError) as raised:
         read_settings(environ)
     first, *lines = str(raised.value).splitlines()
@@ -28,7 +28,7 @@ def faults(**environ: str) -> dict[str, str]:
     return dict(line.strip().split(": ", 1) for line in lines)
 
 
-def test_nothing_is_needed_for_development() -> None:
+def test_development_needs_no_variables() -> None:
     assert read_settings({}) == Settings()
     assert not Settings().in_production
 
@@ -41,11 +41,11 @@ def test_each_variable_is_read() -> None:
     assert (settings.port, settings.rate_limit_scale, str(settings.data_dir)) == (80, 0.5, "/srv/data")
 
 
-def test_an_empty_variable_is_none() -> None:
+def test_empty_variables_are_ignored() -> None:
     assert read_settings(dict.fromkeys(VARIABLES, " ")) == Settings()
 
 
-def test_every_fault_is_named_at_once() -> None:
+def test_every_fault_is_reported_at_once() -> None:
     found = faults(
         ENVIRONMENT="staging",
         PORT="http",
@@ -72,11 +72,11 @@ def test_every_fault_is_named_at_once() -> None:
 
 @pytest.mark.parametrize("variable", ["RATE_LIMIT_SCALE", "DATABASE_LOCK_TIMEOUT"])
 @pytest.mark.parametrize("number", ["nan", "inf", "-inf", "0", "1e999"])
-def test_a_number_is_a_number(variable: str, number: str) -> None:
+def test_numbers_must_be_finite_and_positive(variable: str, number: str) -> None:
     assert set(faults(**{variable: number})) == {variable}
 
 
-def test_production_lacks_everything_at_once() -> None:
+def test_all_required_variables_of_production_are_reported_at_once() -> None:
     assert set(faults(ENVIRONMENT="production")) == {"DATABASE_URL", "ALLOWED_HOSTS", "SECRET_KEY"}
 
 
@@ -91,7 +91,7 @@ def test_production_lacks_everything_at_once() -> None:
         ("SECRET_KEY", "abababababababababababababababababab"),
     ],
 )
-def test_production_refuses_what_is_for_development(variable: str, value: str) -> None:
+def test_production_refuses_insecure_values(variable: str, value: str) -> None:
     assert set(faults(**PRODUCTION | {variable: value})) == {variable}
 
 
@@ -102,20 +102,20 @@ def test_mail_needs_a_sender(sender: str) -> None:
     assert read_settings(given).mail_from == given["MAIL_FROM"]
 
 
-def test_no_secret_is_told() -> None:
+def test_secrets_are_never_shown() -> None:
     settings = read_settings(PRODUCTION)
     for text in (repr(settings), str(settings), f"{settings!r:.500}"):
         assert [secret for secret in (SECRET, "hunter2", "a-token-for-metrics") if secret in text] == []
-    told = "".join(faults(**PRODUCTION | {"SECRET_KEY": "hunter2", "PORT": "none"}).values())
-    assert "hunter2" not in told
+    messages = "".join(faults(**PRODUCTION | {"SECRET_KEY": "hunter2", "PORT": "none"}).values())
+    assert "hunter2" not in messages
 
 
-def test_the_example_names_every_variable_with_its_default_and_says_what_it_is() -> None:
+def test_the_example_describes_every_variable_and_its_default() -> None:
     lines = (ROOT / ".env.example").read_text().splitlines()
     entries = {}
     for comment, line in pairwise(lines):
         if match := re.fullmatch(r"#?([A-Z0-9_]+)=(.*)", line):
-            assert re.match(r"# \w", comment), f"{line}: a line above says what it is"
+            assert re.match(r"# \w", comment), f"{line}: a comment above must describe it"
             entries[match[1]] = match[2].strip('"')
     assert set(entries) == VARIABLES
     defaults = msgspec.structs.asdict(Settings())

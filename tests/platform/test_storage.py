@@ -1,4 +1,4 @@
-"""Where files lie: the same promises, kept by a directory and by an S3 server."""
+"""Storage: the same behaviour from a directory and from an S3 server."""
 
 import asyncio
 import os
@@ -31,7 +31,7 @@ def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     return Directory(tmp_path / "files") if request.param == "directory" else request.getfixturevalue("bucket")
 
 
-async def test_what_is_put_is_got_until_it_is_deleted(stored: Storage) -> None:
+async def test_files_are_stored_until_they_are_deleted(stored: Storage) -> None:
     with pytest.raises(FileNotFoundError):
         await stored.get(NAME)
     for content in (b"first", b"", bytes(range(256)) * 40_000):
@@ -45,14 +45,14 @@ async def test_what_is_put_is_got_until_it_is_deleted(stored: Storage) -> None:
     await stored.delete([NAME, "cd34" * 16])
 
 
-async def test_many_may_write_the_same(stored: Storage) -> None:
+async def test_concurrent_writes_of_the_same_file(stored: Storage) -> None:
     await asyncio.gather(*(stored.put(NAME, b"same" * 1000) for _ in range(20)))
     assert await stored.get(NAME) == b"same" * 1000
     await stored.delete([NAME])
 
 
 @pytest.mark.slow
-async def test_a_bucket_signs_links_that_end(bucket: Bucket) -> None:
+async def test_links_of_a_bucket_expire(bucket: Bucket) -> None:
     await bucket.put(NAME, b"picture")
     link = await bucket.link(NAME, 2)
     async with httpx.AsyncClient() as anybody:
@@ -66,7 +66,7 @@ async def test_a_bucket_signs_links_that_end(bucket: Bucket) -> None:
     await bucket.delete([NAME])
 
 
-async def test_a_bucket_that_is_away_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_bucket_that_cannot_be_reached_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     away = Settings(
         storage_url="s3://files",
         s3_endpoint_url=f"http://127.0.0.1:{free_port()}",
@@ -78,7 +78,7 @@ async def test_a_bucket_that_is_away_is_told(monkeypatch: pytest.MonkeyPatch) ->
         await Bucket(away).put(NAME, b"")
 
 
-async def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_files_are_written_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = Directory(tmp_path)
     await directory.put(NAME, b"before")
 
@@ -95,6 +95,6 @@ async def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_link_of_ours_has_no_host(tmp_path: Path) -> None:
+async def test_links_of_a_directory_are_relative(tmp_path: Path) -> None:
     link = urlsplit(await Directory(tmp_path).link(NAME, 60))
     assert (link.netloc, link.path) == ("", f"/media/{NAME}")

@@ -1,4 +1,4 @@
-"""The benchmarks still run, on next to no data: what they tell here means nothing."""
+"""The benchmarks run. With so little data, their figures mean nothing."""
 
 import os
 import re
@@ -38,7 +38,7 @@ def rows(script: str, data_dir: Path, *arguments: str) -> dict[str, list[str]]:
 
 
 def rows_of(text: str) -> dict[str, list[str]]:
-    """The rows of the tables in it, by their first cell; those of a later table come behind."""
+    """The rows of all tables by their first cell. The cells of a later table are appended."""
     found: dict[str, list[str]] = {}
     for line in re.findall(r"^\| (.*) \|$", text, re.MULTILINE):
         first, *cells = (cell.strip() for cell in line.split(" | "))
@@ -63,13 +63,13 @@ def figure(cell: str) -> float:
     return float(re.sub(r"[*,×µs ]|±.*", "", cell))
 
 
-def test_the_comparison_tells_rates_and_ratios_of_all(comparison: str) -> None:
-    told = rows_of(comparison)
-    names = told["requests a second"]
+def test_the_comparison_prints_rates_and_ratios(comparison: str) -> None:
+    printed_rows = rows_of(comparison)
+    names = printed_rows["requests a second"]
     assert names == [OURS, *peers()]
     for work, workload in WORKLOADS.items():
         able = len([name for name in names if workload.by is None or name in workload.by])
-        rates, ratios = told[work][: len(names)], told[work][len(names) :]
+        rates, ratios = printed_rows[work][: len(names)], printed_rows[work][len(names) :]
         assert [figure(rate) > 0 for rate in rates if rate != "–"] == [True] * able
         assert len([ratio for ratio in ratios if ratio != "–"]) == able - 1
 
@@ -81,34 +81,36 @@ def test_the_comparison_has_the_peers_on_node(comparison: str) -> None:
     assert set(rows_of(comparison)["requests a second"]) >= set(ON_NODE)
 
 
-def test_the_layers_of_each_route_come_to_its_whole(data_dir: Path) -> None:
-    told = rows("costs", data_dir, *FEW, BRIEFLY)
-    assert told["layer"] == list(WORKLOADS)
+def test_costs_prints_layers_and_sums(data_dir: Path) -> None:
+    printed_rows = rows("costs", data_dir, *FEW, BRIEFLY)
+    assert printed_rows["layer"] == list(WORKLOADS)
     for number, work in enumerate(WORKLOADS):
-        layers = [figure(cells[number]) for name, cells in told.items() if name != "layer" and cells[number].isdigit()]
+        layers = [
+            figure(cells[number]) for name, cells in printed_rows.items() if name != "layer" and cells[number].isdigit()
+        ]
         assert layers, work
-        assert figure(told["**all**"][number]) > 0
-    assert "asyncpg and the round trips" in told
+        assert figure(printed_rows["**all**"][number]) > 0
+    assert "asyncpg and the round trips" in printed_rows
 
 
-def test_a_profile_names_functions(data_dir: Path) -> None:
+def test_a_profile_lists_functions(data_dir: Path) -> None:
     assert "access_log.py" in printed("costs", data_dir, *FEW, "--profile=one by id")
 
 
-def test_growth_tells_buffers(data_dir: Path) -> None:
-    told = rows("growth", data_dir, "--sizes", "400", "800", "--users=20")
+def test_growth_prints_buffers(data_dir: Path) -> None:
+    printed_rows = rows("growth", data_dir, "--sizes", "400", "800", "--users=20")
     for work in set(WORKLOADS) - {"patch"}:
-        _, buffers, _ = told[work][0].split(" / ")
+        _, buffers, _ = printed_rows[work][0].split(" / ")
         assert figure(buffers) > 0
 
 
-def test_memory_is_told_from_idle_to_the_end(data_dir: Path) -> None:
+def test_memory_prints_samples(data_dir: Path) -> None:
     *megabytes, _ = rows("memory", data_dir, *FEW, "--minutes=0.05", "--rate=100")["resident"]
     assert all(30 < figure(each) < 500 for each in megabytes)
 
 
-def test_serving_tells_start_lateness_and_workers(data_dir: Path) -> None:
-    told = rows("serving", data_dir, *FEW, BRIEFLY, "--rounds=1")
+def test_serving_prints_latencies_and_workers(data_dir: Path) -> None:
+    printed_rows = rows("serving", data_dir, *FEW, BRIEFLY, "--rounds=1")
     for work in ("one by id", "page of 20", "create"):
-        assert all(figure(each) > 0 for each in told[work])
-        assert len(told[work]) == 4 + 3
+        assert all(figure(each) > 0 for each in printed_rows[work])
+        assert len(printed_rows[work]) == 4 + 3

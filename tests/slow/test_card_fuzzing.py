@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.cards.formats.reader import read_file
-from service.cards.formats.specs import own_of
+from service.cards.formats.specs import character_fields
 from service.errors import TooLarge, Unprocessable, UnsupportedMediaType
 from tests.support.cards import V1, V2, V3, V3_DATA, in_charx, in_json, in_png
 from tests.support.pictures import chunk, drawn
@@ -43,7 +43,7 @@ TOKENS = [
 
 def is_read(content: bytes) -> bool:
     try:
-        own_of(read_file(content).card.data)
+        character_fields(read_file(content).card.data)
     except (TooLarge, UnsupportedMediaType, Unprocessable):
         return False
     return True

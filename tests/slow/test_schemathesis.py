@@ -15,17 +15,10 @@ import pytest
 
 from tests.conftest import FIGHTER, PASSWORD
 from tests.support.pictures import drawn
+from tests.support.routes import routes_with
 from tests.support.servers import ROOT, Service, service_of_its_own
 
-# What ends the session that it is called with, and with it everything else; or takes from it what others ask for.
-ENDINGS = (
-    "DELETE /v1/sessions",
-    "DELETE /v1/sessions/current",
-    "DELETE /v1/sessions/{session_id}",
-    "PUT /v1/users/me/password",
-    "DELETE /v1/users/me",
-    "DELETE /v1/users/me/avatar",
-)
+ENDINGS = sorted(routes_with("ends"))  # nothing else can be asked after them
 EXAMPLES = 150  # for each operation and phase
 SEED = 1
 AT_MOST = 900  # seconds

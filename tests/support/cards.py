@@ -1,4 +1,4 @@
-"""Cards to import, and what is done with them in several tests."""
+"""Cards, and functions that import and export them."""
 
 import base64
 import json
@@ -61,7 +61,7 @@ def in_json(card: Any) -> bytes:
 
 
 def in_png(picture: bytes, **cards: Any) -> bytes:
-    """The picture with a chunk of text for each card, by its keyword."""
+    """The picture with a tEXt chunk for each card; ``cards`` are named by keyword."""
     return with_texts(picture, {keyword: base64.b64encode(in_json(card)) for keyword, card in cards.items()})
 
 
@@ -70,7 +70,7 @@ def in_charx(card: Any, **files: bytes) -> bytes:
 
 
 async def import_files(member: Client, *contents: bytes, **request: Any) -> list[Any]:
-    """What became of each file, called 0, 1 and so on."""
+    """The outcome of each file. The files are named 0, 1 and so on."""
     files = [("file", (str(number), content)) for number, content in enumerate(contents)]
     answer = await member.post("/v1/imports", files=files, **request)
     assert answer.status_code == 200, answer.text
@@ -78,14 +78,14 @@ async def import_files(member: Client, *contents: bytes, **request: Any) -> list
 
 
 async def imported(member: Client, content: bytes) -> Any:
-    """The outcome of a file that must become a character."""
+    """The outcome of a file; it must become a character."""
     (item,) = await import_files(member, content)
     assert item["status"] == 201, item
     return item
 
 
 async def exported(member: Client, character: Any, **query: str) -> Any:
-    """Its card as JSON."""
+    """The card of a character as JSON."""
     answer = await member.get(f"/v1/characters/{character['id']}/card", params=query)
     assert answer.status_code == 200, answer.text
     return json.loads(answer.content)

@@ -7,7 +7,7 @@ import sys
 import warnings
 
 from service.media.images.process import Refused, clean
-from service.media.images.sniffing import kind_of
+from service.media.images.sniffing import sniff_format
 from tests.support.pictures import drawn
 
 ROUNDS = 2_000
@@ -48,7 +48,7 @@ def main(kind: str) -> None:
         signal.alarm(LONGEST)
         content = damaged(chance.choice(seeds), chance)
         try:
-            clean(content, kind_of(content) or kind)
+            clean(content, sniff_format(content) or kind)
             taken += 1
         except Refused:
             refused += 1

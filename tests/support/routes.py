@@ -1,11 +1,22 @@
-"""Every route, and what it answers to each caller: the one table that says who may do what.
+"""Every route once: who may call it, what it answers to each caller, and what it can do. All tests read this table.
 
 A row is a method, a path, what an API key needs (a scope, or ``session``: no key will do, or ``-``: any), and what is
 answered to a stranger, to the owner, to another member, to a key of the owner's that may only read, and to the owner
 while suspended. Where two statuses are given, the first is for what is private, the second for what is public. The rows
 are called in their order, so what ends something comes last.
+
+Behind them are the route's properties:
+
+dry-run   It takes ``?dry_run=true``: tests/platform/test_dry_run.py needs an example.
+ends      It ends the session that it is called with, or takes away what other routes need.
+etag      Its answer has an ETag: tests/contracts/test_etags.py needs an address.
+if-match  It takes If-Match.
+key       It takes an Idempotency-Key: tests/api/idempotency/test_idempotency.py needs an example.
+list      It answers pages.
+tells     It may tell of a character that was there before: tests/api/characters/test_visibility.py needs a probe.
 """
 
+import re
 from typing import Any, NamedTuple
 
 from service.app import app as application
@@ -32,74 +43,74 @@ GET    /problems                                                          -     
 GET    /problems/{slug}                                                   -                200     200 200     200 200
 GET    /v1/api-keys                                                       session          401     200 200     403 401
 GET    /v1/api-keys/{key_id}                                              session          401     200 404     403 401
-GET    /v1/changes                                                        characters:read  401     200 200     200 401
-GET    /v1/characters                                                     characters:read  200     200 200     200 401
-GET    /v1/characters/{character_id}                                      characters:read  404/200 200 404/200 200 401
-GET    /v1/characters/{character_id}/card                                 characters:read  404/200 200 404/200 200 401
-GET    /v1/characters/{character_id}/graph                                characters:read  404/200 200 404/200 200 401
-GET    /v1/characters/{character_id}/portrait                             characters:read  404/200 200 404/200 200 401
-GET    /v1/characters/{character_id}/prompt                               characters:read  404/200 200 404/200 200 401
-GET    /v1/characters/{character_id}/relationships                        characters:read  404/200 200 404/200 200 401
-GET    /v1/characters/{character_id}/revisions                            characters:read  401     200 404     200 401
-GET    /v1/characters/{character_id}/revisions/{number}                   characters:read  401     200 404     200 401
-GET    /v1/characters/{character_id}/revisions/{number}/changes           characters:read  401     200 404     200 401
-GET    /v1/characters/{character_id}/validation                           characters:read  404/200 200 404/200 200 401
+GET    /v1/changes                                                        characters:read  401     200 200     200 401   tells
+GET    /v1/characters                                                     characters:read  200     200 200     200 401   list tells
+GET    /v1/characters/{character_id}                                      characters:read  404/200 200 404/200 200 401   etag tells
+GET    /v1/characters/{character_id}/card                                 characters:read  404/200 200 404/200 200 401   etag tells
+GET    /v1/characters/{character_id}/graph                                characters:read  404/200 200 404/200 200 401   tells
+GET    /v1/characters/{character_id}/portrait                             characters:read  404/200 200 404/200 200 401   etag tells
+GET    /v1/characters/{character_id}/prompt                               characters:read  404/200 200 404/200 200 401   tells
+GET    /v1/characters/{character_id}/relationships                        characters:read  404/200 200 404/200 200 401   list tells
+GET    /v1/characters/{character_id}/revisions                            characters:read  401     200 404     200 401   list tells
+GET    /v1/characters/{character_id}/revisions/{number}                   characters:read  401     200 404     200 401   tells
+GET    /v1/characters/{character_id}/revisions/{number}/changes           characters:read  401     200 404     200 401   tells
+GET    /v1/characters/{character_id}/validation                           characters:read  404/200 200 404/200 200 401   tells
 GET    /v1/relationship-types                                             -                200     200 200     200 401
-GET    /v1/relationships/{relationship_id}                                characters:read  404/200 200 404/200 200 401
+GET    /v1/relationships/{relationship_id}                                characters:read  404/200 200 404/200 200 401   etag tells
 GET    /v1/sessions                                                       session          401     200 200     403 401
-GET    /v1/templates                                                      templates:read   200     200 200     200 401
-GET    /v1/templates/{template_id}                                        templates:read   404/200 200 404/200 200 401
-GET    /v1/templates/{template_id}/usage                                  templates:read   404/200 200 404/200 200 401
+GET    /v1/templates                                                      templates:read   200     200 200     200 401   list
+GET    /v1/templates/{template_id}                                        templates:read   404/200 200 404/200 200 401   etag
+GET    /v1/templates/{template_id}/usage                                  templates:read   404/200 200 404/200 200 401   tells
 GET    /v1/templates/{template_id}/versions                               templates:read   404/200 200 404/200 200 401
 GET    /v1/templates/{template_id}/versions/{number}                      templates:read   404/200 200 404/200 200 401
 GET    /v1/templates/{template_id}/versions/{number}/changes              templates:read   404/200 200 404/200 200 401
 GET    /v1/templates/{template_id}/versions/{number}/schema               templates:read   404/200 200 404/200 200 401
-GET    /v1/trash                                                          characters:read  401     200 200     200 401
-GET    /v1/users/me                                                       session          401     200 200     403 401
-GET    /v1/users/me/avatar                                                session          401     200 404     403 401
-GET    /v1/users/me/export                                                session          401     200 200     403 401
+GET    /v1/trash                                                          characters:read  401     200 200     200 401   list tells
+GET    /v1/users/me                                                       session          401     200 200     403 401   etag
+GET    /v1/users/me/avatar                                                session          401     200 404     403 401   etag
+GET    /v1/users/me/export                                                session          401     200 200     403 401   tells
 GET    /v1/users/{username}                                               -                200     200 200     200 401
-GET    /v1/users/{username}/avatar                                        -                200     200 200     200 401
+GET    /v1/users/{username}/avatar                                        -                200     200 200     200 401   etag
 POST   /v1/api-keys                                                       session          401     201 201     403 401
-POST   /v1/characters                                                     characters:write 401     201 201     403 401
-POST   /v1/characters/bulk                                                characters:write 401     200 200     403 401
-POST   /v1/characters/{character_id}/copies                               characters:write 401     201 404/201 403 401
-POST   /v1/characters/{character_id}/relationships                        characters:write 401     201 404     403 401
-POST   /v1/characters/{character_id}/revisions/{number}/restorations      characters:write 401     201 404/403 403 401
+POST   /v1/characters                                                     characters:write 401     201 201     403 401   dry-run key
+POST   /v1/characters/bulk                                                characters:write 401     200 200     403 401   dry-run key tells
+POST   /v1/characters/{character_id}/copies                               characters:write 401     201 404/201 403 401   dry-run key tells
+POST   /v1/characters/{character_id}/relationships                        characters:write 401     201 404     403 401   dry-run key tells
+POST   /v1/characters/{character_id}/revisions/{number}/restorations      characters:write 401     201 404/403 403 401   dry-run if-match tells
 POST   /v1/email-verifications                                            session          202     202 202     403 401
-POST   /v1/imports                                                        characters:write 401     200 200     403 401
+POST   /v1/imports                                                        characters:write 401     200 200     403 401   dry-run key
 POST   /v1/password-resets                                                session          202     202 202     403 401
 POST   /v1/sessions                                                       session          201     201 201     403 401
-POST   /v1/templates                                                      templates:write  401     201 201     403 401
-POST   /v1/templates/{template_id}/copies                                 templates:write  401     201 404/201 403 401
-POST   /v1/templates/{template_id}/versions                               templates:write  401     201 404/403 403 401
-POST   /v1/templates/{template_id}/versions/{number}/migration            characters:write 401     200 404/200 403 401
-POST   /v1/trash/{character_id}/restorations                              characters:write 401     201 404     403 401
+POST   /v1/templates                                                      templates:write  401     201 201     403 401   dry-run key
+POST   /v1/templates/{template_id}/copies                                 templates:write  401     201 404/201 403 401   dry-run key
+POST   /v1/templates/{template_id}/versions                               templates:write  401     201 404/403 403 401   dry-run key
+POST   /v1/templates/{template_id}/versions/{number}/migration            characters:write 401     200 404/200 403 401   dry-run tells
+POST   /v1/trash/{character_id}/restorations                              characters:write 401     201 404     403 401   dry-run tells
 POST   /v1/users                                                          -                201     201 201     201 401
-PUT    /v1/characters/{character_id}/card                                 characters:write 401     200 404/403 403 401
-PUT    /v1/characters/{character_id}/portrait                             characters:write 401     200 404/403 403 401
+PUT    /v1/characters/{character_id}/card                                 characters:write 401     200 404/403 403 401   dry-run if-match tells
+PUT    /v1/characters/{character_id}/portrait                             characters:write 401     200 404/403 403 401   dry-run if-match tells
 PUT    /v1/email-verifications/{token}                                    session          404     404 404     403 401
 PUT    /v1/password-resets/{token}                                        session          404     404 404     403 401
-PUT    /v1/templates/{template_id}/versions/{number}/deprecation          templates:write  401     409 404/403 403 401
-PUT    /v1/templates/{template_id}/versions/{number}/publication          templates:write  401     200 404/403 403 401
-PUT    /v1/users/me/avatar                                                session          401     200 200     403 401
-PATCH  /v1/characters/{character_id}                                      characters:write 401     200 404/403 403 401
-PATCH  /v1/relationships/{relationship_id}                                characters:write 401     200 404/403 403 401
-PATCH  /v1/templates/{template_id}                                        templates:write  401     200 404/403 403 401
-PATCH  /v1/users/me                                                       session          401     200 200     403 401
-DELETE /v1/characters/{character_id}/portrait                             characters:write 401     204 404/403 403 401
-DELETE /v1/relationships/{relationship_id}                                characters:write 401     204 404/403 403 401
-DELETE /v1/characters/{character_id}                                      characters:write 401     204 404/403 403 401
-DELETE /v1/templates/{template_id}                                        templates:write  401     204 404/403 403 401
-DELETE /v1/sessions/{session_id}                                          session          401     204 404     403 401
-DELETE /v1/trash/{character_id}                                           characters:write 401     204 404     403 401
+PUT    /v1/templates/{template_id}/versions/{number}/deprecation          templates:write  401     409 404/403 403 401   dry-run
+PUT    /v1/templates/{template_id}/versions/{number}/publication          templates:write  401     200 404/403 403 401   dry-run
+PUT    /v1/users/me/avatar                                                session          401     200 200     403 401   if-match
+PATCH  /v1/characters/{character_id}                                      characters:write 401     200 404/403 403 401   dry-run if-match tells
+PATCH  /v1/relationships/{relationship_id}                                characters:write 401     200 404/403 403 401   dry-run if-match tells
+PATCH  /v1/templates/{template_id}                                        templates:write  401     200 404/403 403 401   dry-run if-match
+PATCH  /v1/users/me                                                       session          401     200 200     403 401   if-match
+DELETE /v1/characters/{character_id}/portrait                             characters:write 401     204 404/403 403 401   dry-run if-match tells
+DELETE /v1/relationships/{relationship_id}                                characters:write 401     204 404/403 403 401   dry-run if-match tells
+DELETE /v1/characters/{character_id}                                      characters:write 401     204 404/403 403 401   dry-run if-match tells
+DELETE /v1/templates/{template_id}                                        templates:write  401     204 404/403 403 401   dry-run if-match
+DELETE /v1/sessions/{session_id}                                          session          401     204 404     403 401   ends
+DELETE /v1/trash/{character_id}                                           characters:write 401     204 404     403 401   dry-run tells
 DELETE /v1/api-keys/{key_id}                                              session          401     204 404     403 401
-DELETE /v1/users/me/avatar                                                session          401     204 204     403 401
-DELETE /v1/sessions/current                                               session          401     204 204     403 401
-DELETE /v1/sessions                                                       session          401     204 204     403 401
-PUT    /v1/users/me/password                                              session          401     204 204     403 401
-DELETE /v1/users/me                                                       session          401     204 204     403 401
-"""
+DELETE /v1/users/me/avatar                                                session          401     204 204     403 401   if-match ends
+DELETE /v1/sessions/current                                               session          401     204 204     403 401   ends
+DELETE /v1/sessions                                                       session          401     204 204     403 401   ends
+PUT    /v1/users/me/password                                              session          401     204 204     403 401   ends
+DELETE /v1/users/me                                                       session          401     204 204     403 401   ends
+"""  # noqa: E501 (a table)
 
 # What is sent where an empty object will not do; bytes go as a file. `target` is a character of the caller's own.
 BODIES: dict[str, Any] = {
@@ -131,6 +142,7 @@ class Row(NamedTuple):
     route: str
     needs: str
     answers: dict[str, str]
+    properties: frozenset[str]
 
     def answer(self, caller: str, visibility: str) -> int:
         """The status that is expected."""
@@ -141,15 +153,38 @@ class Row(NamedTuple):
 def _rows() -> list[Row]:
     rows = []
     for line in TABLE.strip().splitlines():
-        method, path, needs, *answers = line.split()
-        rows.append(Row(f"{method} {path}", needs, dict(zip(CALLERS, answers, strict=True))))
+        method, path, needs, *rest = line.split()
+        answers = dict(zip(CALLERS, rest[: len(CALLERS)], strict=True))
+        rows.append(Row(f"{method} {path}", needs, answers, frozenset(rest[len(CALLERS) :])))
     return rows
 
 
+def routes_with(name: str) -> set[str]:
+    """The routes that have a property."""
+    return {row.route for row in ROWS if name in row.properties}
+
+
+def route_of(method: str, address: str) -> str:
+    """The route that an address such as ``/v1/characters/{id}?from=…`` belongs to."""
+    path = address.partition("?")[0]
+    matching = [
+        route
+        for route in (row.route for row in ROWS)
+        if re.fullmatch(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(route)), f"{method} {path}")
+    ]
+    assert matching, f"{method} {path} is no route of tests/support/routes.py"
+    return min(matching, key=lambda route: route.count("{"))
+
+
 ROWS = _rows()
-ROUTES = {
-    f"{method} {route.path_format}"
+HANDLERS = {
+    f"{method} {route.path_format}": handler
     for route in application.routes
-    for method in (getattr(route, "methods", None) or {"GET"}) - {"OPTIONS", "HEAD"}  # a mount has none
+    for handler in getattr(route, "route_handlers", ())
+    for method in handler.http_methods
+    if method not in ("OPTIONS", "HEAD")
+}
+ROUTES = HANDLERS.keys() | {
+    f"GET {route.path_format}" for route in application.routes if not hasattr(route, "route_handlers")
 }
 V1 = {route for route in ROUTES if " /v1" in route}

@@ -1,4 +1,4 @@
-"""Strategies for schemas of the subset and for values near them. Small universes, so that rules and values meet."""
+"""Strategies for schemas of the subset and for values near them. Few names and values exist, so that rules match."""
 
 from typing import Any
 
@@ -88,7 +88,7 @@ schemas = _with(st.just({"type": "object"}), _object_rules(_nodes), _annotations
 
 
 def near(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
-    """Values of which a good part obeys the schema."""
+    """Values of which many are valid for the schema."""
     if "const" in schema:
         return st.just(schema["const"]) | json_values
     if "enum" in schema:

@@ -1,6 +1,6 @@
-"""A file that a card comes in, whatever it is called: JSON, a PNG with the card in its text, or CHARX.
+"""Reads a Character Card from JSON, from the text chunks of a PNG, or from CHARX, whatever the name of the file.
 
-Nothing that a card refers to is ever fetched, and no pixel is looked at.
+Nothing that a card refers to is fetched, and no picture is decoded.
 """
 
 import base64
@@ -11,24 +11,24 @@ from typing import Any
 import msgspec
 
 from service.cards.formats import png
-from service.cards.formats.charx import MOST_ENTRIES, is_charx, is_safe, read_charx
+from service.cards.formats.charx import MAX_ENTRIES, is_charx, is_safe, read_charx
 from service.cards.formats.json import read_document
-from service.cards.formats.specs import CardContent, card_of
+from service.cards.formats.specs import CardContent, parse_card
 from service.errors import Unprocessable, UnsupportedMediaType
 
 CHARA, CCV3 = "chara", "ccv3"
-ASSET = "chara-ext-asset_:"  # and its path: a file in a PNG
-NO_PORTRAIT = "chara-no-portrait"  # ours: the picture is there as a PNG must have one
-DEFAULT_ICON = "assets/icon/image/main.png"  # where a CHARX has its portrait when the card does not say
+ASSET = "chara-ext-asset_:"  # followed by a path: the keyword of a file in a PNG
+NO_PORTRAIT = "chara-no-portrait"  # only this service writes it: the picture is a placeholder
+DEFAULT_ICON = "assets/icon/image/main.png"  # the portrait's path in a CHARX whose card names none
 
-MOST_NOTES = 50
+MAX_NOTES = 50
 
-_EMBEDDED = ("embeded://", "embedded://", "__asset:")  # the first as V3 spells it, the second as people do
-_ELSEWHERE = ("http:", "https:", "//")
+_EMBEDDED = ("embeded://", "embedded://", "__asset:")  # V3 spells it embeded, many writers embedded
+_EXTERNAL = ("http:", "https:", "//")
 
 
 class CardFile(msgspec.Struct):
-    """``icon`` is the path that the picture had among the files, if it was one of them."""
+    """``icon`` is the path of ``picture`` in ``files``, if it is one of them."""
 
     card: CardContent
     files: dict[str, bytes] = {}
@@ -41,39 +41,41 @@ class CardFile(msgspec.Struct):
 
 
 def read_file(content: bytes) -> CardFile:
-    """Raises UnsupportedMediaType for what cannot be a card, TooLarge or Unprocessable for what is no good one."""
+    """Raises UnsupportedMediaType if the content is not a card, TooLarge or Unprocessable if the card is not valid."""
     if content.startswith(png.SIGNATURE):
         texts = png.read_texts(content)
         if texts.values.keys() & {CHARA, CCV3} or not is_charx(content):
-            return _in_png(content, texts)
+            return _read_png(content, texts)
     if content.startswith((b"PK", png.SIGNATURE, b"\xff\xd8\xff")) and is_charx(content):
-        return _in_charx(content)
+        return _read_charx(content)
     if content.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{":
-        found = CardFile(card_of(read_document(content)))
+        found = CardFile(parse_card(read_document(content)))
         _find_picture(found)
         return found
-    raise UnsupportedMediaType("The file is no Character Card: it is neither JSON, PNG nor CHARX.")
+    raise UnsupportedMediaType("The file is not a Character Card: it is neither JSON, PNG nor CHARX.")
 
 
-def _in_png(content: bytes, texts: png.Texts) -> CardFile:
-    card, notes = _best_of(texts.values)
+def _read_png(content: bytes, texts: png.Texts) -> CardFile:
+    card, notes = _read_best_card(texts.values)
     found = CardFile(card, picture=None if NO_PORTRAIT in texts.values else png.without_texts(content))
     found.notes[:0] = texts.notes + notes
     assets = {name.removeprefix(ASSET): value for name, value in texts.values.items() if name.startswith(ASSET)}
-    if len(assets) > MOST_ENTRIES:
-        raise Unprocessable(f"The PNG has more than {MOST_ENTRIES:,} files in it.")
+    if len(assets) > MAX_ENTRIES:
+        raise Unprocessable(f"The PNG contains more than {MAX_ENTRIES:,} files.")
     for path, value in assets.items():
         file = _from_base64(value)
         if file is None or not is_safe(path):
-            found.notes.append(f"A file in the PNG was left out, as its path or content cannot be read: {path[:60]!r}.")
+            found.notes.append(
+                f"A file in the PNG was ignored, because its path or content is not valid: {path[:60]!r}."
+            )
         else:
             found.files[path] = file
     _note_assets(found)
     return found
 
 
-def _best_of(texts: Mapping[str, bytes]) -> tuple[CardContent, list[str]]:
-    """ccv3 wins over chara, unless only chara can be read."""
+def _read_best_card(texts: Mapping[str, bytes]) -> tuple[CardContent, list[str]]:
+    """The card in ccv3; the card in chara if there is no ccv3 or it is not valid."""
     failures: dict[str, Unprocessable] = {}
     for keyword in (CCV3, CHARA):
         if keyword not in texts:
@@ -82,16 +84,16 @@ def _best_of(texts: Mapping[str, bytes]) -> tuple[CardContent, list[str]]:
         try:
             if text is None:
                 raise Unprocessable(f"The PNG's chunk '{keyword}' is not base64.")
-            notes = [f"The PNG's chunk '{each}' cannot be read: '{keyword}' was." for each in failures]
-            return card_of(read_document(text)), notes
+            notes = [f"The PNG's chunk '{each}' is not valid; '{keyword}' was read instead." for each in failures]
+            return parse_card(read_document(text)), notes
         except Unprocessable as error:
             failures[keyword] = error
-    raise next(iter(failures.values()), Unprocessable("The PNG has no card in it."))
+    raise next(iter(failures.values()), Unprocessable("The PNG contains no card."))
 
 
-def _in_charx(content: bytes) -> CardFile:
+def _read_charx(content: bytes) -> CardFile:
     unpacked = read_charx(content)
-    found = CardFile(card_of(read_document(unpacked.card)), unpacked.files)
+    found = CardFile(parse_card(read_document(unpacked.card)), unpacked.files)
     _find_picture(found)
     if found.picture is None and DEFAULT_ICON in found.files:
         found.icon, found.picture = DEFAULT_ICON, found.files[DEFAULT_ICON]
@@ -101,7 +103,7 @@ def _in_charx(content: bytes) -> CardFile:
 
 
 def _find_picture(found: CardFile) -> None:
-    """The icon that is called main, else the first one, where the card itself brings it."""
+    """Uses the icon named main, or else the first icon, that is in the file."""
     icons = [asset for asset in _assets(found) if asset.get("type") == "icon"]
     for icon in sorted(icons, key=lambda asset: asset.get("name") != "main"):
         path = _path(icon["uri"])
@@ -116,16 +118,16 @@ def _find_picture(found: CardFile) -> None:
 
 def _note_assets(found: CardFile) -> None:
     uris = [asset["uri"] for asset in _assets(found)]
-    if elsewhere := [uri for uri in uris if uri.lower().startswith(_ELSEWHERE)]:
-        found.notes.append(f"Assets that lie elsewhere are not fetched: {len(elsewhere)}.")
+    if external := [uri for uri in uris if uri.lower().startswith(_EXTERNAL)]:
+        found.notes.append(f"Assets with external addresses were not fetched: {len(external)}.")
     if missing := [uri for uri in uris if (path := _path(uri)) is not None and path not in found.files]:
-        found.notes.append(f"Assets whose files are not there: {len(missing)}.")
+        found.notes.append(f"Assets whose files are missing: {len(missing)}.")
     if any(uri.startswith("embedded://") for uri in uris):
         found.notes.append("Addresses that begin with embedded:// are read as embeded://, as V3 spells it.")
 
 
 def _assets(found: CardFile) -> list[dict[str, Any]]:
-    """Those that can be understood."""
+    """The assets that are objects with an address."""
     given = found.card.data.get("assets")
     return [
         asset
@@ -135,12 +137,12 @@ def _assets(found: CardFile) -> list[dict[str, Any]]:
 
 
 def _path(uri: str) -> str | None:
-    """Of a file that the card brings along."""
+    """The path of an embedded file; None for other addresses."""
     return next((uri.removeprefix(prefix) for prefix in _EMBEDDED if uri.startswith(prefix)), None)
 
 
 def _from_base64(value: bytes) -> bytes | None:
-    """Line ends and missing padding are forgiven."""
+    """Accepts line breaks and missing padding; None if the value is not base64."""
     packed = b"".join(value.split()).rstrip(b"=")
     try:
         return base64.b64decode(packed + b"=" * (-len(packed) % 4), validate=True)

@@ -1,4 +1,4 @@
-"""A character as a card, in the container and by the specification that is asked for."""
+"""Writes a character as a Character Card: as JSON, PNG or CHARX, by V2 or V3."""
 
 import base64
 from collections.abc import Mapping
@@ -7,16 +7,16 @@ from typing import Any, Literal
 import msgspec
 
 from service.cards.formats.charx import CARD, write_charx
-from service.cards.formats.json import written_document
-from service.cards.formats.png import LONGEST_KEYWORD, with_texts
+from service.cards.formats.json import write_document
+from service.cards.formats.png import KEYWORD_LENGTH, with_texts
 from service.cards.formats.reader import ASSET, CCV3, CHARA, DEFAULT_ICON, NO_PORTRAIT
-from service.cards.formats.specs import Spec, born_here, completed, document_of, laid_over
+from service.cards.formats.specs import Spec, card_document, data_of_new_card, with_edits, with_required
 
-Wanted = Literal["v2", "v3"]
+ExportSpec = Literal["v2", "v3"]
 
 
-class Kept(msgspec.Struct):
-    """What is kept of a card: all that it said, or, of a character born here, what was said of it as a card."""
+class StoredCard(msgspec.Struct):
+    """The row of a card. ``data`` is all that was imported; for other characters, the members that were edited."""
 
     imported: bool
     spec: Spec
@@ -26,40 +26,40 @@ class Kept(msgspec.Struct):
 
 
 class Export(msgspec.Struct):
-    """A character (columns, and its owner's ``username``) with what is kept of its card."""
+    """A character, as its columns and its owner's ``username``, with its stored card."""
 
     character: Mapping[str, Any]
-    kept: Kept | None
+    stored: StoredCard | None
 
     @property
-    def spec(self) -> Wanted:
-        """What it is without being asked: a card leaves as it came, V1 as the V2 that holds it."""
-        return "v2" if self.kept and self.kept.spec in ("v1", "v2") else "v3"
+    def spec(self) -> ExportSpec:
+        """The specification of the imported card, V2 in place of V1; V3 for other characters."""
+        return "v2" if self.stored and self.stored.spec in ("v1", "v2") else "v3"
 
     @property
     def icon(self) -> str:
         """The portrait's path in a CHARX."""
-        return (self.kept and self.kept.icon) or DEFAULT_ICON
+        return (self.stored and self.stored.icon) or DEFAULT_ICON
 
-    def document(self, spec: Wanted, icon: str = "ccdefault:") -> dict[str, Any]:
-        """``icon``: the address of the portrait, for a character born here."""
-        kept = self.kept
-        if kept is None or not kept.imported:
-            born = born_here(self.character, icon) | (kept.data if kept else {})
-            return document_of(completed(born, spec, since="v3"), spec)
-        data = completed(laid_over(kept.data, self.character), spec, since=kept.spec)
-        return document_of(data, spec, kept.spec_version if kept.spec == spec else None)
+    def document(self, spec: ExportSpec, icon: str = "ccdefault:") -> dict[str, Any]:
+        """``icon`` is the address of the portrait, for a character that was not imported."""
+        stored = self.stored
+        if stored is None or not stored.imported:
+            data = data_of_new_card(self.character, icon) | (stored.data if stored else {})
+            return card_document(with_required(data, spec, since="v3"), spec)
+        data = with_required(with_edits(stored.data, self.character), spec, since=stored.spec)
+        return card_document(data, spec, stored.spec_version if stored.spec == spec else None)
 
 
-def as_json(export: Export, spec: Wanted) -> bytes:
-    return written_document(export.document(spec)).encode()
+def as_json(export: Export, spec: ExportSpec) -> bytes:
+    return write_document(export.document(spec)).encode()
 
 
 def as_png(
-    export: Export, spec: Wanted | None, picture: bytes, files: Mapping[str, bytes], *, is_portrait: bool = True
+    export: Export, spec: ExportSpec | None, picture: bytes, files: Mapping[str, bytes], *, is_portrait: bool = True
 ) -> bytes:
-    """With ``spec`` None it is both: old readers look for V2."""
-    keywords: dict[str, Wanted] = {CHARA: "v2", CCV3: "v3"}
+    """Without ``spec`` the PNG has both: old readers know only V2."""
+    keywords: dict[str, ExportSpec] = {CHARA: "v2", CCV3: "v3"}
     texts = {keyword: as_json(export, each) for keyword, each in keywords.items() if spec is None or each == spec} | {
         ASSET + path: file for path, file in files.items() if _fits(ASSET + path)
     }
@@ -69,12 +69,12 @@ def as_png(
 
 
 def as_charx(export: Export, picture: bytes | None, files: Mapping[str, bytes]) -> bytes:
-    carried = {path: file for path, file in files.items() if path != CARD}
+    others = {path: file for path, file in files.items() if path != CARD}
     if picture is None:
-        return write_charx(written_document(export.document("v3")).encode(), carried)
+        return write_charx(write_document(export.document("v3")).encode(), others)
     document = export.document("v3", f"embeded://{DEFAULT_ICON}")
-    return write_charx(written_document(document).encode(), carried | {export.icon: picture})
+    return write_charx(write_document(document).encode(), others | {export.icon: picture})
 
 
 def _fits(keyword: str) -> bool:
-    return keyword.isascii() and len(keyword) <= LONGEST_KEYWORD
+    return keyword.isascii() and len(keyword) <= KEYWORD_LENGTH

@@ -2,18 +2,17 @@ from typing import Any
 
 import msgspec
 from litestar import Controller, Request
-from litestar.datastructures import UploadFile
 
 from service.cards.imports import queries
 from service.cards.imports.schemas import ImportOutcomes
 from service.cards.tables import FILE_LENGTH
-from service.errors import ServiceError, Unprocessable, UnsupportedMediaType, Violation
-from service.media.transfer import read_form
-from service.web.guards import CurrentUser, requires
+from service.errors import ServiceError, UnsupportedMediaType
+from service.media.transfer import FORM, content_type, read_files
+from service.web.guards import WRITE_CHARACTERS, CurrentUser
 from service.web.responses import Rendered
 from service.web.routes import post
 
-MOST_FILES = 100
+MAX_FILES = 100
 MAX_BODY = 50 * 1024 * 1024
 
 
@@ -24,21 +23,24 @@ class ImportController(Controller):
     @post(
         "/",
         status_code=200,
-        guards=[requires("characters:write")],
+        guards=[WRITE_CHARACTERS],
         dry_run=True,
         idempotent=True,
         uploads=True,
         request_max_body_size=MAX_BODY,
     )
     async def import_cards(self, request: Request[Any, Any, Any], user: CurrentUser) -> Rendered[ImportOutcomes]:
-        """Make characters of Character Cards: V1, V2 and V3, as JSON, PNG or CHARX, up to 100 files.
+        """Import characters from up to 100 Character Cards.
 
-        The answer is 200 whatever becomes of the files: each has its own `status`, and `notes` of what was normalised.
-        What a card says is kept whole for its export. Nothing that it refers to is fetched.
+        Accepted are cards of V1, V2 and V3 as JSON, PNG or CHARX files. The status is 200 even if files are refused:
+        each item has a `status` of its own, and `notes` that list what was normalised. All data of a card is kept for
+        its export. Files that a card links to are not downloaded.
         """
+        if content_type(request) != FORM:
+            raise UnsupportedMediaType(f"The body must be a form ({FORM}) with one or more files as 'file'.")
         items = []
-        for file in await _files(request):
-            name = _plain(file.filename)
+        for file in await read_files(request, most=MAX_FILES):
+            name = _base_name(file.filename)
             result = await queries.import_file(user, name, await file.read())
             items.append({"file": name} | _outcome(result, request.scope))
         return Rendered(msgspec.json.encode({"items": items}))
@@ -50,21 +52,7 @@ def _outcome(result: queries.Imported | ServiceError, scope: Any) -> dict[str, A
     return {"status": 201, "character": msgspec.Raw(result.character.encode()), "notes": result.notes}
 
 
-async def _files(request: Request[Any, Any, Any]) -> list[UploadFile]:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "multipart/form-data":
-        raise UnsupportedMediaType("The body must be a form (multipart/form-data) with one or many 'file'.")
-    form = await read_form(request)
-    faults = [Violation("Is not a known field.", pointer=f"/{name}") for name in {name for name, _ in form} - {"file"}]
-    files = [value for name, value in form if name == "file" and isinstance(value, UploadFile)]
-    if len(files) != sum(name == "file" for name, _ in form) or not 0 < len(files) <= MOST_FILES:
-        faults.append(Violation(f"Must be 1 to {MOST_FILES} files.", pointer="/file"))
-    if faults:
-        raise Unprocessable.of(faults)
-    return files
-
-
-def _plain(filename: str) -> str:
-    """What a file is called, without where it lay."""
+def _base_name(filename: str) -> str:
+    """The printable part of a file name, without folders."""
     name = filename.replace("\\", "/").rpartition("/")[2]
     return "".join(letter for letter in name if letter.isprintable())[:FILE_LENGTH]

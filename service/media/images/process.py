@@ -1,7 +1,7 @@
-"""Checking and cleaning one picture: the program of a process of its own (see workers.py), which it may not survive.
+"""Checks and cleans one picture. It runs in a process of its own (see workers.py), because decoders may crash.
 
-It is told what kind of picture it reads from standard input, and writes a line of JSON to standard output: what is
-wrong with it, or what it is, followed by the WebP files that are made of it. It knows nothing of the service.
+The argument is the format; standard input is the picture. Standard output is a line of JSON: either ``detail`` with the
+fault of the picture, or its properties, followed by the WebP files. The program imports nothing of the service.
 """
 
 import io
@@ -16,19 +16,19 @@ from typing import Any
 from PIL import AvifImagePlugin, Image, ImageCms, ImageFile, ImageOps, WebPImagePlugin  # noqa: F401 (two decoders)
 
 MAX_PIXELS = 40_000_000
-MAX_SIDE = 16_383  # of a WebP
-SIZES = (1024, 512, 256, 64)  # squares that thumbnails fit into, each made of the one before
+MAX_SIDE = 16_383  # the limit of WebP
+SIZES = (1024, 512, 256, 64)  # squares that the thumbnails fit into; each is made from the one before
 ORIGINAL = "original"
 
-MEMORY = 2 << 30  # bytes of addresses: twice what 40 megapixels need
-SECONDS = 30  # of CPU, several times what the largest needs
-PATIENCE = 60  # seconds, however busy the machine is
+MEMORY = 2 << 30  # bytes of address space: twice what 40 megapixels need
+SECONDS = 30  # of CPU: several times what the largest picture needs
+PATIENCE = 60  # seconds in all
 
 _OPAQUE = 128
 
 
 class Refused(Exception):
-    """The picture is not taken; the text is for a person."""
+    """The picture is refused; the text is for the client."""
 
 
 def main() -> None:
@@ -36,20 +36,20 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
-    signal.alarm(PATIENCE)  # ends this process, wherever it is
+    signal.alarm(PATIENCE)  # ends this process
     warnings.simplefilter("ignore")
     try:
-        about, files = clean(sys.stdin.buffer.read(), sys.argv[1])
+        properties, files = clean(sys.stdin.buffer.read(), sys.argv[1])
     except Refused as refusal:
-        about, files = {"detail": str(refusal)}, {}
-    about["files"] = {name: len(content) for name, content in files.items()}
-    sys.stdout.buffer.write(json.dumps(about).encode() + b"\n")
+        properties, files = {"detail": str(refusal)}, {}
+    properties["files"] = {name: len(content) for name, content in files.items()}
+    sys.stdout.buffer.write(json.dumps(properties).encode() + b"\n")
     for content in files.values():
         sys.stdout.buffer.write(content)
 
 
 def clean(content: bytes, kind: str) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Width, height and color of a picture, and its files by the names of their sizes. Raises Refused."""
+    """The width, height and color of a picture, and its WebP files by size. Raises Refused."""
     picture = _decoded(content, kind)
     files = {ORIGINAL: _webp(picture, quality=90, method=2)}
     width, height = picture.size
@@ -60,8 +60,8 @@ def clean(content: bytes, kind: str) -> tuple[dict[str, Any], dict[str, bytes]]:
 
 
 def _decoded(content: bytes, kind: str) -> Image.Image:
-    """Upright, in sRGB, with nothing but pixels."""
-    Image.MAX_IMAGE_PIXELS = None  # what its header says is looked at here
+    """The picture rotated upright, in sRGB, without metadata."""
+    Image.MAX_IMAGE_PIXELS = None  # _check_bounds replaces the check of Pillow
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
         with Image.open(io.BytesIO(content), formats=[kind]) as picture:
@@ -73,28 +73,30 @@ def _decoded(content: bytes, kind: str) -> Image.Image:
         raise
     except MemoryError:
         raise Refused("The picture needs too much memory.") from None
-    except Exception as error:  # decoders raise whatever they like
-        raise Refused("The picture is damaged: it cannot be decoded whole.") from error
+    except Exception as error:  # decoders raise errors of many kinds
+        raise Refused("The picture is damaged: it cannot be decoded completely.") from error
     upright.info = {}
     return upright
 
 
 def _check_bounds(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
-        raise Refused(f"The picture has {width} × {height} pixels: at most 40 megapixels are taken.")
+        raise Refused(
+            f"The picture has {width} × {height} pixels; at most {MAX_PIXELS // 1_000_000} megapixels are allowed."
+        )
     if max(width, height) > MAX_SIDE:
-        raise Refused(f"The picture has {width} × {height} pixels: a side has at most {MAX_SIDE:,}.")
+        raise Refused(f"The picture has {width} × {height} pixels; a side may have at most {MAX_SIDE:,}.")
 
 
 def _has_orientation(picture: Image.Image) -> bool:
     try:
         return bool(picture.getexif().get(0x0112, 1) != 1)
-    except Exception:  # damaged metadata is dropped like any other
+    except Exception:  # damaged metadata is ignored
         return False
 
 
 def _in_srgb(picture: Image.Image) -> Image.Image:
-    """Eight bits each of red, green and blue, with alpha where something shines through."""
+    """The picture as RGB, or as RGBA if it has transparency, with 8 bits a channel."""
     if picture.mode.startswith("I"):  # 16 bits of gray
         picture = picture.convert("I").point(lambda value: value / 256).convert("L")
     if picture.mode not in ("RGB", "RGBA", "L", "CMYK"):
@@ -106,7 +108,7 @@ def _in_srgb(picture: Image.Image) -> Image.Image:
 
 
 def _by_profile(picture: Image.Image, wanted: Any) -> Image.Image | None:
-    """None when there is no profile, or none that is of any use."""
+    """The picture converted by its color profile; None if there is no usable one or it is sRGB."""
     profile = picture.info.get("icc_profile")
     if not profile:
         return None
@@ -126,7 +128,7 @@ def _webp(picture: Image.Image, quality: int, method: int) -> bytes:
 
 
 def _color(picture: Image.Image) -> str:
-    """The color that most of a small picture has, of the eight that tell it best."""
+    """The dominant color of the picture, reduced to eight colors."""
     pixels = picture.convert("RGBA").tobytes()
     visible = [pixels[at : at + 3] for at in range(0, len(pixels), 4) if pixels[at + 3] >= _OPAQUE]
     if not visible:

@@ -1,10 +1,10 @@
-"""What kind of picture a file is, by its first bytes, whatever its name and its sender say."""
+"""Detects the format of a picture from its first bytes. Names and media types are not trusted."""
 
 _AVIF = {b"avif", b"avis"}
 
 
-def kind_of(content: bytes) -> str | None:
-    """PNG, JPEG, GIF, WEBP or AVIF, or None. What has something behind it is a picture all the same."""
+def sniff_format(content: bytes) -> str | None:
+    """PNG, JPEG, GIF, WEBP, AVIF, or None. Data after the picture is ignored."""
     if content.startswith(b"\x89PNG\r\n\x1a\n"):
         return "PNG"
     if content.startswith(b"\xff\xd8\xff"):

@@ -1,5 +1,5 @@
-"""A process for each picture: what breaks it breaks that upload alone, and whatever it has read, there is no secret in
-its memory or environment. A few at a time, as many again waiting, and the others are asked to come back."""
+"""Cleans each picture in a process of its own, without secrets in its memory or environment: a crash of a decoder fails
+one upload only. AT_ONCE processes run at a time, WAITING uploads wait, and further ones are refused with 503."""
 
 import asyncio
 import signal
@@ -11,14 +11,14 @@ from typing import Any
 import msgspec
 
 from service.errors import Unavailable, Unprocessable, UnsupportedMediaType
-from service.media.images.sniffing import kind_of
+from service.media.images.sniffing import sniff_format
 
 AT_ONCE = 1  # the other core is for requests
 WAITING = 16
-PATIENCE = 65  # seconds; the process should have ended itself by then
+PATIENCE = 65  # seconds; the process ends itself after 60
 
 _PROGRAM = Path(__file__).with_name("process.py")
-_BUSY = "The machine was too busy for the picture."
+_BUSY = "The service is too busy to process the picture."
 
 
 class Picture(msgspec.Struct, kw_only=True):
@@ -35,12 +35,12 @@ class Workers:
         self._uploads = 0
 
     async def clean(self, content: bytes) -> Picture:
-        """Raises UnsupportedMediaType or Unprocessable for what is no good picture, Unavailable when too many wait."""
-        kind = kind_of(content)
+        """Raises UnsupportedMediaType or Unprocessable if the picture is not valid, Unavailable if too many wait."""
+        kind = sniff_format(content)
         if kind is None:
-            raise UnsupportedMediaType("The file is no PNG, JPEG, WebP, AVIF or GIF, whatever its name says.")
+            raise UnsupportedMediaType("The file is not a PNG, JPEG, WebP, AVIF or GIF.")
         if self._uploads >= self._most:
-            raise Unavailable("Too many pictures are being worked on.")
+            raise Unavailable("Too many pictures are being processed.")
         self._uploads += 1
         try:
             async with self._free:
@@ -50,10 +50,10 @@ class Workers:
 
 
 async def _run(content: bytes, kind: str) -> bytes:
-    """What the process writes, which is cut short when it dies. Raises Unavailable when it does not get to it.
+    """The output of the process, truncated if it crashes. Raises Unavailable if it cannot start or takes too long.
 
-    A thread starts it: uvloop would copy the service's map of memory first, and answer nobody for 8 ms, where the
-    standard library takes half of one.
+    A thread starts the process with the standard library, which blocks for 0.5 ms. uvloop would block the event loop
+    for 8 ms, because it copies the memory map of the service.
     """
     command = [sys.executable, "-I", str(_PROGRAM), kind]
     try:
@@ -61,7 +61,7 @@ async def _run(content: bytes, kind: str) -> bytes:
             subprocess.run, command, input=content, capture_output=True, env={}, timeout=PATIENCE
         )
     except OSError as error:
-        raise Unavailable("No process could be started for the picture.") from error
+        raise Unavailable("The process for the picture could not be started.") from error
     except subprocess.TimeoutExpired:
         raise Unavailable(_BUSY) from None
     if done.returncode == -signal.SIGALRM:
@@ -70,18 +70,18 @@ async def _run(content: bytes, kind: str) -> bytes:
 
 
 def _read(output: bytes) -> Picture:
-    head, _, body = output.partition(b"\n")
-    about: dict[str, Any] = msgspec.json.decode(head) if head else {}
-    if "detail" in about:
-        raise Unprocessable(about["detail"])
-    sizes: dict[str, int] = about.get("files", {})
+    first_line, _, body = output.partition(b"\n")
+    properties: dict[str, Any] = msgspec.json.decode(first_line) if first_line else {}
+    if "detail" in properties:
+        raise Unprocessable(properties["detail"])
+    sizes: dict[str, int] = properties.get("files", {})
     if not sizes or len(body) != sum(sizes.values()):
         raise Unprocessable("The picture cannot be decoded.")
     files, at = {}, 0
     for name, size in sizes.items():
         files[name] = body[at : at + size]
         at += size
-    return Picture(width=about["width"], height=about["height"], color=about["color"], files=files)
+    return Picture(width=properties["width"], height=properties["height"], color=properties["color"], files=files)
 
 
 WORKERS = Workers(AT_ONCE, WAITING)

@@ -1,7 +1,6 @@
-from typing import Any
 from uuid import UUID
 
-from litestar import Controller, Request, Response
+from litestar import Controller, Response
 from litestar.datastructures.headers import Accept
 from litestar.enums import MediaType
 from litestar.params import FromPath
@@ -9,8 +8,8 @@ from litestar.params import FromPath
 from service.relationships.graph import queries
 from service.relationships.graph.mermaid import draw
 from service.relationships.graph.schemas import Graph, GraphQuery
-from service.web.guards import CurrentUser, requires
-from service.web.query import read_query
+from service.web.guards import READ_CHARACTERS, CurrentUser
+from service.web.requests import StrictRequest
 from service.web.routes import get
 
 MERMAID = "text/vnd.mermaid"
@@ -22,15 +21,17 @@ class GraphController(Controller):
     @get(
         "/characters/{character_id:uuid}/graph",
         public=True,
-        guards=[requires("characters:read")],
-        query=GraphQuery,
+        guards=[READ_CHARACTERS],
         also=MERMAID,
     )
     async def get_graph(
-        self, request: Request[Any, Any, Any], user: CurrentUser, character_id: FromPath[UUID]
+        self, request: StrictRequest[GraphQuery], user: CurrentUser, character_id: FromPath[UUID]
     ) -> Response[Graph]:
-        """Who is around a character, up to 500 of those you may see. `Accept: text/vnd.mermaid` draws it."""
-        query = read_query(request, GraphQuery)
+        """Get the relationships around a character as a graph.
+
+        It has up to 500 of the characters that you may see. `Accept: text/vnd.mermaid` returns a Mermaid diagram.
+        """
+        query = request.parameters
         graph = await queries.get_graph(user, character_id, query.depth, query.types)
         if Accept(request.headers.get("accept", "")).best_match([MediaType.JSON, MERMAID]) == MERMAID:
             # Response[Graph] is the type for OpenAPI; this answer is text

@@ -1,8 +1,9 @@
-"""What the next version of a template did to each attribute.
+"""Compares the schemas of two versions of a template, attribute by attribute.
 
-Sound for the whole subset: unless an attribute or something within it is `narrowed`, `retyped` or `required`, each
-value valid before is valid after; unless one is `widened`, `retyped` or `optional`, each value valid after was valid
-before. What cannot be decided cheaply (one pattern against another) counts as both.
+The result is sound for the whole subset. If an attribute and everything within it has no change of the kind `narrowed`,
+`retyped` or `required`, each value that was valid is still valid. If it has none of the kind `widened`, `retyped` or
+`optional`, each value that is valid now was valid before. A change that cannot be decided cheaply, such as a different
+pattern, counts as both narrowed and widened.
 """
 
 from collections.abc import Hashable, Iterator
@@ -12,8 +13,8 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from service.templates.rules.bounds import pointer
-from service.templates.rules.validator import TYPES, Schema, listed, shown
+from service.templates.rules.validator import TYPES, Schema, abbreviated, abbreviated_list
+from service.validation import pointer
 
 
 class SchemaChange(msgspec.Struct, frozen=True):
@@ -23,14 +24,16 @@ class SchemaChange(msgspec.Struct, frozen=True):
 
 
 def schema_changes(before: Schema, after: Schema) -> list[SchemaChange]:
-    """Compares two schemas in which `schema_violations` found nothing; in the order of their properties."""
+    """The changes between two valid schemas, in the order of their properties."""
     return list(_changes(before, after, ""))
 
 
 def _changes(before: Schema, after: Schema, at: str) -> Iterator[SchemaChange]:
     was, now = before.get("type"), after.get("type")
     if _default(before) != _default(after):
-        yield SchemaChange(at, "default_changed", _moved("default", _text(before, "default"), _text(after, "default")))
+        yield SchemaChange(
+            at, "default_changed", _difference("default", _text(before, "default"), _text(after, "default"))
+        )
     if was and now and was != now and {was, now} != {"integer", "number"}:
         yield SchemaChange(at, "retyped", f"Was {TYPES[was]} and is now {TYPES[now]}.")
         return
@@ -58,7 +61,7 @@ def _property_changes(before: Schema, after: Schema, at: str) -> Iterator[Schema
             elif _limits(news[name]):
                 yield SchemaChange(here, "narrowed", "Any value was accepted before.")
         elif name in olds:
-            yield SchemaChange(here, "removed", "Is gone.")
+            yield SchemaChange(here, "removed", "Was removed.")
             if not _is_open(after):
                 yield SchemaChange(here, "narrowed", "No value is accepted now.")
             elif _limits(olds[name]):
@@ -70,16 +73,16 @@ def _property_changes(before: Schema, after: Schema, at: str) -> Iterator[Schema
 
 
 def _comparisons(before: Schema, after: Schema) -> Iterator[tuple[bool, bool, str]]:
-    """For each kind of limit: is it narrower now, is it wider, and in a sentence."""
+    """For each kind of limit: whether it is narrower, whether it is wider, and a sentence for it."""
     yield _types(before.get("type"), after.get("type"))
     yield _choices(before, after)
     for limit in _LIMITS:
         old, new = limit.strictness(before), limit.strictness(after)
-        yield new > old, new < old, _moved(limit.noun, limit.text(old), limit.text(new))
+        yield new > old, new < old, _difference(limit.noun, limit.text(old), limit.text(new))
     yield _steps(before, after)
     for keyword in ("pattern", "format"):
         was, now = before.get(keyword), after.get(keyword)
-        yield now not in (None, was), was not in (None, now), _moved(keyword, was, now)
+        yield now not in (None, was), was not in (None, now), _difference(keyword, was, now)
     yield _flags(
         before.get("uniqueItems", False),
         after.get("uniqueItems", False),
@@ -95,8 +98,8 @@ def _comparisons(before: Schema, after: Schema) -> Iterator[tuple[bool, bool, st
 
 
 def _types(was: str | None, now: str | None) -> tuple[bool, bool, str]:
-    """Those two that are not a retyping: one of them is missing, or they are integer and number."""
-    detail = _moved("type", TYPES[was] if was else None, TYPES[now] if now else None)
+    """For types that are equal, missing, or integer and number: the others count as retyped."""
+    detail = _difference("type", TYPES[was] if was else None, TYPES[now] if now else None)
     narrower = now not in (None, was) and (was, now) != ("integer", "number")
     wider = was not in (None, now) and (was, now) != ("number", "integer")
     return narrower, wider, detail
@@ -106,8 +109,8 @@ def _choices(before: Schema, after: Schema) -> tuple[bool, bool, str]:
     old, new = _allowed(before), _allowed(after)
     narrower = new is not None and (old is None or not old.keys() <= new.keys())
     wider = old is not None and (new is None or not new.keys() <= old.keys())
-    texts = (None if allowed is None else listed(list(allowed.values())) for allowed in (old, new))
-    return narrower, wider, _moved("list of choices", *texts)
+    texts = (None if allowed is None else abbreviated_list(list(allowed.values())) for allowed in (old, new))
+    return narrower, wider, _difference("list of choices", *texts)
 
 
 def _allowed(schema: Schema) -> dict[Hashable, Any] | None:
@@ -122,7 +125,7 @@ def _steps(before: Schema, after: Schema) -> tuple[bool, bool, str]:
     was, now = before.get("multipleOf"), after.get("multipleOf")
     narrower = now is not None and (was is None or not _divides(now, was))
     wider = was is not None and (now is None or not _divides(was, now))
-    return narrower, wider, _moved("step", _text(before, "multipleOf"), _text(after, "multipleOf"))
+    return narrower, wider, _difference("step", _text(before, "multipleOf"), _text(after, "multipleOf"))
 
 
 def _divides(small: float, great: float) -> bool:
@@ -134,14 +137,14 @@ def _flags(was: bool, now: bool, narrower: str, wider: str) -> tuple[bool, bool,
 
 
 def _limits(schema: Schema) -> bool:
-    return any(keyword not in _SILENT and not keyword.startswith("x-") for keyword in schema)
+    return any(keyword not in _ANNOTATIONS and not keyword.startswith("x-") for keyword in schema)
 
 
 def _is_open(schema: Schema) -> bool:
     return bool(schema.get("additionalProperties", True))
 
 
-def _moved(noun: str, was: str | None, now: str | None) -> str:
+def _difference(noun: str, was: str | None, now: str | None) -> str:
     if was is None:
         return f"Now has a {noun}: {now}."
     if now is None:
@@ -150,7 +153,7 @@ def _moved(noun: str, was: str | None, now: str | None) -> str:
 
 
 def _text(schema: Schema, keyword: str) -> str | None:
-    return shown(schema[keyword]) if keyword in schema else None
+    return abbreviated(schema[keyword]) if keyword in schema else None
 
 
 def _default(schema: Schema) -> Hashable:
@@ -158,7 +161,7 @@ def _default(schema: Schema) -> Hashable:
 
 
 def _key(value: Any) -> Hashable:
-    """Equal for what JSON Schema calls equal: 1 and 1.0 are, 1 and true are not."""
+    """Keys are equal if JSON Schema calls the values equal: 1 and 1.0 are, 1 and true are not."""
     if isinstance(value, dict):
         return frozenset((name, _key(member)) for name, member in value.items())
     if isinstance(value, list):
@@ -168,12 +171,12 @@ def _key(value: Any) -> Hashable:
 
 class _Limit(NamedTuple):
     noun: str
-    sign: int  # 1 from below, -1 from above
+    sign: int  # 1 for a minimum, -1 for a maximum
     loosest: float
     keywords: tuple[str, ...]
 
     def strictness(self, schema: Schema) -> tuple[float, bool]:
-        """The greater the stricter; of two limits with the same number the one that excludes it."""
+        """Greater is stricter. Of two limits with the same number, the exclusive one is stricter."""
         given = ((self.sign * schema[word], word.startswith("exclusive")) for word in self.keywords if word in schema)
         return max(given, default=(self.loosest, False))
 
@@ -181,7 +184,7 @@ class _Limit(NamedTuple):
         number, excluded = strictness
         if number == self.loosest:
             return None
-        return f"{shown(self.sign * number)}{', itself excluded' if excluded else ''}"
+        return f"{abbreviated(self.sign * number)}{', exclusive' if excluded else ''}"
 
 
 _LIMITS = (
@@ -192,4 +195,4 @@ _LIMITS = (
     _Limit("minimum number of items", 1, 0, ("minItems",)),
     _Limit("maximum number of items", -1, -inf, ("maxItems",)),
 )
-_SILENT = {"title", "description", "default", "examples"}
+_ANNOTATIONS = {"title", "description", "default", "examples"}

@@ -1,6 +1,6 @@
-"""Prompts with placeholders: `{name}` stands for a field or an attribute, `{stats.hp}` for a nested one.
+"""Prompts with placeholders: `{name}` is replaced by a field or an attribute, `{stats.hp}` by a nested attribute.
 
-`{{…}}` belongs to whoever reads the prompt next and passes through as written, braces included.
+`{{…}}` is not a placeholder: it is left unchanged, with its braces, for the program that reads the prompt.
 """
 
 import re
@@ -9,13 +9,13 @@ from typing import Any
 
 import msgspec
 
-from service.errors import Violation
+from service.errors import MAX_VIOLATIONS, Violation
 
 FIELDS = ("name", "description", "style", "tags")
-RENDERED_LENGTH = 100_000  # the rest is cut off: a thousand placeholders may each stand for 64 KiB
+RENDERED_LENGTH = 100_000  # characters; the rest is cut off, as each placeholder may be replaced by 64 KiB
 
-# An unclosed `{{` takes all that follows, so that no character is looked at twice.
-_TOKEN = re.compile(r"(?P<untouched>\{\{.*?(?:\}{2,}|\Z))|\{(?P<name>[^{}]*)\}|(?P<stray>[{}])", re.DOTALL)
+# An unclosed `{{` matches all that follows, so that each character is read only once.
+_TOKEN = re.compile(r"(?P<escaped>\{\{.*?(?:\}{2,}|\Z))|\{(?P<name>[^{}]*)\}|(?P<stray>[{}])", re.DOTALL)
 
 
 class Rendered(msgspec.Struct, frozen=True):
@@ -25,36 +25,35 @@ class Rendered(msgspec.Struct, frozen=True):
 
 
 def placeholders(prompt: str) -> list[str]:
-    """The names, each once, in the order they first appear."""
+    """The names of the placeholders, each once, in the order of their first use."""
     return list(dict.fromkeys(token["name"] for token in _TOKEN.finditer(prompt) if token["name"] is not None))
 
 
 def prompt_violations(prompt: str, schema: Mapping[str, Any], at: str = "/prompt") -> list[Violation]:
-    """What keeps a prompt from being published with this schema; at most a hundred unknown names."""
+    """All faults of a prompt with this schema, at most MAX_VIOLATIONS."""
     found = []
     if any(token["stray"] or _is_unclosed(token) for token in _TOKEN.finditer(prompt)):
         found.append("A brace is not balanced; write {name} for a placeholder.")
     found += [
         f"{{{name}}} is neither an attribute of the schema nor one of: {', '.join(FIELDS)}."
         for name in placeholders(prompt)
-        if name not in FIELDS and not _is_ruled(schema, name)
+        if name not in FIELDS and not _has_property(schema, name)
     ]
-    return [Violation(pointer=at, detail=detail) for detail in found[:100]]
+    return [Violation(pointer=at, detail=detail) for detail in found[:MAX_VIOLATIONS]]
 
 
 def render(prompt: str, values: Mapping[str, Any], schema: Mapping[str, Any] | None = None) -> Rendered:
-    """Fills in the placeholders once: braces in a value stay as they are.
+    """Replaces the placeholders once: braces in the values are left unchanged.
 
-    `values` are the character's attributes overlaid with its fields. A name that has no value here is missing if it
-    is a field, is among the values or is in the schema, and leaves nothing in its place; any other is unknown and
-    stays as written.
+    `values` are the attributes of the character, overlaid with its fields. A placeholder without a value is `missing`
+    and removed if its name is a field, an attribute or in the schema. Otherwise it is `unknown` and left unchanged.
     """
     texts, missing, unknown = {}, [], []
     for name in placeholders(prompt):
         is_known, value = _look_up(values, name)
         if value not in _EMPTY:
             texts[name] = _text(value)
-        elif is_known or name in FIELDS or (schema is not None and _is_ruled(schema, name)):
+        elif is_known or name in FIELDS or (schema is not None and _has_property(schema, name)):
             texts[name] = ""
             missing.append(name)
         else:
@@ -75,7 +74,7 @@ def _filled(prompt: str, texts: Mapping[str, str]) -> str:
 
 
 def _look_up(values: Mapping[str, Any], name: str) -> tuple[bool, Any]:
-    """An attribute may have a dot in its own name, so the whole name is tried before its parts."""
+    """Whether there is a value, and the value. Names may contain dots, so the whole name is tried first."""
     if name in values:
         return True, values[name]
     inner: Any = values
@@ -86,7 +85,7 @@ def _look_up(values: Mapping[str, Any], name: str) -> tuple[bool, Any]:
     return True, inner
 
 
-def _is_ruled(schema: Mapping[str, Any], name: str) -> bool:
+def _has_property(schema: Mapping[str, Any], name: str) -> bool:
     if name in schema.get("properties", {}):
         return True
     for step in name.split("."):
@@ -97,11 +96,11 @@ def _is_ruled(schema: Mapping[str, Any], name: str) -> bool:
 
 
 def _is_unclosed(token: re.Match[str]) -> bool:
-    return token["untouched"] is not None and not token["untouched"].endswith("}}")
+    return token["escaped"] is not None and not token["escaped"].endswith("}}")
 
 
 def _text(value: Any) -> str:
-    """As in a sentence; an object as `name: value`, joined like a list."""
+    """The value as text: a list is joined by commas, an object becomes a list of `name: value`."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Mapping):

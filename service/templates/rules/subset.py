@@ -1,6 +1,6 @@
-"""The subset of JSON Schema that templates may use, walked by an allow-list: what the walk does not know, it refuses.
+"""The subset of JSON Schema that templates may use. Keywords that are not on the allow-list are refused.
 
-No validator sees a schema before, for a validator follows `$ref`, `$id` and `$schema` to the network and to files.
+This check runs before any validator reads the schema: validators fetch `$ref`, `$id` and `$schema` from URLs and files.
 """
 
 import re
@@ -10,32 +10,42 @@ from typing import Any
 
 import jsonschema_rs
 
-from service.errors import Violation
-from service.templates.rules.bounds import MOST_VIOLATIONS, count_values, json_bytes, pointer, unstorable
-from service.templates.rules.validator import FORMATS, TYPES, Rules, Schema, compile_schema, completed_by, listed, shown
+from service.errors import MAX_VIOLATIONS, Violation
+from service.templates.rules.bounds import count_values, json_bytes, jsonb_violations
+from service.templates.rules.validator import (
+    FORMATS,
+    TYPES,
+    Rules,
+    Schema,
+    abbreviated,
+    abbreviated_list,
+    compile_schema,
+    with_defaults,
+)
+from service.validation import pointer
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 SCHEMA_BYTES = 64 * 1024
 SCHEMA_VALUES = 5_000  # 200 properties with 25 values each
-SCHEMA_DEPTH = 8  # schemas within schemas, the root being the first
+SCHEMA_DEPTH = 8  # levels of schemas, including the root
 SCHEMA_PROPERTIES = 200  # in all
 PATTERN_CHARACTERS = 500  # in all; compiling takes up to 20 µs for each
-CLASS_CHARACTERS = 10  # what `\w`, `\p` and their like count for besides: they take that much longer
-BROKEN_CHARACTERS = 20  # what a pattern counts for besides that cannot be compiled, which is tried up to the limits
-DATA_VALUES = 200  # in one enum, const or default, nested ones included
+CLASS_CHARACTERS = 10  # that `\d`, `\s`, `\w` and `\p` count in addition, because they compile more slowly
+BROKEN_CHARACTERS = 20  # that a pattern counts in addition if it does not compile, because the attempt is slow
+DATA_VALUES = 200  # in one enum, const or default, including nested values
 
 
 def schema_violations(schema: object, at: str = "/attribute_schema") -> list[Violation]:
-    """All that keeps a schema from ruling attributes, at most 100. Reads and fetches nothing, whatever it is given.
+    """All faults of a schema, at most MAX_VIOLATIONS. Reads no files and fetches no URLs.
 
-    Three looks, each trusting that the one before found nothing: can it be stored, is it within the subset, do its
-    defaults obey it.
+    Three checks, each of which runs only if the one before found no faults: the bounds of stored JSON, the subset, and
+    whether the defaults are valid.
     """
     if not isinstance(schema, dict):
         return [Violation(pointer=at, detail="Must be an object.")]
-    for look in (_bounds, _subset, _defaults):
-        if found := list(islice(look(schema, at), MOST_VIOLATIONS)):
+    for check in (_bounds, _subset, _defaults):
+        if found := list(islice(check(schema, at), MAX_VIOLATIONS)):
             return found
     return []
 
@@ -46,46 +56,46 @@ def _bounds(schema: Schema, at: str) -> Iterator[Violation]:
     elif count_values(schema) > SCHEMA_VALUES:
         yield Violation(pointer=at, detail=f"Must hold at most {SCHEMA_VALUES:,} values, nested ones included.")
     else:
-        yield from unstorable(schema, at, depth=4 * SCHEMA_DEPTH)
+        yield from jsonb_violations(schema, at, max_depth=4 * SCHEMA_DEPTH)
 
 
 def _subset(schema: Schema, at: str) -> Iterator[Violation]:
     if "type" not in schema:
         yield Violation(pointer=pointer(at, "type"), detail=_ROOT_TYPE)
-    yield from _Walk().of(schema, at, depth=1)
+    yield from _SchemaWalk().violations(schema, at, depth=1)
 
 
 def _defaults(schema: Schema, at: str) -> Iterator[Violation]:
-    """A default is judged as it would be stored: completed with the defaults within it."""
+    """A default is checked as it is stored: completed with the defaults within it."""
     if "default" in schema:
-        yield from Rules(schema).broken_by(completed_by(schema, schema["default"]), pointer(at, "default"))
+        yield from Rules(schema).rule_violations(with_defaults(schema, schema["default"]), pointer(at, "default"))
     for path, inner in _inner_schemas(schema):
         yield from _defaults(inner, pointer(at, *path))
 
 
-class _Walk:
-    """One walk over one schema; counts what is limited in all."""
+class _SchemaWalk:
+    """One walk over one schema; counts the properties and pattern characters of the whole schema."""
 
     def __init__(self) -> None:
         self.properties = 0
         self.pattern_characters = 0
 
-    def of(self, schema: object, at: str, depth: int) -> Iterator[Violation]:
+    def violations(self, schema: object, at: str, depth: int) -> Iterator[Violation]:
         if not isinstance(schema, dict):
-            yield Violation(pointer=at, detail="Must be a schema: an object.")
+            yield Violation(pointer=at, detail="Must be a schema, which is an object.")
             return
         if depth > SCHEMA_DEPTH:
             yield Violation(pointer=at, detail=f"Schemas must not be nested more than {SCHEMA_DEPTH} deep.")
             return
-        sound = {}
+        valid = {}
         for keyword, value in schema.items():
             if detail := self._fault(keyword, value, schema.get("type"), depth):
                 yield Violation(pointer=pointer(at, keyword), detail=detail)
             else:
-                sound[keyword] = value
-        yield from _contradictions(sound, at)
-        for path, inner in _inner_schemas(sound):
-            yield from self.of(inner, pointer(at, *path), depth + 1)
+                valid[keyword] = value
+        yield from _contradictions(valid, at)
+        for path, inner in _inner_schemas(valid):
+            yield from self.violations(inner, pointer(at, *path), depth + 1)
 
     def _fault(self, keyword: str, value: Any, schema_type: object, depth: int) -> str | None:
         if depth == 1 and keyword in _ROOT:
@@ -93,7 +103,7 @@ class _Walk:
         if keyword.startswith("x-"):
             return None
         if keyword not in _KEYWORDS:
-            return f"“{shown(keyword)}” is not a supported keyword here."
+            return f"“{abbreviated(keyword)}” is not a supported keyword here."
         if not _applies(keyword, schema_type):
             return f"Does not apply to the type “{schema_type}”."
         return _KEYWORDS[keyword](value) or self._limit(keyword, value)
@@ -121,16 +131,16 @@ def _inner_schemas(schema: Schema) -> Iterator[tuple[tuple[str, ...], Any]]:
         yield ("items",), schema["items"]
 
 
-def _contradictions(sound: Schema, at: str) -> Iterator[Violation]:
+def _contradictions(valid: Schema, at: str) -> Iterator[Violation]:
     for low, high, may_meet in _RANGES:
-        if not (low in sound and high in sound):
+        if not (low in valid and high in valid):
             continue
-        if sound[low] > sound[high] or (sound[low] == sound[high] and not may_meet):
-            yield Violation(pointer=pointer(at, low), detail=f"Leaves no value, as “{high}” is {sound[high]}.")
-    if sound.get("additionalProperties") is False:
-        for index, name in enumerate(sound.get("required", [])):
-            if name not in sound.get("properties", {}):
-                detail = f"“{shown(name)}” is required but not among the properties."
+        if valid[low] > valid[high] or (valid[low] == valid[high] and not may_meet):
+            yield Violation(pointer=pointer(at, low), detail=f"Allows no value, because “{high}” is {valid[high]}.")
+    if valid.get("additionalProperties") is False:
+        for index, name in enumerate(valid.get("required", [])):
+            if name not in valid.get("properties", {}):
+                detail = f"“{abbreviated(name)}” is required but not among the properties."
                 yield Violation(pointer=pointer(at, "required", index), detail=detail)
 
 
@@ -143,17 +153,17 @@ def _type_fault(value: object) -> str | None:
     if isinstance(value, list):
         return "Must be one type, not a list of types."
     if value == "null":
-        return "There is no type “null”: an attribute without a value is absent."
-    return None if isinstance(value, str) and value in TYPES else f"Must be one of: {listed(list(TYPES))}."
+        return "The type “null” is not supported: leave out an attribute that has no value."
+    return None if isinstance(value, str) and value in TYPES else f"Must be one of: {abbreviated_list(list(TYPES))}."
 
 
 def _pattern_fault(pattern: str) -> str | None:
     if re.search(r"\(\?(?!:)", re.sub(r"\\.", "", pattern)):
-        return "A group must open with “(” or “(?:”: there is no look-around, no name and no flag."
+        return "A group must begin with “(” or “(?:”; look-around, names and flags are not supported."
     try:
         compile_schema({"pattern": pattern})
     except (jsonschema_rs.ValidationError, ValueError):
-        return "Is not a pattern that the linear-time engine can compile within its limits."
+        return "Is not a valid pattern, or is too complex: back-references are not supported."
     return None
 
 
@@ -175,18 +185,18 @@ def _is_small(value: object) -> bool:
 
 _PATTERNS_TOO_LONG = (
     f"The patterns of a schema must have at most {PATTERN_CHARACTERS} characters in all, "
-    f"each \\d, \\s, \\w or \\p counting for {CLASS_CHARACTERS} more."
+    f"each \\d, \\s, \\w or \\p counts as {CLASS_CHARACTERS} more."
 )
 _ROOT_TYPE = "Must be “object” at the root."
 _ROOT: dict[str, Callable[[Any], str | None]] = {
     "$schema": _must(DIALECT, lambda value: value == DIALECT),
     "type": lambda value: None if value == "object" else _ROOT_TYPE,
-    "default": lambda value: "The root has no default; give each property its own.",
+    "default": lambda value: "The root cannot have a default; set one for each property.",
 }
 
-_SCHEMA = _must("a schema: an object", lambda value: isinstance(value, dict))
+_SCHEMA = _must("a schema, which is an object", lambda value: isinstance(value, dict))
 _TEXT = _must("text", lambda value: isinstance(value, str))
-_FLAG = _must("true or false", lambda value: isinstance(value, bool))
+_BOOLEAN = _must("true or false", lambda value: isinstance(value, bool))
 _NUMBER = _must("a number", _is_number)
 _COUNT = _must("a whole number, 0 or more", lambda value: _is_number(value) and isinstance(value, int) and value >= 0)
 _SMALL = _must(f"at most {DATA_VALUES} values, nested ones included", _is_small)
@@ -204,11 +214,11 @@ _KEYWORDS: dict[str, Callable[[Any], str | None]] = {
     "const": _SMALL,
     "properties": _must("an object with a schema for each name", lambda value: isinstance(value, dict)),
     "required": _must("a list of names without repetition", _is_list_of_names),
-    "additionalProperties": _FLAG,
+    "additionalProperties": _BOOLEAN,
     "items": _SCHEMA,
     "minItems": _COUNT,
     "maxItems": _COUNT,
-    "uniqueItems": _FLAG,
+    "uniqueItems": _BOOLEAN,
     "minimum": _NUMBER,
     "maximum": _NUMBER,
     "exclusiveMinimum": _NUMBER,

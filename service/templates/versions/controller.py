@@ -1,74 +1,83 @@
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 from litestar import Controller, Response
-from litestar.params import FromPath, JSONBody, PathParameter
+from litestar.params import FromPath, JSONBody
 
 from service.schemas import Collection
 from service.templates.versions import queries
 from service.templates.versions.schemas import TemplateChanges, TemplateVersionCreate, TemplateVersionRead
-from service.web.guards import CurrentUser, requires
+from service.web.guards import READ_TEMPLATES, WRITE_TEMPLATES, CurrentUser
+from service.web.requests import Number
 from service.web.responses import Rendered, collection, created
 from service.web.routes import get, post, put
 
 SCHEMA = "application/schema+json"
-
-READ, WRITE = requires("templates:read"), requires("templates:write")
-
-Number = Annotated[int, PathParameter(ge=1, le=2**31 - 1)]
 
 
 class VersionController(Controller):
     path = "/templates/{template_id:uuid}/versions"
     tags = ("Templates",)
 
-    @get("/", public=True, guards=[READ])
+    @get("/", public=True, guards=[READ_TEMPLATES])
     async def list_template_versions(
         self, user: CurrentUser, template_id: FromPath[UUID]
     ) -> Rendered[Collection[TemplateVersionRead]]:
-        """A template's versions, oldest first; drafts only for its owner."""
+        """List a template's versions, oldest first.
+
+        Only the owner sees drafts.
+        """
         return collection(await queries.list_versions(user, template_id))
 
-    @post("/", guards=[WRITE], dry_run=True, idempotent=True)
+    @post("/", guards=[WRITE_TEMPLATES], dry_run=True, idempotent=True)
     async def create_template_version(
         self, user: CurrentUser, template_id: FromPath[UUID], data: JSONBody[TemplateVersionCreate]
     ) -> Rendered[TemplateVersionRead]:
-        """Draft a version. Nobody else sees it until it is published."""
+        """Create a draft of a new version.
+
+        Only the owner sees it until it is published.
+        """
         number, row = await queries.create_version(user, template_id, data)
         return created(row, f"/v1/templates/{template_id}/versions/{number}")
 
-    @get("/{number:int}", public=True, guards=[READ])
+    @get("/{number:int}", public=True, guards=[READ_TEMPLATES])
     async def get_template_version(
         self, user: CurrentUser, template_id: FromPath[UUID], number: Number
     ) -> Rendered[TemplateVersionRead]:
-        """One version of a template."""
+        """Get one version of a template."""
         return Rendered((await queries.get_version(user, template_id, number))["item"])
 
-    @get("/{number:int}/schema", public=True, guards=[READ], media_type=SCHEMA)
+    @get("/{number:int}/schema", public=True, guards=[READ_TEMPLATES], media_type=SCHEMA)
     async def get_template_version_schema(
         self, user: CurrentUser, template_id: FromPath[UUID], number: Number
     ) -> Response[dict[str, Any]]:
-        """A version's JSON Schema, for form generators and validators."""
+        """Get a version's JSON Schema, for form generators and validators."""
         row = await queries.get_version(user, template_id, number)
         return Response(row["attribute_schema"].encode(), media_type=SCHEMA)
 
-    @get("/{number:int}/changes", public=True, guards=[READ])
+    @get("/{number:int}/changes", public=True, guards=[READ_TEMPLATES])
     async def compare_template_version(
         self, user: CurrentUser, template_id: FromPath[UUID], number: Number
     ) -> TemplateChanges:
-        """What a version did to each attribute, against the version before."""
+        """Compare a version with the version before it, attribute by attribute."""
         return await queries.compare_version(user, template_id, number)
 
-    @put("/{number:int}/publication", guards=[WRITE], dry_run=True)
+    @put("/{number:int}/publication", guards=[WRITE_TEMPLATES], dry_run=True)
     async def publish_template_version(
         self, user: CurrentUser, template_id: FromPath[UUID], number: Number
     ) -> Rendered[TemplateVersionRead]:
-        """Publish a draft: it never changes again, and new characters begin on it."""
+        """Publish a draft.
+
+        A published version never changes. New characters use it.
+        """
         return Rendered((await queries.publish_version(user, template_id, number))["item"])
 
-    @put("/{number:int}/deprecation", guards=[WRITE], dry_run=True)
+    @put("/{number:int}/deprecation", guards=[WRITE_TEMPLATES], dry_run=True)
     async def deprecate_template_version(
         self, user: CurrentUser, template_id: FromPath[UUID], number: Number
     ) -> Rendered[TemplateVersionRead]:
-        """Deprecate a version: no new character begins on it, unless it is asked for by its number."""
+        """Deprecate a version.
+
+        New characters use it only if they name it by its number.
+        """
         return Rendered((await queries.deprecate_version(user, template_id, number))["item"])

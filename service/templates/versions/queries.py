@@ -23,7 +23,7 @@ from service.templates.rules.validator import Rules
 from service.templates.tables import Template, TemplateVersion
 from service.templates.versions.schemas import TemplateChanges, TemplateVersionCreate
 
-_MOST_RULES = 1_000
+_MAX_RULES = 1_000
 _rules: dict[tuple[UUID, int], Rules] = {}  # of published versions, which never change
 
 VERSION: dict[str, Any] = {
@@ -64,7 +64,7 @@ _GET_VERSION = Prepared(
         | ((TemplateVersion.template.visibility != "private") & TemplateVersion.published_at.is_not_null()),
     )
 )
-_USABLE = Gathered(
+_PINNABLE = Gathered(
     lambda template, number, member: Template.select(
         Template.newest_version,
         Template.retired_at,
@@ -86,7 +86,7 @@ _USABLE = Gathered(
 
 
 async def list_versions(user: Caller, template_id: UUID) -> list[Any]:
-    """Drafts only for their owner."""
+    """All versions; drafts only for their owner. Raises NotFound."""
     await get_template(user, template_id)
     return await _LIST_VERSIONS.all(template=template_id, user=user.id)
 
@@ -98,7 +98,7 @@ async def get_version(user: Caller, template_id: UUID, number: int) -> Any:
 
 
 async def create_version(user: Caller, template_id: UUID, data: TemplateVersionCreate) -> tuple[int, Any]:
-    """A draft. Raises Unprocessable with every fault of the schema and the prompt, Conflict on a retired template."""
+    """Creates a draft. Raises Unprocessable if schema or prompt is not valid, Conflict on a retired template."""
     async with DB.transaction():
         row = await lock_own(user, template_id)
         if row["retired_at"] is not None:
@@ -113,7 +113,7 @@ async def create_version(user: Caller, template_id: UUID, data: TemplateVersionC
 
 
 async def compare_version(user: Caller, template_id: UUID, number: int) -> TemplateChanges:
-    """What a version did to each attribute, against the one before; the first adds them all."""
+    """The changes of a version against the version before; version 1 adds all attributes."""
     after = await get_version(user, template_id, number)
     before = await get_version(user, template_id, number - 1) if number > 1 else None
     nothing = {"type": "object", "properties": {}, "additionalProperties": False}
@@ -128,7 +128,7 @@ async def compare_version(user: Caller, template_id: UUID, number: int) -> Templ
 
 
 async def publish_version(user: Caller, template_id: UUID, number: int) -> Any:
-    """Published, it never changes again; done twice, it stays as it was."""
+    """Publishes a draft, for good. Does nothing if it is published already."""
     async with DB.transaction():
         template = await lock_own(user, template_id)
         version = await get_version(user, template_id, number)
@@ -139,8 +139,8 @@ async def publish_version(user: Caller, template_id: UUID, number: int) -> Any:
 
 
 async def deprecate_version(user: Caller, template_id: UUID, number: int) -> Any:
-    """It is not chosen for new characters any more, unless by its number. Raises Conflict for a draft and for the
-    last published version that is left: retire the template instead."""
+    """Deprecates a version: new characters use it only by its number. Raises Conflict if it is a draft, or the only
+    published version that is not deprecated."""
     async with DB.transaction():
         await lock_own(user, template_id)
         version = await get_version(user, template_id, number)
@@ -154,38 +154,41 @@ async def deprecate_version(user: Caller, template_id: UUID, number: int) -> Any
                 TemplateVersion.deprecated_at.is_null(),
             )
             if not rest:
-                raise Conflict("This is the last version that is not deprecated: retire the template instead.")
+                raise Conflict(
+                    "This is the only published version that is not deprecated: retire the template instead."
+                )
             await _update_version(template_id, number, {"deprecated_at": NOW})
             await update_row(template_id, {"newest_version": max(row["number"] for row in rest)})
         return await get_version(user, template_id, number)
 
 
 async def usable_version(
-    user: Caller, template_id: UUID, number: int | None, *, beginning: bool = True
+    user: Caller, template_id: UUID, number: int | None, *, for_new_character: bool = True
 ) -> tuple[int, Rules]:
-    """The number and the rules of the version that a new character of ``user`` would be pinned to: the newest unless
-    ``number`` says which. Raises NotFound for what is not there or not to be seen, Conflict for a retired template
-    unless the character began on it before."""
-    row = await _USABLE.one(template=template_id, number=number, member=user.id)
+    """The number and the rules of a published version; of the newest if ``number`` is None.
+
+    Raises NotFound if it does not exist or ``user`` may not see it, Conflict for a new character on a retired template.
+    """
+    row = await _PINNABLE.one(template=template_id, number=number, member=user.id)
     if row is None:
-        raise NotFound("There is no such template.", errors=[Violation("Is not known.", pointer="/template")])
+        raise NotFound("The template does not exist.", errors=[Violation("Does not exist.", pointer="/template")])
     if not row["published"]:
-        fault = Violation("Is not known, or not published.", pointer="/template_version")
-        raise NotFound("There is no such version of the template.", errors=[fault])
-    if beginning and row["retired_at"] is not None:
-        raise Conflict("The template is retired: no new characters begin on it.")
+        fault = Violation("Does not exist, or is not published.", pointer="/template_version")
+        raise NotFound("The version of the template does not exist.", errors=[fault])
+    if for_new_character and row["retired_at"] is not None:
+        raise Conflict("The template is retired: new characters cannot use it.")
     chosen = number or row["newest_version"]
-    return chosen, await rules_of(template_id, chosen)
+    return chosen, await get_rules(template_id, chosen)
 
 
 async def newest_version(user: Caller, template_id: UUID) -> int | None:
     """The number of the newest published version; None when the caller may not see the template."""
-    row = await _USABLE.one(template=template_id, number=None, member=user.id)
+    row = await _PINNABLE.one(template=template_id, number=None, member=user.id)
     return row["newest_version"] if row else None
 
 
 async def find_version(user: Caller, template_id: UUID, number: int, *, pinned_by_owner: UUID) -> Any:
-    """The prompt and the schema of a version, for who may see the template or owns a character that is pinned to it."""
+    """The prompt and the schema of a version, if the caller may see it or owns the character that is pinned to it."""
     if user.id == pinned_by_owner:
         return (
             await TemplateVersion.select(TemplateVersion.prompt, TemplateVersion.attribute_schema)
@@ -195,8 +198,8 @@ async def find_version(user: Caller, template_id: UUID, number: int, *, pinned_b
     return await _GET_VERSION.one(template=template_id, number=number, user=user.id)
 
 
-async def rules_of(template_id: UUID, number: int) -> Rules:
-    """The compiled rules of a version; remembered, as no version ever changes."""
+async def get_rules(template_id: UUID, number: int) -> Rules:
+    """The compiled rules of a published version. They are cached, because it never changes."""
     rules = _rules.get((template_id, number))
     if rules is None:
         row: Any = (
@@ -204,7 +207,7 @@ async def rules_of(template_id: UUID, number: int) -> Rules:
             .where(TemplateVersion.template == template_id, TemplateVersion.number == number)
             .first()
         )
-        if len(_rules) >= _MOST_RULES:
+        if len(_rules) >= _MAX_RULES:
             _rules.clear()
         rules = _rules[template_id, number] = Rules(msgspec.json.decode(row["attribute_schema"]))
     return rules

@@ -10,7 +10,7 @@ from service.templates.schemas import AttributeSchema, TemplatePrompt
 
 
 class TemplateVersionCreate(Input, kw_only=True):
-    """A draft, which only its owner sees until it is published. Without a prompt it takes the newest version's."""
+    """A draft. Only its owner sees it until it is published. Without a prompt it gets that of the newest version."""
 
     prompt: TemplatePrompt | UnsetType = UNSET
     attribute_schema: AttributeSchema
@@ -28,7 +28,7 @@ class TemplateVersionRead(msgspec.Struct, kw_only=True):
 
 
 class TemplateChanges(msgspec.Struct, kw_only=True):
-    """What version `after` did to each attribute of version `before`; the first version adds them all."""
+    """The changes of attributes from version `before` to version `after`. The first version adds every attribute."""
 
     before: int | None
     after: int

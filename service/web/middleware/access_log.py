@@ -1,6 +1,7 @@
 """The access line and the metrics of each request."""
 
 import time
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -17,21 +18,11 @@ _SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 _ANSWERS = Counter("http_requests", "Requests answered.", ["method", "route", "status"])
-
-
-@lru_cache(maxsize=2_000)
-def _series(method: str, route: str, status: int) -> tuple[Any, Any]:
-    return _SECONDS.labels(method, route), _ANSWERS.labels(method, route, str(status))
-
-
-def count_request(method: str, route: str, status: int, seconds: float) -> None:
-    duration, answers = _series(method, route, status)
-    duration.observe(seconds)
-    answers.inc()
+_NO_RESPONSE = 499  # nginx's status for a client that left
 
 
 class AccessLog:
-    """Counts each request and writes its access line, when it is over."""
+    """Counts each request and writes its access line when the request ends. Until then every log line has its id."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -40,37 +31,48 @@ class AccessLog:
         started, method = time.perf_counter(), scope["method"]
         status = size = 0
 
-        async def send_and_count(message: Message) -> None:
+        def send_and_count(message: Message) -> Awaitable[None]:
             nonlocal status, size
             if message["type"] == "http.response.start":
                 status = message["status"]
             elif message["type"] == "http.response.body":
                 size += len(message["body"])
-            await send(message)
+            return send(message)
 
         current = REQUEST.set(scope)
         try:
             await self.app(scope, receive, send_and_count)
         finally:
             REQUEST.reset(current)
-            _write(scope, method, status, size, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            route = scope.get("path_template") or "-"
+            _count(method, route, status, seconds)
+            _log(scope, method, route, status or _NO_RESPONSE, size, seconds)
 
 
-def _write(scope: Any, method: str, status: int, size: int, seconds: float) -> None:
-    route = scope.get("path_template") or "-"
-    path = route if "{token" in route else scope["path"]  # a log must not hold what opens an account
-    count_request(method, route, status, seconds)
+def _count(method: str, route: str, status: int, seconds: float) -> None:
+    duration, answers = _series(method, route, status)
+    duration.observe(seconds)
+    answers.inc()
+
+
+@lru_cache(maxsize=2_000)
+def _series(method: str, route: str, status: int) -> tuple[Any, Any]:
+    return _SECONDS.labels(method, route), _ANSWERS.labels(method, route, str(status))
+
+
+def _log(scope: Any, method: str, route: str, status: int, size: int, seconds: float) -> None:
+    path = route if "{token" in route else scope["path"]  # a token in a path is a secret
     milliseconds = round(seconds * 1000, 2)
-    shown = status or 499  # the client left before there was a response
     log_request(
         AccessLine(
             time=datetime.now(UTC),
-            message=f"{method} {path} {shown} in {milliseconds:.1f} ms",
+            message=f"{method} {path} {status} in {milliseconds:.1f} ms",
             request_id=scope["state"]["request_id"],
             method=method,
             path=path,
             route=route,
-            status=shown,
+            status=status,
             milliseconds=milliseconds,
             bytes=size,
             client=scope["client"][0] if scope.get("client") else "-",

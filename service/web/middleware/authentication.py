@@ -1,4 +1,4 @@
-"""Turns ``Authorization: Bearer`` into a Caller."""
+"""Finds the caller by the Authorization header."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -9,8 +9,8 @@ from service.callers import STRANGER, Caller
 
 
 class Authentication:
-    """Sets ``scope["user"]``, and ``scope["auth"]`` to what is wrong with a token that opens nothing: whether that
-    matters, the route's guards say. Outside /v1 nobody asks: health is told also while the database is away."""
+    """Sets ``scope["user"]``. With an invalid token it sets ``scope["auth"]`` to the reason, and the route's guards
+    decide whether to refuse. Outside /v1 every caller is anonymous: health checks work without the database."""
 
     def __init__(self, app: ASGIApp, identify: Callable[[str], Awaitable[Caller | str]]) -> None:
         self.app = app
@@ -18,7 +18,7 @@ class Authentication:
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         caller: Caller | str = STRANGER
-        if scope["type"] == "http" and scope["path"].startswith("/v1/"):
+        if scope["path"].startswith("/v1/"):
             for name, value in scope["headers"]:
                 if name == b"authorization":
                     caller = await self.identify(value.decode("latin-1"))

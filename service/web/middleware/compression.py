@@ -1,4 +1,4 @@
-"""Bodies in the encoding that a client likes best: Brotli, gzip, or as they are."""
+"""Compresses response bodies with Brotli or gzip, as the client prefers."""
 
 import re
 import zlib
@@ -9,18 +9,20 @@ from typing import Any
 import brotli
 from litestar.types import ASGIApp, Message, Receive, Send
 
-SMALLEST = 500  # bytes; what is smaller fits into one packet anyway
+from service.web.middleware.headers import Headers, request_header
+
+SMALLEST = 500  # bytes; a smaller response fits into one packet anyway
 
 _TEXT = re.compile(rb"text/|application/(?:[\w.-]+\+)?(?:json|javascript|x-ndjson|xml)\b|image/svg\+xml")
 _WEIGHT = re.compile(rb"\s*;\s*q\s*=\s*([01](?:\.\d{0,3})?)\s*")
-_WITHOUT = frozenset({204, 206, 304})  # no body, or a part of one whose bytes are counted
-
-Headers = list[tuple[bytes, bytes]]
+_WITHOUT = frozenset({204, 206, 304})  # no body, or a range of its bytes
 
 
 class _Brotli:
     def __init__(self) -> None:
-        compressor = brotli.Compressor(quality=3, lgwin=18)  # the next quality takes twice the time to save one percent
+        compressor = brotli.Compressor(
+            quality=3, lgwin=18
+        )  # the next quality takes twice the time and saves one percent
         self.compress, self.flush = compressor.process, compressor.finish
 
 
@@ -29,7 +31,7 @@ _COMPRESSORS: dict[bytes, Any] = {b"br": _Brotli, b"gzip": partial(zlib.compress
 
 @lru_cache(maxsize=256)
 def preferred(accept_encoding: bytes) -> bytes | None:
-    """The best of ours, by an Accept-Encoding header; None: as it is."""
+    """The encoding that an Accept-Encoding header prefers; None for no compression."""
     weights = {}
     for each in accept_encoding.lower().split(b","):
         name, semicolon, parameters = each.partition(b";")
@@ -41,13 +43,13 @@ def preferred(accept_encoding: bytes) -> bytes | None:
 
 
 def is_worth_it(status: int, headers: Headers) -> bool:
-    """Whether this answer is text and large, or of a size that is not known yet."""
-    told = dict(headers)
+    """Whether the response is text, and large or of unknown size."""
+    given = dict(headers)
     return (
         status not in _WITHOUT
-        and b"content-encoding" not in told
-        and _TEXT.match(told.get(b"content-type", b"")) is not None
-        and int(told.get(b"content-length", SMALLEST)) >= SMALLEST
+        and b"content-encoding" not in given
+        and _TEXT.match(given.get(b"content-type", b"")) is not None
+        and int(given.get(b"content-length", SMALLEST)) >= SMALLEST
     )
 
 
@@ -58,8 +60,8 @@ class Compression:
         self.app = app
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        accepted = [value for name, value in scope["headers"] if name == b"accept-encoding"]
-        encoding = preferred(accepted[-1]) if accepted else None
+        accepted = request_header(scope, b"accept-encoding")
+        encoding = None if accepted is None else preferred(accepted)
         if encoding is None:
             await self.app(scope, receive, send)
             return
@@ -84,7 +86,7 @@ class Compression:
 
 
 class _CompressedBody:
-    """One compressed response. Its start waits for the first piece of the body, which may be all of it."""
+    """One compressed response. Its start waits for the first compressed bytes, which may be all."""
 
     def __init__(self, encoding: bytes, start: Any) -> None:
         self.start = start
@@ -92,7 +94,7 @@ class _CompressedBody:
         self.compressor = _COMPRESSORS[encoding]()
 
     def messages(self, message: Any) -> Iterator[Any]:
-        """The messages to send in place of this piece of the body; none while the compressor holds it back."""
+        """The messages to send for this part of the body; none while the compressor buffers it."""
         ends = not message.get("more_body", False)
         body = self.compressor.compress(message.get("body", b""))
         if ends:

@@ -1,8 +1,11 @@
 """HEAD and If-None-Match: responses without a body."""
 
+from collections.abc import Awaitable
 from typing import Any
 
 from litestar.types import ASGIApp, Message, Receive, Send
+
+from service.web.middleware.headers import request_header
 
 
 class Head:
@@ -16,12 +19,12 @@ class Head:
             await self.app(scope, receive, send)
             return
 
-        async def send_without_body(message: Any) -> None:
+        def send_without_body(message: Any) -> Awaitable[None]:
             if message["type"] == "http.response.start":
-                scope["method"] = "HEAD"  # the server lets HEAD alone send less than its Content-Length
+                scope["method"] = "HEAD"  # for another method the server would check Content-Length
             elif message["type"] == "http.response.body":
                 message = message | {"body": b""}
-            await send(message)
+            return send(message)
 
         scope["method"] = "GET"
         await self.app(scope, receive, send_without_body)
@@ -34,24 +37,25 @@ class Conditional:
         self.app = app
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        if scope["method"] != "GET" or not (tags := [v for name, v in scope["headers"] if name == b"if-none-match"]):
+        tags = request_header(scope, b"if-none-match") if scope["method"] == "GET" else None
+        if tags is None:
             await self.app(scope, receive, send)
             return
         is_not_modified = False
 
-        async def send_unless_not_modified(message: Message) -> None:
+        def send_if_modified(message: Message) -> Awaitable[None]:
             nonlocal is_not_modified
             if message["type"] == "http.response.start":
                 headers = list(message["headers"])
-                if message["status"] == 200 and _matches(tags[-1], dict(headers).get(b"etag")):
+                if message["status"] == 200 and _matches(tags, dict(headers).get(b"etag")):
                     is_not_modified = True
                     message["status"] = 304
                     message["headers"] = [header for header in headers if not _describes_the_body(header[0])]
             elif is_not_modified and message["type"] == "http.response.body":
                 message["body"] = b""
-            await send(message)
+            return send(message)
 
-        await self.app(scope, receive, send_unless_not_modified)
+        await self.app(scope, receive, send_if_modified)
 
 
 def _describes_the_body(name: bytes) -> bool:

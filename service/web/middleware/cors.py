@@ -1,4 +1,4 @@
-"""CORS: browsers may use the API from pages of the configured origins."""
+"""CORS: pages of the configured origins may use the API in browsers."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -24,11 +24,10 @@ class Cors:
         self.origins = {origin.encode() for origin in origins}
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        if self.origins:
-            headers = dict(scope["headers"])
-            if (origin := headers.get(b"origin", b"")) in self.origins:
-                allowed: dict[bytes, bytes] = {b"access-control-allow-origin": origin}
-                is_preflight = b"access-control-request-method" in headers
-                allowed |= _PREFLIGHT if is_preflight else {b"access-control-expose-headers": _EXPOSED}
-                scope["state"]["headers"] |= allowed
+        headers = dict(scope["headers"])
+        if (origin := headers.get(b"origin", b"")) in self.origins:
+            allowed: dict[bytes, bytes] = {b"access-control-allow-origin": origin}
+            is_preflight = b"access-control-request-method" in headers
+            allowed |= _PREFLIGHT if is_preflight else {b"access-control-expose-headers": _EXPOSED}
+            scope["state"]["headers"] |= allowed
         await self.app(scope, receive, send)

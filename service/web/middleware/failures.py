@@ -1,4 +1,4 @@
-"""An exception that Litestar did not handle becomes a problem document."""
+"""Turns an exception that Litestar did not handle into a problem document."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ from service.web.problems import log_failure, raw_problem, to_problem
 
 
 class Failures:
-    """Holds the start of a response until the first piece of its body, so that a failure in between can still be
-    answered with a problem. A later failure breaks the response off."""
+    """Holds the start of a response until the first part of its body, so that a failure in between can still be
+    answered with a problem. A later failure aborts the response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -1,4 +1,4 @@
-"""Refuses requests to other hosts, and spells the path as the router does."""
+"""Refuses requests to other hosts, and normalizes the path as the router does."""
 
 import re
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from service.errors import BadRequest
 
 
 class Hosts:
-    """``allowed`` are names; ``*.example.org`` stands for every subdomain, ``*`` for any host."""
+    """``allowed`` are names; ``*.example.org`` allows every subdomain, ``*`` any host."""
 
     def __init__(self, app: ASGIApp, allowed: Sequence[str]) -> None:
         self.app = app
@@ -21,12 +21,18 @@ class Hosts:
         self._is_allowed = lru_cache(maxsize=100)(self._check)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        hosts = [value for name, value in scope["headers"] if name == b"host"]
-        if len(hosts) > 1:  # two parts of the service might each believe another one
+        host, hosts = b"", 0
+        for name, value in scope["headers"]:
+            if name == b"host":
+                host = value
+                hosts += 1
+        if hosts > 1:  # two parts of the service might each believe another one
             raise BadRequest("There is more than one Host header.")
-        if not self._is_allowed(b"".join(hosts)) and not scope["path"].startswith("/health/"):
+        path = scope["path"]
+        if not self._is_allowed(host) and not path.startswith("/health/"):
             raise BadRequest("The Host header names no host of this service.")
-        scope["path"] = normalize_path(scope["path"])  # so that //v1 gets round no middleware that looks for /v1
+        if "//" in path or path[-1:] == "/" or path[:1] != "/":
+            scope["path"] = normalize_path(path)  # middleware that looks for /v1 must also find //v1
         await self.app(scope, receive, send)
 
     def _check(self, host: bytes) -> bool:

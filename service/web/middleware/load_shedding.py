@@ -1,13 +1,13 @@
-"""No more work at once than one worker does well: what comes on top is refused early, while refusing is cheap.
+"""Load shedding: a worker refuses requests early while it already processes as many as it can.
 
-A request counts while it is worked on, not while it waits for its client: a thousand slow clients take nobody's place.
-One address has at most half of the places, so that whatever it does, there is room for others.
+A request counts while it is processed, not while it waits for its client, so slow clients use no capacity. One address
+gets at most half of the capacity, which leaves the rest to others.
 """
 
 import asyncio
 import resource
 import time
-from collections import Counter
+from collections.abc import Awaitable
 from typing import Any
 
 import prometheus_client
@@ -16,10 +16,10 @@ from litestar.types import ASGIApp, Message, Receive, Send
 from service.errors import BadRequest, Overloaded, RequestTimeout
 from service.limits.rate_limits import network_of
 
-BODY_PATIENCE = 30.0  # seconds in which a body must have come,
-BODY_RATE = 16 * 1024  # and one more for each so many bytes that did
+BODY_PATIENCE = 30.0  # seconds in which a body must arrive,
+BODY_RATE = 16 * 1024  # and one second more for each so many bytes of it
 
-# Refusals are paced: to who asks again at once, as many do, a worker would soon do nothing but refuse
+# Refusals are delayed: many clients retry at once, and would keep the worker busy with refusals alone
 _REFUSALS = 200  # a second
 _LONGEST_PAUSE = 5.0  # seconds
 
@@ -28,26 +28,27 @@ _IN_FLIGHT = prometheus_client.Gauge("requests_in_flight", "Requests that this w
 
 
 def allow_many_connections() -> None:
-    """As many as the system lets this process have; the usual soft limit, 1,024, is for programs that use select()."""
+    """Raises the limit of open files to the hard limit. The usual soft limit, 1,024, is for programs with select()."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class LoadShedding:
-    def __init__(self, app: ASGIApp, most: int) -> None:
+    def __init__(self, app: ASGIApp, max_in_flight: int) -> None:
         self.app = app
-        self.most = most
+        self.max_in_flight = max_in_flight
+        self.max_of_address = (max_in_flight + 1) // 2
         self.in_flight = 0
-        self._of_address: Counter[str] = Counter()
+        self._of_address: dict[str, int] = {}
         self._next_refusal = 0.0
         _IN_FLIGHT.set_function(lambda: self.in_flight)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith("/v1"):
+        if not scope["path"].startswith("/v1"):
             await self.app(scope, receive, send)
             return
         address = network_of(scope["client"][0]) if scope.get("client") else "-"
-        if not self.has_place_for(address):
+        if not self.has_capacity_for(address):
             await self._pause()
             self.shed()
         client = _Client(self, address, receive, send)
@@ -57,17 +58,19 @@ class LoadShedding:
         finally:
             self.leave(address)
 
-    def has_place_for(self, address: str) -> bool:
-        return self.in_flight < self.most and self._of_address[address] < (self.most + 1) // 2
+    def has_capacity_for(self, address: str) -> bool:
+        return self.in_flight < self.max_in_flight and self._of_address.get(address, 0) < self.max_of_address
 
     def enter(self, address: str) -> None:
         self.in_flight += 1
-        self._of_address[address] += 1
+        self._of_address[address] = self._of_address.get(address, 0) + 1
 
     def leave(self, address: str) -> None:
         self.in_flight -= 1
-        self._of_address[address] -= 1
-        if not self._of_address[address]:
+        left = self._of_address[address] - 1
+        if left:
+            self._of_address[address] = left
+        else:
             del self._of_address[address]
 
     def shed(self) -> None:
@@ -81,7 +84,9 @@ class LoadShedding:
 
 
 class _Client:
-    """``receive`` and ``send`` of one request, which for as long as they wait is not worked on."""
+    """``receive`` and ``send`` of one request, which does not count while they wait."""
+
+    __slots__ = ("_address", "_is_read", "_receive", "_send", "_shedding", "_until")
 
     def __init__(self, shedding: LoadShedding, address: str, receive: Receive, send: Send) -> None:
         self._shedding = shedding
@@ -92,16 +97,16 @@ class _Client:
         self._until = time.monotonic() + BODY_PATIENCE
 
     async def receive(self) -> Any:
-        """Raises RequestTimeout when the body dribbles, BadRequest when it breaks off, Overloaded when it comes when
-        there is too much to do: none is a failure of ours."""
-        if self._is_read:  # what is awaited now is the client's leaving, beside the work
+        """Raises RequestTimeout when the body is too slow, BadRequest when it breaks off, and Overloaded when it
+        is complete but the worker has no capacity."""
+        if self._is_read:  # this waits for the client to disconnect, while the request is processed
             return await self._receive()
-        has_place = True
+        has_capacity = True
         self._shedding.leave(self._address)
         try:
             async with asyncio.timeout(self._until - time.monotonic()):
                 message: Any = await self._receive()
-            has_place = self._shedding.has_place_for(self._address)
+            has_capacity = self._shedding.has_capacity_for(self._address)
         except TimeoutError:
             raise RequestTimeout from None
         finally:
@@ -110,14 +115,15 @@ class _Client:
             raise BadRequest("The body broke off.")
         self._until += len(message.get("body", b"")) / BODY_RATE
         self._is_read = not message.get("more_body", False)
-        if self._is_read and not has_place:
+        if self._is_read and not has_capacity:
             self._shedding.shed()
         return message
 
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":  # which is held until there is a body
-            await self._send(message)
-            return
+    def send(self, message: Message) -> Awaitable[None]:
+        is_held = message["type"] == "http.response.start"  # by Failures: nothing waits for the client
+        return self._send(message) if is_held else self._send_body(message)
+
+    async def _send_body(self, message: Message) -> None:
         self._shedding.leave(self._address)
         try:
             await self._send(message)

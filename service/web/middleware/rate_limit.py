@@ -1,7 +1,8 @@
-"""Counts a request against a rate limit, and refuses it when there were too many."""
+"""Counts requests against rate limits, and refuses those above them."""
 
 from typing import Any
 
+from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Send
 from prometheus_client import Counter
 
@@ -11,31 +12,40 @@ from service.limits.rate_limits import Limit
 _REFUSED = Counter("rate_limit_refusals", "Requests refused because there were too many.", ["limit"])
 
 
-class RateLimit:
-    """Litestar's rate limit middleware done again: limits do not share counters, a refusal says when to come back,
-    and the headers tell of the innermost limit that counted (SecurityHeaders adds them to the response)."""
+class RateLimits:
+    """Counts every request below /v1, known path or not, as a read or as a write."""
 
-    def __init__(self, app: ASGIApp, limit: Limit) -> None:
+    def __init__(self, app: ASGIApp, reads: Limit, writes: Limit) -> None:
         self.app = app
-        self.limit = limit
+        self._by_method = dict.fromkeys(("GET", "OPTIONS"), reads)
+        self._by_method |= dict.fromkeys(("POST", "PUT", "PATCH", "DELETE"), writes)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and self.limit.covers(scope):
-            await self._count(scope)
+        limit = self._by_method.get(scope["method"])
+        if limit is not None and scope["path"].startswith("/v1"):
+            await _count(limit, scope)
         await self.app(scope, receive, send)
 
-    async def _count(self, scope: Any) -> None:
-        count, seconds = await self.limit.windows.hit(self.limit.key(scope))
-        scope["state"]["headers"] |= {
-            b"ratelimit-limit": b"%d" % self.limit.most,
-            b"ratelimit-remaining": b"%d" % max(0, self.limit.most - count),
-            b"ratelimit-reset": b"%d" % seconds,
-        }
-        if count > self.limit.most:
-            _REFUSED.labels(self.limit.name).inc()
-            raise TooManyRequests(headers={"Retry-After": str(seconds)})
+
+class RateLimit(ASGIMiddleware):
+    """A route's own limit: ``middleware=[RateLimit(SIGN_IN)]``. Replaces Litestar's, whose limits share counters and
+    whose refusals have no Retry-After. The RateLimit headers of a response are those of the route's own limit."""
+
+    def __init__(self, limit: Limit) -> None:
+        self.limit = limit
+
+    async def handle(self, scope: Any, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        await _count(self.limit, scope)
+        await next_app(scope, receive, send)
 
 
-def rate_limit(limit: Limit) -> Any:
-    """The middleware of one route."""
-    return lambda app: RateLimit(app, limit)
+async def _count(limit: Limit, scope: Any) -> None:
+    """Raises TooManyRequests above the limit."""
+    count, seconds = await limit.counter.count(limit.key(scope))
+    headers = scope["state"]["headers"]
+    headers[b"ratelimit-limit"] = limit.header
+    headers[b"ratelimit-remaining"] = b"%d" % max(0, limit.most - count)
+    headers[b"ratelimit-reset"] = b"%d" % seconds
+    if count > limit.most:
+        _REFUSED.labels(limit.name).inc()
+        raise TooManyRequests(headers={"Retry-After": str(seconds)})

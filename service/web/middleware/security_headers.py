@@ -1,17 +1,17 @@
-"""Headers that every response carries: security headers, Cache-Control, Vary, and those collected in the state."""
+"""The headers of every response: security headers, Cache-Control, Vary, and those in ``state["headers"]``."""
 
-from collections.abc import Container, Iterable
+from collections.abc import Awaitable, Container, Iterable
 from typing import Any
 
 from litestar.types import ASGIApp, Message, Receive, Send
 
 from service.web.csp import NOTHING
-from service.web.middleware.compression import Headers
+from service.web.middleware.headers import Headers
 
-# By OWASP's REST Security Cheat Sheet and Secure Headers Project. X-XSS-Protection, Expect-CT and HPKP do harm or
-# nothing any more; Clear-Site-Data has nothing to clear, as tokens are kept by clients.
+# From OWASP's REST Security Cheat Sheet and Secure Headers Project. X-XSS-Protection, Expect-CT and HPKP are obsolete.
+# Clear-Site-Data has nothing to clear: clients keep their tokens themselves.
 _SECURITY = [
-    (b"content-security-policy", NOTHING.encode()),  # pages bring one of their own
+    (b"content-security-policy", NOTHING.encode()),  # pages set their own
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"x-permitted-cross-domain-policies", b"none"),
@@ -31,17 +31,18 @@ _SECURITY_NAMES = frozenset(name for name, _ in _SECURITY)
 
 
 class SecurityHeaders:
-    """``vary`` names the request headers that any response may depend on."""
+    """``vary`` names the request headers that every response may depend on. A header that the handler has set stays."""
 
     def __init__(self, app: ASGIApp, vary: Iterable[bytes]) -> None:
         self.app = app
-        self.vary = list(vary)
+        self.vary = b", ".join(vary)
+        self.private_vary = b"Authorization, " + self.vary
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        async def send_with_headers(message: Message) -> None:
+        def send_with_headers(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 message["headers"] = self._complete(scope, message)
-            await send(message)
+            return send(message)
 
         await self.app(scope, receive, send_with_headers)
 
@@ -54,12 +55,13 @@ class SecurityHeaders:
             headers.append((b"cache-control", caching))
         vary = self.vary
         if scope["path"].startswith("/v1") and caching != b"no-store" and not caching.startswith(b"public"):
-            vary = [b"Authorization", *vary]  # a cache may keep it, but for this caller alone
+            vary = self.private_vary  # a cache may keep the response for this caller only
         if b"vary" in present:  # one header with all values: some caches read only the first
-            vary = [value for name, value in headers if name == b"vary"] + vary
+            vary = b", ".join([*(value for name, value in headers if name == b"vary"), vary])
             headers = [header for header in headers if header[0] != b"vary"]
-        headers.append((b"vary", b", ".join(vary)))
-        headers += _missing(scope["state"]["headers"].items(), present)
+        headers.append((b"vary", vary))
+        collected = scope["state"]["headers"]
+        headers += collected.items() if collected.keys().isdisjoint(present) else _missing(collected.items(), present)
         headers += _SECURITY if _SECURITY_NAMES.isdisjoint(present) else _missing(_SECURITY, present)
         return headers
 

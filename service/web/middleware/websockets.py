@@ -1,4 +1,4 @@
-"""Closes websockets: no route of the service speaks them."""
+"""Closes websockets: the service has none. All other middleware sees HTTP requests only."""
 
 from typing import Any
 

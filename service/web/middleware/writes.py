@@ -1,7 +1,7 @@
-"""Writes that are asked for in a special way: as a rehearsal (``?dry_run=true``), or just once (Idempotency-Key).
+"""Dry runs (``?dry_run=true``) and idempotent writes (Idempotency-Key).
 
-A route takes part by saying ``dry_run=True`` or ``idempotent=True``. Its handler runs as ever, but inside of a
-transaction that is opened here, and the answer is held back until that has ended.
+Routes enable them with ``dry_run=True`` and ``idempotent=True``. The middleware runs the handler in a transaction, and
+sends the response after the transaction has ended.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from service.web.problems import answer_problem
 
 
 class Answer(msgspec.Struct):
-    """A response that is held back."""
+    """A response that is not sent yet."""
 
     status: int = 0
     headers: dict[str, str] = {}
@@ -25,7 +25,7 @@ class Answer(msgspec.Struct):
 
 
 class Attempt(Protocol):
-    """One request with an Idempotency-Key, and the answer kept for it."""
+    """One request with an Idempotency-Key, and the stored answer to it."""
 
     async def find_answer(self) -> tuple[int, dict[str, str], bytes] | None: ...
 
@@ -33,43 +33,43 @@ class Attempt(Protocol):
 
 
 class Writes:
-    """``begin_attempt`` takes the caller, the method, the path with its query, the key and the body."""
+    """``begin_attempt`` takes the caller's id, the method, the path with the query, the key and the body."""
 
     def __init__(self, app: ASGIApp, begin_attempt: Callable[[UUID, str, str, str, bytes], Attempt]) -> None:
         self.app = app
         self.begin_attempt = begin_attempt
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        takes = scope["route_handler"].opt
-        if takes.get("dry_run") and scope["query_string"] and Request(scope).query_params.get("dry_run") == "true":
-            run = self._rehearse
-        elif takes.get("idempotent") and any(name == b"idempotency-key" for name, _ in scope["headers"]):
-            run = self._do_once
+        opt = scope["route_handler"].opt
+        if opt.get("dry_run") and scope["query_string"] and Request(scope).query_params.get("dry_run") == "true":
+            run = self._run_dry
+        elif opt.get("idempotent") and any(name == b"idempotency-key" for name, _ in scope["headers"]):
+            run = self._run_once
         else:
             await self.app(scope, receive, send)
             return
         request: Request[Any, Any, Any] = Request(scope, receive)
         try:
             answer = await run(request)
-        except Exception as error:  # Litestar would not tell it: it takes the answer held back for one under way
+        except Exception as error:  # Litestar would not answer it: it believes that the response has begun
             await answer_problem(request, error).to_asgi_response(None, request)(scope, receive, send)
         else:
             await _send(answer, send)
 
-    async def _rehearse(self, request: Request[Any, Any, Any]) -> Answer:
-        """Everything is done, and undone. A deletion, which has nothing to show, stays 204."""
-        await _let_in(request)
+    async def _run_dry(self, request: Request[Any, Any, Any]) -> Answer:
+        """Rolls the work back. 201 becomes 200; a deletion stays 204, as it has no body."""
+        await _authorize(request)
         async with DB.transaction() as transaction:
             transaction.is_dry_run = True
-            answer = await self._held_back(request)
+            answer = await self._answer(request)
             await transaction.rollback()
         answer.status = 200 if answer.status == 201 else answer.status
         answer.headers = {name: value for name, value in answer.headers.items() if name not in ("etag", "location")}
         return answer
 
-    async def _do_once(self, request: Request[Any, Any, Any]) -> Answer:
-        """It is done, or told again as when it was done. The key commits with the work."""
-        body = await _let_in(request)
+    async def _run_once(self, request: Request[Any, Any, Any]) -> Answer:
+        """Runs the handler, or repeats the stored answer. The key is committed together with the work."""
+        body = await _authorize(request)
         target = f"{request.scope['path']}?{request.scope['query_string'].decode('latin-1')}"
         compared = _without_boundary(request, body)
         attempt = self.begin_attempt(
@@ -80,14 +80,14 @@ class Writes:
                 answer = Answer(*kept)
                 answer.headers["idempotency-replayed"] = "true"
                 return answer
-            answer = await self._held_back(request)
+            answer = await self._answer(request)
             if answer.status < 300:
                 await attempt.keep_answer(answer.status, answer.headers, answer.body)
             else:
                 await transaction.rollback()
         return answer
 
-    async def _held_back(self, request: Request[Any, Any, Any]) -> Answer:
+    async def _answer(self, request: Request[Any, Any, Any]) -> Answer:
         answer = Answer()
 
         async def hold(message: Message) -> None:
@@ -101,15 +101,16 @@ class Writes:
         return answer
 
 
-async def _let_in(request: Request[Any, Any, Any]) -> bytes:
-    """The body. Whoever may not do this learns nothing of a key, and no transaction waits for a slow client."""
+async def _authorize(request: Request[Any, Any, Any]) -> bytes:
+    """Returns the body. A caller without permission learns nothing about keys. The transaction begins only after the
+    whole body has arrived."""
     await request.scope["route_handler"].authorize_connection(request)
     return await request.body()
 
 
 def _without_boundary(request: Request[Any, Any, Any], body: bytes) -> bytes:
-    """A form as it is compared with the one that was sent before: clients put another boundary between its parts each
-    time. Names of files count, and their order."""
+    """The body for the comparison with an earlier request: each form has a new boundary. The names and the
+    order of files count."""
     media_type, options = request.content_type
     boundary = options.get("boundary")
     return body.replace(boundary.encode(), b"") if media_type == "multipart/form-data" and boundary else body

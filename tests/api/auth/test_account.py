@@ -5,6 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
+from service.auth.tables import Token
 from tests.conftest import PASSWORD, character, client, create, faults, with_key
 
 Client = httpx.AsyncClient
@@ -71,6 +72,7 @@ async def test_who_leaves_is_gone_at_once(app: Any, alice: Client, stranger: Cli
     assert (await program.get("/v1/characters")).status_code == 401
     assert await sign_in(stranger, PASSWORD) == 401
     assert (await stranger.get("/v1/users/alice")).status_code == 404
+    assert await Token.count() == 0
 
 
 async def test_leaving_needs_the_password(alice: Client) -> None:

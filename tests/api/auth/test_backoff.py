@@ -7,7 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
+from service.limits import backoff
 from service.limits.backoff import Attempts
+from service.settings import settings
+from service.users import queries as users
 from tests.conftest import PASSWORD
 
 Client = httpx.AsyncClient
@@ -62,6 +65,25 @@ async def test_each_failure_doubles_the_wait_whether_the_account_exists_or_not(
         assert told(refused) == (429, waiting, str(seconds)), "also with the right password"
         clock.now += seconds
         await fail(app, CAFE, 1, login)
+
+
+async def test_five_failures_are_free(app: Any, alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backoff._by_pair, "_free", backoff._by_pair._free // 10_000)  # not at the scale of the tests
+    await fail(app, CAFE, 5)
+    assert told(await sign_in(app, CAFE, PASSWORD))[::2] == (429, "1")
+
+
+@pytest.mark.parametrize(
+    ("attempts", "free", "longest"),
+    [
+        (backoff._by_pair, 5, 300),
+        (backoff._by_address, 100, 60),
+        (backoff._by_account, 50, 60),
+        (users._confirmations, 5, 300),
+    ],
+)
+def test_free_failures_and_the_longest_wait(attempts: Attempts, free: int, longest: float) -> None:
+    assert (attempts._free / settings.rate_limit_scale, attempts._longest) == (free, longest)
 
 
 async def test_who_waited_gets_in_and_all_is_forgiven(app: Any, alice: Client, clock: Clock) -> None:

@@ -5,6 +5,7 @@ import pytest
 from argon2 import PasswordHasher, extract_parameters
 
 from service.settings import settings
+from service.users.queries import rehash_password
 from service.users.tables import User
 from tests.conftest import PASSWORD, faults
 
@@ -80,6 +81,13 @@ async def test_a_hash_that_is_stronger_stays(alice: Client, stranger: Client) ->
     await User.update({User.password_hash: stronger.hash(PASSWORD)}, force=True)
     assert await sign_in(stranger, PASSWORD, "alice") == 201
     assert await memory_of_hash() == settings.password_memory_kib * 2
+
+
+async def test_a_rehash_does_not_overwrite_a_new_password(alice: Client, stranger: Client) -> None:
+    me = (await alice.get("/v1/users/me")).json()
+    await rehash_password(me["id"], "the hash that was read before", "the old password")
+    assert await sign_in(stranger, "the old password", "alice") == 401
+    assert await sign_in(stranger, PASSWORD, "alice") == 201
 
 
 async def memory_of_hash() -> int:

@@ -2,7 +2,9 @@
 
 import asyncio
 import re
+import time
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
@@ -116,7 +118,7 @@ async def test_a_sign_in_does_not_outlive_a_new_password_that_came_in_between(al
         await elsewhere.close()
 
 
-async def test_a_typo_is_told_from_a_revocation(app: Any, alice: Client) -> None:
+async def test_a_mistyped_token_is_distinguished_from_a_revoked_one(app: Any, alice: Client) -> None:
     token = alice.headers["authorization"].removeprefix("Bearer ")
     typo = token[:10] + ("a" if token[10] != "a" else "b") + token[11:]
     mistyped = await client(app, Authorization=f"Bearer {typo}").get("/v1/users/me")
@@ -158,6 +160,17 @@ async def test_a_remembered_session_ends_on_time_too(alice: Client) -> None:
     assert (await alice.get("/v1/users/me")).status_code == 401
 
 
+async def test_a_revocation_by_another_worker_takes_effect_within_five_seconds(
+    alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (await alice.get("/v1/users/me")).status_code == 200
+    await Token.delete(force=True)  # this worker still remembers the token
+    assert (await alice.get("/v1/users/me")).status_code == 200
+    in_five_seconds = SimpleNamespace(monotonic=lambda: time.monotonic() + 5)
+    monkeypatch.setattr("service.auth.token_cache.time", in_five_seconds)
+    assert (await alice.get("/v1/users/me")).status_code == 401
+
+
 async def test_what_is_stored_opens_nothing(alice: Client) -> None:
     token = alice.headers["authorization"].removeprefix("Bearer ")
     stored = await Token.select(Token.digest).first()
@@ -190,7 +203,7 @@ async def test_the_scheme_is_read_in_any_case(alice: Client, stranger: Client) -
     assert (await stranger.get("/v1/users/me", headers={"Authorization": lower})).status_code == 200
 
 
-async def test_a_keys_token_is_told_once(alice: Client) -> None:
+async def test_the_token_of_an_api_key_is_shown_once(alice: Client) -> None:
     made = await alice.post(KEYS, json={"name": "CI", "scopes": ["templates:read", "characters:read"]})
     assert made.status_code == 201
     token = made.json()["token"]
@@ -220,6 +233,14 @@ async def test_a_key_refuses(alice: Client, given: dict[str, Any], expected: dic
     answer = await alice.post(KEYS, json={"name": "CI", "scopes": ["characters:read"]} | given)
     assert answer.status_code == 422
     assert faults(answer) == expected
+
+
+async def test_an_account_has_a_hundred_keys_at_most(alice: Client) -> None:
+    key = {"name": "CI", "scopes": ["characters:read"]}
+    for _ in range(100):
+        await create(alice, KEYS, **key)
+    refused = await alice.post(KEYS, json=key)
+    assert (refused.status_code, refused.json()["detail"]) == (403, "An account has at most 100 API keys.")
 
 
 async def test_a_scope_that_is_none_is_refused_where_it_stands(alice: Client) -> None:

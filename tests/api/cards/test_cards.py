@@ -1,4 +1,4 @@
-"""A character as a card, and what of it can be edited."""
+"""Exporting characters as cards, and editing their cards."""
 
 import base64
 import io
@@ -40,7 +40,7 @@ def entries(content: bytes) -> dict[str, bytes]:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-async def test_a_character_born_here_is_a_card(alice: Client) -> None:
+async def test_a_character_that_was_not_imported_is_exported(alice: Client) -> None:
     mira = await character(alice, description="Dry.", tags=["Noir"], extensions={"a": 1}, prompt="secret {name}")
     document = await exported(alice, mira)
     assert (document["spec"], document["spec_version"]) == ("chara_card_v3", "3.0")
@@ -55,7 +55,7 @@ async def test_a_character_born_here_is_a_card(alice: Client) -> None:
     assert (await exported(alice, mira, spec="v2"))["spec"] == "chara_card_v2"
 
 
-async def test_it_comes_back_as_it_went(alice: Client) -> None:
+async def test_an_exported_character_is_imported_unchanged(alice: Client) -> None:
     mira = await character(alice, name="Unnamed", description="Dry.", tags=["Noir"], extensions={"a": 1e30})
     await give_portrait(mira)
     own = ("name", "description", "tags", "extensions")
@@ -67,7 +67,7 @@ async def test_it_comes_back_as_it_went(alice: Client) -> None:
         assert (back["portrait"] is None) == (format == "json")
 
 
-async def test_a_picture_for_want_of_a_portrait_is_none(alice: Client) -> None:
+async def test_the_placeholder_does_not_become_a_portrait(alice: Client) -> None:
     mira = await character(alice)
     content = (await card(alice, mira, format="png")).content
     assert opened(content).size == (400, 600)
@@ -75,7 +75,7 @@ async def test_a_picture_for_want_of_a_portrait_is_none(alice: Client) -> None:
     assert again["portrait"] is None
 
 
-async def test_a_png_is_both_and_shows_the_portrait(alice: Client) -> None:
+async def test_a_png_has_both_specifications_and_shows_the_portrait(alice: Client) -> None:
     made = (await imported(alice, in_png(drawn("PNG", 60, 40, "#00ff00"), chara=V2)))["character"]
     answer = await card(alice, made, format="png")
     assert answer.headers["content-type"] == "image/png"
@@ -102,24 +102,24 @@ async def test_a_charx_carries_its_files_and_the_portrait(alice: Client) -> None
     portrait = opened(found.pop("assets/icon/me.jpeg"))
     assert (portrait.format, portrait.size) == ("JPEG", (60, 40))
     assert found == {"assets/emotion/a.bin": b"\0\1", "notes.txt": b"x"}
-    kept = read_texts((await card(alice, made, format="png")).content).values
-    assert base64.b64decode(kept["chara-ext-asset_:notes.txt"]) == b"x"
+    png_texts = read_texts((await card(alice, made, format="png")).content).values
+    assert base64.b64decode(png_texts["chara-ext-asset_:notes.txt"]) == b"x"
     mira = await character(alice)
     without = entries((await card(alice, mira, format="charx")).content)
     assert without.keys() == {"card.json"}
     assert json.loads(without["card.json"])["data"]["assets"][0]["uri"] == "ccdefault:"
     await give_portrait(mira)
-    born = entries((await card(alice, mira, format="charx")).content)
-    assert json.loads(born["card.json"])["data"]["assets"][0]["uri"] == f"embeded://{ICON}"
-    assert opened(born[ICON]).format == "PNG"
+    with_portrait = entries((await card(alice, mira, format="charx")).content)
+    assert json.loads(with_portrait["card.json"])["data"]["assets"][0]["uri"] == f"embeded://{ICON}"
+    assert opened(with_portrait[ICON]).format == "PNG"
 
 
-async def test_a_card_leaves_by_the_specification_it_came_by(alice: Client) -> None:
+async def test_a_card_is_exported_in_the_specification_of_its_import(alice: Client) -> None:
     one, two, three = [(await imported(alice, in_json(each)))["character"] for each in (V1, V2, V3)]
-    told = {}
+    specs = {}
     for name, made in (("one", one), ("two", two), ("three", three)):
-        told[name] = (await exported(alice, made))["spec"]
-    assert told == {"one": "chara_card_v2", "two": "chara_card_v2", "three": "chara_card_v3"}
+        specs[name] = (await exported(alice, made))["spec"]
+    assert specs == {"one": "chara_card_v2", "two": "chara_card_v2", "three": "chara_card_v3"}
     from_one = (await exported(alice, one))["data"]
     assert from_one | V1 == from_one
     assert from_one.keys() == REQUIRED_V2
@@ -130,13 +130,13 @@ async def test_a_card_leaves_by_the_specification_it_came_by(alice: Client) -> N
     assert (await exported(alice, newer, spec="v2"))["spec_version"] == "2.0"
 
 
-async def test_a_missing_group_only_greetings_is_there_again(alice: Client) -> None:
+async def test_a_missing_group_only_greetings_is_added(alice: Client) -> None:
     made = (await imported(alice, in_json(V3 | {"data": V2_DATA})))["character"]
     assert (await exported(alice, made))["data"] == V2_DATA | {"group_only_greetings": []}
 
 
 @pytest.mark.parametrize("source", [V1, V2, V3])
-async def test_an_edit_changes_its_field_alone(alice: Client, source: Any) -> None:
+async def test_an_edit_changes_only_its_field(alice: Client, source: Any) -> None:
     made = (await imported(alice, in_json(source)))["character"]
     path = f"/v1/characters/{made['id']}"
     before = expected = (await exported(alice, made))["data"]
@@ -149,7 +149,7 @@ async def test_an_edit_changes_its_field_alone(alice: Client, source: Any) -> No
     assert (await exported(alice, made))["data"] == before
 
 
-async def test_what_does_not_fit_is_whole_until_it_is_edited(alice: Client) -> None:
+async def test_values_that_do_not_fit_are_exported_whole_until_they_are_edited(alice: Client) -> None:
     big = {
         "name": "", "description": "ж" * 20_000, "tags": ["A", "a", "x" * 99], "extensions": {"a": "b" * 300_000}
     }  # fmt: skip
@@ -164,7 +164,7 @@ async def test_what_does_not_fit_is_whole_until_it_is_edited(alice: Client) -> N
         assert (await exported(alice, made))["data"] == V2_DATA | big
 
 
-async def test_what_only_a_card_has_is_edited(alice: Client) -> None:
+async def test_members_that_only_a_card_has_are_edited(alice: Client) -> None:
     made = (await imported(alice, in_json(V3)))["character"]
     path = f"/v1/characters/{made['id']}/card"
     edits = {"personality": "warm", "alternate_greetings": [], "character_book": {"entries": [], "x": 1}}
@@ -178,7 +178,7 @@ async def test_what_only_a_card_has_is_edited(alice: Client) -> None:
     assert (await exported(alice, made))["data"]["character_book"]["x"] is True
 
 
-async def test_a_character_born_here_has_a_card_of_its_own(alice: Client) -> None:
+async def test_a_character_that_was_not_imported_has_a_card(alice: Client) -> None:
     mira = await character(alice, name="Unnamed")
     path = f"/v1/characters/{mira['id']}"
     answer = await alice.put(f"{path}/card", json={"first_mes": "Hi.", "creator": "someone", "nickname": "M"})
@@ -224,12 +224,12 @@ async def test_an_edit_is_checked(alice: Client, charlie: Client, monkeypatch: p
     expected = {"/name", "/personality", "/alternate_greetings/0", "/character_book", "/scenario"}
     assert (answer.status_code, faults(answer).keys()) == (422, expected)
     assert (await charlie.put(path, json={})).status_code == 403
-    monkeypatch.setattr("service.cards.queries.LARGEST", 100)
+    monkeypatch.setattr("service.cards.queries.MAX_BYTES", 100)
     assert (await alice.put(path, json={"scenario": "x" * 100})).status_code == 413
-    assert card_json.LARGEST > 100
+    assert card_json.MAX_BYTES > 100
 
 
-async def test_a_copy_takes_the_card_along(alice: Client, charlie: Client) -> None:
+async def test_a_copy_has_the_card(alice: Client, charlie: Client) -> None:
     made = (await imported(alice, in_charx(V3, **{"assets/x.bin": b"123"})))["character"]
     await alice.patch(f"/v1/characters/{made['id']}", json={"visibility": "public", "name": "Otto"})
     copy = await charlie.post(f"/v1/characters/{made['id']}/copies", json={})
@@ -255,13 +255,13 @@ async def test_a_copy_takes_the_card_along(alice: Client, charlie: Client) -> No
         ("../..\\up", "up", ".._.._up"),
     ],
 )
-async def test_the_file_is_called_as_the_character(alice: Client, name: str, plain: str, whole: str) -> None:
+async def test_the_file_has_the_name_of_the_character(alice: Client, name: str, plain: str, whole: str) -> None:
     answer = await card(alice, await character(alice, name=name))
     expected = f"attachment; filename=\"{plain}.json\"; filename*=UTF-8''{whole}.json"
     assert answer.headers["content-disposition"] == expected
 
 
-async def test_what_is_no_card_to_ask_for(alice: Client) -> None:
+async def test_formats_that_do_not_exist_are_refused(alice: Client) -> None:
     mira = await character(alice)
     answer = await card(alice, mira, format="charx", spec="v2")
     assert (answer.status_code, faults(answer).keys()) == (400, {"spec"})

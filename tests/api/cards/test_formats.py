@@ -1,4 +1,4 @@
-"""Reading a card out of a file: what is understood, what is forgiven, and every bound."""
+"""Reading cards from files: formats, tolerated faults and limits."""
 
 import base64
 import io
@@ -15,7 +15,7 @@ from service.cards.formats import charx, png
 from service.cards.formats import json as card_json
 from service.cards.formats.json import read_document
 from service.cards.formats.reader import read_file
-from service.cards.formats.specs import card_of, own_of
+from service.cards.formats.specs import character_fields, parse_card
 from service.errors import ServiceError, TooLarge, Unprocessable, UnsupportedMediaType
 from tests.support.cards import V1, V2, V2_DATA, V3, V3_DATA, in_charx, in_json, in_png
 from tests.support.pictures import chunk, drawn, opened
@@ -52,22 +52,22 @@ def test_each_specification_in_each_container(card: Any, spec: str, data: Any) -
         assert (found.card.spec, found.card.data, found.notes) == (spec, data, [])
 
 
-def test_json_may_begin_with_a_mark_and_blanks() -> None:
+def test_json_may_begin_with_a_byte_order_mark_and_blanks() -> None:
     assert read_file(b"\xef\xbb\xbf" + in_json(V2)).card.data == V2_DATA
     assert read_file(b"\r\n  " + in_json(V2)).card.data == V2_DATA
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"hello", b"<svg/>", b"[]", b"GIF89a" + bytes(50), drawn("JPEG")])
-def test_what_is_no_card_is_refused(content: bytes) -> None:
+def test_other_files_are_refused(content: bytes) -> None:
     refused(content, Unprocessable if content == b"{" else UnsupportedMediaType)
 
 
-def test_json_that_is_no_card_is_refused() -> None:
+def test_other_json_is_refused() -> None:
     for document in ({}, {"name": "Mira"}, {"spec": "chara_card_v2"}, {"data": 1}, {"data": []}):
         refused(in_json(document))
 
 
-def test_ccv3_wins_wherever_it_stands() -> None:
+def test_ccv3_is_preferred_in_any_order() -> None:
     other = V2 | {"data": V2_DATA | {"name": "Old"}}
     for content in (in_png(PICTURE, chara=other, ccv3=V3), in_png(PICTURE, ccv3=V3, chara=other)):
         assert read_file(content).card.data["name"] == "Mira Halloran"
@@ -76,38 +76,38 @@ def test_ccv3_wins_wherever_it_stands() -> None:
     assert read_file(head + chunk(b"tEXt", text) + rest).card.data == V3_DATA
 
 
-def test_a_ccv3_that_cannot_be_read_leaves_chara() -> None:
+def test_chara_is_read_if_ccv3_is_not_valid() -> None:
     for broken in (b"ccv3\0not base64", b"ccv3\0" + base64.b64encode(b"{")):
         content = in_png(PICTURE, chara=V2)
         found = read_file(content[:33] + chunk(b"tEXt", broken) + content[33:])
         assert found.card.data == V2_DATA
-        assert found.notes == ["The PNG's chunk 'ccv3' cannot be read: 'chara' was."]
+        assert found.notes == ["The PNG's chunk 'ccv3' is not valid; 'chara' was read instead."]
 
 
-def test_base64_may_be_folded_and_unpadded() -> None:
+def test_base64_may_have_line_breaks_and_no_padding() -> None:
     packed = base64.encodebytes(in_json(V2)).rstrip(b"=\n")
     assert read_file(png.with_texts(PICTURE, {"chara": packed})).card.data == V2_DATA
 
 
-def test_of_two_chunks_with_one_name_the_first_is_read() -> None:
+def test_the_first_of_two_chunks_with_the_same_keyword_is_read() -> None:
     content = in_png(PICTURE, chara=V2)
     other = b"chara\0" + base64.b64encode(in_json(V2 | {"data": V2_DATA | {"name": "Otto"}}))
     found = read_file(content[:33] + chunk(b"tEXt", other) + content[33:])
     assert found.card.data["name"] == "Otto"
-    assert found.notes == ["Of several chunks 'chara' the first was read."]
+    assert found.notes == ["The PNG has several chunks 'chara'; only the first was read."]
 
 
-def test_damage_is_told_and_read() -> None:
+def test_a_damaged_png_is_read_with_notes() -> None:
     content = bytearray(in_png(PICTURE, chara=V2))
     content[29] ^= 1  # of the checksum of the first chunk
     found = read_file(bytes(content))
     assert found.card.data == V2_DATA
-    assert found.notes == ["1 chunks of the PNG have a wrong checksum; they were read all the same."]
+    assert found.notes == ["1 chunks of the PNG have a wrong checksum; they were read anyway."]
     cut = read_file(in_png(PICTURE, chara=V2)[:-12])
-    assert (cut.card.data, cut.notes) == (V2_DATA, ["The PNG is cut short."])
+    assert (cut.card.data, cut.notes) == (V2_DATA, ["The PNG is truncated."])
 
 
-def test_the_picture_loses_its_texts_and_nothing_else() -> None:
+def test_the_picture_loses_only_its_texts() -> None:
     found = read_file(in_png(PICTURE, chara=V2))
     assert found.picture == PICTURE
     animated = io.BytesIO()
@@ -138,7 +138,7 @@ def test_the_icon_becomes_the_picture() -> None:
     assert (found.picture, found.icon) == (other, "assets/a.webp")
 
 
-def test_an_icon_may_be_spelt_otherwise_or_lie_in_the_card() -> None:
+def test_the_address_of_an_icon() -> None:
     def with_icon(uri: str) -> Any:
         return V3 | {"data": V3_DATA | {"assets": [{"type": "icon", "uri": uri, "name": "main", "ext": "png"}]}}
 
@@ -148,54 +148,54 @@ def test_an_icon_may_be_spelt_otherwise_or_lie_in_the_card() -> None:
     data = "data:image/png;base64," + base64.b64encode(PICTURE).decode()
     assert read_file(in_json(with_icon(data))).picture == PICTURE
     away = read_file(in_json(with_icon("https://example.org/a.png")))
-    assert (away.picture, away.notes) == (None, ["Assets that lie elsewhere are not fetched: 1."])
+    assert (away.picture, away.notes) == (None, ["Assets with external addresses were not fetched: 1."])
     missing = read_file(in_charx(with_icon("embeded://nowhere.png")))
-    assert (missing.picture, missing.notes) == (None, ["Assets whose files are not there: 1."])
+    assert (missing.picture, missing.notes) == (None, ["Assets whose files are missing: 1."])
 
 
-def test_assets_that_make_no_sense_are_left_alone() -> None:
+def test_assets_that_are_not_valid_are_ignored() -> None:
     for assets in (None, 1, {}, [1, None, {}, {"uri": 3}, {"type": "icon", "uri": "data:,"}, {"type": [], "uri": ""}]):
         document = V3 | {"data": V3_DATA | {"assets": assets}}
         assert read_file(in_json(document)).card.data["assets"] == assets
 
 
-def test_a_picture_with_a_zip_behind_it() -> None:
+def test_a_picture_followed_by_a_zip() -> None:
     for picture in (PICTURE, drawn("JPEG")):
         found = read_file(picture + in_charx(V3, **{"a.bin": b"1"}))
         assert (found.card.data, found.picture, found.files) == (V3_DATA, picture, {"a.bin": b"1"})
 
 
-def test_what_is_newer_or_odd_is_read_and_told() -> None:
-    newer = card_of({"spec": "chara_card_v3", "spec_version": "3.7", "data": V3_DATA, "x": 1})
+def test_unknown_specifications_and_members_are_noted() -> None:
+    newer = parse_card({"spec": "chara_card_v3", "spec_version": "3.7", "data": V3_DATA, "x": 1})
     assert (newer.spec, newer.spec_version) == ("v3", "3.7")
-    assert newer.notes == ["What stands beside data was left out: x."]
-    unknown = card_of({"spec": "chara_card_v9", "spec_version": 9, "data": V3_DATA})
+    assert newer.notes == ["Members beside 'data' were ignored: x."]
+    unknown = parse_card({"spec": "chara_card_v9", "spec_version": 9, "data": V3_DATA})
     assert (unknown.spec, unknown.spec_version, len(unknown.notes)) == ("v3", "9", 1)
-    without = card_of({"spec": "chara_card_v3", "data": V2_DATA})
-    assert without.notes == ["group_only_greetings was missing: it is exported as an empty list."]
-    flat = card_of({"spec": "chara_card_v2", "name": "Mira", "first_mes": "Hi."})
+    without = parse_card({"spec": "chara_card_v3", "data": V2_DATA})
+    assert without.notes == ["'group_only_greetings' is missing; it is exported as an empty list."]
+    flat = parse_card({"spec": "chara_card_v2", "name": "Mira", "first_mes": "Hi."})
     assert (flat.spec, len(flat.notes)) == ("v1", 2)
 
 
-def test_fields_of_a_wrong_type_are_named() -> None:
+def test_fields_of_a_wrong_type_are_refused() -> None:
     data = {"name": 1, "description": [], "tags": "a", "extensions": [1]}
     assert pointers({"spec": "chara_card_v2", "data": data}).keys() == {f"/data/{name}" for name in data}
     assert pointers({"name": None, "first_mes": "", "tags": {}}).keys() == {"/tags"}
 
 
-def test_what_fits_no_field_is_cut_for_the_character_alone() -> None:
+def test_values_that_do_not_fit_a_character_are_cut() -> None:
     tags = ["Noir", "noir", "NOIR", "x" * 51, "", "a\nb", 3, *map(str, range(40))]
-    own = own_of(
+    fields = character_fields(
         {"name": "a\n" + "b" * 200, "description": "c" * 10_001, "tags": tags, "extensions": {"a": "b" * 300_000}}
     )
-    assert own.name == "a " + "b" * 118
-    assert own.description == "c" * 10_000
-    assert own.tags == ["Noir", *map(str, range(19))]
-    assert own.extensions == {}
-    assert len(own.notes) == 5
+    assert fields.name == "a " + "b" * 118
+    assert fields.description == "c" * 10_000
+    assert fields.tags == ["Noir", *map(str, range(19))]
+    assert fields.extensions == {}
+    assert len(fields.notes) == 5
     for empty in ("", " \t", "\n", None):
-        assert own_of({"name": empty}).name == "Unnamed"
-    assert own_of(V2_DATA).notes == []
+        assert character_fields({"name": empty}).name == "Unnamed"
+    assert character_fields(V2_DATA).notes == []
 
 
 @pytest.mark.parametrize(
@@ -210,24 +210,24 @@ def test_what_fits_no_field_is_cut_for_the_character_alone() -> None:
         ({"a": 1e999}, "/a"),
     ],
 )
-def test_what_cannot_be_kept_is_refused_with_its_place(value: Any, at: str) -> None:
+def test_values_that_cannot_be_stored_are_refused(value: Any, at: str) -> None:
     text = json.dumps(V1 | value).replace("Infinity", "1e999").encode()
     assert [fault.pointer for fault in refused(text).errors] == [at]
 
 
 @pytest.mark.parametrize("text", [b'{"a": NaN}', b'{"a": -Infinity}', b'{"a": "\xff"}', b'{"a": 1,}', b"{'a': 1}"])
-def test_what_is_no_json_is_refused(text: bytes) -> None:
+def test_invalid_json_is_refused(text: bytes) -> None:
     assert refused(text).detail == "The card is not valid JSON (UTF-8)."
 
 
 @pytest.mark.parametrize(
     "number", ["1e30", "12345678901234567890123", "1e-320", "0.1", "1.7976931348623157e308", "-0.0"]
 )
-def test_numbers_stay_what_they_are(number: str) -> None:
+def test_numbers_are_unchanged(number: str) -> None:
     value = read_document(f'{{"a": {number}}}'.encode())
-    written = card_json.written_document(value)
+    written = card_json.write_document(value)
     assert read_document(written.encode()) == value
-    assert card_json.is_unchanged(value, written)
+    assert card_json.equals_stored(value, written)
 
 
 def test_depth_is_bounded() -> None:
@@ -240,16 +240,16 @@ def test_depth_is_bounded() -> None:
 
 
 def test_size_and_values_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(card_json, "MOST_VALUES", 100)
+    monkeypatch.setattr(card_json, "MAX_VALUES", 100)
     many = V1 | {"a": [0] * 100}
     assert "values" in refused(in_json(many)).detail
     assert read_file(in_json(V1 | {"a": "[,{" * 200 + '\\"' * 99}))
-    monkeypatch.setattr(card_json, "LARGEST", 1_000)
+    monkeypatch.setattr(card_json, "MAX_BYTES", 1_000)
     refused(in_json(V1 | {"a": "x" * 1_000}), TooLarge)
     refused(in_png(PICTURE, chara=V1 | {"a": "x" * 1_000}), TooLarge)
 
 
-def test_values_are_counted_before_they_are_made() -> None:
+def test_values_are_counted_before_decoding() -> None:
     text = b'{"name": "", "a": [' + b"[]," * 2_500_000 + b"0]}"
     tracemalloc.start()
     try:
@@ -260,17 +260,15 @@ def test_values_are_counted_before_they_are_made() -> None:
 
 
 def test_chunks_are_bounded() -> None:
-    many = png.SIGNATURE + chunk(b"teST", b"") * png.MOST_CHUNKS + chunk(b"IEND", b"")
+    many = png.SIGNATURE + chunk(b"teST", b"") * png.MAX_CHUNKS + chunk(b"IEND", b"")
     assert "chunks" in refused(many).detail
-    assert read_file(
-        in_png(png.SIGNATURE + chunk(b"teST", b"") * (png.MOST_CHUNKS - 2) + chunk(b"IEND", b""), chara=V2)
-    )
+    assert read_file(in_png(png.SIGNATURE + chunk(b"teST", b"") * (png.MAX_CHUNKS - 2) + chunk(b"IEND", b""), chara=V2))
     long = png.SIGNATURE + (2**32 - 1).to_bytes(4) + b"tEXt"
     assert "no card" in refused(long).detail
 
 
 def test_files_in_a_png_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.cards.formats.reader.MOST_ENTRIES", 3)
+    monkeypatch.setattr("service.cards.formats.reader.MAX_ENTRIES", 3)
     packed = {f"chara-ext-asset_:{number}": b"" for number in range(4)}
     assert "files" in refused(png.with_texts(in_png(PICTURE, chara=V2), packed)).detail
 
@@ -278,15 +276,15 @@ def test_files_in_a_png_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "path", ["../a", "a/../../b", "/etc/passwd", "a\\..\\b", "C:/a", "a//b", "./a", "a\nb", "x" * 501, "a/../card.json"]
 )
-def test_paths_that_lead_out_are_refused(path: str) -> None:
+def test_unsafe_paths_are_refused(path: str) -> None:
     assert "path" in refused(zipped(CARD, (path, b""))).detail
 
 
-def test_a_path_is_not_cut_at_a_nul() -> None:
+def test_a_path_with_nul_is_refused() -> None:
     assert "path" in refused(zipped(CARD, ("aXb", b"")).replace(b"aXb", b"a\0b")).detail
 
 
-def test_what_a_zip_may_not_be() -> None:
+def test_zips_that_are_refused() -> None:
     link = zipfile.ZipInfo("link")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
     assert "symbolic" in refused(zipped(CARD, (link, b"/etc/passwd"))).detail
@@ -296,7 +294,7 @@ def test_what_a_zip_may_not_be() -> None:
     assert "card.json" in refused(zipped(("a/card.json", b"{}"))).detail
     assert "card.json" in refused(zipped()).detail
     for packing in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
-        assert "packed" in refused(zipped(CARD, packing=packing)).detail
+        assert "compression" in refused(zipped(CARD, packing=packing)).detail
     encrypted = bytearray(zipped(CARD))
     encrypted[encrypted.rindex(b"PK\x01\x02") + 8] |= 1
     assert "encrypted" in refused(bytes(encrypted)).detail
@@ -304,27 +302,27 @@ def test_what_a_zip_may_not_be() -> None:
 
 
 def test_entries_are_bounded() -> None:
-    many = [(str(number), b"") for number in range(charx.MOST_ENTRIES)]
+    many = [(str(number), b"") for number in range(charx.MAX_ENTRIES)]
     assert "entries" in refused(zipped(CARD, *many)).detail
-    assert len(read_file(zipped(CARD, *many[1:])).files) == charx.MOST_ENTRIES - 1
+    assert len(read_file(zipped(CARD, *many[1:])).files) == charx.MAX_ENTRIES - 1
 
 
-def test_a_zip_bomb_costs_nothing() -> None:
+def test_a_zip_bomb_costs_little() -> None:
     bomb = zipped(CARD, ("assets/bomb", bytes(150 * 1024**2)))
     tracemalloc.start()
     began = time.process_time()
     try:
-        assert "too much" in refused(bomb).detail
+        assert "more bytes" in refused(bomb).detail
         assert tracemalloc.get_traced_memory()[1] < 80 * 1024**2
         assert time.process_time() - began < 2
     finally:
         tracemalloc.stop()
 
 
-def test_what_a_zip_says_of_its_sizes_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(charx, "LARGEST", 10_000)
+def test_sizes_in_headers_are_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(charx, "MAX_UNPACKED", 10_000)
     parts = [(str(number), bytes(3_000)) for number in range(4)]
-    assert "too much" in refused(zipped(CARD, *parts, packing=zipfile.ZIP_STORED)).detail
+    assert "more bytes" in refused(zipped(CARD, *parts, packing=zipfile.ZIP_STORED)).detail
     lying = bytearray(zipped(CARD, ("a", bytes(2_000_000))))
     for name, offset in ((b"PK\x01\x02", 24), (b"PK\x03\x04", 22)):
         at = lying.rindex(name) + offset
@@ -333,5 +331,5 @@ def test_what_a_zip_says_of_its_sizes_is_not_believed(monkeypatch: pytest.Monkey
 
 
 def test_the_ratio_is_bounded() -> None:
-    assert "too much" in refused(zipped(CARD, ("a", bytes(4 * 1024**2)))).detail
-    assert read_file(zipped(CARD, ("a", bytes(charx.FREE))))
+    assert "more bytes" in refused(zipped(CARD, ("a", bytes(4 * 1024**2)))).detail
+    assert read_file(zipped(CARD, ("a", bytes(charx.RATIO_FREE))))

@@ -1,4 +1,4 @@
-"""POST /v1/imports: characters made of Character Cards, each file with an outcome of its own."""
+"""POST /v1/imports: creates characters from Character Cards. Each file has its own outcome."""
 
 import io
 import json
@@ -70,18 +70,18 @@ async def test_the_picture_becomes_the_portrait(alice: Client) -> None:
         assert made["version"] == 1
 
 
-async def test_a_picture_that_is_none_does_not_keep_the_card_out(alice: Client) -> None:
+async def test_an_invalid_picture_does_not_prevent_the_import(alice: Client) -> None:
     card = V3 | {"data": V3_DATA | {"assets": [ICON_ASSET]}}
     pictures = (b"\x89PNG\r\n\x1a\n" + bytes(50), huge_png(50_000, 50_000), b"<svg/>")
     for item in await import_files(alice, *(in_charx(card, **{ICON: picture}) for picture in pictures)):
         assert item["character"]["portrait"] is None
-        assert item["notes"][0].startswith("The picture did not become the portrait: ")
+        assert item["notes"][0].startswith("The picture was not used as the portrait: ")
     assert await CardAsset.select(CardAsset.path).output(as_list=True) == [ICON] * 3
 
 
-async def test_a_picture_larger_than_portraits_may_be(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queries, "LARGEST_PICTURE", 50)
-    assert "10 MiB" in (await imported(alice, in_png(drawn("PNG"), chara=V2)))["notes"][0]
+async def test_a_picture_that_is_too_large_for_a_portrait(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queries, "MAX_UPLOAD", 50)
+    assert "larger than" in (await imported(alice, in_png(drawn("PNG"), chara=V2)))["notes"][0]
 
 
 async def test_each_file_has_its_own_outcome(alice: Client) -> None:
@@ -96,7 +96,7 @@ async def test_each_file_has_its_own_outcome(alice: Client) -> None:
     assert await Character.count() == await Card.count() == 3
 
 
-async def test_what_fails_on_the_way_leaves_nothing(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failed_import_leaves_nothing(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     await DB.run_ddl("ALTER TABLE cards ADD CONSTRAINT no_v1 CHECK (spec <> 'v1')")
     try:
         items = await alice.post("/v1/imports", files=[("file", ("a", in_json(V2))), ("file", ("b", in_json(V1)))])
@@ -106,19 +106,23 @@ async def test_what_fails_on_the_way_leaves_nothing(alice: Client, monkeypatch: 
         await DB.run_ddl("ALTER TABLE cards DROP CONSTRAINT no_v1")
 
 
-async def test_a_name_of_a_file_is_no_path(alice: Client) -> None:
-    for sent, told in (("../../etc/passwd", "passwd"), ("C:\\cards\\mira.json", "mira.json"), ("x" * 300, "x" * 255)):
+async def test_folders_are_removed_from_file_names(alice: Client) -> None:
+    for sent, expected in (
+        ("../../etc/passwd", "passwd"),
+        ("C:\\cards\\mira.json", "mira.json"),
+        ("x" * 300, "x" * 255),
+    ):
         answer = await alice.post("/v1/imports", files=[("file", (sent, in_json(V1)))])
-        assert [item["file"] for item in answer.json()["items"]] == [told]
+        assert [item["file"] for item in answer.json()["items"]] == [expected]
 
 
-async def test_a_form_that_is_not_as_asked_for(alice: Client) -> None:
+async def test_a_form_that_is_not_valid(alice: Client) -> None:
     file = ("file", ("a", in_json(V1)))
     other = ("other", ("b", b"{}"))
     for files, at in (
         ([other], {"/file", "/other"}),
         ([file, other], {"/other"}),
-        ([file] * (controller.MOST_FILES + 1), {"/file"}),
+        ([file] * (controller.MAX_FILES + 1), {"/file"}),
     ):
         answer = await alice.post("/v1/imports", files=files)
         assert (answer.status_code, faults(answer).keys()) == (422, at)
@@ -129,7 +133,7 @@ async def test_a_form_that_is_not_as_asked_for(alice: Client) -> None:
     assert await Character.count() == 0
 
 
-async def test_a_body_that_is_no_form(alice: Client) -> None:
+async def test_a_body_that_is_not_a_form(alice: Client) -> None:
     assert (await alice.post("/v1/imports", json=V2)).status_code == 415
     assert (await alice.post("/v1/imports")).status_code == 415
     assert (await alice.post("/v1/imports", content=b"--x", headers=BOUNDARY)).status_code in (400, 422)
@@ -152,7 +156,7 @@ async def test_who_may_import(app: Any, alice: Client, stranger: Client) -> None
     assert (await writer.post("/v1/imports", files=files)).status_code == 200
 
 
-async def test_an_import_sent_again_is_answered_again(alice: Client) -> None:
+async def test_a_repeated_import_is_replayed(alice: Client) -> None:
     def form(boundary: str, *contents: bytes) -> dict[str, Any]:
         parts = [
             f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{number}"\r\n\r\n'.encode()
@@ -171,7 +175,9 @@ async def test_an_import_sent_again_is_answered_again(alice: Client) -> None:
     assert await Character.count() == 1
 
 
-async def test_what_cannot_be_stored_now_can_be_sent_again(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_import_can_be_repeated_after_the_storage_failed(
+    alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files = [("file", ("a", in_json(V1))), ("file", ("b", in_charx(V3, **{"a.bin": b"1"})))]
     with monkeypatch.context() as patch:
         patch.setattr(storage, "RETRIES", 0)
@@ -184,7 +190,7 @@ async def test_what_cannot_be_stored_now_can_be_sent_again(alice: Client, monkey
     assert [item["status"] for item in again.json()["items"]] == [201, 201]
 
 
-async def test_a_dry_run_tells_and_leaves_nothing(alice: Client) -> None:
+async def test_a_dry_run_leaves_nothing(alice: Client) -> None:
     contents = (in_png(drawn("PNG"), chara=V2), b"no card", in_charx(V3, **{"a.bin": b"1"}))
     dry = await import_files(alice, *contents, params={"dry_run": "true"})
     assert [item["status"] for item in dry] == [201, 415, 201]
@@ -193,20 +199,20 @@ async def test_a_dry_run_tells_and_leaves_nothing(alice: Client) -> None:
     assert counts == [0, 0, 0, 0]
 
 
-async def test_what_was_normalised_is_told(alice: Client) -> None:
+async def test_normalised_values_are_noted(alice: Client) -> None:
     data = V3_DATA | {"name": "", "tags": ["A", "a"], "assets": [ICON_ASSET | {"uri": "https://example.org/a.png"}]}
     item = await imported(alice, in_json({"spec": "chara_card_v4", "data": data, "chat": 1}))
     assert item["notes"] == [
-        "The card names no specification that is known here: it was read as V3.",
-        "What stands beside data was left out: chat.",
-        "Assets that lie elsewhere are not fetched: 1.",
-        "The name is empty: the character is called Unnamed, the card stays as it is.",
-        "1 of 2 tags are repeated, unfit or too many: only the card has them.",
+        "The card's specification is unknown; it was read as V3.",
+        "Members beside 'data' were ignored: chat.",
+        "Assets with external addresses were not fetched: 1.",
+        "The name is empty; the character is called Unnamed, and the card is unchanged.",
+        "1 of 2 tags are repeated, not valid or too many; only the card keeps them.",
     ]
     assert (await exported(alice, item["character"]))["data"] == data
 
 
-async def test_the_files_of_a_card_stay_while_it_does(alice: Client) -> None:
+async def test_files_of_a_card_are_kept_with_it(alice: Client) -> None:
     made = (await imported(alice, in_charx(V3, **{"assets/x.bin": b"123"})))["character"]
     await DB.run_ddl("UPDATE files SET stored_at = stored_at - interval '2 days'")
     assert await delete_unused_files() == 0
@@ -216,7 +222,7 @@ async def test_the_files_of_a_card_stay_while_it_does(alice: Client) -> None:
     assert (await Card.count(), await CardAsset.count()) == (1, 1)
 
 
-async def test_files_of_cards_that_are_gone_are_collected(alice: Client) -> None:
+async def test_files_of_deleted_cards_are_collected(alice: Client) -> None:
     made = (await imported(alice, in_charx(V3, **{"assets/x.bin": b"123"})))["character"]
     assert (await alice.delete(f"/v1/characters/{made['id']}")).status_code == 204
     assert (await alice.delete(f"/v1/trash/{made['id']}")).status_code == 204

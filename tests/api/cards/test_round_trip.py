@@ -1,4 +1,4 @@
-"""A card that was imported leaves as it came, whatever is in it."""
+"""An imported card is exported without changes, whatever it contains."""
 
 import base64
 import io
@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.cards.formats.json import written_document
+from service.cards.formats.json import write_document
 from service.cards.formats.png import read_texts
 from service.cards.formats.reader import read_file
-from service.cards.formats.specs import own_of
-from service.cards.formats.writer import Export, Kept, as_charx, as_json, as_png
+from service.cards.formats.specs import character_fields
+from service.cards.formats.writer import Export, StoredCard, as_charx, as_json, as_png
 from tests.conftest import signed_in
 from tests.support.cards import exported, import_files, in_charx, in_json, in_png
 from tests.support.pictures import drawn
@@ -23,7 +23,7 @@ from tests.support.pictures import drawn
 Client = httpx.AsyncClient
 
 PICTURE = drawn("PNG")
-OWN = ("name", "description", "tags", "extensions")
+FIELDS = ("name", "description", "tags", "extensions")
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 numbers = st.integers() | st.integers(-(10**40), 10**40) | st.floats(allow_nan=False, allow_infinity=False)
@@ -69,8 +69,8 @@ cards = st.one_of(
 )
 
 
-def is_as_it_came(spec: str, before: dict[str, Any], after: dict[str, Any]) -> bool:
-    """V1 has become the V2 that holds it, with what that needs besides."""
+def is_unchanged(spec: str, before: dict[str, Any], after: dict[str, Any]) -> bool:
+    """V1 is exported as V2, which adds members."""
     return after == before if spec != "v1" else after == after | before
 
 
@@ -101,18 +101,18 @@ def round_trip(card: tuple[str, Any, Any]) -> None:
     for content in (in_json(document), in_png(PICTURE, chara=document), in_charx(document)):
         found = read_file(content).card
         assert (found.spec, found.data) == (spec, data)
-        own = own_of(found.data)
-        assert 1 <= len(own.name) <= 120
-        row = {name: getattr(own, name) for name in OWN} | {"extensions": written_document(own.extensions)}
-        export = Export(row, Kept(True, found.spec, found.spec_version, found.data, None))
+        fields = character_fields(found.data)
+        assert 1 <= len(fields.name) <= 120
+        row = {name: getattr(fields, name) for name in FIELDS} | {"extensions": write_document(fields.extensions)}
+        export = Export(row, StoredCard(True, found.spec, found.spec_version, found.data, None))
         wanted = export.spec
-        assert is_as_it_came(spec, data, json.loads(as_json(export, wanted))["data"])
+        assert is_unchanged(spec, data, json.loads(as_json(export, wanted))["data"])
         keyword = {"v2": "chara", "v3": "ccv3"}[wanted]
-        assert is_as_it_came(spec, data, texts_of(as_png(export, None, PICTURE, {}), keyword))
+        assert is_unchanged(spec, data, texts_of(as_png(export, None, PICTURE, {}), keyword))
         in_zip = data_in(as_charx(export, PICTURE, {}))
         assert in_zip == in_zip | data
-        edited = Export(row | {"name": "Somebody else"}, export.kept)
-        assert is_as_it_came(spec, data | {"name": "Somebody else"}, json.loads(as_json(edited, wanted))["data"])
+        edited = Export(row | {"name": "Somebody else"}, export.stored)
+        assert is_unchanged(spec, data | {"name": "Somebody else"}, json.loads(as_json(edited, wanted))["data"])
 
 
 async def test_through_the_api(app: Any) -> None:
@@ -127,7 +127,7 @@ async def test_many_through_the_api(app: Any) -> None:
 
 
 async def through_the_api(member: Client, *, examples: int, of: int) -> None:
-    """Imports ``examples`` times ``of`` cards, which hypothesis draws before: its own loop is none for a database."""
+    """Imports ``examples`` times ``of`` cards. They are drawn first: hypothesis cannot run the test's event loop."""
     drawn_cards: list[Any] = []
 
     @settings(deadline=None, max_examples=examples * of * 2, database=None, suppress_health_check=list(HealthCheck))
@@ -141,10 +141,10 @@ async def through_the_api(member: Client, *, examples: int, of: int) -> None:
         items = await import_files(member, *(in_json(document) for _, _, document in some))
         for (spec, data, _), item in zip(some, items, strict=True):
             assert item["status"] == 201, item
-            assert is_as_it_came(spec, data, (await exported(member, item["character"]))["data"])
+            assert is_unchanged(spec, data, (await exported(member, item["character"]))["data"])
             path = f"/v1/characters/{item['character']['id']}"
             charx = await member.get(f"{path}/card?format=charx")
             assert data_in(charx.content) == data_in(charx.content) | data
             assert (await member.patch(path, json={"name": "Somebody else"})).status_code == 200
             after = (await exported(member, item["character"]))["data"]
-            assert is_as_it_came(spec, data | {"name": "Somebody else"}, after)
+            assert is_unchanged(spec, data | {"name": "Somebody else"}, after)

@@ -13,7 +13,7 @@ from service.changes.queries import _PAGE
 from service.characters.tables import Character
 from service.commands.purge import purge_everything
 from service.database.engine import DB
-from service.lists.cursors import encode_cursor
+from service.lists.cursors import decode_cursor, encode_cursor
 from tests.conftest import character, faults, public, relationship, signed_in, with_key
 
 Client = httpx.AsyncClient
@@ -79,7 +79,7 @@ async def test_an_empty_feed_has_a_cursor_too(alice: Client) -> None:
     assert [item["id"] for item in await reader.read()] == [made["id"]]
 
 
-async def test_deletions_restorations_and_ends_are_told(alice: Client) -> None:
+async def test_deletions_restorations_and_purges_are_in_the_feed(alice: Client) -> None:
     made = await character(alice)
     reader = Reader(alice)
     await reader.read()
@@ -217,19 +217,37 @@ async def test_a_cursor_of_another_list_is_refused(alice: Client) -> None:
     assert (await alice.get("/v1/changes", params={"after": lists})).status_code == 400
 
 
-async def test_a_cursor_that_was_left_for_too_long_is_refused(alice: Client) -> None:
-    me = (await alice.get("/v1/users/me")).json()["id"]
+async def name_of_feed(member: Client) -> str:
+    """What the member's cursors are signed for."""
+    me = (await member.get("/v1/users/me")).json()["id"]
     (row,) = await DB._run_in_new_connection(
         "SELECT system_identifier || '/' || 'characters'::regclass::oid AS history FROM pg_control_system()"
     )
+    return f"changes {me} {row['history']}"
+
+
+async def test_a_cursor_that_was_left_for_too_long_is_refused(alice: Client) -> None:
+    feed = await name_of_feed(alice)
     for days, status in ((28, 200), (30, 400)):
         place = [0, UUID(int=0), datetime.now(UTC) - timedelta(days=days)]
-        after = encode_cursor(place, f"changes {me} {row['history']}")
+        after = encode_cursor(place, feed)
         answer = await alice.get("/v1/changes", params={"after": after})
         assert answer.status_code == status
     assert "start again" in faults(answer)["after"]
-    other = encode_cursor(place, f"changes {me} of another server")
+    other = encode_cursor(place, f"{feed} of another server")
     assert (await alice.get("/v1/changes", params={"after": other})).status_code == 400
+
+
+async def test_only_the_last_page_renews_a_cursor(alice: Client) -> None:
+    feed = await name_of_feed(alice)
+    for _ in range(2):
+        await character(alice)
+    last_week = datetime.now(UTC) - timedelta(days=7)
+    after = encode_cursor([0, UUID(int=0), last_week], feed)
+    for limit, is_renewed in ((1, False), (100, True)):
+        page = (await alice.get("/v1/changes", params={"after": after, "limit": limit})).json()
+        complete_at = decode_cursor(page["next_cursor"], feed, (int, UUID, datetime))[2]
+        assert (complete_at > last_week) is is_renewed
 
 
 async def test_a_page_is_read_from_its_index(alice: Client, app: Any) -> None:

@@ -83,7 +83,7 @@ async def test_a_template_must_be_there_to_be_used(alice: Client, charlie: Clien
     secret = await template(alice)
     for unknown in (secret["id"], NOWHERE):
         answer = await charlie.post(CHARACTERS, json={"name": "Spy", "template": unknown})
-        assert (answer.status_code, faults(answer)) == (404, {"/template": "Is not known."})
+        assert (answer.status_code, faults(answer)) == (404, {"/template": "Does not exist."})
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,17 @@ async def test_faults_of_members_and_of_attributes_are_told_together(alice: Clie
     assert (answer.status_code, faults(answer)) == (422, expected)
 
 
-async def test_faults_of_others_characters_tell_nothing_of_them(alice: Client, charlie: Client) -> None:
-    made = await character(alice, template=(await template(alice))["id"])
+async def test_extensions_are_at_most_256_kib_of_json(alice: Client) -> None:
+    for more, status in ((0, 201), (1, 422)):
+        extensions = {"x": "x" * (256 * 1024 - len('{"x":""}') + more)}
+        answer = await alice.post("/v1/characters", json={"name": "Mira", "extensions": extensions})
+        assert answer.status_code == status
+
+
+@pytest.mark.parametrize("visibility", ["private", "public"])
+async def test_faults_of_others_characters_tell_nothing_of_them(
+    alice: Client, charlie: Client, visibility: str
+) -> None:
+    made = await character(alice, template=(await template(alice))["id"], visibility=visibility)
     answer = await charlie.patch(f"/v1/characters/{made['id']}", json={"name": "", "attributes": {"strength": 30}})
     assert faults(answer) == {"/name": "Must be at least 1 character."}

@@ -6,8 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.media.schemas import SIZES
-from service.media.transfer import MAX_UPLOAD
+from service.media.schemas import MAX_UPLOAD, SIZES
 from tests.conftest import character, faults, public
 from tests.support.pictures import drawn, opened
 
@@ -103,7 +102,7 @@ async def test_what_is_no_picture_is_told_by_its_first_bytes(alice: Client) -> N
 async def test_what_is_damaged_or_too_large_is_told(alice: Client) -> None:
     mira = await character(alice)
     cut = await put(alice, mira, drawn(width=400, height=400)[:-40])
-    assert (cut.status_code, cut.json()["detail"]) == (422, "The picture is damaged: it cannot be decoded whole.")
+    assert (cut.status_code, cut.json()["detail"]) == (422, "The picture is damaged: it cannot be decoded completely.")
     large = await put(alice, mira, drawn() + bytes(MAX_UPLOAD))
     assert (large.status_code, large.json()["type"]) == (413, "/problems/too-large")
     form = await alice.put(f"/v1/characters/{mira['id']}/portrait", files={"file": ("a", drawn() + bytes(MAX_UPLOAD))})

@@ -1,11 +1,13 @@
 import time
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service.templates.rules.prompts import RENDERED_LENGTH, Rendered, placeholders, prompt_violations, render
+from tests.conftest import character
 
 SCHEMA = {
     "type": "object",
@@ -19,6 +21,13 @@ SCHEMA = {
 
 def rendered(prompt: str, **values: Any) -> str:
     return render(prompt, values).prompt
+
+
+async def test_every_field_is_filled_in(alice: httpx.AsyncClient) -> None:
+    fields = {"name": "Ilse", "description": "Tall", "style": "anime", "tags": ["night", "rain"]}
+    ilse = await character(alice, prompt="{name}, {description}, {style}, {tags}", **fields)
+    answer = await alice.get(f"/v1/characters/{ilse['id']}/prompt")
+    assert answer.json() == {"prompt": "Ilse, Tall, anime, night, rain", "missing": [], "unknown": []}
 
 
 def test_placeholders_are_filled_in() -> None:

@@ -12,7 +12,8 @@ async def test_what_is_unlisted_is_found_by_its_id_alone(alice: Client, charlie:
     for thing in ("character", "template"):
         assert (await charlie.get(f"/v1/{thing}s/{ids[f'{thing}_id']}")).status_code == 200
         assert (await charlie.patch(f"/v1/{thing}s/{ids[f'{thing}_id']}", json={})).status_code == 403
-        assert (await charlie.get(f"/v1/{thing}s")).json()["items"] == []
+        for query in ("", "?owner=alice"):
+            assert (await charlie.get(f"/v1/{thing}s{query}")).json()["items"] == []
 
 
 async def test_what_becomes_private_is_gone_for_the_others(alice: Client, charlie: Client) -> None:

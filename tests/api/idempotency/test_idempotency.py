@@ -29,6 +29,7 @@ from service.web.middleware.authentication import Authentication
 from service.web.middleware.writes import Writes
 from service.web.problems import answer_problem
 from tests.conftest import DATA_DIR, FIGHTER, PASSWORD, character, client, faults, template, with_key
+from tests.support.routes import route_of, routes_with
 from tests.support.servers import Service, execute, service_of_its_own
 
 Client = httpx.AsyncClient
@@ -66,6 +67,8 @@ async def test_every_route_that_takes_a_key(alice: Client) -> None:
         f"/v1/templates/{fighters['id']}/copies": {},
         f"/v1/templates/{fighters['id']}/versions": {"attribute_schema": FIGHTER},
     }
+    tried_in_test_imports = {"POST /v1/imports"}
+    assert {route_of("POST", path) for path in posts} | tried_in_test_imports == routes_with("key")
     for path, body in posts.items():
         first = await alice.post(path, json=body, headers=KEY)
         again = await alice.post(path, json=body, headers=KEY)
@@ -223,7 +226,7 @@ def _check_done_once(answers: list[httpx.Response]) -> None:
     assert len({answer.content for answer in made}) == 1
 
 
-async def test_a_request_in_flight_is_told(alice: Client) -> None:
+async def test_a_request_in_flight_is_reported(alice: Client) -> None:
     database = await asyncpg.connect(embedded.dsn(DATA_DIR))
     try:
         await database.execute("BEGIN; LOCK TABLE characters IN ACCESS EXCLUSIVE MODE")
@@ -244,7 +247,7 @@ async def _until_one_waits(database: asyncpg.Connection) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_a_commit_that_fails_is_told_and_keeps_nothing(alice: Client) -> None:
+async def test_a_failed_commit_is_reported_and_stores_nothing(alice: Client) -> None:
     await execute(
         embedded.dsn(DATA_DIR),
         """

@@ -120,8 +120,11 @@ async def test_an_unknown_type_is_refused(alice: Client) -> None:
     assert answer.json()["errors"] == [{"detail": "Is not a valid enum value 'foe_of'.", "parameter": "types"}]
 
 
-async def test_what_is_hidden_is_no_way_through(alice: Client, charlie: Client) -> None:
-    cast = await _cast(alice, "A", "C", visibility="public") | await _cast(alice, "B")
+@pytest.mark.parametrize(("visibility", "status"), [("private", 404), ("unlisted", 200)])
+async def test_what_is_not_listed_is_no_way_through(
+    alice: Client, charlie: Client, visibility: str, status: int
+) -> None:
+    cast = await _cast(alice, "A", "C", visibility="public") | await _cast(alice, "B", visibility=visibility)
     await _relate(alice, cast["A"], "friend_of", cast["B"])
     await _relate(alice, cast["B"], "friend_of", cast["C"])
     assert _depths(await _graph(alice, cast["A"], depth=4)) == {"A": 0, "B": 1, "C": 2}
@@ -130,7 +133,7 @@ async def test_what_is_hidden_is_no_way_through(alice: Client, charlie: Client) 
         "edges": [],
         "truncated": False,
     }
-    assert (await charlie.get(f"/v1/characters/{cast['B']}/graph")).status_code == 404
+    assert (await charlie.get(f"/v1/characters/{cast['B']}/graph")).status_code == status
 
 
 async def test_the_drawing_has_an_arrow_for_each_relationship(alice: Client) -> None:
@@ -295,6 +298,7 @@ def _most_rows(depth: int) -> int:
 
 
 async def test_five_hundred_nodes_and_no_more(alice: Client, world: World) -> None:
+    assert MAX_NODES == 500
     await world.populate(range(MAX_NODES + 1))
     await world.relate([(0, index) for index in range(1, MAX_NODES)])
     root = str(_number(1, 0))

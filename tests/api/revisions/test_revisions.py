@@ -29,6 +29,7 @@ patches = st.fixed_dictionaries(
     optional={
         "name": st.sampled_from(["Mira", "Otto"]),
         "description": st.sampled_from(["", "Tall", None]),
+        "prompt": st.sampled_from(["{name}", None]),
         "style": st.sampled_from(["anime", None]),
         "tags": st.lists(st.sampled_from(["night", "rain"]), max_size=2) | st.none(),
         "visibility": st.sampled_from(["private", "unlisted", "public"]),

@@ -292,6 +292,7 @@ async def test_a_retired_template_rules_on_but_begins_nothing(alice: Client, cha
     rules = await template(alice, visibility="public")
     path = f"/v1/templates/{rules['id']}"
     mira = await character(charlie, template=rules["id"])
+    vera = await character(charlie, template=rules["id"])
     await _publish(alice, rules["id"], ELDER)
     assert (await alice.delete(path)).status_code == 204
     assert (await _get(charlie, path))["retired_at"] is not None
@@ -305,6 +306,7 @@ async def test_a_retired_template_rules_on_but_begins_nothing(alice: Client, cha
     assert (await _get(charlie, f"{character_path}/validation"))["state"] == "stale"
     copy = await create(charlie, f"{character_path}/copies")
     assert copy["template"] is None
+    assert (await charlie.patch(f"/v1/characters/{vera['id']}", json={"template_version": 2})).status_code == 200
     assert [item["outcome"] for item in (await _move(charlie, rules["id"], 2))["items"]] == ["moved"]
 
 

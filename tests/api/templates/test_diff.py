@@ -15,7 +15,7 @@ WIDENING = {"widened", "retyped", "optional"}
 
 
 def changed(before: dict[str, Any], after: dict[str, Any]) -> list[tuple[str, str]]:
-    """What happened to the attribute `a` when its rule changed."""
+    """The changes of the attribute `a` when its rule changes."""
     schemas = ({"type": "object", "properties": {"a": rule}} for rule in (before, after))
     return [(change.pointer, change.change) for change in schema_changes(*schemas)]
 
@@ -63,7 +63,7 @@ def changed(before: dict[str, Any], after: dict[str, Any]) -> list[tuple[str, st
         ({"additionalProperties": True}, {"additionalProperties": False}, ["narrowed"]),
     ],
 )
-def test_what_happened_to_one_attribute(before: dict[str, Any], after: dict[str, Any], kinds: list[str]) -> None:
+def test_changes_of_one_attribute(before: dict[str, Any], after: dict[str, Any], kinds: list[str]) -> None:
     assert changed(before, after) == [("/a", kind) for kind in kinds]
 
 
@@ -71,14 +71,14 @@ def test_what_happened_to_one_attribute(before: dict[str, Any], after: dict[str,
     ("is_open", "added", "removed"),
     [(True, ["added", "narrowed"], ["removed", "widened"]), (False, ["added", "widened"], ["removed", "narrowed"])],
 )
-def test_an_attribute_comes_and_goes(is_open: bool, added: list[str], removed: list[str]) -> None:
+def test_an_attribute_is_added_and_removed(is_open: bool, added: list[str], removed: list[str]) -> None:
     without = {"type": "object", "additionalProperties": is_open}
     with_it = without | {"properties": {"a/b": {"type": "integer"}}}
     assert [(each.pointer, each.change) for each in schema_changes(without, with_it)] == [("/a~1b", k) for k in added]
     assert [(each.pointer, each.change) for each in schema_changes(with_it, without)] == [("/a~1b", k) for k in removed]
 
 
-def test_an_attribute_without_rules_comes_and_goes() -> None:
+def test_an_attribute_without_rules_is_added() -> None:
     assert schema_changes({"type": "object"}, {"type": "object", "properties": {"a": {"title": "A", "x-a": 1}}}) == [
         SchemaChange("/a", "added", "Is new.")
     ]
@@ -98,12 +98,12 @@ def test_changes_within_objects_and_lists() -> None:
     assert changed({"type": "array"}, {"type": "array", "items": {"type": "string"}}) == [("/a/*", "narrowed")]
 
 
-def test_details_are_sentences_and_the_order_is_that_of_the_properties() -> None:
+def test_details_are_sentences_in_the_order_of_the_properties() -> None:
     before = {"type": "object", "properties": {"b": {"minimum": 1}, "a": {"maximum": 5}, "c": {"enum": ["x"]}}}
     after = {"type": "object", "properties": {"d": {}, "c": {}, "a": {"exclusiveMaximum": 9}, "b": {"minimum": 0.5}}}
     assert schema_changes(before, after) == [
         SchemaChange("/b", "widened", "The minimum was 1 and is now 0.5."),
-        SchemaChange("/a", "widened", "The maximum was 5 and is now 9, itself excluded."),
+        SchemaChange("/a", "widened", "The maximum was 5 and is now 9, exclusive."),
         SchemaChange("/c", "widened", "No longer has a list of choices: it was x."),
         SchemaChange("/d", "added", "Is new."),
     ]
@@ -157,7 +157,7 @@ def test_changes_are_sound(versions: tuple[dict[str, Any], dict[str, Any]], data
 
 
 def _check(kinds: Set[str], before: dict[str, Any], after: dict[str, Any], value: object) -> None:
-    was_valid, is_valid = (not list(Rules(schema).broken_by(value, "")) for schema in (before, after))
+    was_valid, is_valid = (not list(Rules(schema).rule_violations(value, "")) for schema in (before, after))
     if not kinds & NARROWING:
         assert is_valid or not was_valid
     if not kinds & WIDENING:
@@ -165,5 +165,5 @@ def _check(kinds: Set[str], before: dict[str, Any], after: dict[str, Any], value
 
 
 @given(schema=schemas)
-def test_a_schema_against_itself_is_unchanged(schema: dict[str, Any]) -> None:
+def test_a_schema_compared_with_itself_is_unchanged(schema: dict[str, Any]) -> None:
     assert schema_changes(schema, schema) == []

@@ -61,7 +61,7 @@ async def test_lists_show_the_platforms_public_templates(
         assert page.json()["total"] == len(expected)
 
 
-async def test_the_next_page_is_as_complete(stranger: httpx.AsyncClient) -> None:
+async def test_all_pages_together_are_complete(stranger: httpx.AsyncClient) -> None:
     ids = {await platform_template(name=f"Captain {number}") for number in range(3)}
     path, seen = "/v1/templates?limit=1", []
     while path:
@@ -71,7 +71,7 @@ async def test_the_next_page_is_as_complete(stranger: httpx.AsyncClient) -> None
     assert sorted(seen) == sorted(ids)
 
 
-async def test_each_path_below_one_shows_it(reader: httpx.AsyncClient) -> None:
+async def test_each_path_below_a_platform_template_is_public(reader: httpx.AsyncClient) -> None:
     template_id = await platform_template()
     hidden = await platform_template(visibility="private")
     for path in ("", "/versions", "/versions/1", "/versions/1/schema", "/versions/1/changes", "/usage"):
@@ -80,7 +80,9 @@ async def test_each_path_below_one_shows_it(reader: httpx.AsyncClient) -> None:
     assert (await reader.get(f"/v1/templates/{template_id}")).json()["owner"] is None
 
 
-async def test_characters_begin_on_one_and_count(stranger: httpx.AsyncClient, alice: httpx.AsyncClient) -> None:
+async def test_characters_use_platform_templates_and_are_counted(
+    stranger: httpx.AsyncClient, alice: httpx.AsyncClient
+) -> None:
     template_id = await platform_template()
     mira = await character(alice, template=template_id, visibility="public")
     assert mira["attributes"] == {"rank": 1}
@@ -91,7 +93,7 @@ async def test_characters_begin_on_one_and_count(stranger: httpx.AsyncClient, al
     assert (await stranger.get("/v1/characters?owner=platform")).json()["items"] == []
 
 
-async def test_anybody_copies_one_and_nobody_changes_it(alice: httpx.AsyncClient) -> None:
+async def test_users_copy_platform_templates_but_do_not_change_them(alice: httpx.AsyncClient) -> None:
     template_id = await platform_template()
     copy = await create(alice, f"/v1/templates/{template_id}/copies")
     assert (copy["owner"]["username"], copy["visibility"], copy["forked_from"]) == ("alice", "private", template_id)
@@ -100,7 +102,7 @@ async def test_anybody_copies_one_and_nobody_changes_it(alice: httpx.AsyncClient
 
 
 @pytest.mark.parametrize("path", ["/v1/templates", "/v1/characters"])
-async def test_an_anonymous_caller_has_nothing_of_their_own(stranger: httpx.AsyncClient, path: str) -> None:
+async def test_an_anonymous_caller_cannot_list_their_own(stranger: httpx.AsyncClient, path: str) -> None:
     answer = await stranger.get(f"{path}?owner=me")
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == "Bearer"

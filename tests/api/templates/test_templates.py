@@ -1,4 +1,4 @@
-"""Templates: making, reading, changing and retiring them."""
+"""Templates: creating, reading, updating and retiring them."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ TEMPLATES = "/v1/templates"
 NOWHERE = "0199a0a0-0000-7000-8000-000000000000"
 
 
-async def test_create_answers_the_same_bytes_as_get(alice: Client) -> None:
+async def test_create_returns_the_same_bytes_as_get(alice: Client) -> None:
     body = {"name": "Fighter", "prompt": "{name}, strength {strength}", "attribute_schema": FIGHTER, "tags": ["war"]}
     made = await alice.post(TEMPLATES, json=body)
     assert made.status_code == 201
@@ -24,13 +24,13 @@ async def test_create_answers_the_same_bytes_as_get(alice: Client) -> None:
     assert {name: made.json()[name] for name in body} == body
 
 
-async def test_a_name_is_enough(alice: Client) -> None:
+async def test_only_the_name_is_required(alice: Client) -> None:
     made = await template(alice, attribute_schema={"type": "object"})
     assert (made["visibility"], made["newest_version"], made["version"]) == ("private", 1, 1)
     assert (made["attribute_schema"], made["prompt"], made["owner"]["username"]) == ({"type": "object"}, "", "alice")
 
 
-async def test_the_authors_order_is_kept(alice: Client) -> None:
+async def test_the_order_of_properties_is_kept(alice: Client) -> None:
     schema = {"type": "object", "properties": {name: {"type": "string"} for name in ("zeal", "age", "mood")}}
     made = await template(alice, attribute_schema=schema)
     assert list(made["attribute_schema"]["properties"]) == ["zeal", "age", "mood"]
@@ -76,7 +76,7 @@ async def test_the_authors_order_is_kept(alice: Client) -> None:
         ({"attribute_schema": {"type": "object", "title": "x" * 65_536}}, {"/attribute_schema"}),
     ],
 )
-async def test_create_refuses(alice: Client, given: dict[str, Any], pointers: set[str]) -> None:
+async def test_create_refuses_invalid_bodies(alice: Client, given: dict[str, Any], pointers: set[str]) -> None:
     answer = await alice.post(TEMPLATES, json={"name": "Fighter"} | given)
     assert answer.status_code == 422, answer.text
     assert answer.json()["type"] == "/problems/validation"
@@ -84,7 +84,7 @@ async def test_create_refuses(alice: Client, given: dict[str, Any], pointers: se
     assert (await alice.get(TEMPLATES)).json()["items"] == []
 
 
-async def test_a_patch_changes_what_is_said_of_it(alice: Client) -> None:
+async def test_a_patch_changes_the_description_of_a_template(alice: Client) -> None:
     made = await template(alice, description="Old", style="anime", tags=["a"])
     path = f"{TEMPLATES}/{made['id']}"
     changed = (await alice.patch(path, json={"name": "Brawler", "style": None, "tags": None})).json()
@@ -94,7 +94,7 @@ async def test_a_patch_changes_what_is_said_of_it(alice: Client) -> None:
 
 
 @pytest.mark.parametrize("rule", [{"attribute_schema": {"type": "object"}}, {"prompt": "new"}, {"newest_version": 2}])
-async def test_a_patch_never_changes_its_rules(alice: Client, rule: dict[str, Any]) -> None:
+async def test_a_patch_cannot_change_prompt_or_schema(alice: Client, rule: dict[str, Any]) -> None:
     made = await template(alice)
     answer = await alice.patch(f"{TEMPLATES}/{made['id']}", json=rule)
     assert (answer.status_code, faults(answer)) == (422, {f"/{name}": "Is not a known field." for name in rule})
@@ -112,7 +112,7 @@ async def test_delete_retires_it_and_keeps_its_characters(alice: Client) -> None
     assert (await alice.get(path)).json() == retired
 
 
-async def test_nobody_owns_the_platforms_own(alice: Client, stranger: Client) -> None:
+async def test_platform_templates_have_no_owner(alice: Client, stranger: Client) -> None:
     made = await template(alice, visibility="public")
     await Template.update({Template.owner: None}, force=True)
     path = f"{TEMPLATES}/{made['id']}"

@@ -29,7 +29,7 @@ async def states(member: Client, fighter: Any) -> list[str]:
     return [version["state"] for version in (await member.get(versions(fighter))).json()["items"]]
 
 
-async def test_a_draft_is_numbered_and_its_owners_alone(alice: Client, charlie: Client, fighter: Any) -> None:
+async def test_a_draft_is_visible_to_its_owner_only(alice: Client, charlie: Client, fighter: Any) -> None:
     made = await alice.post(versions(fighter), json={"attribute_schema": KNIGHT, "prompt": "{horse}"})
     assert made.status_code == 201
     assert made.headers["location"] == versions(fighter, 2)
@@ -41,7 +41,7 @@ async def test_a_draft_is_numbered_and_its_owners_alone(alice: Client, charlie: 
     assert (await charlie.get(versions(fighter, 2, "schema"))).status_code == 404
 
 
-async def test_a_draft_rules_nothing_until_it_is_published(alice: Client, fighter: Any) -> None:
+async def test_a_draft_is_not_used_until_it_is_published(alice: Client, fighter: Any) -> None:
     await draft(alice, fighter)
     assert (await alice.get(f"/v1/templates/{fighter['id']}")).json()["attribute_schema"] == FIGHTER
     published = await alice.put(versions(fighter, 2, "publication"))
@@ -50,7 +50,7 @@ async def test_a_draft_rules_nothing_until_it_is_published(alice: Client, fighte
     assert (read["attribute_schema"], read["newest_version"], read["version"]) == (KNIGHT, 2, 2)
 
 
-async def test_published_twice_it_stays_as_it_was(alice: Client, fighter: Any) -> None:
+async def test_publishing_twice_changes_nothing(alice: Client, fighter: Any) -> None:
     await draft(alice, fighter)
     first = await alice.put(versions(fighter, 2, "publication"))
     assert (await alice.put(versions(fighter, 2, "publication"))).content == first.content
@@ -64,7 +64,7 @@ async def test_an_older_draft_never_becomes_the_newest(alice: Client, fighter: A
     assert (await alice.get(f"/v1/templates/{fighter['id']}")).json()["newest_version"] == 3
 
 
-async def test_characters_stay_on_the_version_they_began_on(alice: Client, fighter: Any) -> None:
+async def test_characters_keep_their_version(alice: Client, fighter: Any) -> None:
     before = await character(alice, template=fighter["id"])
     await draft(alice, fighter)
     await alice.put(versions(fighter, 2, "publication"))
@@ -74,7 +74,7 @@ async def test_characters_stay_on_the_version_they_began_on(alice: Client, fight
     assert (change.status_code, faults(change).keys()) == (422, {"/attributes/horse"})
 
 
-async def test_new_characters_avoid_a_deprecated_version(alice: Client, fighter: Any) -> None:
+async def test_new_characters_do_not_use_a_deprecated_version(alice: Client, fighter: Any) -> None:
     await draft(alice, fighter)
     await alice.put(versions(fighter, 2, "publication"))
     deprecated = await alice.put(versions(fighter, 2, "deprecation"))
@@ -83,7 +83,7 @@ async def test_new_characters_avoid_a_deprecated_version(alice: Client, fighter:
     assert (await character(alice, template=fighter["id"], template_version=2))["template"]["version"] == 2
 
 
-async def test_drafts_and_the_last_version_are_not_deprecated(alice: Client, fighter: Any) -> None:
+async def test_drafts_and_the_last_version_cannot_be_deprecated(alice: Client, fighter: Any) -> None:
     await draft(alice, fighter)
     for number in (1, 2):
         answer = await alice.put(versions(fighter, number, "deprecation"))
@@ -91,12 +91,12 @@ async def test_drafts_and_the_last_version_are_not_deprecated(alice: Client, fig
     assert await states(alice, fighter) == ["published", "draft"]
 
 
-async def test_a_retired_template_has_no_new_versions(alice: Client, fighter: Any) -> None:
+async def test_a_retired_template_cannot_have_new_versions(alice: Client, fighter: Any) -> None:
     await alice.delete(f"/v1/templates/{fighter['id']}")
     assert (await alice.post(versions(fighter), json={"attribute_schema": KNIGHT})).status_code == 409
 
 
-async def test_a_schema_is_a_schema(stranger: Client, fighter: Any) -> None:
+async def test_the_schema_has_its_media_type(stranger: Client, fighter: Any) -> None:
     answer = await stranger.get(versions(fighter, 1, "schema"))
     assert answer.headers["content-type"] == "application/schema+json"
     assert answer.json() == FIGHTER
@@ -114,7 +114,9 @@ async def test_a_schema_is_a_schema(stranger: Client, fighter: Any) -> None:
         ({"attribute_schema": FIGHTER, "prompt": "{wings}"}, {"/prompt"}),
     ],
 )
-async def test_a_draft_refuses(alice: Client, fighter: Any, body: dict[str, Any], pointers: set[str]) -> None:
+async def test_a_draft_with_faults_is_refused(
+    alice: Client, fighter: Any, body: dict[str, Any], pointers: set[str]
+) -> None:
     answer = await alice.post(versions(fighter), json=body)
     assert (answer.status_code, faults(answer).keys()) == (422, pointers)
     assert await states(alice, fighter) == ["published"]
@@ -132,5 +134,5 @@ async def test_an_unknown_number(alice: Client, fighter: Any, number: Any, statu
 
 
 @pytest.mark.parametrize("state", ["publication", "deprecation"])
-async def test_only_a_version_that_is_there_changes_its_state(alice: Client, fighter: Any, state: str) -> None:
+async def test_the_state_of_an_unknown_version_cannot_change(alice: Client, fighter: Any, state: str) -> None:
     assert (await alice.put(versions(fighter, 2, state))).status_code == 404

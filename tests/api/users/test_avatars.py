@@ -2,6 +2,7 @@
 
 import httpx
 
+from service.users.queries import suspend_user
 from tests.support.pictures import drawn, opened
 
 Client = httpx.AsyncClient
@@ -22,6 +23,12 @@ async def test_everybody_sees_a_members_picture(alice: Client, stranger: Client)
     assert opened(shown.content).size == (64, 43)
     assert shown.headers["cache-control"] == "public, max-age=86400"
     assert (await alice.get(AVATAR)).headers["cache-control"] == "private, no-cache"
+
+
+async def test_a_suspended_users_picture_is_not_shown(alice: Client, stranger: Client) -> None:
+    await alice.put(AVATAR, content=drawn(), headers=PNG)
+    await suspend_user("alice", "olga")
+    assert (await stranger.get("/v1/users/alice/avatar")).status_code == 404
 
 
 async def test_it_is_a_change_of_the_account(alice: Client, stranger: Client) -> None:

@@ -1,7 +1,7 @@
-"""The service's own process in ``benchmarks.costs``: its application, taken apart into the layers a request passes.
+"""The service's process in ``benchmarks.costs``. It measures the layers of the application that a request passes.
 
-Run as ``python -m benchmarks.peeling FILE``: reads Work, writes Costs into the file; what it logs goes to its standard
-output, as in production.
+``python -m benchmarks.layers FILE`` reads Work from standard input and writes Costs to the file. The log goes to
+standard output, as in production.
 """
 
 import asyncio
@@ -24,57 +24,57 @@ import msgspec
 import uvloop
 from asyncpg.pool import PoolConnectionProxy
 
+from benchmarks.layer_costs import Costs, Touched, Work
 from benchmarks.load import ETAG, Request
-from benchmarks.peeled import Costs, Touched, Work
 from benchmarks.plans import Statement, cost_of
 from service.app import app
 from service.database.engine import DB
 from service.identifiers import uuid7
 
 AT_ONCE = 8
-BATCH = 40  # calls: short enough to pass undisturbed now and then
+BATCH = 40  # calls: short enough to run undisturbed sometimes
 PROFILED = 3_000  # calls
-EXPLAINED = 9  # requests of a route
-CALLS = 400  # one after the other, for a latency
-TOLD = 0.05  # a cost is that of the batch which one in twenty undercut
+EXPLAINED = 9  # requests of each route
+CALLS = 400  # in sequence, for a latency
+QUANTILE = 0.05  # of the batches' times; the cost is this one
 
 Call = Callable[[], Awaitable[Any]]
 
 
 class Stack:
-    """The layers of one route. What each is given is what it was given when a request passed all of them."""
+    """The layers of one route. Each layer gets the scope that it received when the request passed all layers."""
 
     def __init__(self, requests: list[Request]) -> None:
         self.requests = [(scope_of(request), body_of(request), request.status) for request in requests]
         self.layers: dict[str, Call] = {}
-        self.statements: list[list[Callable[[], Statement]]] = []  # of each request; none in a transaction
+        self.statements: list[list[Callable[[], Statement]]] = []  # by request; empty for work in a transaction
 
-    async def take_apart(self) -> None:
+    async def split(self) -> None:
         asgi, seen = _chain(), {}
         for name, layer in asgi.items():
-            scopes = [await self._seen_by(layer, *request) for request in self.requests]
+            scopes = [await self._scope_at(layer, *request) for request in self.requests]
             seen[name] = [(scope, body) for scope, (_, body, _) in zip(scopes, self.requests, strict=True)]
         for name, layer in asgi.items():
             self.layers[name] = _asgi_call(layer, seen[name])
         routed = []
         for scope, body in seen["Litestar: routing"]:
             inner, handler, path, parameters, template = app.asgi_router.handle_routing(scope["path"], scope["method"])
-            told = {"route_handler": handler, "path": path, "path_params": parameters, "path_template": template}
-            routed.append((inner, scope | told, body))
+            found = {"route_handler": handler, "path": path, "path_params": parameters, "path_template": template}
+            routed.append((inner, scope | found, body))
         inner = routed[0][0]
-        self.layers["Litestar: guards, arguments, answer"] = _asgi_call(inner, [each[1:] for each in routed])
+        self.layers["Litestar: guards, arguments, response"] = _asgi_call(inner, [each[1:] for each in routed])
         calls = [await self._handler_calls(inner, scope, body) for _, scope, body in routed]
         self.layers["handler and queries"] = _in_turn([call for call, _ in calls])
         if not all(statements for _, statements in calls):
             return
-        made = self.requests[0][0]["method"] == "POST"
-        replays = self.statements = [[_again(each, made) for each in statements] for _, statements in calls]
+        inserts = self.requests[0][0]["method"] == "POST"
+        replays = self.statements = [[_again(each, inserts) for each in statements] for _, statements in calls]
         if not any(each.is_shared for _, statements in calls for each in statements):
             self.layers["connection from the pool"] = _in_turn([_from_pool(replay) for replay in replays])
             self.layers["asyncpg and the round trips"] = _in_turn([_on_one_held(replay) for replay in replays])
 
-    async def _seen_by(self, layer: Any, scope: dict[str, Any], body: bytes, status: int) -> dict[str, Any]:
-        """A request as it comes to a layer. Raises RuntimeError when its answer is not what was expected."""
+    async def _scope_at(self, layer: Any, scope: dict[str, Any], body: bytes, status: int) -> dict[str, Any]:
+        """The scope of a request at a layer. Raises RuntimeError when the response has an unexpected status."""
         if layer is app:
             return scope
         seen: dict[str, Any] = {}
@@ -86,11 +86,11 @@ class Stack:
         with _spying(layer, seen):
             await app(_fresh(scope), _receive(body), send)
         if statuses[0] != status:
-            raise RuntimeError(f"{scope['path']} was answered with {statuses[0]}, not {status}.")
+            raise RuntimeError(f"{scope['path']} has status {statuses[0]}, not {status}.")
         return seen
 
     async def _handler_calls(self, inner: Any, scope: Any, body: bytes) -> tuple[Call, list[Statement]]:
-        """What calls the handler as Litestar called it, and what it asked the database; nothing, in a transaction."""
+        """A call of the handler with the arguments that Litestar passed, and its statements; none in a transaction."""
         handler = scope["route_handler"]
         function = handler._fn
         given: dict[str, Any] = {}
@@ -112,18 +112,18 @@ class Stack:
 
 
 def _chain() -> dict[str, Any]:
-    """By name, the ASGI applications in front of Litestar's router, and that; those of a kind count as one."""
-    found: dict[str, Any] = {"Litestar's entrance": app}
+    """The ASGI applications in front of Litestar's router, and the router, by name."""
+    found: dict[str, Any] = {"Litestar: entry": app}
     layer: Any = app.asgi_handler
     while layer is not app.asgi_router:
-        found.setdefault(type(layer).__name__, layer)
+        found[type(layer).__name__] = layer
         layer = layer.app
     return found | {"Litestar: routing": layer}
 
 
 @contextmanager
 def _spying(layer: Any, seen: dict[str, Any]) -> Iterator[None]:
-    """Keeps the scope that ``layer`` is called with."""
+    """Copies the scope that ``layer`` receives into ``seen``."""
     above: Any = app
     name = "asgi_handler"
     while getattr(above, name) is not layer:
@@ -177,12 +177,12 @@ def _in_turn(calls: list[Call]) -> Call:
     return lambda: next(turns)()
 
 
-def _again(statement: Statement, makes: bool) -> Callable[[], Statement]:
-    """The statement; one that makes a row makes another each time."""
-    if not (makes and "INSERT" in statement.sql):
+def _again(statement: Statement, inserts: bool) -> Callable[[], Statement]:
+    """The statement. One that inserts a row gets a new id each time."""
+    if not (inserts and "INSERT" in statement.sql):
         return lambda: statement
-    own = next(number for number, value in enumerate(statement.arguments) if isinstance(value, UUID))
-    before, after = statement.arguments[:own], statement.arguments[own + 1 :]
+    id_at = next(number for number, value in enumerate(statement.arguments) if isinstance(value, UUID))
+    before, after = statement.arguments[:id_at], statement.arguments[id_at + 1 :]
     return lambda: statement._replace(arguments=(*before, uuid7(), *after))
 
 
@@ -211,7 +211,7 @@ def _on_one_held(replay: list[Callable[[], Statement]]) -> Call:
 
 
 def scope_of(request: Request) -> dict[str, Any]:
-    """As uvicorn makes it."""
+    """The scope that uvicorn would create."""
     head = request.data.replace(ETAG, b"*").partition(b"\r\n\r\n")[0].split(b"\r\n")
     method, target, _ = head[0].decode().split(" ")
     path, _, query = target.partition("?")
@@ -237,7 +237,7 @@ def body_of(request: Request) -> bytes:
 
 
 def _fresh(scope: dict[str, Any]) -> Any:
-    return scope | {"headers": list(scope["headers"]), "state": {"request_id": "of a benchmark", "headers": {}}}
+    return scope | {"headers": list(scope["headers"]), "state": {"request_id": "benchmark", "headers": {}}}
 
 
 def _receive(body: bytes) -> Any:
@@ -252,7 +252,7 @@ async def _ignore(_: Any) -> None:
 
 
 async def _batch(call: Call, calls: int) -> float:
-    """Microseconds of processor time a call."""
+    """Microseconds of processor time for each call."""
 
     async def one_of_many() -> None:
         for _ in range(calls // AT_ONCE):
@@ -276,7 +276,7 @@ async def _measure(stack: Stack, seconds: float) -> dict[str, float]:
             batches[name].append(await _batch(stack.layers[name], BATCH))
         gc.collect()
     gc.enable()
-    return {name: sorted(times)[int(TOLD * len(times))] for name, times in batches.items()}
+    return {name: sorted(times)[int(QUANTILE * len(times))] for name, times in batches.items()}
 
 
 async def _profile(stack: Stack) -> str:
@@ -315,7 +315,7 @@ async def _work(work: Work) -> Costs:
             await connection.execute("SET pg_trgm.word_similarity_threshold = 0.5")  # as the service's pool does
         for name, requests in work.routes.items():
             stack = Stack(requests)
-            await stack.take_apart()
+            await stack.split()
             if work.how.profile:
                 costs.profile = await _profile(stack)
             elif work.how.growth:

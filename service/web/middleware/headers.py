@@ -1,0 +1,14 @@
+"""Reads the headers of a request."""
+
+from typing import Any
+
+Headers = list[tuple[bytes, bytes]]
+
+
+def request_header(scope: Any, name: bytes) -> bytes | None:
+    """The last header with this lower-case name."""
+    found = None
+    for each, value in scope["headers"]:
+        if each == name:
+            found = value
+    return found
