@@ -89,7 +89,7 @@ def openapi_document(app: Litestar) -> Json:
 
 
 def _expand(handlers: Iterable[HTTPRouteHandler], schema_of: dict[Any, Json], components: dict[str, Json]) -> None:
-    """What `expand` widens is the member as it is, or the whole."""
+    """Adds the schemas of expanded members, by the option ``expanded`` of a route."""
     for handler in handlers:
         for member, kind in handler.opt.get("expanded", {}).items():
             for answer in (_answer_of(handler), handler.opt.get("whole")):
@@ -156,7 +156,7 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str
 
 def _access(handler: HTTPRouteHandler, scope: str | None) -> str:
     if handler.opt.get("public"):
-        return "Needs no token." + (f" The scope of an API key that is sent: `{scope}`." if scope else "")
+        return "Needs no token." + (f" An API key needs the scope `{scope}`." if scope else "")
     if scope:
         return f"Needs a session or an API key with the scope `{scope}`."
     return "Needs a session." if requires_session in handler.resolve_guards() else "Needs a token."

@@ -68,9 +68,9 @@ def component_name(reference: str) -> str:
 
 
 def partial_of(name: str, components: dict[str, Json], whole: str | None = None) -> Json:
-    """A reference to the component ``name`` as ``fields`` narrows it: only `id` is certain.
+    """Adds the component ``name`` as ``fields`` narrows it, with only `id` required. Returns a reference to it.
 
-    In a page the items are narrowed. They are those of ``whole`` if a list can show more than its summary.
+    In a page the items are narrowed. They are those of ``whole`` if the list can show more than a summary.
     """
     component = components[name]
     partial = f"Partial{resource_name(name)}"
@@ -81,7 +81,7 @@ def partial_of(name: str, components: dict[str, Json], whole: str | None = None)
     else:
         components[partial] = component | {
             "title": partial,
-            "description": "What `fields` names of it, and `id`.",
+            "description": "Only the members that `fields` names, and `id`.",
             "required": ["id"],
         }
     return {"$ref": reference_to(partial)}
