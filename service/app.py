@@ -19,8 +19,10 @@ from service.auth.controller import (
 )
 from service.auth.email_links import mint_token
 from service.auth.token_cache import identify
+from service.callers import Scope
 from service.cards.controller import CardController
 from service.cards.imports.controller import ImportController
+from service.cards.schemas import Format
 from service.changes.controller import ChangeController
 from service.characters.bulk import BulkController
 from service.characters.controller import CharacterController
@@ -37,9 +39,12 @@ from service.limits.valkey import connection as valkey_connection
 from service.log import set_up_logging
 from service.mail.worker import mail_worker
 from service.media.controller import MediaController
+from service.media.schemas import Size
 from service.relationships.controller import RelationshipController
 from service.relationships.graph.controller import GraphController
+from service.relationships.types import Category, TypeName
 from service.revisions.controller import RevisionController
+from service.schemas import Style, Visibility
 from service.settings import settings
 from service.template_migrations.controller import MovingController
 from service.templates.controller import TemplateController
@@ -68,6 +73,15 @@ from service.web.openapi_config import OPENAPI
 from service.web.problems import answer_problem
 from service.web.requests import StrictRequest
 
+ENUMS = {
+    "Style": Style,
+    "Visibility": Visibility,
+    "Scope": Scope,
+    "RelationshipType": TypeName,
+    "RelationshipCategory": Category,
+    "PictureSize": Size,
+    "CardFormat": Format,
+}  # which the OpenAPI document names
 MAX_BODY = 1024 * 1024
 MAX_PARTS = 200  # of a form
 
@@ -119,6 +133,7 @@ def create_app() -> Litestar:
         ],
         logging_config=None,
         openapi_config=OPENAPI,
+        opt={"enums": ENUMS},
         request_class=StrictRequest,
         multipart_form_part_limit=MAX_PARTS,
         request_max_body_size=MAX_BODY,

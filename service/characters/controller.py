@@ -12,14 +12,18 @@ from service.characters.schemas import (
     CharacterRead,
     CharacterSummary,
     CharacterUpdate,
+    ExpandedTemplate,
 )
 from service.errors import Violation
 from service.lists.pages import page
 from service.schemas import FieldsQuery, Page
+from service.users.schemas import Profile
 from service.web.guards import READ_CHARACTERS, WRITE_CHARACTERS, CurrentUser
 from service.web.requests import IfMatch, StrictRequest
 from service.web.responses import Rendered, resource
 from service.web.routes import delete, get, patch, post
+
+EXPANDED = {"owner": Profile, "template": ExpandedTemplate}
 
 
 def _into_new(request: Request[Any, Any, Any], sound: Mapping[str, Any]) -> Awaitable[list[Violation]]:
@@ -43,7 +47,7 @@ class CharacterController(Controller):
         row = await queries.create_character(user, data)
         return resource(row, created_at=f"/v1/characters/{row['id']}")
 
-    @get("/", public=True, guards=[READ_CHARACTERS], listing=queries.CHARACTERS)
+    @get("/", public=True, guards=[READ_CHARACTERS], listing=queries.CHARACTERS, whole=CharacterRead, expanded=EXPANDED)
     async def list_characters(self, request: StrictRequest[CharacterQuery]) -> Rendered[Page[CharacterSummary]]:
         """List your own characters and the public ones of all users.
 
@@ -54,7 +58,7 @@ class CharacterController(Controller):
         query = request.parameters
         return page(request, await queries.list_characters(request.user, query), query.limit)
 
-    @get("/{character_id:uuid}", public=True, guards=[READ_CHARACTERS], listing=queries.CHARACTERS)
+    @get("/{character_id:uuid}", public=True, guards=[READ_CHARACTERS], listing=queries.CHARACTERS, expanded=EXPANDED)
     async def get_character(
         self, request: StrictRequest[FieldsQuery], character_id: FromPath[UUID]
     ) -> Rendered[CharacterRead]:

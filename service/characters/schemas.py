@@ -67,6 +67,17 @@ class Pin(msgspec.Struct, kw_only=True):
     version: int
 
 
+class ExpandedTemplate(Pin, kw_only=True):
+    """The template of a character; `version` is the character's. A private template of somebody else has no more than
+    `id` and `version`."""
+
+    name: str
+    description: str
+    style: Style | None
+    tags: list[str]
+    newest_version: int
+
+
 class CharacterSummary(msgspec.Struct, kw_only=True):
     """A character in a list."""
 

@@ -18,7 +18,7 @@ PASSWORD_LENGTH = 10  # at least, in Unicode code points
 # their own ("a@x.org, b@x.org" is two addresses).
 _ATOM = r"""[^@\s\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"(),:;<>\[\]\\]+"""
 _EMAIL = rf"^{_ATOM}@{_ATOM}\.{_ATOM}" + END
-_URL = r"^https?://[^\s<>\"\x00-\x1f]+" + END
+_URL = r'^https?://[^\s<>"\x00-\x1f]+' + END
 
 Email = Annotated[
     str,

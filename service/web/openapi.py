@@ -5,6 +5,7 @@ refuse unknown fields. Problems, scopes, headers and query parameters are added 
 """
 
 import re
+from collections.abc import Iterable
 from inspect import cleandoc
 from typing import Any
 
@@ -14,11 +15,21 @@ from litestar.handlers.http_handlers import HTTPRouteHandler
 
 from service.errors import PROBLEMS, Problem
 from service.schemas import FieldsQuery
+from service.web.guards import requires_session
 from service.web.openapi_config import Json
+from service.web.openapi_content import CARDS, ELSEWHERE, LINES, PICTURE, UPLOAD, UPLOADS
 from service.web.openapi_parameters import (
     IDEMPOTENCY_KEY,
     query_parameters,
     remove_null,
+)
+from service.web.openapi_schemas import (
+    complete_schemas,
+    component_name,
+    expand_member,
+    partial_of,
+    reference_to,
+    struct_components,
 )
 from service.web.problems import MEDIA_TYPE
 from service.web.query import query_of
@@ -35,47 +46,10 @@ _DESCRIPTIONS = {
     "202": "Accepted.",
     "204": "No content.",
 }
-_BYTES = {"type": "string", "format": "binary"}
-_PICTURE = {"image/webp": {"schema": _BYTES}}
-_ELSEWHERE = {
-    "description": "The picture is at another URL, which is valid for ten minutes.",
-    "headers": {"Location": {"description": "The URL of the picture.", "schema": {"type": "string"}}},
-}
-_UPLOAD = {
-    "required": True,
-    "content": {
-        "image/*": {"schema": _BYTES},
-        "application/octet-stream": {"schema": _BYTES},
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "properties": {"file": _BYTES},
-                "required": ["file"],
-                "additionalProperties": False,
-            }
-        },
-    },
-}
-_CARDS = {"image/png": {"schema": _BYTES}, "application/zip": {"schema": _BYTES}}
-_FILES = {"type": "array", "items": _BYTES, "minItems": 1, "maxItems": 100}
-_UPLOADS = {
-    "required": True,
-    "content": {
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "properties": {"file": _FILES},
-                "required": ["file"],
-                "additionalProperties": False,
-            }
-        }
-    },
-}
 _ALWAYS = (
     "bad-request", "unauthorized", "url-too-long", "too-many-requests", "headers-too-large", "internal", "unavailable",
 )  # fmt: skip
 _WITH_BODY = ("validation", "too-large", "unsupported-media-type", "conflict", "request-timeout")
-_REF = "#/components/schemas/{name}"
 
 
 def openapi_document(app: Litestar) -> Json:
@@ -92,27 +66,44 @@ def openapi_document(app: Litestar) -> Json:
     wanted = {
         kind for handler in handlers.values() for kind in (_body_of(handler), _answer_of(handler)) if _named(kind)
     }
+    for handler in handlers.values():
+        wanted |= {*handler.opt.get("expanded", {}).values()}
     kinds = [Problem, *sorted(wanted, key=str)]
-    schemas, components = msgspec.json.schema_components(kinds, ref_template=_REF)
-    for component in components.values():
-        if "description" in component:
-            component["description"] = cleandoc(component["description"])  # Python 3.13 has done so already
-    schema_of = dict(zip(kinds, schemas, strict=True))
+    schema_of, components = struct_components(kinds)
+    _expand(handlers.values(), schema_of, components)
+    used: set[str] = set()
     for (path, method), handler in handlers.items():
         operation = document["paths"][path][method]
         _complete(operation, handler, path, method, schema_of)
         if issubclass(query_of(handler), FieldsQuery):
-            _narrow(operation["responses"]["200"], components)
+            whole = schema_of.get(handler.opt.get("whole"), {"$ref": ""})
+            _narrow(operation["responses"]["200"], components, component_name(whole["$ref"]))
+        used |= {component_name(answer["$ref"]) for answer in operation["responses"].values() if "$ref" in answer}
+    for component in components.values():
+        if "description" in component:
+            component["description"] = cleandoc(component["description"])  # Python 3.13 has done so already
     document["components"]["schemas"] = components
-    document["components"]["responses"] = {slug: _problem_response(slug) for slug in PROBLEMS}
+    document["components"]["responses"] = {slug: _problem_response(slug) for slug in sorted(used)}
+    complete_schemas(document, app.opt["enums"])
     return document
+
+
+def _expand(handlers: Iterable[HTTPRouteHandler], schema_of: dict[Any, Json], components: dict[str, Json]) -> None:
+    """Adds the schemas of expanded members, by the option ``expanded`` of a route."""
+    for handler in handlers:
+        for member, kind in handler.opt.get("expanded", {}).items():
+            for answer in (_answer_of(handler), handler.opt.get("whole")):
+                if answer in schema_of:
+                    component = components[component_name(schema_of[answer]["$ref"])]
+                    if "items" in component["properties"]:
+                        component = components[component_name(component["properties"]["items"]["items"]["$ref"])]
+                    expand_member(component, member, component_name(schema_of[kind]["$ref"]))
 
 
 def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str, schema_of: dict[Any, Json]) -> None:
     text = cleandoc(operation.pop("description"))
     operation["summary"] = text.split("\n")[0].rstrip(".").replace("`", "")  # shown as it is
-    if rest := text.partition("\n")[2].strip():
-        operation["description"] = rest
+    description = text.partition("\n")[2].strip()
     operation.pop("deprecated", None)
     parameters = operation.get("parameters", [])
     for parameter in parameters:
@@ -123,9 +114,9 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str
     if parameters:
         operation["parameters"] = parameters
     if handler.opt.get("uploads"):
-        operation["requestBody"] = _UPLOADS
+        operation["requestBody"] = UPLOADS
     if handler.opt.get("upload"):
-        operation["requestBody"] = _UPLOAD
+        operation["requestBody"] = UPLOAD
     body, answer = _body_of(handler), _answer_of(handler)
     if body in schema_of:
         for content in operation["requestBody"]["content"].values():
@@ -137,24 +128,38 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str
             content["schema"] = schema_of[answer]
     if also := handler.opt.get("also"):
         success["content"][also] = {"schema": {"type": "string"}}
+    if handler.media_type == "application/x-ndjson":
+        success["content"][handler.media_type] = LINES
     if handler.opt.get("card") and method == "get":
-        success["content"] |= _CARDS
+        success["content"] |= CARDS
     if handler.opt.get("picture"):
-        success["content"] = _PICTURE | success["content"]
+        success["content"] |= PICTURE
     success["description"] = _DESCRIPTIONS[status]
     success["headers"] = {name: _header(name) for name in _headers_of(handler, status)}
     answers = {status: success}
     if status == "201" and handler.opt.get("dry_run"):
         answers["200"] = success | {"description": "Dry run: the resource that would be created.", "headers": {}}
     if handler.opt.get("picture"):
-        answers["307"] = _ELSEWHERE
+        answers["307"] = ELSEWHERE
     operation["responses"] = answers | {
         str(PROBLEMS[slug].status.value): {"$ref": f"#/components/responses/{slug}"}
         for slug in sorted(_problems_of(handler, path, method), key=lambda slug: PROBLEMS[slug].status)
     }
-    operation["security"] = [{"token": []}, {}] if handler.opt.get("public") else [{"token": []}]
-    if scope := next((guard.scope for guard in handler.guards or () if hasattr(guard, "scope")), None):
+    scope = next((guard.scope for guard in handler.guards or () if hasattr(guard, "scope")), None)
+    operation["security"] = [{"token": []}]
+    if handler.opt.get("public"):  # where no scope is asked for, a token changes nothing
+        operation["security"] = [{"token": []}, {}] if scope else []
+    if scope:
         operation["x-scope"] = scope
+    operation["description"] = "\n\n".join(filter(None, (description, _access(handler, scope))))
+
+
+def _access(handler: HTTPRouteHandler, scope: str | None) -> str:
+    if handler.opt.get("public"):
+        return "Needs no token." + (f" An API key needs the scope `{scope}`." if scope else "")
+    if scope:
+        return f"Needs a session or an API key with the scope `{scope}`."
+    return "Needs a session." if requires_session in handler.resolve_guards() else "Needs a token."
 
 
 def _problems_of(handler: HTTPRouteHandler, path: str, method: str) -> set[str]:
@@ -172,20 +177,11 @@ def _problems_of(handler: HTTPRouteHandler, path: str, method: str) -> set[str]:
     return slugs
 
 
-def _narrow(answer: Json, components: Json) -> None:
+def _narrow(answer: Json, components: Json, whole: str) -> None:
     """Adds the schema of a response that has only the members named by `fields`."""
     for content in answer["content"].values():
-        content["schema"] = {"anyOf": [content["schema"], _partial(content["schema"], components)]}
-
-
-def _partial(reference: Json, components: Json) -> Json:
-    whole: Json = components[reference["$ref"].rpartition("/")[2]]
-    properties = whole["properties"]
-    title = f"Partial{whole['title']}"
-    if "items" not in properties:
-        return whole | {"title": title, "required": ["id"]}
-    items = {"type": "array", "items": _partial(properties["items"]["items"], components)}
-    return whole | {"title": title, "properties": properties | {"items": items}}
+        name = component_name(content["schema"]["$ref"])
+        content["schema"] = {"anyOf": [content["schema"], partial_of(name, components, whole)]}
 
 
 def _headers_of(handler: HTTPRouteHandler, status: str) -> list[str]:
@@ -224,5 +220,5 @@ def _named(kind: Any) -> bool:
 
 def _problem_response(slug: str) -> Json:
     kind = PROBLEMS[slug]
-    content = {MEDIA_TYPE: {"schema": {"$ref": _REF.format(name="Problem")}}}
+    content = {MEDIA_TYPE: {"schema": {"$ref": reference_to("Problem")}}}
     return {"description": kind.meaning, "content": content}

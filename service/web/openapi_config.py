@@ -6,7 +6,7 @@ from litestar import Router
 from litestar.handlers.http_handlers import HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import OpenAPIRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme, Tag
+from litestar.openapi.spec import Components, Contact, License, SecurityScheme, Tag
 
 from service.web.csp import application_policy
 
@@ -61,6 +61,8 @@ OPENAPI = OpenAPIConfig(
         "(RFC 9457) that list all faults of a request. Lists come in pages with cursors. Resources have an ETag for "
         "`If-Match`."
     ),
+    contact=Contact(name="The operator of this server"),
+    license=License(name="MIT", identifier="MIT"),
     openapi_router=Router(
         "/docs",
         route_handlers=[],

@@ -43,7 +43,7 @@ def query_parameters(query: type[Query], listing: Listing | None) -> list[Json]:
         if None in schema.get("enum", ()):
             schema["enum"] = [choice for choice in schema["enum"] if choice is not None]
         if schema.get("type") == "array":
-            parameter |= {"style": "form", "explode": False}
+            parameter |= {"style": "form", "explode": True}
             if choices := allowed.get(field.name):
                 schema["items"] = {"enum": choices}
         if description := schema.pop("description", None):

@@ -226,3 +226,43 @@ async def test_every_list_has_bounds(alice: Client, route: str) -> None:
     for query in ("limit=0", "limit=101", "limit=1&limit=2", "cursor=" + "a" * 2_001, "page=2"):
         assert (await alice.get(f"{path}?{query}")).status_code == 400, query
     assert (await alice.get(f"{path}?limit=100")).status_code in (200, 404)
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("tags=night&tags=rain", ["both"]),
+        ("tags=night,rain", ["both"]),
+        ("tags=night%2Crain", ["both"]),
+        ("tags.any=night&tags.any=rain,fog", ["both", "night"]),
+        ("tags=%22night,%20city%22", ["comma"]),
+        ("tags=%22night,%20city%22,fog", []),
+        ("tags=%22the%20%22%22old%22%22%20one%22&tags=%22night,%20city%22", ["comma"]),
+        ("tags=5%22%20tall", []),
+        ("sort=name&sort=-created_at&fields=name&fields=id", ["both", "comma", "night"]),
+    ],
+)
+async def test_lists_are_sent_by_commas_or_repeated(alice: Client, query: str, expected: list[str]) -> None:
+    for name, tags in [("both", ["night", "rain"]), ("night", ["night"]), ("comma", ["night, city", 'the "old" one'])]:
+        await character(alice, name=name, tags=tags)
+    answer = await alice.get(f"/v1/characters?owner=me&{query}")
+    assert answer.status_code == 200, answer.text
+    assert sorted(item["name"] for item in answer.json()["items"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("query", "fault"),
+    [
+        ("tags=%22night", "Must close each quote that begins a part, and go on with a comma."),
+        ("tags=%22night%22city", "Must close each quote that begins a part, and go on with a comma."),
+        ("tags=" + "&tags=".join(map(str, range(21))), "Must have at most 20 items."),
+        (
+            "sort=name&sort=colour",
+            "Must be of created_at, updated_at, name, rank, each once, `-` descending.",
+        ),
+    ],
+)
+async def test_a_list_parameter_that_cannot_be_read(stranger: Client, query: str, fault: str) -> None:
+    answer = await stranger.get(f"/v1/characters?{query}")
+    assert answer.status_code == 400, answer.text
+    assert [*faults(answer).values()] == [fault]

@@ -5,7 +5,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from service.schemas import Input, Time
-from service.templates.rules.diff import Change
+from service.templates.rules.diff import SchemaChange
 from service.templates.schemas import AttributeSchema, TemplatePrompt
 
 
@@ -32,4 +32,4 @@ class TemplateChanges(msgspec.Struct, kw_only=True):
 
     before: int | None
     after: int
-    changes: list[Change]
+    changes: list[SchemaChange]
