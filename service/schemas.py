@@ -1,6 +1,6 @@
 """Wire types that features share: bounded aliases, inputs, pages and query parameters."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
@@ -78,7 +78,12 @@ def given(data: Input, **empty: Any) -> dict[str, Any]:
 
 def check_members(struct: type[msgspec.Struct], names: Iterable[str], what: str) -> None:
     """Raises TypeError unless ``names`` are the names of all members of ``struct``. ``what`` has these names."""
-    if differing := {field.encode_name for field in msgspec.structs.fields(struct)} ^ set(names):
+    check_same(struct, (field.encode_name for field in msgspec.structs.fields(struct)), names, what)
+
+
+def check_same(struct: type[msgspec.Struct], declared: Iterable[str], names: Iterable[str], what: str) -> None:
+    """Raises TypeError unless ``what`` has exactly the names that ``struct`` has declared."""
+    if differing := set(declared) ^ set(names):
         raise TypeError(f"{struct.__name__} and {what} differ in: {', '.join(sorted(differing))}.")
 
 
@@ -115,7 +120,14 @@ class Query(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class FieldsQuery(Query, kw_only=True, frozen=True):
-    """The members of a resource to return."""
+    """The members of a resource to return.
+
+    ``whole`` is the Struct whose members ``fields`` takes, if it is not that of the response. ``expanded`` has the
+    Struct of each member that ``expand`` takes.
+    """
+
+    whole: ClassVar[Any] = None
+    expanded: ClassVar[Mapping[str, Any]] = {}
 
     fields: Annotated[Names, Meta(description="The members to return, besides `id`: `name,tags`.")] | None = None
     expand: Annotated[Names, Meta(description="Members to return in full: `owner,template`.")] | None = None
@@ -138,7 +150,9 @@ class PageQuery(Query, kw_only=True, frozen=True):
 
 
 class ListQuery(FieldsQuery, kw_only=True, frozen=True):
-    """A page of a list: its members, its order and its total."""
+    """A page of a list: its members, its order and its total. ``sorts`` are its sort keys."""
+
+    sorts: ClassVar[Sequence[str]] = ("created_at",)
 
     limit: LimitValue = 20
     cursor: CursorValue | None = None

@@ -10,6 +10,7 @@ from service.cards.queries import ExportedCard
 from service.cards.schemas import CardQuery, CardRead, CardUpdate, Format
 from service.etags import etag
 from service.web.guards import READ_CHARACTERS, WRITE_CHARACTERS, CurrentUser
+from service.web.openapi_content import ETAG, CardOperation
 from service.web.requests import IfMatch, StrictRequest
 from service.web.responses import Rendered
 from service.web.routes import get, put
@@ -24,7 +25,7 @@ class CardController(Controller):
     path = "/characters/{character_id:uuid}/card"
     tags = ("Cards",)
 
-    @get("/", public=True, guards=[READ_CHARACTERS], card=True)
+    @get("/", public=True, guards=[READ_CHARACTERS], operation_class=CardOperation, response_headers=[ETAG])
     async def get_card(
         self, request: StrictRequest[CardQuery], user: CurrentUser, character_id: FromPath[UUID]
     ) -> Response[CardRead]:
@@ -33,7 +34,7 @@ class CardController(Controller):
         card = await queries.get_card(user, character_id, query)
         return Response(card.content, media_type=MEDIA_TYPES[query.format], headers=_headers(card, query.format))  # type: ignore[arg-type] # rendered already
 
-    @put("/", guards=[WRITE_CHARACTERS], dry_run=True, card=True)
+    @put("/", guards=[WRITE_CHARACTERS], dry_run=True, response_headers=[ETAG])
     async def update_card(
         self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[CardUpdate], if_match: IfMatch = None
     ) -> Rendered[CardRead]:

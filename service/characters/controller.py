@@ -8,22 +8,19 @@ from litestar.params import FromPath, JSONBody
 from service.characters import queries
 from service.characters.schemas import (
     CharacterCreate,
+    CharacterFields,
     CharacterQuery,
     CharacterRead,
     CharacterSummary,
     CharacterUpdate,
-    ExpandedTemplate,
 )
 from service.errors import Violation
 from service.lists.pages import page
-from service.schemas import FieldsQuery, Page
-from service.users.schemas import Profile
+from service.schemas import Page
 from service.web.guards import READ_CHARACTERS, WRITE_CHARACTERS, CurrentUser
 from service.web.requests import IfMatch, StrictRequest
 from service.web.responses import Rendered, resource
 from service.web.routes import delete, get, patch, post
-
-EXPANDED = {"owner": Profile, "template": ExpandedTemplate}
 
 
 def _into_new(request: Request[Any, Any, Any], sound: Mapping[str, Any]) -> Awaitable[list[Violation]]:
@@ -47,7 +44,7 @@ class CharacterController(Controller):
         row = await queries.create_character(user, data)
         return resource(row, created_at=f"/v1/characters/{row['id']}")
 
-    @get("/", public=True, guards=[READ_CHARACTERS], listing=queries.CHARACTERS, whole=CharacterRead, expanded=EXPANDED)
+    @get("/", public=True, guards=[READ_CHARACTERS])
     async def list_characters(self, request: StrictRequest[CharacterQuery]) -> Rendered[Page[CharacterSummary]]:
         """List your own characters and the public ones of all users.
 
@@ -58,9 +55,9 @@ class CharacterController(Controller):
         query = request.parameters
         return page(request, await queries.list_characters(request.user, query), query.limit)
 
-    @get("/{character_id:uuid}", public=True, guards=[READ_CHARACTERS], listing=queries.CHARACTERS, expanded=EXPANDED)
+    @get("/{character_id:uuid}", public=True, guards=[READ_CHARACTERS])
     async def get_character(
-        self, request: StrictRequest[FieldsQuery], character_id: FromPath[UUID]
+        self, request: StrictRequest[CharacterFields], character_id: FromPath[UUID]
     ) -> Rendered[CharacterRead]:
         """Get a character.
 
@@ -68,7 +65,7 @@ class CharacterController(Controller):
         """
         query = request.parameters
         row = await queries.get_character(request.user, character_id, query)
-        return resource(row) if query == FieldsQuery() else Rendered(row["item"])
+        return resource(row) if query == CharacterFields() else Rendered(row["item"])
 
     @patch("/{character_id:uuid}", guards=[WRITE_CHARACTERS], dry_run=True, look_further=_into_changes)
     async def update_character(

@@ -10,7 +10,7 @@ from piccolo.querystring import QueryString
 
 from service.callers import Caller
 from service.characters.filters import ATTRIBUTES, FILTERS, RANK, STYLES
-from service.characters.schemas import CharacterCreate, CharacterQuery, CharacterRead, CharacterSummary, CharacterUpdate
+from service.characters.schemas import CharacterCreate, CharacterQuery, CharacterSummary, CharacterUpdate
 from service.characters.scopes import (
     _TEMPLATE_SHOWN,
     CHARACTER,
@@ -55,7 +55,6 @@ CHARACTERS = Listing(
     Character,
     query=CharacterQuery,
     item=CharacterSummary,
-    whole=CharacterRead,
     scopes={
         "mine": owned_by(Param("user")),
         "others": alive() & is_public(Character) & WhereRaw("{} IS DISTINCT FROM {}", Character.owner, Param("user")),

@@ -1,3 +1,4 @@
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from service.schemas import (
     AllTags,
     AnyTags,
     Description,
+    FieldsQuery,
     Input,
     Name,
     OwnerQuery,
@@ -20,7 +22,7 @@ from service.schemas import (
     VersionNumber,
     Visibility,
 )
-from service.users.schemas import Owner
+from service.users.schemas import Owner, Profile
 
 Attributes = Annotated[dict[str, Any], Meta(examples=[{"strength": 12}])]
 Extensions = Annotated[
@@ -102,11 +104,20 @@ class CharacterRead(CharacterSummary, kw_only=True):
     forked_from: UUID | None
 
 
+class CharacterFields(FieldsQuery, kw_only=True, frozen=True):
+    """The members of a character to return."""
+
+    expanded: ClassVar[Mapping[str, Any]] = {"owner": Profile, "template": ExpandedTemplate}
+
+
 class CharacterQuery(OwnerQuery, kw_only=True, frozen=True):
     """Filters are joined by and. `attributes.<name>` compares an attribute; `.ne`, `.lt`, `.lte`, `.gt`, `.gte`, `.in`,
     `.contains` and `.exists` behind it compare otherwise."""
 
     open_prefix: ClassVar[str] = "attributes."
+    whole: ClassVar[Any] = CharacterRead
+    expanded: ClassVar[Mapping[str, Any]] = CharacterFields.expanded
+    sorts: ClassVar[Sequence[str]] = ("created_at", "updated_at", "name", "rank")
 
     q: SearchValue | None = None
     tags: AllTags | None = None

@@ -28,7 +28,7 @@ from service.lists.statements import (
     Source,
     Statements,
 )
-from service.schemas import FieldsQuery, ListQuery, OwnerQuery, check_members
+from service.schemas import FieldsQuery, ListQuery, OwnerQuery, check_members, check_same
 
 UNINDEXED_TIMEOUT = 1.0  # seconds, for an unindexed filter
 
@@ -55,8 +55,9 @@ class Rows(NamedTuple):
 class Listing:
     """The list of a table: how its rows are rendered, and its allow-lists.
 
-    Raises TypeError unless each parameter of ``query`` has its filter, and each member of ``item`` and ``whole`` its
-    expression: ``summary`` renders ``item``, and ``fields`` render ``whole`` (by default the same).
+    Raises TypeError unless each parameter of ``query`` has its filter, each of its sort keys and expanded members its
+    expression, and so has each member: ``summary`` renders ``item``, and ``fields`` render ``query.whole`` (by default
+    the same).
     """
 
     def __init__(
@@ -65,7 +66,6 @@ class Listing:
         *,
         query: type[ListQuery],
         item: type[msgspec.Struct],
-        whole: type[msgspec.Struct] | None = None,
         scopes: Mapping[str, Any],
         summary: Mapping[str, Selectable],
         fields: Mapping[str, Selectable] | None = None,
@@ -77,7 +77,7 @@ class Listing:
         hidden: Sequence[str] = (),
     ) -> None:
         check_members(item, summary, "what its list renders")
-        check_members(whole or item, fields or summary, "what its list can render")
+        check_members(query.whole or item, fields or summary, "what its list can render")
         self.table = table
         self.summary = summary
         self.fields = fields or summary
@@ -85,6 +85,8 @@ class Listing:
         self.filters = Filters(query, filters or {}, open_filters)
         self.sorts = sorts or {"created_at": SortKey(table.created_at, datetime)}
         self.default_sort = (default_sort,)
+        check_same(query, query.expanded, self.expand, "what its list can expand")
+        check_same(query, query.sorts, self.sorts, "the sort keys of its list")
         source = Source(table, scopes, self.filters, self.sorts, self._item, hidden)
         ranks = {name for name, key in self.sorts.items() if key.ranks}
         self._page_of = lru_cache(maxsize=500)(

@@ -55,7 +55,6 @@ class RelationshipController(Controller):
         "/characters/{character_id:uuid}/relationships",
         public=True,
         guards=[READ_CHARACTERS],
-        listing=queries.RELATIONSHIPS,
     )
     async def list_relationships(
         self, request: StrictRequest[RelationshipQuery], user: CurrentUser, character_id: FromPath[UUID]

@@ -13,7 +13,6 @@ from service.templates.schemas import (
     TemplateSummary,
     TemplateUpdate,
 )
-from service.users.schemas import Profile
 from service.web.guards import READ_TEMPLATES, WRITE_TEMPLATES, CurrentUser
 from service.web.requests import IfMatch, StrictRequest
 from service.web.responses import Rendered, resource
@@ -33,7 +32,7 @@ class TemplateController(Controller):
         row = await queries.create_template(user, data)
         return resource(row, created_at=f"/v1/templates/{row['id']}")
 
-    @get("/", public=True, guards=[READ_TEMPLATES], listing=queries.TEMPLATES, expanded={"owner": Profile})
+    @get("/", public=True, guards=[READ_TEMPLATES])
     async def list_templates(
         self, request: StrictRequest[TemplateQuery], user: CurrentUser
     ) -> Rendered[Page[TemplateSummary]]:

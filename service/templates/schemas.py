@@ -1,4 +1,5 @@
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 import msgspec
@@ -17,7 +18,7 @@ from service.schemas import (
     Time,
     Visibility,
 )
-from service.users.schemas import Owner
+from service.users.schemas import Owner, Profile
 
 _EXAMPLE_SCHEMA = {
     "type": "object",
@@ -82,6 +83,9 @@ class TemplateRead(TemplateSummary, kw_only=True):
 
 class TemplateQuery(OwnerQuery, kw_only=True, frozen=True):
     """Filters are joined by and."""
+
+    expanded: ClassVar[Mapping[str, Any]] = {"owner": Profile}
+    sorts: ClassVar[Sequence[str]] = ("created_at", "updated_at", "name")
 
     style: Style | None = None
     visibility: Visibility | None = None

@@ -18,7 +18,7 @@ class TrashController(Controller):
     path = "/trash"
     tags = ("Trash",)
 
-    @get("/", guards=[READ_CHARACTERS], listing=queries.TRASH)
+    @get("/", guards=[READ_CHARACTERS])
     async def list_trash(
         self, request: StrictRequest[TrashQuery], user: CurrentUser
     ) -> Rendered[Page[TrashedCharacter]]:

@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+from typing import ClassVar
 from uuid import UUID
 
 import msgspec
@@ -14,6 +16,8 @@ class TrashedCharacter(CharacterSummary, kw_only=True):
 
 class TrashQuery(ListQuery, kw_only=True, frozen=True):
     """Filters are joined by and."""
+
+    sorts: ClassVar[Sequence[str]] = ("deleted_at",)
 
     style: Style | None = None
     template: UUID | None = None

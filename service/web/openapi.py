@@ -5,9 +5,9 @@ refuse unknown fields. Problems, scopes, headers and query parameters are added 
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from inspect import cleandoc
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from litestar import Litestar
@@ -17,7 +17,6 @@ from service.errors import PROBLEMS, Problem
 from service.schemas import FieldsQuery
 from service.web.guards import requires_session
 from service.web.openapi_config import Json
-from service.web.openapi_content import CARDS, ELSEWHERE, LINES, PICTURE, UPLOAD, UPLOADS
 from service.web.openapi_parameters import (
     IDEMPOTENCY_KEY,
     query_parameters,
@@ -67,7 +66,7 @@ def openapi_document(app: Litestar) -> Json:
         kind for handler in handlers.values() for kind in (_body_of(handler), _answer_of(handler)) if _named(kind)
     }
     for handler in handlers.values():
-        wanted |= {*handler.opt.get("expanded", {}).values()}
+        wanted |= {*_expanded(handler).values()}
     kinds = [Problem, *sorted(wanted, key=str)]
     schema_of, components = struct_components(kinds)
     _expand(handlers.values(), schema_of, components)
@@ -75,8 +74,8 @@ def openapi_document(app: Litestar) -> Json:
     for (path, method), handler in handlers.items():
         operation = document["paths"][path][method]
         _complete(operation, handler, path, method, schema_of)
-        if issubclass(query_of(handler), FieldsQuery):
-            whole = schema_of.get(handler.opt.get("whole"), {"$ref": ""})
+        if issubclass(query := query_of(handler), FieldsQuery):
+            whole = schema_of.get(query.whole, {"$ref": ""})
             _narrow(operation["responses"]["200"], components, component_name(whole["$ref"]))
         used |= {component_name(answer["$ref"]) for answer in operation["responses"].values() if "$ref" in answer}
     for component in components.values():
@@ -89,10 +88,10 @@ def openapi_document(app: Litestar) -> Json:
 
 
 def _expand(handlers: Iterable[HTTPRouteHandler], schema_of: dict[Any, Json], components: dict[str, Json]) -> None:
-    """Adds the schemas of expanded members, by the option ``expanded`` of a route."""
+    """Adds the schemas of expanded members."""
     for handler in handlers:
-        for member, kind in handler.opt.get("expanded", {}).items():
-            for answer in (_answer_of(handler), handler.opt.get("whole")):
+        for member, kind in _expanded(handler).items():
+            for answer in (_answer_of(handler), getattr(query_of(handler), "whole", None)):
                 if answer in schema_of:
                     component = components[component_name(schema_of[answer]["$ref"])]
                     if "items" in component["properties"]:
@@ -108,42 +107,28 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str
     parameters = operation.get("parameters", [])
     for parameter in parameters:
         remove_null(parameter)
-    parameters += query_parameters(query_of(handler), handler.opt.get("listing"))
+    parameters += query_parameters(query_of(handler), _members_of(handler))
     if handler.opt.get("idempotent"):
         parameters.append(IDEMPOTENCY_KEY)
     if parameters:
         operation["parameters"] = parameters
-    if handler.opt.get("uploads"):
-        operation["requestBody"] = UPLOADS
-    if handler.opt.get("upload"):
-        operation["requestBody"] = UPLOAD
     body, answer = _body_of(handler), _answer_of(handler)
     if body in schema_of:
         for content in operation["requestBody"]["content"].values():
             content["schema"] = schema_of[body]
-    (status,) = [status for status in operation["responses"] if status < "400"]
+    (status,) = [status for status in operation["responses"] if status < "300"]
     success = operation["responses"][status]
     if answer in schema_of:
-        for content in success["content"].values():
-            content["schema"] = schema_of[answer]
-    if also := handler.opt.get("also"):
-        success["content"][also] = {"schema": {"type": "string"}}
-    if handler.media_type == "application/x-ndjson":
-        success["content"][handler.media_type] = LINES
-    if handler.opt.get("card") and method == "get":
-        success["content"] |= CARDS
-    if handler.opt.get("picture"):
-        success["content"] |= PICTURE
+        success["content"]["application/json"]["schema"] = schema_of[answer]
     success["description"] = _DESCRIPTIONS[status]
-    success["headers"] = {name: _header(name) for name in _headers_of(handler, status)}
+    success["headers"] = {name: _header(name) for name in [*success.get("headers", ()), *_headers_of(handler, status)]}
     answers = {status: success}
     if status == "201" and handler.opt.get("dry_run"):
         answers["200"] = success | {"description": "Dry run: the resource that would be created.", "headers": {}}
-    if handler.opt.get("picture"):
-        answers["307"] = ELSEWHERE
+    answers |= {other: operation["responses"][other] for other in operation["responses"] if "300" <= other < "400"}
     operation["responses"] = answers | {
         str(PROBLEMS[slug].status.value): {"$ref": f"#/components/responses/{slug}"}
-        for slug in sorted(_problems_of(handler, path, method), key=lambda slug: PROBLEMS[slug].status)
+        for slug in sorted(_problems_of(handler, operation, path, method), key=lambda slug: PROBLEMS[slug].status)
     }
     scope = next((guard.scope for guard in handler.guards or () if hasattr(guard, "scope")), None)
     operation["security"] = [{"token": []}]
@@ -162,13 +147,13 @@ def _access(handler: HTTPRouteHandler, scope: str | None) -> str:
     return "Needs a session." if requires_session in handler.resolve_guards() else "Needs a token."
 
 
-def _problems_of(handler: HTTPRouteHandler, path: str, method: str) -> set[str]:
+def _problems_of(handler: HTTPRouteHandler, operation: Json, path: str, method: str) -> set[str]:
     slugs = {*_ALWAYS}
     if handler.guards or not handler.opt.get("public"):
         slugs.add("forbidden")
-    if "{" in path or handler.opt.get("may_be_none"):
+    if "{" in path or "404" in operation["responses"]:
         slugs.add("not-found")
-    if handler.parsed_data_field is not None or handler.opt.keys() & {"upload", "uploads"}:
+    if "requestBody" in operation:
         slugs |= {*_WITH_BODY, "not-found"}
     if "if_match" in handler.parsed_fn_signature.parameters:
         slugs.add("precondition-failed")
@@ -187,7 +172,7 @@ def _narrow(answer: Json, components: Json, whole: str) -> None:
 def _headers_of(handler: HTTPRouteHandler, status: str) -> list[str]:
     answer = _answer_of(handler)
     names = ["Location"] if status == "201" else []
-    if "version" in getattr(answer, "__struct_fields__", ()) or handler.opt.keys() & {"picture", "card"}:
+    if "version" in getattr(answer, "__struct_fields__", ()):
         names.append("ETag")
     if "cursor" in query_of(handler).__struct_fields__:
         names.append("Link")
@@ -211,6 +196,18 @@ def _answer_of(handler: HTTPRouteHandler) -> Any:
         if returned.inner_types and not _named(returned.annotation)
         else returned.annotation
     )
+
+
+def _members_of(handler: HTTPRouteHandler) -> Sequence[str]:
+    """The members of the row that a route answers, or of the rows in its page."""
+    answer = _answer_of(handler)
+    kind = (get_args(answer) or (answer,))[0]
+    return getattr(kind, "__struct_fields__", ())
+
+
+def _expanded(handler: HTTPRouteHandler) -> Mapping[str, Any]:
+    query = query_of(handler)
+    return query.expanded if issubclass(query, FieldsQuery) else {}
 
 
 def _named(kind: Any) -> bool:

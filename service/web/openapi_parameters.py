@@ -1,11 +1,10 @@
 """Query parameters and request headers in the OpenAPI document."""
 
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Sequence
 
 import msgspec
 
-from service.schemas import Query
+from service.schemas import FieldsQuery, ListQuery, Query
 from service.web.openapi_config import Json
 
 IDEMPOTENCY_KEY = {
@@ -16,22 +15,10 @@ IDEMPOTENCY_KEY = {
 }
 
 
-class Listing(Protocol):
-    """The allow-lists of a list (see service/lists/listing.py)."""
-
-    @property
-    def fields(self) -> Iterable[str]: ...
-
-    @property
-    def expand(self) -> Iterable[str]: ...
-
-    @property
-    def sorts(self) -> Iterable[str]: ...
-
-
-def query_parameters(query: type[Query], listing: Listing | None) -> list[Json]:
+def query_parameters(query: type[Query], members: Sequence[str]) -> list[Json]:
+    """The parameters that ``query`` declares. ``members`` are those of the response."""
     parameters = []
-    allowed = _allow_lists(listing) if listing else {}
+    allowed = _choices(query, members)
     for field in msgspec.structs.fields(query):
         if field.name == "open" or allowed.get(field.name) == []:
             continue
@@ -54,12 +41,16 @@ def query_parameters(query: type[Query], listing: Listing | None) -> list[Json]:
     return parameters
 
 
-def _allow_lists(listing: Listing) -> dict[str, list[str]]:
-    return {
-        "fields": [*listing.fields],
-        "expand": [*listing.expand],
-        "sort": [prefix + name for name in listing.sorts for prefix in ("", "-")],
-    }
+def _choices(query: type[Query], members: Sequence[str]) -> dict[str, list[str]]:
+    choices = {}
+    if issubclass(query, FieldsQuery):
+        choices = {
+            "fields": [*(query.whole.__struct_fields__ if query.whole else members)],
+            "expand": [*query.expanded],
+        }
+    if issubclass(query, ListQuery):
+        choices["sort"] = [prefix + name for name in query.sorts for prefix in ("", "-")]
+    return choices
 
 
 def remove_null(parameter: Json) -> None:

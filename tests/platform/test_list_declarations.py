@@ -1,5 +1,6 @@
 """A list that does not wire what its Structs declare cannot be imported."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -23,16 +24,33 @@ class Whole(Item):
 
 
 class Query(ListQuery, kw_only=True, frozen=True):
+    whole: ClassVar[Any] = Whole
+
     style: str | None = None
     name_like: str | None = msgspec.field(name="name.like", default=None)
 
 
 class OwnedQuery(OwnerQuery, kw_only=True, frozen=True):
+    whole: ClassVar[Any] = Whole
+
     style: str | None = None
 
 
 class OpenQuery(ListQuery, kw_only=True, frozen=True):
     open_prefix: ClassVar[str] = "attributes."
+    whole: ClassVar[Any] = Whole
+
+
+class SummaryQuery(Query, kw_only=True, frozen=True):
+    whole: ClassVar[Any] = None
+
+
+class ExpandingQuery(Query, kw_only=True, frozen=True):
+    expanded: ClassVar[Mapping[str, Any]] = {"owner": Item}
+
+
+class SortingQuery(Query, kw_only=True, frozen=True):
+    sorts: ClassVar[Sequence[str]] = ("created_at", "name")
 
 
 STYLE = Filter(Template.style == "anime")
@@ -44,7 +62,7 @@ OPEN = OpenFilters(lambda parameters: {name: {} for name in parameters}, lambda 
 
 
 def listing(**changes: Any) -> Listing:
-    complete = {"query": Query, "item": Item, "whole": Whole, "summary": SUMMARY, "fields": WHOLE, "filters": FILTERS}
+    complete = {"query": Query, "item": Item, "summary": SUMMARY, "fields": WHOLE, "filters": FILTERS}
     return Listing(Template, scopes={}, **complete | changes)
 
 
@@ -83,7 +101,10 @@ def test_open_parameters_are_read_by_their_own_function() -> None:
         ({"summary": WHOLE}, "Item and what its list renders differ in: style."),
         ({"fields": SUMMARY}, "Whole and what its list can render differ in: style."),
         ({"fields": WHOLE | {"mood": Template.name}}, "Whole and what its list can render differ in: mood."),
-        ({"whole": None}, "Item and what its list can render differ in: style."),
+        ({"query": SummaryQuery}, "Item and what its list can render differ in: style."),
+        ({"query": ExpandingQuery}, "ExpandingQuery and what its list can expand differ in: owner."),
+        ({"expand": {"owner": Template.owner}}, "Query and what its list can expand differ in: owner."),
+        ({"query": SortingQuery}, "SortingQuery and the sort keys of its list differ in: name."),
     ],
 )
 def test_a_forgotten_filter_or_field_is_an_error(forgotten: dict[str, Any], message: str) -> None:

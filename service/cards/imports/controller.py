@@ -9,6 +9,7 @@ from service.cards.tables import FILE_LENGTH
 from service.errors import ServiceError, UnsupportedMediaType
 from service.media.transfer import FORM, content_type, read_files
 from service.web.guards import WRITE_CHARACTERS, CurrentUser
+from service.web.openapi_content import UploadsOperation
 from service.web.responses import Rendered
 from service.web.routes import post
 
@@ -26,7 +27,7 @@ class ImportController(Controller):
         guards=[WRITE_CHARACTERS],
         dry_run=True,
         idempotent=True,
-        uploads=True,
+        operation_class=UploadsOperation,
         request_max_body_size=MAX_BODY,
     )
     async def import_cards(self, request: Request[Any, Any, Any], user: CurrentUser) -> Rendered[ImportOutcomes]:

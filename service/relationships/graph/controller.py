@@ -9,6 +9,7 @@ from service.relationships.graph import queries
 from service.relationships.graph.mermaid import draw
 from service.relationships.graph.schemas import Graph, GraphQuery
 from service.web.guards import READ_CHARACTERS, CurrentUser
+from service.web.openapi_content import GraphOperation
 from service.web.requests import StrictRequest
 from service.web.routes import get
 
@@ -22,7 +23,7 @@ class GraphController(Controller):
         "/characters/{character_id:uuid}/graph",
         public=True,
         guards=[READ_CHARACTERS],
-        also=MERMAID,
+        operation_class=GraphOperation,
     )
     async def get_graph(
         self, request: StrictRequest[GraphQuery], user: CurrentUser, character_id: FromPath[UUID]
