@@ -3,7 +3,7 @@ PYTHON ?= python3
 NODE := benchmarks/peers/node
 HAS_NODE := command -v npm > /dev/null && \
 	node -e '[major, minor] = process.versions.node.split("."); process.exit(major * 100 + +minor < 2019 ? 1 : 0)'
-CLIENTS := clients
+CLIENTS := deploy/clients
 CLIENT_TOOLS := OPENAPI=$(CURDIR)/tests/contracts/openapi.json PATH="$(CURDIR)/$(CLIENTS)/.venv/bin:$(CURDIR)/$(CLIENTS)/node_modules/.bin:$$PATH"
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -25,7 +25,7 @@ test-slow: $(VENV)/.installed  ## run the slow tests: fuzzing, mutants, a second
 bench: $(VENV)/.installed peers  ## compare the speed with other stacks (25 minutes)
 	@$(VENV)/bin/python -m benchmarks.compare
 
-clients: $(CLIENTS)/node_modules/.installed  ## build the TypeScript and the Python client into clients/build
+clients: $(CLIENTS)/node_modules/.installed  ## build the TypeScript and the Python client into deploy/clients/build
 	@rm -rf $(CLIENTS)/build/typescript $(CLIENTS)/build/python $(CLIENTS)/build/packages
 	@mkdir -p $(CLIENTS)/build/packages
 	@cp -r $(CLIENTS)/typescript $(CLIENTS)/build/typescript

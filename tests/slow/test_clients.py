@@ -18,7 +18,7 @@ from tests.support.servers import ROOT, Service, service_of_its_own
 
 pytestmark = pytest.mark.slow
 
-CLIENTS = ROOT / "clients"
+CLIENTS = ROOT / "deploy/clients"
 BUILD = CLIENTS / "build"
 TOURS = Path(__file__).parent / "clients"
 PYTHON = str(CLIENTS / ".venv/bin/python")
