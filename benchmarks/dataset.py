@@ -79,5 +79,7 @@ def _piccolo(dsn: str, *arguments: str) -> None:
     )
     if done.returncode:
         raise RuntimeError(f"piccolo {' '.join(arguments)}: {done.stdout}")
-    if inserted := [line for line in done.stdout.splitlines() if line.startswith("Crowd:") and ": 0 " not in line]:
+    if inserted := [
+        line for line in done.stdout.splitlines() if line.startswith("Synthetic data:") and ": 0 " not in line
+    ]:
         print(*inserted, file=sys.stderr, flush=True)

@@ -23,7 +23,7 @@ def main() -> None:
 
 
 async def _prepare() -> None:
-    from piccolo.apps.migrations.commands.forwards import run_forwards
+    from piccolo.apps.migrations.commands import forwards
 
     from service.commands.seed import insert_seeds
     from service.database.migrations import make_migrations_safe, pending_migrations
@@ -35,7 +35,7 @@ async def _prepare() -> None:
         else:
             logger.info("Migrating the database …")
             with contextlib.redirect_stdout(sys.stderr):
-                if not (await run_forwards("all")).success:
+                if not (await forwards.run_forwards("all")).success:
                     sys.exit("The migrations failed.")
     if not settings.in_production:
         await insert_seeds()

@@ -13,7 +13,7 @@ from service.commands.collect_files import collect_files
 from service.commands.purge import purge
 from service.commands.seed import seed
 from service.idempotency.tables import IdempotencyKey
-from service.mail.tables import Letter
+from service.mail.tables import Message
 from service.media.tables import StoredFile
 from service.relationships.tables import Relationship
 from service.templates.tables import Template, TemplateVersion
@@ -27,7 +27,7 @@ APP_CONFIG = AppConfig(
         User,
         Token,
         EmailToken,
-        Letter,
+        Message,
         Template,
         TemplateVersion,
         Character,

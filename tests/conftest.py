@@ -184,12 +184,12 @@ FIGHTER = {
 
 @pytest.fixture
 async def statements(app: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[str]]:
-    """What is run on the pool's connections, but for the courier's looks for letters, which come when they do."""
+    """What is run on the pool's connections, without the mail worker's queries, which run at any time."""
     run: list[str] = []
     fetch = PreparedStatement.fetch
 
     def note(record: Any) -> None:
-        if "letters" not in record.query:
+        if "outbox" not in record.query:
             run.append(record.query)
 
     def fetch_and_note(prepared: Any, *values: Any, **given: Any) -> Any:  # asyncpg tells nobody of these

@@ -30,7 +30,7 @@ from service.cards.tables import Card, CardAsset
 from service.characters.tables import Character, Revision
 from service.errors import NotFound
 from service.idempotency.tables import IdempotencyKey
-from service.mail.tables import Letter
+from service.mail.tables import Message
 from service.media.tables import StoredFile
 from service.relationships.tables import Relationship
 from service.settings import settings
@@ -114,7 +114,7 @@ _TABLES = [
     _table(User, "Members", "username avatar display_name email status created_at deleted_at"),
     _table(Token, "Members", "kind user name device address scopes last_used_at expires_at"),
     _table(EmailToken, "Members", "purpose user created_at expires_at"),
-    _table(Letter, "Members", "kind address attempts due_at created_at"),
+    _table(Message, "Members", "kind address attempts due_at created_at"),
     _table(IdempotencyKey, "Members", "id user status created_at"),
     _table(Template, "Templates", "name owner visibility newest_version updated_at"),
     _table(TemplateVersion, "Templates", "number template published_at deprecated_at"),

@@ -1,6 +1,6 @@
-"""The audit log: what was done that somebody may have to answer for.
+"""The audit log: who did what to which row, from where.
 
-An entry is written in the transaction of its deed, so that neither is there without the other.
+An entry is written in the transaction of the change that it records, so neither exists without the other.
 """
 
 from datetime import timedelta
@@ -59,7 +59,7 @@ async def record(
     operator: str | None = None,
     **detail: Any,
 ) -> None:
-    """Writes down that ``member``, ``operator``, or nobody known, did this. ``detail`` must tell no secret."""
+    """Records that ``member`` or ``operator`` did this; neither: an unknown caller. ``detail`` must hold no secret."""
     await _RECORD.one(
         id=uuid7(),
         action=action,
@@ -73,12 +73,12 @@ async def record(
 
 
 async def count_refused_operators(within: timedelta) -> int:
-    """How many passwords for the admin site were refused to the address of this request of late, by any worker."""
+    """Counts wrong admin passwords from the address of this request within that time, in all workers."""
     return int(await _REFUSED.value(address=_request_origin()["address"], within=within) or 0)
 
 
 async def purge_entries(days: int) -> int:
-    """Deletes entries older than that, through the one door that the table's trigger leaves; how many."""
+    """Deletes entries older than ``days``, which the table's trigger allows only here. Returns how many."""
     old = WhereRaw("{} < now() - {}::int * interval '1 day'", AuditEntry.created_at, days)
     async with DB.transaction() as transaction:
         await transaction.connection.execute("SET LOCAL audit_log.purging = 'on'")
@@ -86,12 +86,12 @@ async def purge_entries(days: int) -> int:
 
 
 def _request_origin() -> dict[str, Any]:
-    """What the request under way, if any, tells of where it comes from."""
+    """The session, address, request id and device of the current request; empty values when a command runs."""
     if (scope := REQUEST.get()) is None:
         return {"token": None, "address": None, "request_id": None, "device": ""}
     agent = next((value for name, value in scope["headers"] if name == b"user-agent"), b"").decode("latin-1")
     return {
-        "token": getattr(scope["user"], "token_id", None),  # the admin site's are other users
+        "token": getattr(scope["user"], "token_id", None),  # users of the admin site have none
         "address": scope["client"][0][:ADDRESS_LENGTH] if scope.get("client") else None,
         "request_id": scope["state"]["request_id"],
         "device": agent[:DEVICE_LENGTH].replace("\0", ""),

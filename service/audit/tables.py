@@ -5,19 +5,21 @@ from piccolo.table import Table
 from service.database.engine import DB
 
 ADDRESS_LENGTH = 45  # of an IPv6 address that holds an IPv4 one
-DEVICE_LENGTH = 200
+DEVICE_LENGTH = 200  # of a User-Agent
 
 
 class AuditEntry(Table, db=DB, tablename="audit_log", help_text="Who did what to which row, from where; append-only."):
     id = UUID(primary_key=True, default=None, null=False)
     created_at = Timestamptz(default=TimestamptzNow(), null=False)
     action = Varchar(length=32, default=None, null=False)
-    kind = Varchar(length=32, default=None, null=False, help_text="Of the row that it was done to.")
-    row = Varchar(length=36, default=None, null=True, help_text="Its id. No foreign key: entries outlive rows.")
-    member = UUID(default=None, null=True, help_text="Who did it; neither member nor operator: nobody known.")
-    operator = Varchar(length=100, default=None, null=True, help_text="Who did it, by username.")
+    kind = Varchar(length=32, default=None, null=False, help_text="The kind of the row.")
+    row = Varchar(
+        length=36, default=None, null=True, help_text="The id of the row. No foreign key: entries outlive rows."
+    )
+    member = UUID(default=None, null=True, help_text="The user who did it; neither member nor operator: unknown.")
+    operator = Varchar(length=100, default=None, null=True, help_text="The username of the operator who did it.")
     token = UUID(default=None, null=True, help_text="The session or API key that was used.")
-    address = Varchar(length=ADDRESS_LENGTH, default=None, null=True, help_text="None: a command, no request.")
+    address = Varchar(length=ADDRESS_LENGTH, default=None, null=True, help_text="Empty: a command, no request.")
     request_id = Varchar(length=64, default=None, null=True)
     device = Varchar(length=DEVICE_LENGTH, default="", null=False, help_text="The User-Agent.")
     detail = JSONB(default="{}", null=False)

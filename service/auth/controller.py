@@ -103,7 +103,7 @@ class EmailVerificationController(Controller):
     @post("/", public=True, status_code=202, media_type=MediaType.TEXT, middleware=[RateLimit(MAIL)])
     async def request_email_verification(self, data: JSONBody[LetterRequest]) -> None:
         """Ask for a letter that verifies an address; one is sent at sign-up, too."""
-        await email_links.request_letter("verification", data.email)
+        await email_links.request_link("verification", data.email)
         wake_worker()
 
     @put("/{token:str}", public=True, status_code=204, middleware=[RateLimit(SIGN_IN)])
@@ -120,7 +120,7 @@ class PasswordResetController(Controller):
     @post("/", public=True, status_code=202, media_type=MediaType.TEXT, middleware=[RateLimit(MAIL)])
     async def request_password_reset(self, data: JSONBody[LetterRequest]) -> None:
         """Ask for a letter that lets you choose a new password."""
-        await email_links.request_letter("reset", data.email)
+        await email_links.request_link("reset", data.email)
         wake_worker()
 
     @put("/{token:str}", public=True, status_code=204, middleware=[RateLimit(SIGN_IN)])

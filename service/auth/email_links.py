@@ -26,7 +26,7 @@ ENDED = EmailToken.expires_at < NOW
 
 _GONE = "This link was used already, is too old, or was replaced by a newer one."
 
-# One live token for each purpose; who asks again within a minute has one on the way.
+# One live token for each purpose. A second request within a minute makes no new one.
 _MINT = Prepared(
     lambda: QueryString(
         "WITH account AS (SELECT id, email, email_key, username FROM users WHERE email_key = {}"
@@ -63,8 +63,8 @@ _FIND = Prepared(
 )
 
 
-async def request_letter(purpose: Purpose, email: str) -> None:
-    """Nobody is looked up: whether there is such an account shows neither in the answer nor in its time."""
+async def request_link(purpose: Purpose, email: str) -> None:
+    """Queues the message without looking up the account, so the response and its time do not show whether it exists."""
     if len(key := folded(email)) <= EMAIL_LENGTH:
         await queue_message(purpose, key)
 
@@ -83,7 +83,7 @@ async def mint_token(kind: Purpose, address: str, *, again: bool) -> Recipient |
 
 
 async def verify_email(token: str) -> None:
-    """Raises NotFound for a token that opens nothing."""
+    """Raises NotFound for an invalid, used or expired token."""
     account = await _find_account("verification", token)
     async with DB.transaction():
         await _consume_link("verification", token)
@@ -92,9 +92,9 @@ async def verify_email(token: str) -> None:
 
 
 async def reset_password(token: str, password: str) -> None:
-    """Ends the member's sessions; who got the letter reads the address, so it is verified, too.
+    """Ends the user's sessions. The link proves that the user reads the address, so the address becomes verified.
 
-    Raises NotFound for a token that opens nothing, Unprocessable for a bad password, which leaves the token as it is.
+    Raises NotFound for an invalid, used or expired token. Raises Unprocessable for a bad password and keeps the token.
     """
     account = await _find_account("reset", token)
     own_words = {account["email"], account["username"], account["display_name"]}
@@ -105,7 +105,7 @@ async def reset_password(token: str, password: str) -> None:
         await User.update({User.password_hash: password_hash}).where(User.id == account["user"])
         await _mark_verified(account["user"])
         await delete_tokens(Caller(id=account["user"]), kind="session")
-        await record("change_password", "user", account["user"], member=account["user"], by="letter")
+        await record("change_password", "user", account["user"], member=account["user"], by="email_link")
         await queue_message("password_changed", account["email"], account["username"])
 
 
@@ -116,7 +116,7 @@ async def _find_account(purpose: Purpose, token: str) -> Any:
 
 
 async def _consume_link(purpose: Purpose, token: str) -> None:
-    """Of two at once, one finds it gone."""
+    """Deletes the token. Raises NotFound when a concurrent request has used it."""
     used = EmailToken.delete().where(EmailToken.digest == digest(token), EmailToken.purpose == purpose)
     if not await used.returning(EmailToken.id):
         raise NotFound(_GONE)

@@ -13,7 +13,7 @@ from service.users.tables import User
 
 
 async def update_password(user: Caller, data: PasswordUpdate) -> None:
-    """Ends the member's other sessions. Raises Forbidden when the current password is not right."""
+    """Ends the user's other sessions. Raises Forbidden when the current password is not right."""
     account = await _account(user)
     await confirm_password(user, account["password_hash"], data.current_password, "The current password is not right.")
     own_words = {account["email"] or "", account["username"], account["display_name"]}
@@ -28,7 +28,7 @@ async def update_password(user: Caller, data: PasswordUpdate) -> None:
 
 
 async def delete_account(user: Caller, password: str) -> None:
-    """Suspends it at once; what is left of it is purged 30 days later. Raises Forbidden when the password is wrong."""
+    """Suspends the account at once; it is purged 30 days later. Raises Forbidden when the password is wrong."""
     account = await _account(user)
     await confirm_password(user, account["password_hash"], password, "The password is not right.")
     async with DB.transaction():

@@ -6,9 +6,10 @@ from piccolo.columns.combination import WhereRaw
 from piccolo.querystring import QueryString
 
 from service.audit.queries import record
+from service.audit.tables import DEVICE_LENGTH
 from service.auth.schemas import ApiKeyCreate, SessionCreate
 from service.auth.secrets import Kind, digest, new_token
-from service.auth.tables import ADDRESS_LENGTH, DEVICE_LENGTH, Token
+from service.auth.tables import ADDRESS_LENGTH, Token
 from service.callers import Caller
 from service.database.engine import DB
 from service.database.prepared import NOW, Param, Prepared, insert, json_object, utc, written
@@ -20,13 +21,13 @@ from service.users.passwords import is_outdated, password_matches
 from service.users.queries import find_credentials, lock_account, own_fields, rehash_password
 from service.users.schemas import folded
 
-MAX_KEYS = 100  # of one member
+MAX_KEYS = 100  # of one user
 
 _IDLE = timedelta(days=settings.session_idle_days)
 
 _NOT_RIGHT = "The login or the password is not right."
 
-_TOLD_ONCE = {"token": QueryString("{}::text", Param("token"))}
+_SHOWN_ONCE = {"token": QueryString("{}::text", Param("token"))}
 
 SESSION: dict[str, Any] = {
     "id": Token.id,
@@ -47,7 +48,7 @@ KEY: dict[str, Any] = {
 
 
 class Used(NamedTuple):
-    """A token that was found valid, and when that was last written down."""
+    """A valid token's caller, and the last use that is stored."""
 
     caller: Caller
     last_used_at: datetime | None
@@ -58,7 +59,7 @@ def _own(kind: Kind) -> Any:
 
 
 def _alive() -> Any:
-    """A session ends at its time or after too long without use; a key at its time, if it has one."""
+    """A session ends when it expires or is idle for too long; an API key when it expires, if ever."""
     return WhereRaw(
         "({} IS NULL OR {} > now()) AND ({} = 'key' OR {} > now() - {}::interval)",
         Token.expires_at,
@@ -76,7 +77,7 @@ _CREATE_SESSION = Prepared(
             json_object(
                 {
                     "id": Token.id,
-                    **_TOLD_ONCE,
+                    **_SHOWN_ONCE,
                     "expires_at": utc(Token.expires_at),
                     "user": json_object(own_fields(Token.user)),
                 }
@@ -87,7 +88,7 @@ _CREATE_SESSION = Prepared(
 _CREATE_KEY = Prepared(
     lambda: written(
         insert(Token, "id", "user", "digest", "name", "scopes", "expires_at", kind="key"),
-        Token.select(json_object(KEY | _TOLD_ONCE).as_alias("item")),
+        Token.select(json_object(KEY | _SHOWN_ONCE).as_alias("item")),
     )
 )
 _IS_KNOWN = Prepared(
@@ -124,8 +125,8 @@ _GET_KEY = Prepared(lambda: Token.select(json_object(KEY).as_alias("item")).wher
 
 
 async def create_session(data: SessionCreate, device: str, address: str) -> tuple[UUID, Any]:
-    """The session's id and row. Raises Unauthorized in the same words and time for any reason, and TooManyRequests
-    when there were too many failures before, whether or not the account exists."""
+    """The session's id and row. Raises Unauthorized, with the same text and timing for each reason, and TooManyRequests
+    after too many failures, whether or not the account exists."""
     user_id, password_hash, active = await find_credentials(data.login)
     attempt = SignIn(folded(data.login), address)
     known = bool(await _IS_KNOWN.value(user=user_id, address=address))
@@ -154,7 +155,7 @@ async def create_session(data: SessionCreate, device: str, address: str) -> tupl
 
 
 async def find_caller(token: str) -> Used | None:
-    """Who may call with this token, if anybody."""
+    """The caller of this token; None when it has expired or was revoked."""
     row = await _FIND.one(digest=digest(token))
     if row is None:
         return None
@@ -188,7 +189,7 @@ async def delete_session(user: Caller, session_id: UUID | None) -> None:
 
 
 async def create_api_key(user: Caller, data: ApiKeyCreate) -> tuple[UUID, Any]:
-    """The key's id and row. Raises Unprocessable for an end in the past, Forbidden past MAX_KEYS."""
+    """The key's id and row. Raises Unprocessable for an expiry in the past, Forbidden when there are MAX_KEYS."""
     if data.expires_at is not None and data.expires_at <= datetime.now(UTC):
         raise Unprocessable.of([Violation("Must be in the future.", pointer="/expires_at")])
     if await Token.count().where(Token.user == user.id, Token.kind == "key") >= MAX_KEYS:
@@ -224,7 +225,7 @@ async def delete_api_key(user: Caller, key_id: UUID) -> None:
 
 
 async def delete_tokens(user: Caller, *, kind: Kind | None = None, but: UUID | None = None) -> None:
-    """Ends the member's sessions and keys, or one kind of them, or all but one."""
+    """Deletes the user's sessions and API keys; with ``kind`` only those, with ``but`` all except that one."""
     tokens = Token.delete().where(Token.user == user.id)
     if kind is not None:
         tokens = tokens.where(Token.kind == kind)

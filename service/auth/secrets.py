@@ -1,4 +1,4 @@
-"""Tokens: a prefix that scanners recognise, 256 random bits, and a checksum that tells a typo from a revoked token."""
+"""Tokens: a prefix that scanners recognise, 256 random bits, and a checksum that detects typos without a look-up."""
 
 import re
 import secrets
@@ -18,12 +18,12 @@ def new_token(kind: Kind) -> str:
 
 
 def is_well_formed(token: str) -> bool:
-    """Whether we could have made it; a look-up is spared when not."""
+    """Returns whether the prefix, length and checksum are right; if not, no look-up is needed."""
     return _SHAPE.fullmatch(token) is not None and _checksum(token[:-8]) == token[-8:]
 
 
 def digest(token: str) -> bytes:
-    """What is stored in its place. The token is random, so a plain SHA-256 cannot be guessed from."""
+    """The stored form of a token. Tokens have 256 random bits, so plain SHA-256 is enough."""
     return sha256(token.encode()).digest()
 
 

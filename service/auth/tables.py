@@ -3,20 +3,24 @@ from piccolo.columns.defaults import TimestamptzNow
 from piccolo.constraints import Check, Unique
 from piccolo.table import Table
 
+from service.audit.tables import DEVICE_LENGTH
 from service.database.engine import DB
 from service.users.tables import EMAIL_LENGTH, User
 
 KEY_NAME_LENGTH = 120
-DEVICE_LENGTH = 200
 ADDRESS_LENGTH = 64
 
 
-class Token(Table, db=DB, tablename="tokens", help_text="What opens the API: a session or an API key."):
+class Token(Table, db=DB, tablename="tokens", help_text="Sessions and API keys."):
     id = UUID(primary_key=True, default=None, null=False)
     user = ForeignKey(User, on_delete=OnDelete.cascade, on_update=OnUpdate.restrict, null=False, index=True)
     kind = Varchar(length=16, default=None, null=False)
-    digest = Bytea(default=b"", null=False, secret=True, help_text="SHA-256 of the token, which nobody keeps.")
-    name = Varchar(length=KEY_NAME_LENGTH, default="", null=False, help_text="An API key's; sessions have a device.")
+    digest = Bytea(
+        default=b"", null=False, secret=True, help_text="SHA-256 of the token; the token itself is not stored."
+    )
+    name = Varchar(
+        length=KEY_NAME_LENGTH, default="", null=False, help_text="The name of an API key; sessions have a device."
+    )
     device = Varchar(length=DEVICE_LENGTH, default="", null=False, help_text="The User-Agent that signed in.")
     address = Varchar(length=ADDRESS_LENGTH, default="", null=False, help_text="Where a session was signed in from.")
     scopes = Array(base_column=Varchar(length=50), default=list, null=False)
@@ -28,12 +32,19 @@ class Token(Table, db=DB, tablename="tokens", help_text="What opens the API: a s
     known_token_kind = Check("kind IN ('session', 'key')")
 
 
-class EmailToken(Table, db=DB, tablename="email_tokens", help_text="What a link in a letter opens, once."):
+class EmailToken(Table, db=DB, tablename="email_tokens", help_text="The tokens of links in messages; each works once."):
     id = UUID(primary_key=True, default=None, null=False)
     user = ForeignKey(User, on_delete=OnDelete.cascade, on_update=OnUpdate.restrict, null=False)
     purpose = Varchar(length=32, default=None, null=False)
-    digest = Bytea(default=b"", null=False, secret=True, help_text="SHA-256 of the token, which nobody keeps.")
-    email_key = Varchar(length=EMAIL_LENGTH, default=None, null=False, help_text="Where it was sent: good there alone.")
+    digest = Bytea(
+        default=b"", null=False, secret=True, help_text="SHA-256 of the token; the token itself is not stored."
+    )
+    email_key = Varchar(
+        length=EMAIL_LENGTH,
+        default=None,
+        null=False,
+        help_text="The address that it was sent to; it verifies no other.",
+    )
     expires_at = Timestamptz(default=None, null=False)
     created_at = Timestamptz(default=TimestamptzNow(), null=False)
 

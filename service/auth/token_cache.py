@@ -18,12 +18,12 @@ _remembered: dict[str, tuple[float, Caller]] = {}
 
 
 def forget_tokens() -> None:
-    """After a revocation: this worker looks every token up again."""
+    """Empties the cache of this worker. Call it after a revocation."""
     _remembered.clear()
 
 
 async def identify(authorization: str) -> Caller | str:
-    """Who may call, or why nobody may."""
+    """The caller, or the reason for refusing the token."""
     scheme, _, token = authorization.partition(" ")
     token = token.strip()
     if scheme.lower() != "bearer" or not is_well_formed(token):

@@ -1,4 +1,4 @@
-"""``piccolo service purge``: ends what is past its time. Run it once a day."""
+"""``piccolo service purge``: deletes expired rows. Run it once a day."""
 
 from typing import Any
 from uuid import UUID
@@ -17,27 +17,27 @@ from service.database.engine import DB
 from service.idempotency.queries import ENDED
 from service.idempotency.tables import IdempotencyKey
 from service.mail.outbox import OVERDUE
-from service.mail.tables import Letter
+from service.mail.tables import Message
 from service.settings import settings
 from service.templates.tables import Template, TemplateVersion
 from service.users.tables import User
 
 
 async def purge() -> None:
-    """Delete trash and left accounts after 30 days, and tokens, letters, sessions and audit entries past their time."""
+    """Delete trash and deleted accounts after 30 days, and expired tokens, messages, sessions and audit entries."""
     for name, count in (await purge_everything()).items():
         print(f"{name}: {count} deleted")  # noqa: T201 (a command's answer)
 
 
 async def purge_everything() -> dict[str, int]:
-    """How many rows of each kind were deleted."""
+    """Returns how many rows of each kind were deleted."""
     return {
         "trash": await _delete(
             Character, WhereRaw("{} < now() - {}::int * interval '1 day'", Character.deleted_at, TRASH_DAYS)
         ),
         "tokens": await _delete(Token, _ended()),
         "email tokens": await _delete(EmailToken, ENDED_EMAIL_TOKEN),
-        "letters": await _delete(Letter, OVERDUE),
+        "messages": await _delete(Message, OVERDUE),
         "operators' sessions": await _delete(OperatorSession, is_expired()),
         "idempotency keys": await _delete(IdempotencyKey, ENDED),
         "accounts": await _purge_accounts(),
@@ -64,8 +64,9 @@ async def _purge_accounts() -> int:
 
 
 async def _purge_account(user_id: UUID) -> bool:
-    """What others built on stays, without a name: templates that characters of others are pinned to. False when
-    somebody begins to build on something just now: then tomorrow."""
+    """Deletes the account, but keeps its templates that characters of other users are pinned to, without an owner.
+
+    Returns False when such a character is created at the same time; the next run tries again."""
     try:
         async with DB.transaction():
             await Character.delete().where(Character.owner == user_id)
@@ -80,7 +81,7 @@ async def _purge_account(user_id: UUID) -> bool:
             await User.delete().where(User.id == user_id)
             await record("purge", "user", user_id)
     except asyncpg.ForeignKeyViolationError as error:
-        logger.warning("The account {} is purged another time: {}", user_id, error)
+        logger.warning("The account {} could not be purged; the next run tries again: {}", user_id, error)
         return False
     return True
 

@@ -1,6 +1,6 @@
 """``piccolo service seed``: the platform's own templates, and demo members with their characters.
 
-Everything has a fixed id and is only ever inserted, so an operator's edits survive a second run.
+Each row has a fixed id and is inserted only when missing, so a second run keeps an operator's edits.
 """
 
 import time
@@ -13,7 +13,7 @@ import msgspec
 from piccolo.table import Table
 
 from service.characters.tables import Character
-from service.commands.synthetic_data import MOST, insert_crowd
+from service.commands.synthetic_data import MOST, insert_synthetic_data
 from service.database.engine import DB
 from service.database.prepared import NOW
 from service.relationships.tables import Relationship
@@ -29,8 +29,8 @@ _SEEDS = Path(__file__).parent / "seeds"
 async def seed(characters: int = 0, users: int = 1_000) -> None:
     """Insert the platform's templates and demo characters where they are missing. Refused in production.
 
-    :param characters: How many characters a crowd shall have, for trying out the service among many.
-    :param users: Of how many members.
+    :param characters: How many characters of synthetic data to have, to try the service with many rows.
+    :param users: How many users own these characters.
 
     """
     if settings.in_production:
@@ -38,20 +38,20 @@ async def seed(characters: int = 0, users: int = 1_000) -> None:
     inserted = await insert_seeds()
     print(f"Seeds: {inserted} rows inserted." if inserted else "Seeds: all there already.")  # noqa: T201 (a command's answer)
     if characters:
-        _check_crowd(characters, users)
+        _check_synthetic_data(characters, users)
         began = time.perf_counter()
-        inserted = await insert_crowd(characters, users)
+        inserted = await insert_synthetic_data(characters, users)
         rate = inserted / (time.perf_counter() - began)
-        print(f"Crowd: {inserted:,} characters inserted, {rate:,.0f} a second.")  # noqa: T201 (a command's answer)
+        print(f"Synthetic data: {inserted:,} characters inserted, {rate:,.0f} a second.")  # noqa: T201 (a command's answer)
 
 
-def _check_crowd(characters: int, users: int) -> None:
+def _check_synthetic_data(characters: int, users: int) -> None:
     if not (0 < characters <= MOST and 0 < users <= MOST):
-        raise SystemExit(f"A crowd has 1 to {MOST:,} characters of 1 to {MOST:,} members.")
+        raise SystemExit(f"Synthetic data has 1 to {MOST:,} characters and 1 to {MOST:,} users.")
 
 
 async def insert_seeds() -> int:
-    """The number of rows that were missing and now are there."""
+    """Returns how many rows were missing and are inserted now."""
     if await Relationship.exists().where(Relationship.id == UUID(_read("relationships")[-1]["id"])):
         return 0  # the last row of the one transaction below
     async with DB.transaction():

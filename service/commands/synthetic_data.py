@@ -1,6 +1,6 @@
-"""A crowd, for trying the service out among many: members, their public characters, and who those are to each other.
+"""Synthetic data, to try the service with many rows: users, their public characters, and relationships between those.
 
-Number 17 is the same character in every crowd of as many members, so a crowd can be made in steps and grows at its end.
+For a given number of users, each character follows from its number alone. So the data can be inserted in steps.
 """
 
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -22,15 +22,17 @@ from service.relationships.types import CUSTOM, TYPES
 from service.templates.rules.validator import Rules
 from service.users.tables import User
 
-BEGINNING = datetime(2020, 1, 1, tzinfo=UTC)  # long before any other row: ids tell how far a crowd got
+BEGINNING = datetime(2020, 1, 1, tzinfo=UTC)  # before any other row, so that ids show how much was inserted
 MOST = 10_000_000
-EVERY = timedelta(seconds=10)  # a character is made
+EVERY = timedelta(seconds=10)  # between the creation times of two characters
 MINUTE = timedelta(minutes=1)
-CAST = 12  # characters in a row that have one owner; those of every tenth cast know each other
+CAST = 12  # consecutive characters of one owner; every tenth cast has relationships
 VARIANTS = 200  # sets of attributes made for each template
-MANY = 5_000  # rows for which it pays to build the indexes anew and to check foreign keys afterwards
+MANY = 5_000  # rows from which rebuilding the indexes and checking foreign keys at the end is faster
 
-WORDS = msgspec.json.decode((Path(__file__).parent / "seeds/crowd.json").read_bytes(), type=dict[str, list[str]])
+WORDS = msgspec.json.decode(
+    (Path(__file__).parent / "seeds/synthetic_data.json").read_bytes(), type=dict[str, list[str]]
+)
 FIRST, LAST, WHO, WHERE, SECRET, TAGS = (WORDS[name] for name in ("first", "last", "who", "where", "secret", "tags"))
 STYLES = (None, "realistic", "cartoon", "anime", "fantasy", "cyberpunk", "vintage", "minimalist")
 FORMATS = {"date": "1987-05-{0:02}", "date-time": "2024-05-{0:02}T18:30:00Z", "time": "18:{0:02}:00Z"}
@@ -50,15 +52,15 @@ _USER = ("id", "username", "status", "display_name", "bio", "links", "version", 
 
 
 class Ruled(NamedTuple):
-    """A version of a template, and attributes, as JSON, that it allows."""
+    """A template version, and valid attributes for it, as JSON."""
 
     template: UUID
     number: int
     attributes: list[str]
 
 
-async def insert_crowd(characters: int, users: int) -> int:
-    """Sees to it that there are so many characters, of so many members; the number of those that were missing."""
+async def insert_synthetic_data(characters: int, users: int) -> int:
+    """Inserts the missing ones of that many characters and users. Returns how many characters were inserted."""
     async with DB.transaction() as transaction:
         connection = transaction.connection
         begun = await _count(connection, User)
@@ -89,15 +91,15 @@ async def _count(connection: asyncpg.Connection, table: type[Table]) -> int:
 
 @asynccontextmanager
 async def _checked_and_indexed_at_once(connection: asyncpg.Connection, rows: int, beside: int) -> AsyncIterator[None]:
-    """To check and to index all rows together costs a third of doing it for many one by one. Nobody else sees the
-    tables meanwhile, and what fails leaves them as they were: it is all one transaction."""
+    """Drops the indexes and foreign keys and creates them again after the block: for many rows, a third of the time.
+    It is one transaction, so other connections wait, and a failure changes nothing."""
     if rows < max(MANY, beside / 2):
         yield
         return
     keys = await connection.fetch(
         "SELECT conrelid::regclass::text AS of, quote_ident(conname) AS name, pg_get_constraintdef(oid) AS definition"
         " FROM pg_constraint WHERE contype = 'f' AND conrelid IN ('characters'::regclass, 'relationships'::regclass)"
-        # one that stays NULL in all rows has nothing to check
+        # a key whose columns stay NULL needs no check
         " AND conkey && ARRAY(SELECT attnum FROM pg_attribute WHERE attrelid = conrelid AND attname = ANY($1::text[]))",
         [*_CHARACTER, *_RELATIONSHIP],
     )
@@ -106,7 +108,9 @@ async def _checked_and_indexed_at_once(connection: asyncpg.Connection, rows: int
         " WHERE schemaname = current_schema AND tablename IN ('characters', 'relationships')"
         " AND indexname NOT IN (SELECT conname FROM pg_constraint)"
     )
-    await connection.execute("ALTER TABLE characters DISABLE TRIGGER number_transaction")  # each row brings its number
+    await connection.execute(
+        "ALTER TABLE characters DISABLE TRIGGER number_transaction"
+    )  # each row has its number already
     for key in keys:
         await connection.execute(f"ALTER TABLE {key['of']} DROP CONSTRAINT {key['name']}")
     for index in indexes:
@@ -137,7 +141,7 @@ def _ruled(version: Any) -> Ruled:
 
 
 def _attributes(schema: Any, variant: int) -> dict[str, Any]:
-    """Those that can be told from the schema alone; defaults stand in for the rest."""
+    """Values generated from the schema; the default where none can be generated."""
     choice = _Choice(variant)
     values = {name: _value(rule, choice) for name, rule in schema.get("properties", {}).items()}
     return {name: value for name, value in values.items() if value is not None}
@@ -164,7 +168,7 @@ def _value(rule: Any, choice: "_Choice") -> Any:
 
 
 class _Choice:
-    """Choices that follow from a number: quicker than to seed a generator with it for each row."""
+    """Pseudo-random choices derived from a number, faster than seeding a generator for each row."""
 
     __slots__ = ("left",)
 
@@ -181,7 +185,7 @@ class _Choice:
 
 
 def _id(number: int) -> UUID:
-    """A UUIDv7 of the time at which the row was made, with its number for random bits."""
+    """A UUIDv7 of the creation time of the row, with its number in place of the random bits."""
     return UUID(int=(_FIRST + number * _BETWEEN) << 80 | 0x7 << 76 | 0b10 << 62 | number)
 
 
@@ -221,7 +225,7 @@ def _character(number: int, users: int, ruled: Sequence[Ruled], written_in: int)
 
 
 def _relationships(number: int) -> Iterator[tuple[Any, ...]]:
-    """To the one before in the cast, and to one further back: a web, not a chain."""
+    """To the previous character of the cast and to an earlier one, so that the graph is not just a chain."""
     if not (place := number % CAST):
         return
     choice = _Choice(number)

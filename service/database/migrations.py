@@ -1,23 +1,29 @@
-"""What makes ``piccolo migrations forwards`` work bare, and one at a time when several replicas run it at once."""
+"""Makes ``piccolo migrations forwards`` work without arguments and safe to run from several replicas at once."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from piccolo.apps.migrations.commands import backwards, forwards
+from piccolo.apps.migrations.commands.base import BaseMigrationManager
 from piccolo.apps.migrations.tables import Migration
+from piccolo.conf.apps import Finder
 
+from service.database.embedded_cluster import Place
 from service.database.engine import DB
+from service.settings import settings
 
 _LOCK = "SELECT pg_advisory_lock(hashtext('piccolo_migrations'))"
 
 
 def make_migrations_safe() -> None:
-    """Changes Piccolo's commands in this process: ``forwards`` means ``forwards all``, and both wait their turn."""
+    """Changes Piccolo's commands in this process. ``forwards`` means ``forwards all`` and refuses a database that has
+    unknown migrations. Both directions wait for a lock, so that one process migrates at a time."""
     forwards.forwards.__defaults__ = ("all", "all", False, False)
-    forwards.run_forwards = _one_at_a_time(forwards.run_forwards)
+    forwards.run_forwards = _one_at_a_time(forwards.run_forwards, before=_refuse_unknown_migrations)
     backwards.run_backwards = _one_at_a_time(backwards.run_backwards)
 
 
-def _one_at_a_time(run: Any) -> Any:
+def _one_at_a_time(run: Any, before: Callable[[], Awaitable[None]] | None = None) -> Any:
     if hasattr(run, "__wrapped__"):
         return run
 
@@ -25,9 +31,11 @@ def _one_at_a_time(run: Any) -> Any:
         connection = await DB.get_new_connection()
         try:
             await connection.execute(_LOCK)
+            if before is not None:
+                await before()
             return await run(*args, **kwargs)
         finally:
-            await connection.close()  # which gives the lock back, also after a crash
+            await connection.close()  # which releases the lock, also after a crash
 
     run_locked.__wrapped__ = run  # type: ignore[attr-defined] # a mark, as functools leaves it
     return run_locked
@@ -35,15 +43,39 @@ def _one_at_a_time(run: Any) -> Any:
 
 async def pending_migrations() -> list[str]:
     """The ids of migrations that this release has and the database has not, oldest first."""
-    from piccolo.apps.migrations.commands.base import BaseMigrationManager
-    from piccolo.conf.apps import Finder
+    applied = await _applied_migrations()
+    return [name for app, name in _known_migrations() if (app, name) not in applied]
 
-    pending: list[str] = []
-    done = set()
-    if await Migration.table_exists():
-        done = {(row["app_name"], row["name"]) for row in await Migration.select(Migration.app_name, Migration.name)}
+
+async def _refuse_unknown_migrations() -> None:
+    """Raises SystemExit when the database has migrations of our apps that this release does not have."""
+    known = _known_migrations()
+    apps = {app for app, _ in known}
+    unknown = sorted(name for app, name in await _applied_migrations() - set(known) if app in apps)
+    if not unknown:
+        return
+    if DB.private:
+        raise SystemExit(
+            "The development database was created by another version of the service and cannot be migrated: "
+            f"delete {Place(settings.data_dir).home} to start with an empty one."
+        )
+    raise SystemExit(
+        f"The database has migrations that this release does not have ({', '.join(unknown)}), so nothing was changed: "
+        "run the release that has them, or set DATABASE_URL to another database."
+    )
+
+
+def _known_migrations() -> list[tuple[str, str]]:
+    """The app and id of each migration of this release, oldest first."""
+    known: list[tuple[str, str]] = []
     for app in Finder().get_sorted_app_names():
         manager = BaseMigrationManager()
         modules = manager.get_migration_modules(manager.get_app_config(app).resolved_migrations_folder_path)
-        pending += [name for name in manager.get_migration_ids(modules) if (app, name) not in done]
-    return pending
+        known += [(app, name) for name in manager.get_migration_ids(modules)]
+    return known
+
+
+async def _applied_migrations() -> set[tuple[str, str]]:
+    if not await Migration.table_exists():
+        return set()
+    return {(row["app_name"], row["name"]) for row in await Migration.select(Migration.app_name, Migration.name)}

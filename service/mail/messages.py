@@ -16,39 +16,41 @@ _TEXTS: dict[Kind, str] = {
     "verification": """\
 Hello {username},
 
-please confirm that this is your e-mail address:
+please confirm your e-mail address by opening this link:
 
 {link}
 
-The link works once, within 24 hours. If you have no account with us, somebody mistyped theirs: just ignore this.
+The link works once, within 24 hours. If you did not ask for this, somebody probably mistyped their own address,
+and you can ignore this message.
 """,
     "reset": """\
 Hello {username},
 
-somebody, hopefully you, asked for a new password for your account. Choose one here:
+we received a request for a new password for your account. You can choose one here:
 
 {link}
 
-The link works once, within 30 minutes, and ends all sessions. If it was not you, ignore this: nothing has changed.
+The link works once, within 30 minutes. Choosing a new password signs you out everywhere. If you did not ask for
+this, you can ignore this message: nothing has changed.
 """,
     "email_changed": """\
 Hello {username},
 
-the e-mail address of your account was changed: from now on, we write to another one. If it was not you, somebody
-knows your password; please write to whoever runs this service.
+the e-mail address of your account was changed. From now on, we send our messages to the new address. If you did
+not change it, somebody knows your password: please contact whoever runs this service.
 """,
     "password_changed": """\
 Hello {username},
 
-the password of your account was changed, and your other sessions ended; API keys go on. If it was not you, choose
-another one by "forgotten password", then look through your API keys.
+the password of your account was changed, and you were signed out of your other sessions. Your API keys still work.
+If you did not change it, choose a new password with "forgotten password", then check your API keys.
 """,
 }
 LINKED: dict[Kind, str] = {"verification": "verify-email", "reset": "reset-password"}
 
 
-def letter(kind: Kind, recipient: str, username: str, token: str = "") -> EmailMessage:
-    """The token stands behind #, which browsers send to nobody. Raises Undeliverable for a bad address."""
+def compose_message(kind: Kind, recipient: str, username: str, token: str = "") -> EmailMessage:
+    """Puts the token in the fragment of the link, which browsers never send. Raises Undeliverable for a bad address."""
     page = LINKED.get(kind, "")
     link = f"{(settings.links_url or settings.own_url).rstrip('/')}/{page}#token={token}"
     return compose(recipient, _SUBJECTS[kind], _TEXTS[kind].format(username=username, link=link))

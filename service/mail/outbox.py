@@ -1,4 +1,4 @@
-"""The outbox: a letter is a row, written in the transaction of what it tells, and deleted once it is sent."""
+"""The outbox: each message is a row, committed with the change that it reports and deleted once it is sent."""
 
 import asyncio
 from contextlib import suppress
@@ -10,29 +10,29 @@ from piccolo.querystring import QueryString
 
 from service.database.prepared import NOW, Prepared, insert
 from service.identifiers import uuid7
-from service.mail.tables import Letter
+from service.mail.tables import Message
 
 Kind = Literal["verification", "reset", "email_changed", "password_changed"]
 
-KEPT_DAYS = 1  # then nobody waits for it any more
-OVERDUE = WhereRaw("{} < now() - {}::int * interval '1 day'", Letter.created_at, KEPT_DAYS)
+KEPT_DAYS = 1  # an older message is not sent any more
+OVERDUE = WhereRaw("{} < now() - {}::int * interval '1 day'", Message.created_at, KEPT_DAYS)
 
-_LEASE = 120  # seconds until a letter whose courier vanished is anybody's again
+_LEASE = 120  # seconds until another worker may take a message that was taken but not sent
 
-_posted = asyncio.Event()
-
-
-def post(*names: str, **fixed: Any) -> Any:
-    """The INSERT of a letter; one of its kind to the same address that is still waiting will do."""
-    letter = insert(Letter, *names, **{"due_at": NOW} | fixed)
-    return letter.on_conflict(action="DO NOTHING")  # type: ignore[attr-defined] # an Insert, typed as any Query
+_queued = asyncio.Event()
 
 
-_POST = Prepared(lambda: post("id", "kind", "address", "username"))
+def insert_message(*names: str, **fixed: Any) -> Any:
+    """The INSERT of a message. It does nothing when one of this kind to this address is already in the outbox."""
+    statement = insert(Message, *names, **{"due_at": NOW} | fixed)
+    return statement.on_conflict(action="DO NOTHING")  # type: ignore[attr-defined] # an Insert, typed as any Query
+
+
+_INSERT = Prepared(lambda: insert_message("id", "kind", "address", "username"))
 _TAKE = Prepared(
     lambda: QueryString(
-        "UPDATE letters SET attempts = attempts + 1, due_at = now() + {}::int * interval '1 second' WHERE id ="
-        " (SELECT id FROM letters WHERE due_at <= now() ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED)"
+        "UPDATE outbox SET attempts = attempts + 1, due_at = now() + {}::int * interval '1 second' WHERE id ="
+        " (SELECT id FROM outbox WHERE due_at <= now() ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED)"
         " RETURNING id, kind, address, username, attempts, created_at < now() - {}::int * interval '1 day' AS overdue",
         _LEASE,
         KEPT_DAYS,
@@ -41,32 +41,32 @@ _TAKE = Prepared(
 
 
 async def queue_message(kind: Kind, address: str, username: str = "") -> None:
-    """Leaves with the transaction that this is called in; ``wake_worker`` afterwards spares it a wait."""
-    await _POST.one(id=uuid7(), kind=kind, address=address, username=username)
+    """Writes a message in the open transaction. Call ``wake_worker`` after the commit to have it sent at once."""
+    await _INSERT.one(id=uuid7(), kind=kind, address=address, username=username)
 
 
 def wake_worker() -> None:
-    """After a commit: this worker's courier looks at once."""
-    _posted.set()
+    """Makes the mail worker of this process look at the outbox at once. Call it after the commit."""
+    _queued.set()
 
 
-async def wait_for_letters(seconds: float) -> None:
-    """Until one is announced here, at most ``seconds``."""
+async def wait_for_messages(seconds: float) -> None:
+    """Returns when ``wake_worker`` is called in this process, or after ``seconds``."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            await _posted.wait()
-    _posted.clear()
+            await _queued.wait()
+    _queued.clear()
 
 
-async def take_letter() -> Any:
-    """The letter that is due longest, which no other courier gets meanwhile; None when there is none."""
+async def take_message() -> Any:
+    """Leases the message that has been due longest, so that no other worker sends it too; None when none is due."""
     return await _TAKE.one()
 
 
-async def delete_letter(letter_id: UUID) -> None:
-    await Letter.delete().where(Letter.id == letter_id)
+async def delete_message(message_id: UUID) -> None:
+    await Message.delete().where(Message.id == message_id)
 
 
-async def postpone_letter(letter_id: UUID, seconds: float) -> None:
+async def postpone_message(message_id: UUID, seconds: float) -> None:
     later = QueryString("now() + {}::float * interval '1 second'", seconds)
-    await Letter.update({Letter.due_at: later}).where(Letter.id == letter_id)
+    await Message.update({Message.due_at: later}).where(Message.id == message_id)

@@ -1,4 +1,4 @@
-"""Handing a letter to the mail server."""
+"""Sends a message to the mail server."""
 
 import asyncio
 import re
@@ -12,25 +12,24 @@ from loguru import logger
 
 from service.settings import settings
 
-_PATIENCE = 60.0  # seconds for all of a conversation
+_SMTP_TIMEOUT = 60.0  # seconds, for the whole SMTP conversation
 
-
-_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
+_NON_ASCII = re.compile(r"[^\x00-\x7f]")
 
 
 class Undeliverable(Exception):
-    """No second attempt would do better: the address is none, or the server knows nobody there."""
+    """The message cannot be delivered, and trying again will not help: the address is invalid or was refused."""
 
 
 def compose(recipient: str, subject: str, text: str) -> EmailMessage:
-    """Raises Undeliverable for an address that cannot stand in a header."""
+    """Raises Undeliverable for an address that is not valid in a header."""
     message = EmailMessage()
     try:
-        Address(addr_spec=_BEYOND_ASCII.sub("x", recipient))  # which would refuse what only SMTPUTF8 can send
+        Address(addr_spec=_NON_ASCII.sub("x", recipient))  # addr_spec refuses non-ASCII, which SMTPUTF8 can send
         name, _, domain = recipient.rpartition("@")
         message["To"] = Address(username=name, domain=domain)
     except (ValueError, IndexError, MessageError) as error:
-        raise Undeliverable("The address is not one that mail knows.") from error
+        raise Undeliverable("The address is not a valid e-mail address.") from error
     message["From"] = settings.mail_from or "nobody@localhost"
     message["Subject"] = subject
     message["Date"] = localtime()
@@ -41,12 +40,12 @@ def compose(recipient: str, subject: str, text: str) -> EmailMessage:
 
 
 async def send(message: EmailMessage, recipient: str) -> None:
-    """Without SMTP_HOST, to the log. Raises Undeliverable, or what aiosmtplib raises when it may go better later."""
+    """Logs the message when SMTP_HOST is not set. Raises Undeliverable, or aiosmtplib's error when a retry may help."""
     if not settings.smtp_host:
         logger.info("Mail to {}: {}\n{}", recipient, message["Subject"], message.get_content())
         return
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_SMTP_TIMEOUT):
             await aiosmtplib.send(
                 message,
                 recipients=[recipient],
@@ -56,13 +55,13 @@ async def send(message: EmailMessage, recipient: str) -> None:
                 password=settings.smtp_password or None,
                 use_tls=settings.smtp_tls == "implicit",
                 start_tls=settings.smtp_tls == "starttls",
-                timeout=_PATIENCE / 2,
+                timeout=_SMTP_TIMEOUT / 2,
             )
     except aiosmtplib.SMTPRecipientsRefused as error:
         if all(refusal.code >= 500 for refusal in error.recipients):
-            raise Undeliverable("The mail server refuses the recipient.") from error
+            raise Undeliverable("The mail server refused the recipient.") from error
         raise
     except aiosmtplib.SMTPNotSupported as error:
         if recipient.isascii():
             raise
-        raise Undeliverable("The mail server takes no address beyond ASCII.") from error
+        raise Undeliverable("The mail server does not support non-ASCII addresses.") from error

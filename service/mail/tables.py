@@ -9,14 +9,18 @@ ADDRESS_LENGTH = 254
 KIND_LENGTH = 32
 
 
-class Letter(Table, db=DB, tablename="letters", help_text="Mail on its way out: gone once it is sent."):
+class Message(Table, db=DB, tablename="outbox", help_text="Queued mail; a message is deleted once it is sent."):
     id = UUID(primary_key=True, default=None, null=False)
     kind = Varchar(length=KIND_LENGTH, default=None, null=False)
-    address = Varchar(length=ADDRESS_LENGTH, default=None, null=False, help_text="Folded where it is looked up first.")
-    username = Varchar(length=32, default="", null=False, help_text="Whom it speaks to; empty: looked up on sending.")
+    address = Varchar(
+        length=ADDRESS_LENGTH, default=None, null=False, help_text="Case-folded for verification and reset."
+    )
+    username = Varchar(
+        length=32, default="", null=False, help_text="Name in the greeting; empty: looked up on sending."
+    )
     attempts = Integer(default=0, null=False)
     due_at = Timestamptz(default=TimestamptzNow(), null=False, index=True)
     created_at = Timestamptz(default=TimestamptzNow(), null=False)
 
-    one_letter_of_a_kind = Unique([kind, address])
-    known_letter_kind = Check("kind IN ('verification', 'reset', 'email_changed', 'password_changed')")
+    one_message_of_a_kind = Unique([kind, address])
+    known_message_kind = Check("kind IN ('verification', 'reset', 'email_changed', 'password_changed')")

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple, Protocol
 
 from loguru import logger
 
-from service.mail.messages import LINKED, letter
-from service.mail.outbox import delete_letter, postpone_letter, take_letter, wait_for_letters
+from service.mail.messages import LINKED, compose_message
+from service.mail.outbox import delete_message, postpone_message, take_message, wait_for_messages
 from service.mail.smtp import Undeliverable, send
 from service.settings import settings
 
-PAUSE = 15.0  # seconds between looks at the outbox, unless a letter is announced
+PAUSE = 15.0  # seconds between looks at the outbox, unless wake_worker is called
 FIRST_RETRY = 15.0  # seconds, doubled each time
 _LAST_RETRY = 3600.0
 
@@ -34,57 +34,57 @@ class MintToken(Protocol):
 
 @asynccontextmanager
 async def mail_worker(mint_token: MintToken) -> AsyncIterator[None]:
-    """Sends letters for as long as the block lasts. A letter is kept until the mail server has it, so a crash in
-    between may send one twice."""
+    """Sends messages while the block runs. A message is deleted after the mail server has accepted it, so a crash in
+    between sends it twice."""
     if settings.in_production and not settings.smtp_host:
-        logger.warning("SMTP_HOST is not set: no mail is sent, no address verified and no password reset.")
+        logger.warning("SMTP_HOST is not set: no mail is sent, so no address can be verified and no password reset.")
         yield
         return
-    rounds = asyncio.create_task(_go_round(mint_token))
+    loop = asyncio.create_task(_deliver_until_cancelled(mint_token))
     try:
         yield
     finally:
-        rounds.cancel()
+        loop.cancel()
         with suppress(asyncio.CancelledError):
-            await rounds
+            await loop
 
 
-async def _go_round(mint_token: MintToken) -> None:
+async def _deliver_until_cancelled(mint_token: MintToken) -> None:
     while True:
         try:
             while await deliver_next(mint_token):
                 pass
-        except Exception as error:  # the database is away, say: the letters are safe, and so must be this task
-            logger.warning("The letters have to wait: {!r}", error)
-        await wait_for_letters(PAUSE)
+        except Exception as error:  # for example, no database: this task must go on
+            logger.warning("The outbox cannot be read; trying again later: {!r}", error)
+        await wait_for_messages(PAUSE)
 
 
 async def deliver_next(mint_token: MintToken) -> bool:
-    """Whether there was a letter. One that cannot be sent now is tried again, for a day."""
-    row = await take_letter()
+    """Returns whether a message was due. A message that cannot be sent now is tried again, for a day."""
+    row = await take_message()
     if row is None:
         return False
     try:
         if row["overdue"]:
-            raise Undeliverable("The mail server did not take it within a day.")
+            raise Undeliverable("The mail server did not accept it within a day.")
         await _deliver(row, mint_token)
     except Undeliverable as error:
-        logger.error("The letter {} ({}) is given up: {}", row["id"], row["kind"], error)
+        logger.error("The message {} ({}) is given up: {}", row["id"], row["kind"], error)
     except Exception as error:
-        logger.warning("The letter {} ({}) has to wait: {!r}", row["id"], row["kind"], error)
-        await postpone_letter(row["id"], min(_LAST_RETRY, FIRST_RETRY * 2 ** (row["attempts"] - 1)))
+        logger.warning("The message {} ({}) could not be sent; trying again later: {!r}", row["id"], row["kind"], error)
+        await postpone_message(row["id"], min(_LAST_RETRY, FIRST_RETRY * 2 ** (row["attempts"] - 1)))
         return True
-    await delete_letter(row["id"])
+    await delete_message(row["id"])
     return True
 
 
 async def _deliver(row: Any, mint_token: MintToken) -> None:
-    """The token is made here, and anew at each attempt: nothing that is stored ever opens anything."""
+    """Makes a new token at each attempt, because only its hash is stored."""
     recipient, username, token = row["address"], row["username"], ""
     if row["kind"] in LINKED:
         minted = await mint_token(row["kind"], row["address"], again=row["attempts"] > 1)
         if minted is None:
             return
         recipient, username, token = minted
-    message: EmailMessage = letter(row["kind"], recipient, username, token)
+    message: EmailMessage = compose_message(row["kind"], recipient, username, token)
     await send(message, recipient)

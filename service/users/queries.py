@@ -12,7 +12,7 @@ from service.errors import Conflict, Forbidden, NotFound, TooManyRequests, Unpro
 from service.etags import check_if_match
 from service.identifiers import uuid7
 from service.limits.backoff import Attempts
-from service.mail.outbox import post, queue_message
+from service.mail.outbox import insert_message, queue_message
 from service.media.queries import picture_fields
 from service.schemas import given
 from service.users.passwords import check_password, hash_password, password_matches
@@ -23,7 +23,7 @@ _confirmations = Attempts(free=5, longest=300)
 
 
 def profile_fields(user: Any = User) -> dict[str, Any]:
-    """What everybody may see of a member; ``user`` is the table or a foreign key to it."""
+    """The public fields of a user. ``user`` is the table or a foreign key to it."""
     return {
         "id": user.id,
         "username": user.username,
@@ -36,7 +36,7 @@ def profile_fields(user: Any = User) -> dict[str, Any]:
 
 
 def own_fields(user: Any = User) -> dict[str, Any]:
-    """What members see of themselves."""
+    """The fields that users see of themselves."""
     return profile_fields(user) | {
         "email": user.email,
         "email_verified": QueryString("{} IS NOT NULL", user.email_verified_at),
@@ -59,7 +59,7 @@ _CREATE = Prepared(
     lambda: written(
         insert(User, "id", "email", "email_key", "username", "password_hash", "display_name"),
         _own_view(),
-        also=post("id", kind="verification", address=Param("email_key")),
+        also=insert_message("id", kind="verification", address=Param("email_key")),
     )
 )
 _GET_ME = Prepared(lambda: _own_view().where(User.id == Param("id")))
@@ -91,14 +91,14 @@ async def get_me(user: Caller) -> Any:
 
 
 async def get_user(username: str) -> Any:
-    """The public profile. Raises NotFound also for a suspended member."""
+    """The public profile. Raises NotFound also for a suspended user."""
     if is_username(username) and (row := await _GET_PROFILE.one(username=username)):
         return row
     raise NotFound
 
 
 async def update_me(user: Caller, data: UserUpdate, if_match: str | None) -> Any:
-    """Changes what was sent; null empties. Raises Forbidden when a new e-mail comes without the right password."""
+    """Changes the given fields; null empties one. Raises Forbidden for a new e-mail without the right password."""
     changes: dict[Any, Any] = given(data, display_name="", bio="", links=[])
     password = changes.pop("current_password", "")
     if "links" in changes:
@@ -112,8 +112,6 @@ async def update_me(user: Caller, data: UserUpdate, if_match: str | None) -> Any
         )
         check_if_match(if_match, user.id, row["version"])
         if "email" in changes:
-            if user.kind == "key":
-                raise Forbidden("An API key may not change the e-mail address: sign in.")
             otherwise = "Changing the e-mail address needs the current password."
             await confirm_password(user, row["password_hash"], password, otherwise)
             changes["email_key"] = _email_key(changes["email"])
@@ -130,7 +128,7 @@ async def update_me(user: Caller, data: UserUpdate, if_match: str | None) -> Any
 
 
 async def _notify_of_new_email(user: Caller, old: str | None, username: str, new_key: str) -> None:
-    """It is not verified yet, and whoever reads the old address should know."""
+    """Queues a verification for the new address, and a notice to the old one."""
     await User.update({User.email_verified_at: None}).where(User.id == user.id)
     await queue_message("verification", new_key)
     if old:
@@ -138,8 +136,8 @@ async def _notify_of_new_email(user: Caller, old: str | None, username: str, new
 
 
 async def confirm_password(user: Caller, password_hash: str | None, password: str, otherwise: str) -> None:
-    """That who holds the session is who owns the account. Raises Forbidden, saying ``otherwise``, and TooManyRequests
-    after too many failures: a session that was stolen is no licence to guess."""
+    """Raises Forbidden with the text ``otherwise`` for a wrong password, and TooManyRequests after too many failures,
+    so that a stolen session cannot be used to guess the password."""
     key = str(user.id)
     if wait := _confirmations.wait(key):
         raise TooManyRequests(headers={"Retry-After": str(wait)})
@@ -150,7 +148,7 @@ async def confirm_password(user: Caller, password_hash: str | None, password: st
 
 
 def _email_key(email: str) -> str:
-    """Raises Unprocessable for what grows too long when it is normalised: one sign may become eighteen."""
+    """Raises Unprocessable for an address that is too long once normalised: one character may become eighteen."""
     key = folded(email)
     if len(key) > EMAIL_LENGTH:
         raise Unprocessable.of([Violation("Must be an e-mail address.", pointer="/email")])
@@ -158,12 +156,12 @@ def _email_key(email: str) -> str:
 
 
 async def suspend_user(username: str, operator: str) -> None:
-    """Its tokens open nothing from now on, in other workers within seconds. Raises NotFound."""
+    """Its tokens stop working, in other workers within five seconds. Raises NotFound."""
     await _set_status(username, "suspended", "suspend", operator)
 
 
 async def reactivate_user(username: str, operator: str) -> None:
-    """Raises NotFound also for a member who left."""
+    """Raises NotFound also for a deleted account."""
     await _set_status(username, "active", "reactivate", operator)
 
 
@@ -190,13 +188,14 @@ async def find_credentials(login: str) -> tuple[UUID | None, str | None, bool]:
 
 
 async def lock_account(user_id: UUID | None, password_hash: str | None) -> bool:
-    """Whether the account is still active with this password; if so, it stays so until the transaction ends. Else a
-    sign-in under way would outlive a new password, which ends the sessions that it sees."""
+    """Returns whether the account is active and has this password hash, and locks it until the transaction ends.
+
+    Without the lock, a sign-in could create a session just after a password change has ended all sessions."""
     account = (User.id == user_id) & (User.password_hash == password_hash) & (User.status == "active")
     return bool(await User.select(User.id).where(account).lock_rows("SHARE").first())
 
 
 async def rehash_password(user_id: UUID | None, outdated: str, password: str) -> None:
-    """Stores the hash that the settings ask for by now, unless another password came in between."""
+    """Stores a hash with the current settings, unless the password was changed meanwhile."""
     password_hash = await hash_password(password)
     await User.update({User.password_hash: password_hash}).where(User.id == user_id, User.password_hash == outdated)

@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 from piccolo.apps.migrations.commands.new import AutoMigrationManager
 
+from service.database import embedded
 from service.piccolo_app import APP_CONFIG
 from tests.support.servers import (
     Service,
@@ -64,7 +65,7 @@ def empty_database(fresh_database: str) -> str:
     return fresh_database
 
 
-async def test_tables_and_migrations_tell_the_same_story() -> None:
+async def test_tables_and_migrations_agree() -> None:
     statements = await AutoMigrationManager().get_alter_statements(app_config=APP_CONFIG)
     assert [text for part in statements for text in part.statements] == []
 
@@ -99,13 +100,13 @@ def test_three_at_once_run_each_migration_once(empty_database: str) -> None:
     assert sorted(set(names)) == names
 
 
-def test_an_unreachable_database_is_told_by_the_exit_status() -> None:
+def test_an_unreachable_database_fails_with_an_exit_status() -> None:
     done = piccolo("migrations", "forwards", DATABASE_URL=f"postgresql://service@127.0.0.1:{free_port()}/service")
     assert done.returncode == 1
     assert "Connection refused" in done.stdout + done.stderr
 
 
-def test_a_migration_that_fails_is_told_by_the_exit_status_and_leaves_nothing(empty_database: str) -> None:
+def test_a_failed_migration_exits_non_zero_and_changes_nothing(empty_database: str) -> None:
     rows(empty_database, "CREATE TABLE relationships ()")
     before = rows(empty_database, CATALOG)
     done = piccolo("migrations", "forwards", DATABASE_URL=empty_database)
@@ -113,6 +114,39 @@ def test_a_migration_that_fails_is_told_by_the_exit_status_and_leaves_nothing(em
     assert 'relation "relationships" already exists' in done.stdout + done.stderr
     assert rows(empty_database, CATALOG) == before
     assert recorded(empty_database) == []
+
+
+def test_forwards_refuses_a_database_with_unknown_migrations(empty_database: str) -> None:
+    works(empty_database, "migrations", "forwards")
+    rows(empty_database, "INSERT INTO migration (name, app_name) VALUES ('2030-01-01T00:00:00:000000', 'service')")
+    before = recorded(empty_database)
+    done = piccolo("migrations", "forwards", DATABASE_URL=empty_database)
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        "The database has migrations that this release does not have (2030-01-01T00:00:00:000000), so nothing was "
+        "changed: run the release that has them, or set DATABASE_URL to another database."
+    )
+    assert recorded(empty_database) == before
+
+
+def test_a_development_database_of_another_history_is_refused_by_the_directory_to_delete() -> None:
+    with service_of_its_own() as service:
+        done = piccolo("migrations", "forwards", DATA_DIR=str(service.data_dir))
+        assert done.returncode == 0, done.stdout + done.stderr
+        share = embedded.start(service.data_dir)
+        rows(share.dsn, "UPDATE migration SET name = '2020-01-01T00:00:00:000000' WHERE app_name = 'service'")
+        share.stop()
+        refusal = (
+            "The development database was created by another version of the service and cannot be migrated: "
+            f"delete {service.data_dir} to start with an empty one."
+        )
+        service.launch()
+        assert service.wait() == 1
+        assert refusal in service.output.splitlines()
+        assert "Traceback" not in service.output
+        done = piccolo("migrations", "forwards", DATA_DIR=str(service.data_dir))
+        assert (done.returncode, refusal in done.stderr.splitlines()) == (1, True), done.stdout + done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Delivery: encrypted as configured, tried again when the server is away, and each letter sent once."""
+"""Delivery: encrypted as configured, tried again when the server is away, and each message sent once."""
 
 import asyncio
 import ssl
@@ -15,7 +15,7 @@ from loguru import logger
 from service.auth.email_links import mint_token
 from service.mail.outbox import queue_message
 from service.mail.smtp import Undeliverable, compose
-from service.mail.tables import Letter
+from service.mail.tables import Message
 from service.mail.worker import deliver_next, mail_worker
 from tests.api.auth.test_email_links import VERIFY, outbox_empties
 from tests.conftest import PASSWORD, signed_in
@@ -63,7 +63,7 @@ async def test_implicit_tls_with_a_sign_in(
 
 
 @pytest.mark.parametrize("trusted", [True, False], ids=["no TLS is offered", "a stranger's certificate"])
-async def test_no_letter_leaves_in_clear_or_to_a_stranger_where_tls_is_asked_for(
+async def test_no_message_leaves_in_clear_or_to_a_stranger_where_tls_is_asked_for(
     app: Any, certificate: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, trusted: bool
 ) -> None:
     mailbox = Mailbox()
@@ -73,16 +73,16 @@ async def test_no_letter_leaves_in_clear_or_to_a_stranger_where_tls_is_asked_for
     async with mail_server(mailbox, port, **({} if trusted else {"tls_context": certificate})):
         await signed_in(app, "bea")
         await attempted(2)
-        assert mailbox.letters == []
-        assert await Letter.exists()
+        assert mailbox.messages == []
+        assert await Message.exists()
 
 
 async def attempted(times: int) -> None:
     for _ in range(1000):
-        if any(row["attempts"] >= times for row in await Letter.select(Letter.attempts)):
+        if any(row["attempts"] >= times for row in await Message.select(Message.attempts)):
             return
         await asyncio.sleep(0.02)
-    raise AssertionError("The letter was not tried again.")
+    raise AssertionError("The message was not tried again.")
 
 
 async def test_nothing_is_lost_while_the_server_is_away(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +93,7 @@ async def test_nothing_is_lost_while_the_server_is_away(app: Any, monkeypatch: p
     await attempted(2)
     async with mail_server(mailbox, port):
         await mailbox.arrived(VERIFY, 2)
-        assert {letter["to"] for letter in mailbox.letters} == {"bea@example.org", "dora@example.org"}
+        assert {message["to"] for message in mailbox.messages} == {"bea@example.org", "dora@example.org"}
         await outbox_empties()
         token = await mailbox.token(VERIFY)
         stranger = await signed_in(app, "eve")
@@ -112,7 +112,7 @@ async def test_a_server_that_is_busy_gets_it_later_and_one_that_knows_nobody_nev
         mailbox.refusals = ["550 Nobody here"]
         await signed_in(app, "dora")
         await outbox_empties()
-    assert [letter["to"] for letter in mailbox.letters] == ["bea@example.org"]
+    assert [message["to"] for message in mailbox.messages] == ["bea@example.org"]
 
 
 @pytest.mark.parametrize("understood", [True, False])
@@ -124,7 +124,7 @@ async def test_an_address_beyond_ascii_is_written_to_where_the_server_can(
         account = {"email": "zoë@bücher.example", "username": "zoe", "password": PASSWORD}
         assert (await stranger.post("/v1/users", json=account)).status_code == 201
         await outbox_empties()
-    assert [letter["to"] for letter in mailbox.letters] == (["zoë@bücher.example"] if understood else [])
+    assert [message["to"] for message in mailbox.messages] == (["zoë@bücher.example"] if understood else [])
 
 
 async def test_a_letter_that_is_a_day_old_is_given_up(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,13 +132,13 @@ async def test_a_letter_that_is_a_day_old_is_given_up(app: Any, monkeypatch: pyt
     port = configure(monkeypatch)
     await signed_in(app, "bea")
     await attempted(1)
-    await Letter.update({Letter.created_at: datetime(2020, 1, 1, tzinfo=UTC)}, force=True)
+    await Message.update({Message.created_at: datetime(2020, 1, 1, tzinfo=UTC)}, force=True)
     async with mail_server(mailbox, port):
         await outbox_empties()
-    assert mailbox.letters == []
+    assert mailbox.messages == []
 
 
-async def test_couriers_at_once_send_each_letter_once(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_workers_at_once_send_each_message_once(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     mailbox = Mailbox()
     async with mail_server(mailbox, configure(monkeypatch)):
         for number in range(20):
@@ -169,7 +169,7 @@ async def test_production_without_a_mail_server_says_so(monkeypatch: pytest.Monk
     assert "SMTP_HOST is not set: no mail is sent" in "".join(lines)
 
 
-async def test_development_without_a_mail_server_logs_the_letter(app: Any) -> None:
+async def test_development_without_a_mail_server_logs_the_message(app: Any) -> None:
     lines: list[str] = []
     sink = logger.add(lines.append, level="INFO")  # type: ignore[arg-type]
     await signed_in(app, "bea")

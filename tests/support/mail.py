@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from aiosmtpd.controller import Controller
 
-from service.mail.tables import Letter
+from service.mail.tables import Message
 from service.settings import settings
 from tests.support.servers import free_port
 
@@ -25,7 +25,7 @@ class Mailbox:
     """What arrived, and, once it is set, how the next recipients are refused."""
 
     def __init__(self) -> None:
-        self.letters: list[EmailMessage] = []
+        self.messages: list[EmailMessage] = []
         self.recipients: list[list[str]] = []
         self.refusals: list[str] = []
 
@@ -37,17 +37,17 @@ class Mailbox:
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
         self.recipients.append(envelope.rcpt_tos)
-        self.letters.append(message_from_bytes(envelope.content, policy=policy.default))  # type: ignore[arg-type]
+        self.messages.append(message_from_bytes(envelope.content, policy=policy.default))  # type: ignore[arg-type]
         return "250 OK"
 
     async def arrived(self, about: str, number: int = 1) -> EmailMessage:
-        """The letter with this in its subject, the ``number``th of them, once it is there."""
+        """The message with this in its subject, the ``number``th of them, once it is there."""
         for _ in range(1000):
-            found = [letter for letter in self.letters if about in letter["subject"]]
+            found = [message for message in self.messages if about in message["subject"]]
             if len(found) >= number:
                 return found[number - 1]
             await asyncio.sleep(0.02)
-        raise AssertionError(f"No letter about {about!r} among {[letter['subject'] for letter in self.letters]}")
+        raise AssertionError(f"No message about {about!r} among {[message['subject'] for message in self.messages]}")
 
     async def token(self, about: str, number: int = 1) -> str:
         text = (await self.arrived(about, number)).get_content()
@@ -65,24 +65,24 @@ async def mail_server(
     server.start()
     try:
         yield
-        await letters_rest()
+        await outbox_rests()
     finally:
         server.stop()
 
 
-async def letters_rest() -> None:
-    """Ends what waits, once no letter is on its way: that one is leased for longer. A server that stopped in the middle
-    of a conversation would keep the courier from what the next test sends."""
+async def outbox_rests() -> None:
+    """Deletes the messages that wait, and returns once none is being sent (those are leased for longer). A server that
+    stopped during a conversation would delay the messages of the next test."""
     for _ in range(1000):
-        await Letter.delete().where(Letter.due_at < datetime.now(UTC) + timedelta(seconds=60))
-        if not await Letter.exists():
+        await Message.delete().where(Message.due_at < datetime.now(UTC) + timedelta(seconds=60))
+        if not await Message.exists():
             return
         await asyncio.sleep(0.02)
-    raise AssertionError("A letter is still on its way.")
+    raise AssertionError("A message is still on its way.")
 
 
 def configure(monkeypatch: pytest.MonkeyPatch, **given: Any) -> int:
-    """Sends the app's letters to the returned port of this machine, soon again when they fail."""
+    """Sends the app's messages to the returned port of this machine and retries soon when that fails."""
     port = free_port()
     sending = {"smtp_host": "127.0.0.1", "smtp_port": port, "smtp_tls": "none", "mail_from": SENDER} | given
     configured = msgspec.structs.replace(settings, **sending)

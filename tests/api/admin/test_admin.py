@@ -16,7 +16,7 @@ from piccolo.apps.user.tables import BaseUser
 from service.admin.operators import Operator
 from service.admin.site import AllowedHosts
 from service.auth.tables import EmailToken
-from service.mail.tables import Letter
+from service.mail.tables import Message
 from service.piccolo_app import APP_CONFIG
 from tests.conftest import OPERATORS_PASSWORD, PASSWORD, browser, character, client, create, sign_in, template
 from tests.support.cards import V3, imported, in_charx
@@ -186,7 +186,7 @@ async def a_row_everywhere(alice: httpx.AsyncClient) -> None:
     await give_portrait(odo)
     await imported(alice, in_charx(V3, **{"assets/a.bin": b"1"}))
     tomorrow = datetime.now(UTC) + timedelta(days=1)
-    await Letter.insert(Letter(id=uuid4(), kind="reset", address="alice@example.org", due_at=tomorrow))
+    await Message.insert(Message(id=uuid4(), kind="reset", address="alice@example.org", due_at=tomorrow))
     await EmailToken.insert(
         EmailToken(
             id=uuid4(),
@@ -228,7 +228,7 @@ async def test_portraits_are_shown_to_operators_alone(
     assert (await stranger.get("/admin/pictures.js")).headers["content-type"].startswith("text/javascript")
 
 
-async def test_rows_are_told_by_name(operator: httpx.AsyncClient, alice: httpx.AsyncClient) -> None:
+async def test_rows_are_shown_by_name(operator: httpx.AsyncClient, alice: httpx.AsyncClient) -> None:
     await a_row_everywhere(alice)
     mira = (await operator.get("/admin/api/tables/characters/?__readable=true&__order=created_at")).json()["rows"][0]
     assert (mira["owner_readable"], mira["template_readable"]) == ("alice", "Fighter")
@@ -237,7 +237,7 @@ async def test_rows_are_told_by_name(operator: httpx.AsyncClient, alice: httpx.A
 
 
 @pytest.mark.parametrize(("name", "secret"), SECRETS.items())
-async def test_a_secret_is_neither_told_nor_found_out(
+async def test_a_secret_is_neither_shown_nor_searchable(
     operator: httpx.AsyncClient, alice: httpx.AsyncClient, name: str, secret: str
 ) -> None:
     path = f"/admin/api/tables/{name}/"

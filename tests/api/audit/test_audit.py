@@ -47,7 +47,7 @@ async def test_signing_in_tells_who_and_from_where(alice: Client, stranger: Clie
 
 
 @pytest.mark.parametrize("login", ["alice", "ALICE@example.org", "nobody-there"])
-async def test_a_wrong_password_is_told_of_without_a_word_of_it(alice: Client, stranger: Client, login: str) -> None:
+async def test_a_wrong_password_is_recorded_without_the_password(alice: Client, stranger: Client, login: str) -> None:
     credentials = {"login": login, "password": "hunter2 hunter2"}
     answer = await stranger.post("/v1/sessions", json=credentials, headers={"X-Request-ID": (mark := str(uuid4()))})
     assert answer.status_code == 401
@@ -90,14 +90,14 @@ async def test_making_changing_and_reading_leave_nothing(alice: Client) -> None:
     assert await told(alice, "GET", path) == []
 
 
-async def test_many_at_once_are_told_one_by_one(alice: Client) -> None:
+async def test_bulk_changes_are_recorded_one_by_one(alice: Client) -> None:
     made = [(await character(alice))["id"] for _ in range(3)]
     shown = [{"action": "update", "id": each, "body": {"visibility": "public"}} for each in made]
     found = await told(alice, "POST", "/v1/characters/bulk", {"operations": shown})
     assert [(entry["action"], entry["row"]) for entry in found] == [("change_visibility", each) for each in made]
 
 
-async def test_what_was_not_done_is_not_told(alice: Client, charlie: Client) -> None:
+async def test_a_refused_change_is_not_recorded(alice: Client, charlie: Client) -> None:
     mira = await character(alice, visibility="public")
     assert await told(alice, "DELETE", f"/v1/characters/{mira['id']}?dry_run=true") == []
     refused = await charlie.delete(f"/v1/characters/{mira['id']}", headers={"X-Request-ID": (mark := str(uuid4()))})
@@ -105,7 +105,7 @@ async def test_what_was_not_done_is_not_told(alice: Client, charlie: Client) -> 
     assert await entries(mark) == []
 
 
-async def test_what_cannot_be_told_is_not_done(alice: Client) -> None:
+async def test_a_change_that_cannot_be_recorded_is_rolled_back(alice: Client) -> None:
     mira = await character(alice)
     await DB.run_ddl("ALTER TABLE audit_log ADD CONSTRAINT full_log CHECK (action <> 'trash') NOT VALID")
     try:

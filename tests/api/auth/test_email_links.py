@@ -1,4 +1,4 @@
-"""Verified addresses and forgotten passwords: through the letters that a mail server really got."""
+"""Verified addresses and forgotten passwords, by the messages that a mail server received."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ from service.auth.tables import EmailToken
 from service.auth.token_cache import forget_tokens
 from service.commands.purge import purge_everything
 from service.log import ACCESS_LINES_WAIT
-from service.mail.tables import Letter
+from service.mail.tables import Message
 from service.users.tables import User
 from tests.api.audit.test_audit import entries
 from tests.conftest import PASSWORD, client, create, faults, signed_in, with_key
@@ -56,19 +56,23 @@ async def me(member: Client) -> Any:
 
 async def outbox_empties() -> None:
     for _ in range(1000):
-        if not await Letter.exists():
+        if not await Message.exists():
             return
         await asyncio.sleep(0.02)
-    raise AssertionError("Letters are left.")
+    raise AssertionError("The outbox is not empty.")
 
 
-async def test_an_address_is_verified_by_the_letter_that_signing_up_sends(
+async def test_an_address_is_verified_by_the_message_that_signing_up_sends(
     mailbox: Mailbox, alice: Client, stranger: Client
 ) -> None:
-    letter = await mailbox.arrived(VERIFY)
-    assert (letter["to"], letter["from"], letter["auto-submitted"]) == ("alice@example.org", SENDER, "auto-generated")
+    message = await mailbox.arrived(VERIFY)
+    assert (message["to"], message["from"], message["auto-submitted"]) == (
+        "alice@example.org",
+        SENDER,
+        "auto-generated",
+    )
     token = await mailbox.token(VERIFY)
-    assert f"https://app.example.org/verify-email#token={token}" in letter.get_content()
+    assert f"https://app.example.org/verify-email#token={token}" in message.get_content()
     before = await me(alice)
     assert before["email_verified"] is False
     assert await verify(stranger, token) == 204
@@ -81,15 +85,15 @@ async def test_an_address_that_is_not_verified_signs_in(mailbox: Mailbox, alice:
     assert (await me(alice))["email_verified"] is False
 
 
-async def test_a_verified_address_is_sent_no_other_letter(mailbox: Mailbox, alice: Client, stranger: Client) -> None:
+async def test_a_verified_address_is_sent_no_other_message(mailbox: Mailbox, alice: Client, stranger: Client) -> None:
     await verify(stranger, await mailbox.token(VERIFY))
     await EmailToken.delete(force=True)
     await ask(stranger, "email-verifications", "alice@example.org")
     await outbox_empties()
-    assert len(mailbox.letters) == 1
+    assert len(mailbox.messages) == 1
 
 
-async def test_a_new_address_is_verified_anew_and_the_old_one_told(
+async def test_a_new_address_must_be_verified_and_the_old_one_is_notified(
     mailbox: Mailbox, alice: Client, stranger: Client
 ) -> None:
     first = await mailbox.token(VERIFY)
@@ -119,7 +123,7 @@ async def test_other_changes_leave_the_address_verified(mailbox: Mailbox, alice:
     same = {"email": "alice@example.org", "current_password": PASSWORD, "bio": "Paints."}
     assert (await alice.patch("/v1/users/me", json=same)).json()["email_verified"] is True
     await outbox_empties()
-    assert len(mailbox.letters) == 1
+    assert len(mailbox.messages) == 1
 
 
 async def test_a_forgotten_password_is_chosen_anew(app: Any, mailbox: Mailbox, alice: Client, stranger: Client) -> None:
@@ -148,7 +152,7 @@ async def test_what_a_letter_opened_is_in_the_audit_log(mailbox: Mailbox, alice:
         assert (entry["action"], entry["kind"], entry["row"]) == (action, "user", str(entry["member"]))
 
 
-async def test_a_changed_password_is_told_by_mail(mailbox: Mailbox, alice: Client) -> None:
+async def test_a_password_change_is_notified_by_mail(mailbox: Mailbox, alice: Client) -> None:
     change = {"current_password": PASSWORD, "new_password": NEW}
     assert (await alice.put("/v1/users/me/password", json=change)).status_code == 204
     assert (await mailbox.arrived(PASSWORD_CHANGED))["to"] == "alice@example.org"
@@ -161,12 +165,12 @@ async def test_who_has_no_account_is_answered_alike_and_gets_nothing(
     await ask(stranger, purpose, "nobody@example.org")
     await ask(stranger, purpose, "\ufdfa" * 200 + "@example.org")
     await outbox_empties()
-    assert mailbox.letters == []
+    assert mailbox.messages == []
     refused = await stranger.post(f"/v1/{purpose}", json={"email": "nobody"})
     assert faults(refused) == {"/email": "Must be an e-mail address."}
 
 
-async def test_a_suspended_member_gets_no_letter_and_the_one_before_opens_nothing(
+async def test_a_suspended_member_gets_no_message_and_the_one_before_opens_nothing(
     mailbox: Mailbox, alice: Client, stranger: Client
 ) -> None:
     await ask(stranger, "password-resets", "alice@example.org")
@@ -176,7 +180,7 @@ async def test_a_suspended_member_gets_no_letter_and_the_one_before_opens_nothin
     await EmailToken.delete(force=True)
     await ask(stranger, "password-resets", "alice@example.org")
     await outbox_empties()
-    assert len(mailbox.letters) == 2
+    assert len(mailbox.messages) == 2
 
 
 async def test_a_bad_password_leaves_the_token_as_it_is(mailbox: Mailbox, alice: Client, stranger: Client) -> None:
@@ -216,7 +220,7 @@ async def test_asking_again_within_a_minute_sends_nothing_and_later_replaces_the
     for _ in range(3):
         await ask(stranger, "password-resets", "alice@example.org")
         await outbox_empties()
-    assert [letter["subject"] for letter in mailbox.letters].count("A new password for your account") == 1
+    assert [message["subject"] for message in mailbox.messages].count("A new password for your account") == 1
     first = await mailbox.token(RESET)
     await EmailToken.update({EmailToken.created_at: datetime.now(UTC) - timedelta(minutes=2)}, force=True)
     await ask(stranger, "password-resets", "alice@example.org")
@@ -270,5 +274,5 @@ async def test_a_letter_that_a_failed_sign_up_would_send_is_not_sent(
     await outbox_empties()
     taken = {"email": "other@example.org", "username": "bea", "password": PASSWORD}
     assert (await stranger.post("/v1/users", json=taken)).status_code == 409
-    assert not await Letter.exists()
+    assert not await Message.exists()
     forget_tokens()

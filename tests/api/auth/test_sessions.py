@@ -118,7 +118,7 @@ async def test_a_sign_in_does_not_outlive_a_new_password_that_came_in_between(al
         await elsewhere.close()
 
 
-async def test_a_typo_is_told_from_a_revocation(app: Any, alice: Client) -> None:
+async def test_a_mistyped_token_is_distinguished_from_a_revoked_one(app: Any, alice: Client) -> None:
     token = alice.headers["authorization"].removeprefix("Bearer ")
     typo = token[:10] + ("a" if token[10] != "a" else "b") + token[11:]
     mistyped = await client(app, Authorization=f"Bearer {typo}").get("/v1/users/me")
@@ -203,7 +203,7 @@ async def test_the_scheme_is_read_in_any_case(alice: Client, stranger: Client) -
     assert (await stranger.get("/v1/users/me", headers={"Authorization": lower})).status_code == 200
 
 
-async def test_a_keys_token_is_told_once(alice: Client) -> None:
+async def test_the_token_of_an_api_key_is_shown_once(alice: Client) -> None:
     made = await alice.post(KEYS, json={"name": "CI", "scopes": ["templates:read", "characters:read"]})
     assert made.status_code == 201
     token = made.json()["token"]

@@ -79,7 +79,7 @@ async def test_an_empty_feed_has_a_cursor_too(alice: Client) -> None:
     assert [item["id"] for item in await reader.read()] == [made["id"]]
 
 
-async def test_deletions_restorations_and_ends_are_told(alice: Client) -> None:
+async def test_deletions_restorations_and_purges_are_in_the_feed(alice: Client) -> None:
     made = await character(alice)
     reader = Reader(alice)
     await reader.read()

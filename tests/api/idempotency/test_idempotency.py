@@ -226,7 +226,7 @@ def _check_done_once(answers: list[httpx.Response]) -> None:
     assert len({answer.content for answer in made}) == 1
 
 
-async def test_a_request_in_flight_is_told(alice: Client) -> None:
+async def test_a_request_in_flight_is_reported(alice: Client) -> None:
     database = await asyncpg.connect(embedded.dsn(DATA_DIR))
     try:
         await database.execute("BEGIN; LOCK TABLE characters IN ACCESS EXCLUSIVE MODE")
@@ -247,7 +247,7 @@ async def _until_one_waits(database: asyncpg.Connection) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_a_commit_that_fails_is_told_and_keeps_nothing(alice: Client) -> None:
+async def test_a_failed_commit_is_reported_and_stores_nothing(alice: Client) -> None:
     await execute(
         embedded.dsn(DATA_DIR),
         """

@@ -20,7 +20,7 @@ from tests.conftest import PASSWORD, character, client, create, signed_in, templ
 Client = httpx.AsyncClient
 
 NOTHING = {
-    "trash": 0, "tokens": 0, "email tokens": 0, "letters": 0, "operators' sessions": 0, "idempotency keys": 0,
+    "trash": 0, "tokens": 0, "email tokens": 0, "messages": 0, "operators' sessions": 0, "idempotency keys": 0,
     "accounts": 0, "audit entries": 0,
 }  # fmt: skip
 

@@ -1,0 +1,196 @@
+"""Adds what Piccolo cannot generate: a composite foreign key, triggers, functions, extensions, and the indexes that are
+partial, composite or on expressions."""
+
+from piccolo.apps.migrations.auto.migration_manager import MigrationManager
+
+from service.database.engine import DB
+
+ID = "2026-11-25T13:10:00:000000"
+VERSION = "1.38.0"
+DESCRIPTION = "Add the indexes, triggers, functions and extensions that Piccolo cannot generate"
+
+LIVING = "WHERE deleted_at IS NULL"
+PUBLIC = "WHERE visibility = 'public' AND deleted_at IS NULL"
+
+# Each statement, and the statement that undoes it
+PINNED_VERSION = [
+    (
+        "ALTER TABLE characters ADD CONSTRAINT pinned_to_a_known_version FOREIGN KEY (template, template_version)"
+        " REFERENCES template_versions (template, number) ON DELETE RESTRICT ON UPDATE RESTRICT",
+        "ALTER TABLE characters DROP CONSTRAINT pinned_to_a_known_version",
+    ),
+]
+
+# A pair of characters has a relationship of each type once, in whichever direction it was created.
+RELATIONSHIPS = [
+    (
+        "CREATE UNIQUE INDEX one_relationship_of_a_type_per_pair ON relationships ("
+        "least(source, target), greatest(source, target), type,"
+        " least(label, inverse_label), greatest(label, inverse_label))",
+        "DROP INDEX one_relationship_of_a_type_per_pair",
+    ),
+    (
+        "CREATE INDEX relationships_of_source ON relationships (source, created_at, id)",
+        "DROP INDEX relationships_of_source",
+    ),
+    (
+        "CREATE INDEX relationships_of_target ON relationships (target, created_at, id)",
+        "DROP INDEX relationships_of_target",
+    ),
+]
+
+# The feed of changes reads characters in the order of the transactions that wrote them. The index also serves the
+# foreign key to the owner.
+CHANGES = [
+    (
+        "CREATE FUNCTION number_transaction() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN NEW.written_in := pg_current_xact_id()::text::bigint; RETURN NEW; END $$",
+        "DROP FUNCTION number_transaction()",
+    ),
+    (
+        "CREATE TRIGGER number_transaction BEFORE INSERT OR UPDATE ON characters"
+        " FOR EACH ROW EXECUTE FUNCTION number_transaction()",
+        "DROP TRIGGER number_transaction ON characters",
+    ),
+    ("CREATE INDEX characters_changed ON characters (owner, written_in, id)", "DROP INDEX characters_changed"),
+]
+
+# Search ignores case and accents. An index needs an immutable function, so the dictionary is named, not looked up.
+SEARCH = [
+    ("CREATE EXTENSION IF NOT EXISTS unaccent", None),  # never dropped: another application may use it
+    ("CREATE EXTENSION IF NOT EXISTS pg_trgm", None),
+    (
+        "CREATE FUNCTION plain(words text) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE"
+        " RETURN lower(unaccent('unaccent'::regdictionary, words))",
+        "DROP FUNCTION plain(text)",
+    ),
+    (
+        "CREATE FUNCTION character_words(name text, description text, tags text[]) RETURNS tsvector"
+        " LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN"
+        " setweight(to_tsvector('simple', plain(name)), 'A')"
+        " || setweight(to_tsvector('simple', plain(array_to_string(tags, ' '))), 'B')"
+        " || setweight(to_tsvector('simple', plain(description)), 'C')",
+        "DROP FUNCTION character_words(text, text, text[])",
+    ),
+    (
+        "ALTER TABLE characters ADD COLUMN search tsvector"
+        " GENERATED ALWAYS AS (character_words(name, description, tags)) STORED",
+        "ALTER TABLE characters DROP COLUMN search",
+    ),
+    (f"CREATE INDEX characters_search ON characters USING gin (search) {LIVING}", "DROP INDEX characters_search"),
+    (
+        f"CREATE INDEX characters_name_alike ON characters USING gin (plain(name) gin_trgm_ops) {LIVING}",
+        "DROP INDEX characters_name_alike",
+    ),
+]
+
+FILTERS = [
+    (f"CREATE INDEX characters_tags ON characters USING gin (tags) {LIVING}", "DROP INDEX characters_tags"),
+    (
+        f"CREATE INDEX characters_attributes ON characters USING gin (attributes) {LIVING}",
+        "DROP INDEX characters_attributes",
+    ),
+    (f"CREATE INDEX characters_style ON characters (style) {LIVING}", "DROP INDEX characters_style"),
+]
+
+# The keyset of each list: a caller's own rows and the public ones, by each sort order.
+LISTS = [
+    (
+        f"CREATE INDEX characters_owned ON characters (owner, created_at, id) {LIVING}",
+        "DROP INDEX characters_owned",
+    ),
+    (f"CREATE INDEX characters_public ON characters (created_at, id) {PUBLIC}", "DROP INDEX characters_public"),
+    (
+        f"CREATE INDEX characters_owned_by_change ON characters (owner, updated_at, id) {LIVING}",
+        "DROP INDEX characters_owned_by_change",
+    ),
+    (
+        f"CREATE INDEX characters_public_by_change ON characters (updated_at, id) {PUBLIC}",
+        "DROP INDEX characters_public_by_change",
+    ),
+    (
+        f'CREATE INDEX characters_owned_by_name ON characters (owner, lower(name) COLLATE "C", id) {LIVING}',
+        "DROP INDEX characters_owned_by_name",
+    ),
+    (
+        f'CREATE INDEX characters_public_by_name ON characters (lower(name) COLLATE "C", id) {PUBLIC}',
+        "DROP INDEX characters_public_by_name",
+    ),
+    ("CREATE INDEX templates_owned ON templates (owner, created_at, id)", "DROP INDEX templates_owned"),
+    (
+        "CREATE INDEX templates_public ON templates (created_at, id) WHERE visibility = 'public'",
+        "DROP INDEX templates_public",
+    ),
+]
+
+# `piccolo service collect_files` finds the rows that refer to a file.
+FILES = [
+    (
+        "CREATE INDEX characters_portrait ON characters (portrait) WHERE portrait IS NOT NULL",
+        "DROP INDEX characters_portrait",
+    ),
+    ("CREATE INDEX users_avatar ON users (avatar) WHERE avatar IS NOT NULL", "DROP INDEX users_avatar"),
+    (
+        "CREATE INDEX revisions_portrait ON revisions ((replaced ->> 'portrait'))"
+        " WHERE replaced ->> 'portrait' IS NOT NULL",
+        "DROP INDEX revisions_portrait",
+    ),
+]
+
+# The audit log is append-only. Retention is the one exception: a transaction that sets audit_log.purging may delete
+# entries that are more than 30 days old.
+AUDIT_LOG = [
+    (
+        "CREATE FUNCTION keep_audit_log() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF TG_OP = 'DELETE' THEN"
+        "  IF current_setting('audit_log.purging', true) = 'on' AND OLD.created_at < now() - interval '30 days' THEN"
+        "   RETURN OLD;"
+        "  END IF;"
+        " END IF;"
+        " RAISE EXCEPTION 'The audit log is append-only.' USING ERRCODE = 'insufficient_privilege';"
+        " END $$",
+        "DROP FUNCTION keep_audit_log()",
+    ),
+    (
+        "CREATE TRIGGER keep_audit_log BEFORE UPDATE OR DELETE ON audit_log"
+        " FOR EACH ROW EXECUTE FUNCTION keep_audit_log()",
+        "DROP TRIGGER keep_audit_log ON audit_log",
+    ),
+    (
+        "CREATE TRIGGER keep_whole_audit_log BEFORE TRUNCATE ON audit_log"
+        " FOR EACH STATEMENT EXECUTE FUNCTION keep_audit_log()",
+        "DROP TRIGGER keep_whole_audit_log ON audit_log",
+    ),
+    (
+        "CREATE INDEX audit_log_by_member ON audit_log (member, id) WHERE member IS NOT NULL",  # the export of a user
+        "DROP INDEX audit_log_by_member",
+    ),
+    (
+        "CREATE INDEX audit_log_by_time ON audit_log USING brin (created_at)",  # retention
+        "DROP INDEX audit_log_by_time",
+    ),
+    (
+        "CREATE INDEX audit_log_refused_operators ON audit_log (address, created_at)"  # the back-off of the admin site
+        " WHERE kind = 'operator' AND action = 'refuse_password'",
+        "DROP INDEX audit_log_refused_operators",
+    ),
+]
+
+STEPS = [*PINNED_VERSION, *RELATIONSHIPS, *CHANGES, *SEARCH, *FILTERS, *LISTS, *FILES, *AUDIT_LOG]
+
+
+async def forwards() -> MigrationManager:
+    manager = MigrationManager(migration_id=ID, app_name="service", description=DESCRIPTION)
+
+    async def apply() -> None:
+        for statement, _ in STEPS:
+            await DB.run_ddl(statement)
+
+    async def undo() -> None:
+        for _, statement in reversed(STEPS):
+            if statement:
+                await DB.run_ddl(statement)
+
+    manager.add_raw(apply)
+    manager.add_raw_backwards(undo)
+    return manager
