@@ -4,7 +4,7 @@ from uuid import UUID
 from litestar import Controller, MediaType, Request
 from litestar.params import FromPath, HeaderParameter, JSONBody
 
-from service.auth import email_links, password, queries
+from service.auth import api_keys, email_links, password, queries
 from service.auth.schemas import (
     AccountDelete,
     ApiKey,
@@ -72,26 +72,29 @@ class ApiKeyController(Controller):
     tags = ("API keys",)
     guards = (requires_session,)
 
-    @post("/")
+    @post("/", middleware=[RateLimit(SIGN_IN)])
     async def create_api_key(self, user: CurrentUser, data: JSONBody[ApiKeyCreate]) -> Rendered[ApiKeyCreated]:
-        """Make a key for a program; its token is told this once."""
-        key_id, key = await queries.create_api_key(user, data)
+        """Create a key for a program. The token is shown once.
+
+        A wrong `current_password` answers 403. A message to your address reports the new key."""
+        key_id, key = await api_keys.create_api_key(user, data)
+        wake_worker()
         return created(key, f"/v1/api-keys/{key_id}")
 
     @get("/")
     async def list_api_keys(self, user: CurrentUser) -> Rendered[Collection[ApiKey]]:
         """Your keys, newest first."""
-        return collection(await queries.list_api_keys(user))
+        return collection(await api_keys.list_api_keys(user))
 
     @get("/{key_id:uuid}")
     async def get_api_key(self, user: CurrentUser, key_id: FromPath[UUID]) -> Rendered[ApiKey]:
         """One of your keys."""
-        return Rendered((await queries.get_api_key(user, key_id))["item"])
+        return Rendered((await api_keys.get_api_key(user, key_id))["item"])
 
     @delete("/{key_id:uuid}")
     async def delete_api_key(self, user: CurrentUser, key_id: FromPath[UUID]) -> None:
         """Revoke a key."""
-        await queries.delete_api_key(user, key_id)
+        await api_keys.delete_api_key(user, key_id)
         forget_tokens()
 
 
@@ -108,8 +111,11 @@ class EmailVerificationController(Controller):
 
     @put("/{token:str}", public=True, status_code=204, middleware=[RateLimit(SIGN_IN)])
     async def verify_email(self, token: FromPath[str]) -> None:
-        """Verify the address that the letter came to."""
+        """Verify an e-mail address with the token of the message.
+
+        The first verification of an address ends all sessions and API keys."""
         await email_links.verify_email(token)
+        forget_tokens()
 
 
 class PasswordResetController(Controller):
@@ -125,7 +131,7 @@ class PasswordResetController(Controller):
 
     @put("/{token:str}", public=True, status_code=204, middleware=[RateLimit(SIGN_IN)])
     async def reset_password(self, token: FromPath[str], data: JSONBody[PasswordReset]) -> None:
-        """Choose a new password with the token of the letter; all your sessions end."""
+        """Choose a new password with the token of the message. All sessions and API keys end."""
         await email_links.reset_password(token, data.password)
         forget_tokens()
         wake_worker()

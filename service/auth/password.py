@@ -1,5 +1,3 @@
-from typing import Any
-
 from service.audit.queries import record
 from service.auth.queries import delete_tokens
 from service.auth.schemas import PasswordUpdate
@@ -8,14 +6,14 @@ from service.database.engine import DB
 from service.database.prepared import NOW
 from service.mail.outbox import queue_message
 from service.users.passwords import check_password, hash_password
-from service.users.queries import confirm_password
+from service.users.queries import NOT_CURRENT, confirm_password, get_account
 from service.users.tables import User
 
 
 async def update_password(user: Caller, data: PasswordUpdate) -> None:
     """Ends the user's other sessions. Raises Forbidden when the current password is not right."""
-    account = await _account(user)
-    await confirm_password(user, account["password_hash"], data.current_password, "The current password is not right.")
+    account = await get_account(user)
+    await confirm_password(user, account["password_hash"], data.current_password, NOT_CURRENT)
     own_words = {account["email"] or "", account["username"], account["display_name"]}
     await check_password(data.new_password, own_words, "/new_password")
     password_hash = await hash_password(data.new_password)
@@ -29,17 +27,9 @@ async def update_password(user: Caller, data: PasswordUpdate) -> None:
 
 async def delete_account(user: Caller, password: str) -> None:
     """Suspends the account at once; it is purged 30 days later. Raises Forbidden when the password is wrong."""
-    account = await _account(user)
+    account = await get_account(user)
     await confirm_password(user, account["password_hash"], password, "The password is not right.")
     async with DB.transaction():
         await User.update({User.status: "suspended", User.deleted_at: NOW}).where(User.id == user.id)
         await delete_tokens(user)
         await record("leave", "user", user.id, member=user.id)
-
-
-async def _account(user: Caller) -> Any:
-    return (
-        await User.select(User.password_hash, User.email, User.username, User.display_name)
-        .where(User.id == user.id)
-        .first()
-    )

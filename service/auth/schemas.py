@@ -38,6 +38,7 @@ class SessionCreated(msgspec.Struct, kw_only=True):
 class ApiKeyCreate(Input, kw_only=True):
     name: Name
     scopes: Annotated[list[Scope], Meta(min_length=1, max_length=4)]
+    current_password: GivenPassword
     expires_at: Time | None = None
 
 

@@ -15,9 +15,12 @@ from service.limits.backoff import Attempts
 from service.mail.outbox import insert_message, queue_message
 from service.media.queries import picture_fields
 from service.schemas import given
+from service.settings import settings
 from service.users.passwords import check_password, hash_password, password_matches
 from service.users.schemas import RESERVED_USERNAMES, UserCreate, UserUpdate, folded, is_username
 from service.users.tables import EMAIL_LENGTH, User
+
+NOT_CURRENT = "The current password is not right."
 
 _confirmations = Attempts(free=5, longest=300)
 
@@ -57,7 +60,7 @@ def _own_view() -> Any:
 
 _CREATE = Prepared(
     lambda: written(
-        insert(User, "id", "email", "email_key", "username", "password_hash", "display_name"),
+        insert(User, "id", "email", "email_key", "username", "password_hash", "display_name", "must_verify"),
         _own_view(),
         also=insert_message("id", kind="verification", address=Param("email_key")),
     )
@@ -83,7 +86,14 @@ async def create_user(data: UserCreate) -> Any:
             username=data.username,
             password_hash=await hash_password(data.password),
             display_name=data.display_name,
+            must_verify=settings.sends_mail,
         )
+
+
+async def get_account(user: Caller) -> Any:
+    """The user's password hash, email, username and display name."""
+    columns = (User.password_hash, User.email, User.username, User.display_name)
+    return await User.select(*columns).where(User.id == user.id).first()
 
 
 async def get_me(user: Caller) -> Any:

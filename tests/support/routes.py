@@ -119,7 +119,7 @@ BODIES: dict[str, Any] = {
     "PUT /v1/users/me/password": {"current_password": PASSWORD, "new_password": "another long password"},
     "DELETE /v1/users/me": {"password": "another long password"},
     "POST /v1/sessions": {"login": "alice", "password": PASSWORD},
-    "POST /v1/api-keys": {"name": "program", "scopes": ["characters:read"]},
+    "POST /v1/api-keys": {"name": "program", "scopes": ["characters:read"], "current_password": PASSWORD},
     "POST /v1/templates": {"name": "Fighter", "attribute_schema": FIGHTER},
     "POST /v1/templates/{template_id}/versions": {"attribute_schema": FIGHTER},
     "POST /v1/characters": {"name": "Mira"},
