@@ -76,7 +76,8 @@ class ApiKeyController(Controller):
     async def create_api_key(self, user: CurrentUser, data: JSONBody[ApiKeyCreate]) -> Rendered[ApiKeyCreated]:
         """Create a key for a program. The token is shown once.
 
-        A wrong `current_password` answers 403. A message to your address reports the new key."""
+        A wrong `current_password` answers 403, and so does one that a reset replaces while the request is running. A
+        message to your address reports the new key."""
         key_id, key = await api_keys.create_api_key(user, data)
         wake_worker()
         return created(key, f"/v1/api-keys/{key_id}")
@@ -144,13 +145,17 @@ class AccountController(Controller):
 
     @put("/password", status_code=204, middleware=[RateLimit(SIGN_IN)])
     async def update_password(self, user: CurrentUser, data: JSONBody[PasswordUpdate]) -> None:
-        """Change your password; your other sessions end."""
+        """Change your password; your other sessions end.
+
+        A wrong `current_password` answers 403, and so does one that a reset replaces while the request is running."""
         await password.update_password(user, data)
         forget_tokens()
         wake_worker()
 
     @delete("/", middleware=[RateLimit(SIGN_IN)])
     async def delete_account(self, user: CurrentUser, data: JSONBody[AccountDelete]) -> None:
-        """Leave: nobody can sign in any more, and 30 days later the account is gone."""
+        """Close your account: nobody can sign in any more, and it is deleted 30 days later.
+
+        A wrong `password` answers 403, and so does one that a reset replaces while the request is running."""
         await password.delete_account(user, data.password)
         forget_tokens()

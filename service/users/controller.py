@@ -30,7 +30,9 @@ class UserController(Controller):
 
     @patch("/me", guards=[requires_session])
     async def update_me(self, user: CurrentUser, data: JSONBody[UserUpdate], if_match: IfMatch = None) -> Rendered[Me]:
-        """Change your profile; a new e-mail address needs `current_password`."""
+        """Change your profile; a new e-mail address needs `current_password`.
+
+        A wrong `current_password` answers 403, and so does one that a reset replaces while the request is running."""
         member = await queries.update_me(user, data, if_match)
         wake_worker()
         return resource(member)
