@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from loguru import logger
 
+from service.masking import masked
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def set_up_logging(settings: Settings) -> None:
     global _access_lines_are_json
     _access_lines_are_json = settings.in_production and settings.log_level in ("DEBUG", "INFO")
     logger.remove()
-    logger.configure(patcher=_add_request_id)
+    logger.configure(patcher=_complete)
     if settings.in_production:
         logger.add(_write_json, level=settings.log_level, format="{message}", diagnose=False, backtrace=False)
     else:
@@ -113,7 +114,10 @@ def _write_access_lines() -> None:
         logger.bind(**msgspec.structs.asdict(line)).info("{}", line.message)
 
 
-def _add_request_id(record: "Record") -> None:
+def _complete(record: "Record") -> None:
+    """Adds the request's id and masks tokens, except in what is logged with ``unmasked=True``."""
+    if not record["extra"].pop("unmasked", False):
+        record["message"] = masked(record["message"])
     if (scope := REQUEST.get()) is not None:
         record["extra"].setdefault("request_id", scope["state"]["request_id"])
 
@@ -128,8 +132,12 @@ def _write_json(message: "Message") -> None:
         **record["extra"],
     }
     if (failure := record["exception"]) and failure.type is not None:
-        line["exception"] = "".join(traceback.format_exception(failure.type, failure.value, failure.traceback))
+        line["exception"] = masked(_traceback(failure))
     _write(_encoder.encode(line) + b"\n")
+
+
+def _traceback(failure: Any) -> str:
+    return "".join(traceback.format_exception(failure.type, failure.value, failure.traceback))
 
 
 def _write(lines: bytes) -> None:
@@ -139,4 +147,7 @@ def _write(lines: bytes) -> None:
 
 def _development_format(record: "Record") -> str:
     request = " <dim>{extra[request_id]}</dim>" if "request_id" in record["extra"] else ""
-    return "<dim>{time:HH:mm:ss.SSS}</dim> <level>{level: <7}</level> {message}" + request + "\n{exception}"
+    exception = "{exception}"
+    if (failure := record["exception"]) and (text := _traceback(failure)) != masked(text):
+        record["extra"]["exception"], exception = masked(text), "{extra[exception]}"
+    return "<dim>{time:HH:mm:ss.SSS}</dim> <level>{level: <7}</level> {message}" + request + "\n" + exception

@@ -10,6 +10,7 @@ from service.auth.schemas import (
     ApiKey,
     ApiKeyCreate,
     ApiKeyCreated,
+    EmailVerification,
     LetterRequest,
     PasswordReset,
     PasswordUpdate,
@@ -110,12 +111,12 @@ class EmailVerificationController(Controller):
         await email_links.request_link("verification", data.email)
         wake_worker()
 
-    @put("/{token:str}", public=True, status_code=204, middleware=[RateLimit(SIGN_IN)])
-    async def verify_email(self, token: FromPath[str]) -> None:
+    @put("/", public=True, status_code=204, middleware=[RateLimit(SIGN_IN)])
+    async def verify_email(self, data: JSONBody[EmailVerification]) -> None:
         """Verify an e-mail address with the token of the message.
 
         The first verification of an address ends all sessions and API keys."""
-        await email_links.verify_email(token)
+        await email_links.verify_email(data.token)
         forget_tokens()
 
 
@@ -130,10 +131,10 @@ class PasswordResetController(Controller):
         await email_links.request_link("reset", data.email)
         wake_worker()
 
-    @put("/{token:str}", public=True, status_code=204, middleware=[RateLimit(SIGN_IN)])
-    async def reset_password(self, token: FromPath[str], data: JSONBody[PasswordReset]) -> None:
+    @put("/", public=True, status_code=204, middleware=[RateLimit(SIGN_IN)])
+    async def reset_password(self, data: JSONBody[PasswordReset]) -> None:
         """Choose a new password with the token of the message. All sessions and API keys end."""
-        await email_links.reset_password(token, data.password)
+        await email_links.reset_password(data.token, data.password)
         forget_tokens()
         wake_worker()
 

@@ -16,6 +16,7 @@ from service.database.prepared import NOW, Param, Prepared, insert, json_object,
 from service.errors import NotFound, Unauthorized
 from service.identifiers import uuid7
 from service.limits.backoff import SignIn
+from service.masking import masked
 from service.settings import settings
 from service.users.passwords import is_outdated, password_matches
 from service.users.queries import find_credentials, lock_account, own_fields, rehash_password
@@ -124,7 +125,7 @@ async def create_session(data: SessionCreate, device: str, address: str) -> tupl
             user=user_id,
             digest=digest(token),
             token=token,
-            device=device[:DEVICE_LENGTH].replace("\0", ""),
+            device=masked(device)[:DEVICE_LENGTH].replace("\0", ""),
             address=address[:ADDRESS_LENGTH],
             expires_at=datetime.now(UTC) + timedelta(days=settings.session_days),
         )

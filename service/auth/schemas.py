@@ -8,6 +8,9 @@ from service.callers import Scope
 from service.schemas import Input, Name, Time
 from service.users.schemas import Email, GivenPassword, Me, Password
 
+# Of the link in a message. In a body, because paths are logged, here and by proxies
+LinkToken = Annotated[str, Meta(max_length=256)]
+
 
 class SessionCreate(Input, kw_only=True):
     """Who signs in: `login` is the e-mail address or the username."""
@@ -63,7 +66,12 @@ class LetterRequest(Input, kw_only=True):
     email: Email
 
 
+class EmailVerification(Input, kw_only=True):
+    token: LinkToken
+
+
 class PasswordReset(Input, kw_only=True):
+    token: LinkToken
     password: Password
 
 

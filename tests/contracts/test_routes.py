@@ -97,7 +97,6 @@ async def belongings(alice: Client, visibility: str) -> dict[str, str]:
         "key_id": key["id"],
         "session_id": session["id"],
         "username": "alice",
-        "token": "unknown",
         "name": "unknown.webp",
         "slug": "not-found",
         "path": "nowhere",

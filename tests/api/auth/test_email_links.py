@@ -45,11 +45,11 @@ async def ask(stranger: Client, purpose: str, email: str) -> None:
 
 
 async def verify(stranger: Client, token: str) -> int:
-    return (await stranger.put(f"/v1/email-verifications/{token}")).status_code
+    return (await stranger.put("/v1/email-verifications", json={"token": token})).status_code
 
 
 async def reset(stranger: Client, token: str, password: str = NEW) -> httpx.Response:
-    return await stranger.put(f"/v1/password-resets/{token}", json={"password": password})
+    return await stranger.put("/v1/password-resets", json={"token": token, "password": password})
 
 
 async def sign_in(stranger: Client, password: str) -> int:
@@ -201,7 +201,7 @@ async def test_a_new_key_is_reported_by_mail(app: Any, mailbox: Mailbox, alice: 
 
 
 async def test_what_a_letter_opened_is_in_the_audit_log(mailbox: Mailbox, alice: Client, stranger: Client) -> None:
-    verified = await stranger.put(f"/v1/email-verifications/{await mailbox.token(VERIFY)}")
+    verified = await stranger.put("/v1/email-verifications", json={"token": await mailbox.token(VERIFY)})
     await ask(stranger, "password-resets", "alice@example.org")
     changed = await reset(stranger, await mailbox.token(RESET))
     for answer, action in ((verified, "verify_email"), (changed, "change_password")):
@@ -294,7 +294,7 @@ async def test_a_token_opens_what_it_is_for_and_nothing_else(
     pretender = client(app, Authorization=f"Bearer {token}")
     assert (await pretender.get("/v1/users/me")).status_code == 401
     session = alice.headers["authorization"].removeprefix("Bearer ")
-    for other in (session, token[:-1] + "x", "nothing", "%00", "a" * 5000):
+    for other in (session, token[:-1] + "x", "nothing", "", "a" * 256):
         assert await verify(stranger, other) == 404
     assert await verify(stranger, token) == 204
 
@@ -320,7 +320,7 @@ async def test_no_token_is_logged(mailbox: Mailbox, alice: Client, stranger: Cli
     assert await verify(stranger, token) == 204
     await asyncio.sleep(2 * ACCESS_LINES_WAIT)
     logger.remove(sink)
-    assert any("/v1/email-verifications/{token}" in line for line in lines)
+    assert any("/v1/email-verifications" in line for line in lines)
     assert token not in "".join(lines)
 
 
