@@ -1660,6 +1660,27 @@ async def forwards():
     manager.add_column(
         table_class_name="User",
         tablename="users",
+        column_name="must_verify",
+        db_column_name="must_verify",
+        column_class_name="Boolean",
+        column_class=Boolean,
+        params={
+            "default": False,
+            "null": False,
+            "primary_key": False,
+            "unique": False,
+            "index": False,
+            "index_method": IndexMethod.btree,
+            "choices": None,
+            "db_column_name": None,
+            "secret": False,
+        },
+        schema=None,
+    )
+
+    manager.add_column(
+        table_class_name="User",
+        tablename="users",
         column_name="username",
         db_column_name="username",
         column_class_name="Varchar",
@@ -3500,7 +3521,7 @@ async def forwards():
         constraint_name="known_message_kind",
         constraint_class=Check,
         params={
-            "condition": "kind IN ('verification', 'reset', 'email_changed', 'password_changed')"
+            "condition": "kind IN ('verification', 'reset', 'email_changed', 'password_changed', 'api_key_created')"
         },
         schema=None,
     )

@@ -20,6 +20,8 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from service.masking import masked
+
 MAX_VIOLATIONS = 100
 
 _TITLES = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}  # Python 3.11 has older ones
@@ -69,7 +71,7 @@ class ServiceError(Exception):
             title=self.title(),
             status=self.status,
             detail=self.detail,
-            instance=scope["path"],
+            instance=masked(scope["path"]),
             request_id=scope.get("state", {}).get("request_id"),
             errors=self.errors or None,
         )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from loguru import logger
 
+from service.masking import masked
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def set_up_logging(settings: Settings) -> None:
     global _access_lines_are_json
     _access_lines_are_json = settings.in_production and settings.log_level in ("DEBUG", "INFO")
     logger.remove()
-    logger.configure(patcher=_add_request_id)
+    logger.configure(patcher=_complete)
     if settings.in_production:
         logger.add(_write_json, level=settings.log_level, format="{message}", diagnose=False, backtrace=False)
     else:
@@ -86,7 +87,10 @@ def log_request(line: AccessLine) -> None:
         logger.bind(**msgspec.structs.asdict(line)).info("{}", line.message)
 
 
-def _add_request_id(record: "Record") -> None:
+def _complete(record: "Record") -> None:
+    """Adds the request's id and masks tokens, except in what is logged with ``unmasked=True``."""
+    if not record["extra"].pop("unmasked", False):
+        record["message"] = masked(record["message"])
     if (scope := REQUEST.get()) is not None:
         record["extra"].setdefault("request_id", scope["state"]["request_id"])
 
@@ -101,8 +105,12 @@ def _write_json(message: "Message") -> None:
         **record["extra"],
     }
     if (failure := record["exception"]) and failure.type is not None:
-        line["exception"] = "".join(traceback.format_exception(failure.type, failure.value, failure.traceback))
+        line["exception"] = masked(_traceback(failure))
     _write(_encoder.encode(line) + b"\n")
+
+
+def _traceback(failure: Any) -> str:
+    return "".join(traceback.format_exception(failure.type, failure.value, failure.traceback))
 
 
 def _write(line: bytes) -> None:
@@ -112,4 +120,7 @@ def _write(line: bytes) -> None:
 
 def _development_format(record: "Record") -> str:
     request = " <dim>{extra[request_id]}</dim>" if "request_id" in record["extra"] else ""
-    return "<dim>{time:HH:mm:ss.SSS}</dim> <level>{level: <7}</level> {message}" + request + "\n{exception}"
+    exception = "{exception}"
+    if (failure := record["exception"]) and (text := _traceback(failure)) != masked(text):
+        record["extra"]["exception"], exception = masked(text), "{extra[exception]}"
+    return "<dim>{time:HH:mm:ss.SSS}</dim> <level>{level: <7}</level> {message}" + request + "\n" + exception

@@ -81,6 +81,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         host = f"[{self.host}]" if ":" in self.host else self.host
         return self.public_url.rstrip("/") or f"http://{host}:{self.port}"
 
+    @property
+    def sends_mail(self) -> bool:
+        return bool(self.smtp_host) or not self.in_production  # development logs it
+
     def __repr__(self) -> str:
         return f"Settings(environment={self.environment!r}, …)"  # other settings may be secrets
 

@@ -235,7 +235,7 @@ async def relationship(member: httpx.AsyncClient, source: Any, target: Any, **gi
 
 async def with_key(app: Any, member: httpx.AsyncClient, *scopes: str) -> httpx.AsyncClient:
     """The member's program: a client with an API key."""
-    key = await create(member, "/v1/api-keys", name="program", scopes=scopes)
+    key = await create(member, "/v1/api-keys", name="program", scopes=scopes, current_password=PASSWORD)
     return client(app, Authorization=f"Bearer {key['token']}")
 
 

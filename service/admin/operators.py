@@ -6,6 +6,7 @@ Piccolo Admin calls methods of the two tables to sign in, to find the operator o
 import asyncio
 import hmac
 import secrets
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,11 +15,15 @@ from piccolo.columns import UUID, Bytea, Integer, Timestamptz
 from piccolo.columns.defaults import TimestamptzNow
 from piccolo.constraints import Unique
 from piccolo.table import Table
+from starlette.exceptions import HTTPException
 
 from service.audit.queries import record
 from service.auth.secrets import digest
 from service.database.engine import DB
 from service.identifiers import uuid7
+
+# The stored password that ``login`` found right in this request, for the change that follows it; none in commands
+_checked: ContextVar[str | None] = ContextVar("_checked", default=None)
 
 IDLE = timedelta(hours=1)
 MAX_AGE = timedelta(hours=12)
@@ -42,7 +47,9 @@ class Operator(BaseUser, tablename="piccolo_user"):
             hashed = await asyncio.to_thread(cls.hash_password, password, salt, int(iterations))
             if operator is not None and hmac.compare_digest(hashed, stored):
                 if int(iterations) != cls._pbkdf2_iteration_count:
-                    await cls._store_password(operator["id"], password)
+                    hashed = await asyncio.to_thread(cls.hash_password, password)
+                    await cls._replace_password(operator["id"], stored, hashed)
+                _checked.set(hashed)
                 await cls.update({cls.last_login: datetime.now()}).where(cls.id == operator["id"])
                 return int(operator["id"])
         await record("refuse_password", "operator", operator["id"] if operator else None)
@@ -50,16 +57,24 @@ class Operator(BaseUser, tablename="piccolo_user"):
 
     @classmethod
     async def update_password(cls, user: str | int, password: str) -> None:
+        """Called by the password form, after ``login``, and by ``piccolo user change_password``.
+
+        Refuses the form when the password that it checked was changed meanwhile."""
         cls._validate_password(password)
         operator: Any = await cls.select(cls.id, cls.username).where(_is_operator(user)).first()
+        hashed = await asyncio.to_thread(cls.hash_password, password)
         async with DB.transaction():
-            await cls._store_password(operator["id"], password)
+            if not await cls._replace_password(operator["id"], _checked.get(), hashed):
+                raise HTTPException(422, "Incorrect password.")  # as Piccolo answers a wrong one
             await record("change_password", "operator", operator["id"], operator=operator["username"])
 
     @classmethod
-    async def _store_password(cls, operator_id: int, password: str) -> None:
-        hashed = await asyncio.to_thread(cls.hash_password, password)
-        await cls.update({cls.password: hashed}).where(cls.id == operator_id)
+    async def _replace_password(cls, operator_id: int, checked: str | None, hashed: str) -> bool:
+        """Returns False when ``checked`` is no longer the stored password; None stands for any."""
+        change = cls.update({cls.password: hashed}).where(cls.id == operator_id)
+        if checked is not None:
+            change = change.where(cls.password == checked)
+        return bool(await change.returning(cls.id))
 
 
 def _is_operator(user: str | int) -> Any:

@@ -15,6 +15,7 @@ from service.database.engine import DB
 from service.database.prepared import Param, Prepared, insert, utc
 from service.identifiers import uuid7
 from service.log import REQUEST
+from service.masking import masked
 
 Action = Literal[
     "sign_in", "refuse_password", "sign_out", "create", "revoke", "change_password", "change_email", "verify_email",
@@ -94,5 +95,5 @@ def _request_origin() -> dict[str, Any]:
         "token": getattr(scope["user"], "token_id", None),  # users of the admin site have none
         "address": scope["client"][0][:ADDRESS_LENGTH] if scope.get("client") else None,
         "request_id": scope["state"]["request_id"],
-        "device": agent[:DEVICE_LENGTH].replace("\0", ""),
+        "device": masked(agent)[:DEVICE_LENGTH].replace("\0", ""),
     }

@@ -4,12 +4,13 @@ from uuid import UUID
 from litestar import Controller, MediaType, Request
 from litestar.params import FromPath, HeaderParameter, JSONBody
 
-from service.auth import email_links, password, queries
+from service.auth import api_keys, email_links, password, queries
 from service.auth.schemas import (
     AccountDelete,
     ApiKey,
     ApiKeyCreate,
     ApiKeyCreated,
+    EmailVerification,
     LetterRequest,
     PasswordReset,
     PasswordUpdate,
@@ -75,29 +76,31 @@ class ApiKeyController(Controller):
     tags = ("API keys",)
     guards = (requires_session,)
 
-    @post("/")
+    @post("/", middleware=[RateLimit(SIGN_IN)])
     async def create_api_key(self, user: CurrentUser, data: JSONBody[ApiKeyCreate]) -> Rendered[ApiKeyCreated]:
         """Create an API key.
 
-        Only this response contains the token.
+        Only this response contains the token. An e-mail informs you of the new key. A wrong `current_password` is
+        refused with 403, and so is one that a reset replaces while the request is running.
         """
-        key_id, key = await queries.create_api_key(user, data)
+        key_id, key = await api_keys.create_api_key(user, data)
+        wake_worker()
         return created(key, f"/v1/api-keys/{key_id}")
 
     @get("/")
     async def list_api_keys(self, user: CurrentUser) -> Rendered[Collection[ApiKey]]:
         """List your API keys, newest first."""
-        return collection(await queries.list_api_keys(user))
+        return collection(await api_keys.list_api_keys(user))
 
     @get("/{key_id:uuid}")
     async def get_api_key(self, user: CurrentUser, key_id: FromPath[UUID]) -> Rendered[ApiKey]:
         """Get one of your API keys."""
-        return Rendered((await queries.get_api_key(user, key_id))["item"])
+        return Rendered((await api_keys.get_api_key(user, key_id))["item"])
 
     @delete("/{key_id:uuid}")
     async def delete_api_key(self, user: CurrentUser, key_id: FromPath[UUID]) -> None:
         """Revoke an API key."""
-        await queries.delete_api_key(user, key_id)
+        await api_keys.delete_api_key(user, key_id)
         forget_tokens()
 
 
@@ -115,10 +118,14 @@ class EmailVerificationController(Controller):
         await email_links.request_link("verification", data.email)
         wake_worker()
 
-    @put("/{token:str}", public=True, status_code=204, middleware=[RateLimit(SIGN_IN)])
-    async def verify_email(self, token: FromPath[str]) -> None:
-        """Verify an e-mail address with the token from the e-mail."""
-        await email_links.verify_email(token)
+    @put("/", public=True, status_code=204, middleware=[RateLimit(SIGN_IN)])
+    async def verify_email(self, data: JSONBody[EmailVerification]) -> None:
+        """Verify an e-mail address with the token from the e-mail.
+
+        The first verification of an address ends all your sessions and API keys.
+        """
+        await email_links.verify_email(data.token)
+        forget_tokens()
 
 
 class PasswordResetController(Controller):
@@ -132,13 +139,13 @@ class PasswordResetController(Controller):
         await email_links.request_link("reset", data.email)
         wake_worker()
 
-    @put("/{token:str}", public=True, status_code=204, middleware=[RateLimit(SIGN_IN)])
-    async def reset_password(self, token: FromPath[str], data: JSONBody[PasswordReset]) -> None:
+    @put("/", public=True, status_code=204, middleware=[RateLimit(SIGN_IN)])
+    async def reset_password(self, data: JSONBody[PasswordReset]) -> None:
         """Set a new password with the token from the e-mail.
 
-        All your sessions end.
+        All your sessions and API keys end.
         """
-        await email_links.reset_password(token, data.password)
+        await email_links.reset_password(data.token, data.password)
         forget_tokens()
         wake_worker()
 
@@ -152,7 +159,8 @@ class AccountController(Controller):
     async def update_password(self, user: CurrentUser, data: JSONBody[PasswordUpdate]) -> None:
         """Change your password.
 
-        Your other sessions end.
+        Your other sessions end. A wrong `current_password` is refused with 403, and so is one that a reset replaces
+        while the request is running.
         """
         await password.update_password(user, data)
         forget_tokens()
@@ -162,7 +170,8 @@ class AccountController(Controller):
     async def delete_account(self, user: CurrentUser, data: JSONBody[AccountDelete]) -> None:
         """Delete your account.
 
-        Sign-in is disabled immediately. The account is deleted permanently after 30 days.
+        Sign-in is disabled immediately. The account is deleted permanently after 30 days. A wrong `password` is refused
+        with 403, and so is one that a reset replaces while the request is running.
         """
         await password.delete_account(user, data.password)
         forget_tokens()

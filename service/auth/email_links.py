@@ -53,6 +53,7 @@ _FIND = Prepared(
         EmailToken.user.email.as_alias("email"),
         EmailToken.user.username.as_alias("username"),
         EmailToken.user.display_name.as_alias("display_name"),
+        EmailToken.email_key,
     ).where(
         EmailToken.digest == Param("digest"),
         EmailToken.purpose == Param("purpose"),
@@ -83,16 +84,18 @@ async def mint_token(kind: Purpose, address: str, *, again: bool) -> Recipient |
 
 
 async def verify_email(token: str) -> None:
-    """Raises NotFound for an invalid, used or expired token."""
+    """Ends all sessions and API keys, unless the address was verified already: whoever signed up with somebody else's
+    address keeps no access. Raises NotFound for an invalid, used or expired token."""
     account = await _find_account("verification", token)
     async with DB.transaction():
-        await _consume_link("verification", token)
-        await _mark_verified(account["user"])
+        await _consume_link("verification", token, account)
+        if await _mark_verified(account["user"]):
+            await delete_tokens(Caller(id=account["user"]))
         await record("verify_email", "user", account["user"], member=account["user"])
 
 
 async def reset_password(token: str, password: str) -> None:
-    """Ends the user's sessions. The link proves that the user reads the address, so the address becomes verified.
+    """Ends all sessions and API keys. The link proves that the user reads the address, so it becomes verified.
 
     Raises NotFound for an invalid, used or expired token. Raises Unprocessable for a bad password and keeps the token.
     """
@@ -101,10 +104,10 @@ async def reset_password(token: str, password: str) -> None:
     await check_password(password, own_words, "/password")
     password_hash = await hash_password(password)
     async with DB.transaction():
-        await _consume_link("reset", token)
+        await _consume_link("reset", token, account)
         await User.update({User.password_hash: password_hash}).where(User.id == account["user"])
         await _mark_verified(account["user"])
-        await delete_tokens(Caller(id=account["user"]), kind="session")
+        await delete_tokens(Caller(id=account["user"]))
         await record("change_password", "user", account["user"], member=account["user"], by="email_link")
         await queue_message("password_changed", account["email"], account["username"])
 
@@ -115,14 +118,20 @@ async def _find_account(purpose: Purpose, token: str) -> Any:
     raise NotFound(_GONE)
 
 
-async def _consume_link(purpose: Purpose, token: str) -> None:
-    """Deletes the token. Raises NotFound when a concurrent request has used it."""
+async def _consume_link(purpose: Purpose, token: str, account: Any) -> None:
+    """Deletes the token and locks the account. Raises NotFound when a concurrent request has used the token or changed
+    the address."""
+    same = (User.id == account["user"]) & (User.email_key == account["email_key"]) & (User.status == "active")
+    if not await User.select(User.id).where(same).lock_rows("NO KEY UPDATE").first():
+        raise NotFound(_GONE)
     used = EmailToken.delete().where(EmailToken.digest == digest(token), EmailToken.purpose == purpose)
     if not await used.returning(EmailToken.id):
         raise NotFound(_GONE)
 
 
-async def _mark_verified(user_id: UUID) -> None:
-    await User.update({User.email_verified_at: NOW, User.version: User.version + 1, User.updated_at: NOW}).where(
-        User.id == user_id, User.email_verified_at.is_null()
-    )
+async def _mark_verified(user_id: UUID) -> bool:
+    """Returns whether the address was not verified before."""
+    verified: dict[Any, Any] = {User.email_verified_at: NOW, User.must_verify: False, User.updated_at: NOW}
+    unverified = (User.id == user_id) & User.email_verified_at.is_null()
+    change = User.update(verified | {User.version: User.version + 1}).where(unverified)
+    return bool(await change.returning(User.id))

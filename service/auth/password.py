@@ -6,21 +6,22 @@ from service.auth.schemas import PasswordUpdate
 from service.callers import Caller
 from service.database.engine import DB
 from service.database.prepared import NOW
+from service.errors import Forbidden
 from service.mail.outbox import queue_message
 from service.users.passwords import check_password, hash_password
-from service.users.queries import confirm_password
+from service.users.queries import NOT_CURRENT, confirm_password, get_account
 from service.users.tables import User
 
 
 async def update_password(user: Caller, data: PasswordUpdate) -> None:
-    """Ends the user's other sessions. Raises Forbidden when the current password is not right."""
-    account = await _account(user)
-    await confirm_password(user, account["password_hash"], data.current_password, "The current password is not right.")
+    """Ends the user's other sessions. Raises Forbidden when the current password is wrong, or changes meanwhile."""
+    account = await get_account(user)
+    await confirm_password(user, account["password_hash"], data.current_password, NOT_CURRENT)
     own_words = {account["email"] or "", account["username"], account["display_name"]}
     await check_password(data.new_password, own_words, "/new_password")
     password_hash = await hash_password(data.new_password)
     async with DB.transaction():
-        await User.update({User.password_hash: password_hash}).where(User.id == user.id)
+        await _change_account(account, {User.password_hash: password_hash})
         await delete_tokens(user, kind="session", but=user.token_id)
         if account["email"]:
             await queue_message("password_changed", account["email"], account["username"])
@@ -28,18 +29,18 @@ async def update_password(user: Caller, data: PasswordUpdate) -> None:
 
 
 async def delete_account(user: Caller, password: str) -> None:
-    """Suspends the account at once; it is purged 30 days later. Raises Forbidden when the password is wrong."""
-    account = await _account(user)
+    """Suspends the account at once; it is purged 30 days later. Raises Forbidden when the password is wrong, or changes
+    meanwhile."""
+    account = await get_account(user)
     await confirm_password(user, account["password_hash"], password, "The password is not right.")
     async with DB.transaction():
-        await User.update({User.status: "suspended", User.deleted_at: NOW}).where(User.id == user.id)
+        await _change_account(account, {User.status: "suspended", User.deleted_at: NOW})
         await delete_tokens(user)
         await record("leave", "user", user.id, member=user.id)
 
 
-async def _account(user: Caller) -> Any:
-    return (
-        await User.select(User.password_hash, User.email, User.username, User.display_name)
-        .where(User.id == user.id)
-        .first()
-    )
+async def _change_account(account: Any, changes: dict[Any, Any]) -> None:
+    """Raises Forbidden when the password that was checked is no longer the account's: a reset must not be undone."""
+    checked = (User.id == account["id"]) & (User.password_hash == account["password_hash"])
+    if not await User.update(changes).where(checked).returning(User.id):
+        raise Forbidden(NOT_CURRENT)

@@ -7,40 +7,31 @@ from piccolo.querystring import QueryString
 
 from service.audit.queries import record
 from service.audit.tables import DEVICE_LENGTH
-from service.auth.schemas import ApiKeyCreate, SessionCreate
+from service.auth.schemas import SessionCreate
 from service.auth.secrets import Kind, digest, new_token
 from service.auth.tables import ADDRESS_LENGTH, Token
 from service.callers import Caller
 from service.database.engine import DB
 from service.database.prepared import NOW, Param, Prepared, insert, json_object, utc, written
-from service.errors import Forbidden, NotFound, Unauthorized, Unprocessable, Violation
+from service.errors import NotFound, Unauthorized
 from service.identifiers import uuid7
 from service.limits.backoff import SignIn
+from service.masking import masked
 from service.settings import settings
 from service.users.passwords import is_outdated, password_matches
 from service.users.queries import find_credentials, lock_account, own_fields, rehash_password
 from service.users.schemas import folded
 
-MAX_KEYS = 100  # of one user
-
 _IDLE = timedelta(days=settings.session_idle_days)
 
 _NOT_RIGHT = "The login or the password is not right."
 
-_SHOWN_ONCE = {"token": QueryString("{}::text", Param("token"))}
+SHOWN_ONCE = {"token": QueryString("{}::text", Param("token"))}
 
 SESSION: dict[str, Any] = {
     "id": Token.id,
     "device": Token.device,
     "address": Token.address,
-    "created_at": utc(Token.created_at),
-    "expires_at": utc(Token.expires_at),
-    "last_used_at": utc(Token.last_used_at),
-}
-KEY: dict[str, Any] = {
-    "id": Token.id,
-    "name": Token.name,
-    "scopes": Token.scopes,
     "created_at": utc(Token.created_at),
     "expires_at": utc(Token.expires_at),
     "last_used_at": utc(Token.last_used_at),
@@ -54,7 +45,7 @@ class Used(NamedTuple):
     last_used_at: datetime | None
 
 
-def _own(kind: Kind) -> Any:
+def own_tokens(kind: Kind) -> Any:
     return (Token.user == Param("user")) & (Token.kind == kind) & _alive()
 
 
@@ -77,18 +68,12 @@ _CREATE_SESSION = Prepared(
             json_object(
                 {
                     "id": Token.id,
-                    **_SHOWN_ONCE,
+                    **SHOWN_ONCE,
                     "expires_at": utc(Token.expires_at),
                     "user": json_object(own_fields(Token.user)),
                 }
             ).as_alias("item")
         ),
-    )
-)
-_CREATE_KEY = Prepared(
-    lambda: written(
-        insert(Token, "id", "user", "digest", "name", "scopes", "expires_at", kind="key"),
-        Token.select(json_object(KEY | _SHOWN_ONCE).as_alias("item")),
     )
 )
 _IS_KNOWN = Prepared(
@@ -114,14 +99,10 @@ _LIST_SESSIONS = Prepared(
         Token.select(
             json_object(SESSION | {"current": QueryString("{} = {}", Token.id, Param("current"))}).as_alias("item")
         )
-        .where(_own("session"))
+        .where(own_tokens("session"))
         .order_by(Token.id, ascending=False)
     )
 )
-_LIST_KEYS = Prepared(
-    lambda: Token.select(json_object(KEY).as_alias("item")).where(_own("key")).order_by(Token.id, ascending=False)
-)
-_GET_KEY = Prepared(lambda: Token.select(json_object(KEY).as_alias("item")).where(_own("key"), Token.id == Param("id")))
 
 
 async def create_session(data: SessionCreate, device: str, address: str) -> tuple[UUID, Any]:
@@ -144,7 +125,7 @@ async def create_session(data: SessionCreate, device: str, address: str) -> tupl
             user=user_id,
             digest=digest(token),
             token=token,
-            device=device[:DEVICE_LENGTH].replace("\0", ""),
+            device=masked(device)[:DEVICE_LENGTH].replace("\0", ""),
             address=address[:ADDRESS_LENGTH],
             expires_at=datetime.now(UTC) + timedelta(days=settings.session_days),
         )
@@ -185,43 +166,7 @@ async def delete_sessions(user: Caller) -> None:
 
 
 async def delete_session(user: Caller, session_id: UUID | None) -> None:
-    await _delete(user, "session", session_id)
-
-
-async def create_api_key(user: Caller, data: ApiKeyCreate) -> tuple[UUID, Any]:
-    """The key's id and row. Raises Unprocessable for an expiry in the past, Forbidden when there are MAX_KEYS."""
-    if data.expires_at is not None and data.expires_at <= datetime.now(UTC):
-        raise Unprocessable.of([Violation("Must be in the future.", pointer="/expires_at")])
-    if await Token.count().where(Token.user == user.id, Token.kind == "key") >= MAX_KEYS:
-        raise Forbidden(f"An account has at most {MAX_KEYS} API keys.")
-    token = new_token("key")
-    scopes = sorted(set(data.scopes))
-    async with DB.transaction():
-        key = await _CREATE_KEY.one(
-            id=(key_id := uuid7()),
-            user=user.id,
-            digest=digest(token),
-            token=token,
-            name=data.name,
-            scopes=scopes,
-            expires_at=data.expires_at,
-        )
-        await record("create", "api_key", key_id, member=user.id, scopes=scopes)
-    return key_id, key
-
-
-async def list_api_keys(user: Caller) -> list[Any]:
-    return await _LIST_KEYS.all(user=user.id)
-
-
-async def get_api_key(user: Caller, key_id: UUID) -> Any:
-    if row := await _GET_KEY.one(user=user.id, id=key_id):
-        return row
-    raise NotFound
-
-
-async def delete_api_key(user: Caller, key_id: UUID) -> None:
-    await _delete(user, "key", key_id)
+    await delete_token(user, "session", session_id)
 
 
 async def delete_tokens(user: Caller, *, kind: Kind | None = None, but: UUID | None = None) -> None:
@@ -234,7 +179,8 @@ async def delete_tokens(user: Caller, *, kind: Kind | None = None, but: UUID | N
     await tokens
 
 
-async def _delete(user: Caller, kind: Kind, token_id: UUID | None) -> None:
+async def delete_token(user: Caller, kind: Kind, token_id: UUID | None) -> None:
+    """Raises NotFound."""
     own = (Token.id == token_id) & (Token.user == user.id) & (Token.kind == kind)
     async with DB.transaction():
         if not await Token.delete().where(own).returning(Token.id):

@@ -8,6 +8,9 @@ from service.callers import Scope
 from service.schemas import Input, Name, Time
 from service.users.schemas import Email, GivenPassword, Me, Password
 
+# Of the link in a message. In a body, because paths are logged, here and by proxies
+LinkToken = Annotated[str, Meta(max_length=256)]
+
 
 class SessionCreate(Input, kw_only=True):
     """Credentials. `login` is the e-mail address or the username."""
@@ -38,6 +41,7 @@ class SessionCreated(msgspec.Struct, kw_only=True):
 class ApiKeyCreate(Input, kw_only=True):
     name: Name
     scopes: Annotated[list[Scope], Meta(min_length=1, max_length=4)]
+    current_password: GivenPassword
     expires_at: Time | None = None
 
 
@@ -62,7 +66,12 @@ class LetterRequest(Input, kw_only=True):
     email: Email
 
 
+class EmailVerification(Input, kw_only=True):
+    token: LinkToken
+
+
 class PasswordReset(Input, kw_only=True):
+    token: LinkToken
     password: Password
 
 

@@ -22,9 +22,11 @@ from service.settings import settings
 from service.templates.tables import Template, TemplateVersion
 from service.users.tables import User
 
+VERIFICATION_DAYS = 30  # after sign-up, in which an address must be verified
+
 
 async def purge() -> None:
-    """Delete trash and deleted accounts after 30 days, and expired tokens, messages, sessions and audit entries."""
+    """Delete trash, closed and never verified accounts after 30 days, and whatever else has expired."""
     for name, count in (await purge_everything()).items():
         print(f"{name}: {count} deleted")  # noqa: T201 (a command's answer)
 
@@ -57,24 +59,30 @@ def _ended() -> WhereRaw:
 
 
 async def _purge_accounts() -> int:
-    left: Any = await User.select(User.id).where(
-        WhereRaw("{} < now() - {}::int * interval '1 day'", User.deleted_at, TRASH_DAYS)
+    """Deletes accounts 30 days after they were closed, or after sign-up when no address was ever verified."""
+    old = "{} < now() - {}::int * interval '1 day'"
+    doomed = WhereRaw(old, User.deleted_at, TRASH_DAYS) | (
+        User.must_verify.eq(True) & WhereRaw(old, User.created_at, VERIFICATION_DAYS)
     )
-    return sum([await _purge_account(row["id"]) for row in left])
+    found: Any = await User.select(User.id).where(doomed)
+    return sum([await _purge_account(row["id"], doomed) for row in found])
 
 
-async def _purge_account(user_id: UUID) -> bool:
+async def _purge_account(user_id: UUID, doomed: Any) -> bool:
     """Deletes the account, but keeps its templates that characters of other users are pinned to, without an owner.
 
-    Returns False when such a character is created at the same time; the next run tries again."""
+    Returns False when it is no longer ``doomed``, and when such a character is created at the same time; the next run
+    tries again."""
     try:
         async with DB.transaction():
+            if not await User.select(User.id).where(User.id == user_id, doomed).lock_rows("UPDATE").first():
+                return False
             await Character.delete().where(Character.owner == user_id)
             unused = WhereRaw("NOT EXISTS (SELECT FROM characters WHERE template = {})", Template.id)
-            doomed = await Template.select(Template.id).where(Template.owner == user_id, unused).output(as_list=True)
-            if doomed:
-                await TemplateVersion.delete().where(TemplateVersion.template.is_in(doomed))
-                await Template.delete().where(Template.id.is_in(doomed))
+            own = await Template.select(Template.id).where(Template.owner == user_id, unused).output(as_list=True)
+            if own:
+                await TemplateVersion.delete().where(TemplateVersion.template.is_in(own))
+                await Template.delete().where(Template.id.is_in(own))
             await Template.update({Template.owner: None, Template.version: Template.version + 1}).where(
                 Template.owner == user_id
             )

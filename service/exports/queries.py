@@ -5,7 +5,8 @@ from typing import Any
 
 from service.audit.queries import ENTRY
 from service.audit.tables import AuditEntry
-from service.auth.queries import KEY, SESSION
+from service.auth.api_keys import KEY
+from service.auth.queries import SESSION
 from service.auth.tables import Token
 from service.callers import Caller
 from service.cards.queries import CARD

@@ -11,6 +11,7 @@ _SUBJECTS: dict[Kind, str] = {
     "reset": "A new password for your account",
     "email_changed": "The e-mail address of your account was changed",
     "password_changed": "The password of your account was changed",
+    "api_key_created": "An API key was created for your account",
 }
 _TEXTS: dict[Kind, str] = {
     "verification": """\
@@ -20,8 +21,9 @@ please confirm your e-mail address by opening this link:
 
 {link}
 
-The link works once, within 24 hours. If you did not ask for this, somebody probably mistyped their own address,
-and you can ignore this message.
+The link works once, within 24 hours. After the first confirmation, sign in again: all sessions and API keys of the
+account end. If you did not ask for this, somebody probably mistyped their own address: do not open the link, and
+ignore this message.
 """,
     "reset": """\
 Hello {username},
@@ -30,8 +32,8 @@ we received a request for a new password for your account. You can choose one he
 
 {link}
 
-The link works once, within 30 minutes. Choosing a new password signs you out everywhere. If you did not ask for
-this, you can ignore this message: nothing has changed.
+The link works once, within 30 minutes. Choosing a new password signs you out everywhere and revokes your
+API keys. If you did not ask for this, you can ignore this message: nothing has changed.
 """,
     "email_changed": """\
 Hello {username},
@@ -42,8 +44,14 @@ not change it, somebody knows your password: please contact whoever runs this se
     "password_changed": """\
 Hello {username},
 
-the password of your account was changed, and you were signed out of your other sessions. Your API keys still work.
-If you did not change it, choose a new password with "forgotten password", then check your API keys.
+the password of your account was changed, and you were signed out of your other sessions. If you did not change it,
+choose a new password with "forgotten password": that signs you out everywhere and revokes your API keys.
+""",
+    "api_key_created": """\
+Hello {username},
+
+an API key was created for your account. Programs can use it in your name. If you did not create it, somebody knows
+your password: choose a new one with "forgotten password". That signs you out everywhere and revokes your API keys.
 """,
 }
 LINKED: dict[Kind, str] = {"verification": "verify-email", "reset": "reset-password"}

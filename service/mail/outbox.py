@@ -12,7 +12,7 @@ from service.database.prepared import NOW, Prepared, insert
 from service.identifiers import uuid7
 from service.mail.tables import Message
 
-Kind = Literal["verification", "reset", "email_changed", "password_changed"]
+Kind = Literal["verification", "reset", "email_changed", "password_changed", "api_key_created"]
 
 KEPT_DAYS = 1  # an older message is not sent any more
 OVERDUE = WhereRaw("{} < now() - {}::int * interval '1 day'", Message.created_at, KEPT_DAYS)

@@ -23,4 +23,6 @@ class Message(Table, db=DB, tablename="outbox", help_text="Queued mail; a messag
     created_at = Timestamptz(default=TimestamptzNow(), null=False)
 
     one_message_of_a_kind = Unique([kind, address])
-    known_message_kind = Check("kind IN ('verification', 'reset', 'email_changed', 'password_changed')")
+    known_message_kind = Check(
+        "kind IN ('verification', 'reset', 'email_changed', 'password_changed', 'api_key_created')"
+    )

@@ -36,7 +36,7 @@ class MintToken(Protocol):
 async def mail_worker(mint_token: MintToken) -> AsyncIterator[None]:
     """Sends messages while the block runs. A message is deleted after the mail server has accepted it, so a crash in
     between sends it twice."""
-    if settings.in_production and not settings.smtp_host:
+    if not settings.sends_mail:
         logger.warning("SMTP_HOST is not set: no mail is sent, so no address can be verified and no password reset.")
         yield
         return

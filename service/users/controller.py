@@ -35,7 +35,8 @@ class UserController(Controller):
     async def update_me(self, user: CurrentUser, data: JSONBody[UserUpdate], if_match: IfMatch = None) -> Rendered[Me]:
         """Update your account.
 
-        A new e-mail address requires `current_password`.
+        A new e-mail address requires `current_password`. A wrong one is refused with 403, and so is one that a reset
+        replaces while the request is running.
         """
         member = await queries.update_me(user, data, if_match)
         wake_worker()

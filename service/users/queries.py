@@ -15,9 +15,13 @@ from service.limits.backoff import Attempts
 from service.mail.outbox import insert_message, queue_message
 from service.media.queries import picture_fields
 from service.schemas import given
+from service.settings import settings
 from service.users.passwords import check_password, hash_password, password_matches
 from service.users.schemas import RESERVED_USERNAMES, UserCreate, UserUpdate, folded, is_username
 from service.users.tables import EMAIL_LENGTH, User
+
+NOT_CURRENT = "The current password is not right."
+_NEEDS_CURRENT = "Changing the e-mail address needs the current password."
 
 _confirmations = Attempts(free=5, longest=300)
 
@@ -57,7 +61,7 @@ def _own_view() -> Any:
 
 _CREATE = Prepared(
     lambda: written(
-        insert(User, "id", "email", "email_key", "username", "password_hash", "display_name"),
+        insert(User, "id", "email", "email_key", "username", "password_hash", "display_name", "must_verify"),
         _own_view(),
         also=insert_message("id", kind="verification", address=Param("email_key")),
     )
@@ -83,7 +87,14 @@ async def create_user(data: UserCreate) -> Any:
             username=data.username,
             password_hash=await hash_password(data.password),
             display_name=data.display_name,
+            must_verify=settings.sends_mail,
         )
+
+
+async def get_account(user: Caller) -> Any:
+    """The user's id, password hash, email, username and display name."""
+    columns = (User.id, User.password_hash, User.email, User.username, User.display_name)
+    return await User.select(*columns).where(User.id == user.id).first()
 
 
 async def get_me(user: Caller) -> Any:
@@ -98,9 +109,15 @@ async def get_user(username: str) -> Any:
 
 
 async def update_me(user: Caller, data: UserUpdate, if_match: str | None) -> Any:
-    """Changes the given fields; null empties one. Raises Forbidden for a new e-mail without the right password."""
+    """Changes the given fields; null empties one. Raises Forbidden for a new e-mail when the password is wrong, or
+    changes meanwhile."""
     changes: dict[Any, Any] = given(data, display_name="", bio="", links=[])
     password = changes.pop("current_password", "")
+    checked = None
+    if "email" in changes:
+        changes["email_key"] = _email_key(changes["email"])
+        checked = (await get_account(user))["password_hash"]
+        await confirm_password(user, checked, password, _NEEDS_CURRENT)
     if "links" in changes:
         changes["links"] = msgspec.json.encode(changes["links"]).decode()
     async with DB.transaction():
@@ -111,10 +128,8 @@ async def update_me(user: Caller, data: UserUpdate, if_match: str | None) -> Any
             .first()
         )
         check_if_match(if_match, user.id, row["version"])
-        if "email" in changes:
-            otherwise = "Changing the e-mail address needs the current password."
-            await confirm_password(user, row["password_hash"], password, otherwise)
-            changes["email_key"] = _email_key(changes["email"])
+        if "email" in changes and row["password_hash"] != checked:
+            raise Forbidden(_NEEDS_CURRENT)
         if changes:
             with on_constraint(_TAKEN):
                 await User.update({**changes, User.version: User.version + 1, User.updated_at: NOW}).where(

@@ -1,4 +1,4 @@
-from piccolo.columns import JSON, UUID, ForeignKey, Integer, OnDelete, OnUpdate, Text, Timestamptz, Varchar
+from piccolo.columns import JSON, UUID, Boolean, ForeignKey, Integer, OnDelete, OnUpdate, Text, Timestamptz, Varchar
 from piccolo.columns.defaults import TimestamptzNow
 from piccolo.columns.readable import Readable
 from piccolo.constraints import Check, Unique
@@ -17,6 +17,9 @@ class User(Table, db=DB, tablename="users", help_text="A member: somebody who us
     email = Varchar(length=EMAIL_LENGTH, default=None, null=True, help_text="As it was sent.")
     email_key = Varchar(length=EMAIL_LENGTH, default=None, null=True, help_text="Folded: one account per address.")
     email_verified_at = Timestamptz(default=None, null=True, help_text="When its owner proved to read it.")
+    must_verify = Boolean(
+        default=False, null=False, help_text="No address was ever verified: purged 30 days after sign-up."
+    )
     username = Varchar(length=USERNAME_LENGTH, default=None, null=False)
     password_hash = Varchar(length=255, default=None, null=True, secret=True, help_text="Argon2id; none: no sign-in.")
     status = Varchar(length=16, default="active", null=False)

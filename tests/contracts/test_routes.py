@@ -86,7 +86,7 @@ async def belongings(alice: Client, visibility: str) -> dict[str, str]:
     for each in gone:
         assert (await alice.delete(f"/v1/characters/{each['id']}")).status_code == 204
     await User.update({User.avatar: await give_portrait(mira)}).where(User.username == "alice")
-    key = await create(alice, "/v1/api-keys", name="CI", scopes=["characters:read"])
+    key = await create(alice, "/v1/api-keys", name="CI", scopes=["characters:read"], current_password=PASSWORD)
     session = await create(alice, "/v1/sessions", login="alice", password=PASSWORD)
     return {
         "template_id": fighter["id"],
@@ -98,7 +98,6 @@ async def belongings(alice: Client, visibility: str) -> dict[str, str]:
         "key_id": key["id"],
         "session_id": session["id"],
         "username": "alice",
-        "token": "unknown",
         "name": "unknown.webp",
         "slug": "not-found",
         "path": "nowhere",

@@ -237,7 +237,11 @@ def test_the_log_of_production(production: Service, fresh_database: str) -> None
     with signed_in(production, username, **{"X-Request-ID": request_id}) as client:
         secrets.append(client.headers["Authorization"].removeprefix("Bearer "))
         client.post("/v1/sessions", json={"login": username, "password": "a-wrong-password"})
-        secrets.append(client.post("/v1/api-keys", json={"name": "a", "scopes": ["characters:read"]}).json()["token"])
+        secrets.append(
+            client.post(
+                "/v1/api-keys", json={"name": "a", "scopes": ["characters:read"], "current_password": PASSWORD}
+            ).json()["token"]
+        )
         made = client.post("/v1/characters", json={"name": "Logged"}).json()
         assert client.get(f"/v1/characters/{made['id']}").status_code == 200
         assert client.get("/v1/nowhere").status_code == 404

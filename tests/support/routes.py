@@ -89,8 +89,8 @@ POST   /v1/trash/{character_id}/restorations                              charac
 POST   /v1/users                                                          -                201     201 201     201 401
 PUT    /v1/characters/{character_id}/card                                 characters:write 401     200 404/403 403 401   dry-run if-match tells
 PUT    /v1/characters/{character_id}/portrait                             characters:write 401     200 404/403 403 401   dry-run if-match tells
-PUT    /v1/email-verifications/{token}                                    session          404     404 404     403 401
-PUT    /v1/password-resets/{token}                                        session          404     404 404     403 401
+PUT    /v1/email-verifications                                            session          404     404 404     403 401
+PUT    /v1/password-resets                                                session          404     404 404     403 401
 PUT    /v1/templates/{template_id}/versions/{number}/deprecation          templates:write  401     409 404/403 403 401   dry-run
 PUT    /v1/templates/{template_id}/versions/{number}/publication          templates:write  401     200 404/403 403 401   dry-run
 PUT    /v1/users/me/avatar                                                session          401     200 200     403 401   if-match
@@ -119,7 +119,7 @@ BODIES: dict[str, Any] = {
     "PUT /v1/users/me/password": {"current_password": PASSWORD, "new_password": "another long password"},
     "DELETE /v1/users/me": {"password": "another long password"},
     "POST /v1/sessions": {"login": "alice", "password": PASSWORD},
-    "POST /v1/api-keys": {"name": "program", "scopes": ["characters:read"]},
+    "POST /v1/api-keys": {"name": "program", "scopes": ["characters:read"], "current_password": PASSWORD},
     "POST /v1/templates": {"name": "Fighter", "attribute_schema": FIGHTER},
     "POST /v1/templates/{template_id}/versions": {"attribute_schema": FIGHTER},
     "POST /v1/characters": {"name": "Mira"},
@@ -131,7 +131,8 @@ BODIES: dict[str, Any] = {
     "PUT /v1/users/me/avatar": PICTURE,
     "POST /v1/email-verifications": {"email": "dora@example.org"},
     "POST /v1/password-resets": {"email": "dora@example.org"},
-    "PUT /v1/password-resets/{token}": {"password": "another long password"},
+    "PUT /v1/email-verifications": {"token": "unknown"},
+    "PUT /v1/password-resets": {"token": "unknown", "password": "another long password"},
     "POST /v1/imports": b"{}",
     "POST /v1/characters/bulk": {"operations": [{"action": "update", "id": "{character_id}", "body": {}}]},
     "POST /v1/characters/{character_id}/relationships": {"target": "{target}", "type": "serves"},

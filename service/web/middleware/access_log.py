@@ -10,6 +10,7 @@ from litestar.types import ASGIApp, Message, Receive, Send
 from prometheus_client import Counter, Histogram
 
 from service.log import REQUEST, AccessLine, log_request
+from service.masking import masked
 
 _SECONDS = Histogram(
     "http_request_duration_seconds",
@@ -62,7 +63,7 @@ def _series(method: str, route: str, status: int) -> tuple[Any, Any]:
 
 
 def _log(scope: Any, method: str, route: str, status: int, size: int, seconds: float) -> None:
-    path = route if "{token" in route else scope["path"]  # a token in a path is a secret
+    path = masked(scope["path"])  # a client may put a token into any path
     milliseconds = round(seconds * 1000, 2)
     log_request(
         AccessLine(

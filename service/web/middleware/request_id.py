@@ -1,4 +1,4 @@
-"""Gives each request its id: the client's X-Request-ID where it is well-formed, else a new one."""
+"""Gives each request its id: the client's X-Request-ID where it is well-formed and no token, else a new one."""
 
 import re
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from litestar.types import ASGIApp, Receive, Send
 
 from service.identifiers import request_id
+from service.masking import masked
 from service.web.middleware.headers import request_header
 
 _WELL_FORMED = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -21,6 +22,8 @@ class RequestId:
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         given = request_header(scope, b"x-request-id")
         own = given.decode() if given is not None and _WELL_FORMED.fullmatch(given) else request_id()
+        if masked(own) != own:  # it would be logged
+            own = request_id()
         state = scope.setdefault("state", {})
         state["request_id"] = own
         state["headers"] = {b"x-request-id": own.encode()}

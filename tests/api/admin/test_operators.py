@@ -9,7 +9,7 @@ import pytest
 from piccolo.apps.user.tables import BaseUser
 
 from service.admin import mount
-from service.admin.operators import OperatorSession
+from service.admin.operators import Operator, OperatorSession
 from service.audit.tables import AuditEntry
 from service.commands.purge import purge_everything
 from service.database.engine import DB
@@ -88,6 +88,30 @@ async def test_the_log_tells_of_operators(app: Any, operator: Client, alice: Cli
     given = passwords | {"current_password": OPERATORS_PASSWORD}
     assert (await operator.post(CHANGE_PASSWORD, json=given)).status_code == 303
     assert await last_entry() == ("change_password", "operator", olga, "olga")
+
+
+async def test_a_password_that_is_changed_meanwhile_is_not_overwritten(
+    app: Any, operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`piccolo user change_password` runs between the check of the form and its change."""
+    login = Operator.login
+
+    async def login_then_change(**given: Any) -> Any:
+        found = await login(**given)
+        await BaseUser.update({BaseUser.password: BaseUser.hash_password("of the command")}, force=True)
+        return found
+
+    monkeypatch.setattr(Operator, "login", staticmethod(login_then_change))
+    given = {
+        "current_password": OPERATORS_PASSWORD,
+        "new_password": "an intruder",
+        "confirm_new_password": "an intruder",
+    }
+    assert (await operator.post(CHANGE_PASSWORD, json=given)).status_code == 422
+    monkeypatch.setattr(Operator, "login", login)
+    async with browser(app) as again:
+        assert (await sign_in(again, "olga", "an intruder")).status_code == 401
+        assert (await sign_in(again, "olga", "of the command")).status_code == 200
 
 
 async def test_the_log_is_shown_the_newest_first(operator: Client, alice: Client) -> None:

@@ -116,7 +116,7 @@ async def test_a_change_that_cannot_be_recorded_is_rolled_back(alice: Client) ->
 
 
 async def test_keys_and_sign_outs(app: Any, alice: Client) -> None:
-    key = {"name": "program", "scopes": ["characters:write", "characters:read"]}
+    key = {"name": "program", "scopes": ["characters:write", "characters:read"], "current_password": PASSWORD}
     [made] = await told(alice, "POST", "/v1/api-keys", key)
     assert (made["action"], made["kind"]) == ("create", "api_key")
     assert made["detail"] == {"scopes": ["characters:read", "characters:write"]}
@@ -133,7 +133,7 @@ async def test_signing_out_everywhere(alice: Client) -> None:
 
 
 async def test_a_deed_of_a_program_names_its_key(app: Any, alice: Client) -> None:
-    key = await create(alice, "/v1/api-keys", name="program", scopes=["characters:write"])
+    key = await create(alice, "/v1/api-keys", name="program", scopes=["characters:write"], current_password=PASSWORD)
     program = client(app, Authorization=f"Bearer {key['token']}")
     [entry] = await told(program, "DELETE", f"/v1/characters/{(await character(alice))['id']}")
     assert entry["token"] == UUID(key["id"])

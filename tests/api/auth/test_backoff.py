@@ -35,7 +35,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     monkeypatch.setattr("service.limits.backoff._by_pair", Attempts(free=3, longest=300))
     monkeypatch.setattr("service.limits.backoff._by_account", Attempts(free=6, longest=60))
     monkeypatch.setattr("service.limits.backoff._by_address", Attempts(free=8, longest=60))
-    monkeypatch.setattr("service.users.queries._confirmations", Attempts(free=3, longest=300))
+    monkeypatch.setattr("service.users.queries._confirmations", Attempts(free=4, longest=300))
     return clock
 
 
@@ -142,6 +142,7 @@ async def test_a_stolen_session_is_no_licence_to_guess(alice: Client, clock: Clo
         ("PATCH", "/v1/users/me", change),
         ("PUT", "/v1/users/me/password", {"current_password": "a wrong one", "new_password": "something quite new"}),
         ("DELETE", "/v1/users/me", {"password": "a wrong password"}),
+        ("POST", "/v1/api-keys", {"name": "a", "scopes": ["characters:read"], "current_password": "a wrong one"}),
     ]
     for method, path, body in ways:
         assert (await alice.request(method, path, json=body)).status_code == 403

@@ -6,21 +6,27 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from loguru import logger
 
+from service.auth import email_links
 from service.auth.tables import EmailToken
 from service.auth.token_cache import forget_tokens
+from service.characters.tables import Character
 from service.commands.purge import purge_everything
+from service.database.engine import DB
 from service.mail.tables import Message
+from service.settings import settings
 from service.users.tables import User
 from tests.api.audit.test_audit import entries
-from tests.conftest import PASSWORD, client, create, faults, signed_in, with_key
+from tests.conftest import PASSWORD, character, client, create, faults, signed_in, with_key
 from tests.support.mail import SENDER, Mailbox, configure, mail_server
 
 Client = httpx.AsyncClient
 
 VERIFY, RESET, EMAIL_CHANGED, PASSWORD_CHANGED = "confirm", "new password", "address of your", "password of your"
+KEY_CREATED = "API key was created"
 NEW = "another long password"
 NO_LONGER = "This link was used already, is too old, or was replaced by a newer one."
 
@@ -38,15 +44,20 @@ async def ask(stranger: Client, purpose: str, email: str) -> None:
 
 
 async def verify(stranger: Client, token: str) -> int:
-    return (await stranger.put(f"/v1/email-verifications/{token}")).status_code
+    return (await stranger.put("/v1/email-verifications", json={"token": token})).status_code
 
 
 async def reset(stranger: Client, token: str, password: str = NEW) -> httpx.Response:
-    return await stranger.put(f"/v1/password-resets/{token}", json={"password": password})
+    return await stranger.put("/v1/password-resets", json={"token": token, "password": password})
 
 
 async def sign_in(stranger: Client, password: str) -> int:
     return (await stranger.post("/v1/sessions", json={"login": "alice", "password": password})).status_code
+
+
+async def signed_in_again(app: Any) -> Client:
+    session = await create(client(app), "/v1/sessions", login="alice", password=PASSWORD)
+    return client(app, Authorization=f"Bearer {session['token']}")
 
 
 async def me(member: Client) -> Any:
@@ -62,7 +73,7 @@ async def outbox_empties() -> None:
 
 
 async def test_an_address_is_verified_by_the_message_that_signing_up_sends(
-    mailbox: Mailbox, alice: Client, stranger: Client
+    app: Any, mailbox: Mailbox, alice: Client, stranger: Client
 ) -> None:
     message = await mailbox.arrived(VERIFY)
     assert (message["to"], message["from"], message["auto-submitted"]) == (
@@ -75,7 +86,7 @@ async def test_an_address_is_verified_by_the_message_that_signing_up_sends(
     before = await me(alice)
     assert before["email_verified"] is False
     assert await verify(stranger, token) == 204
-    after = await me(alice)
+    after = await me(await signed_in_again(app))
     assert (after["email_verified"], after["version"]) == (True, before["version"] + 1)
     assert await verify(stranger, token) == 404
 
@@ -93,17 +104,18 @@ async def test_a_verified_address_is_sent_no_other_message(mailbox: Mailbox, ali
 
 
 async def test_a_new_address_must_be_verified_and_the_old_one_is_notified(
-    mailbox: Mailbox, alice: Client, stranger: Client
+    app: Any, mailbox: Mailbox, alice: Client, stranger: Client
 ) -> None:
     first = await mailbox.token(VERIFY)
     assert await verify(stranger, first) == 204
+    alice = await signed_in_again(app)
     change = {"email": "Alice@example.net", "current_password": PASSWORD}
     assert (await alice.patch("/v1/users/me", json=change)).json()["email_verified"] is False
     assert (await mailbox.arrived(EMAIL_CHANGED))["to"] == "alice@example.org"
     second = await mailbox.arrived(VERIFY, 2)
     assert second["to"] == "Alice@example.net"
     assert await verify(stranger, await mailbox.token(VERIFY, 2)) == 204
-    assert (await me(alice))["email_verified"] is True
+    assert (await me(await signed_in_again(app)))["email_verified"] is True
 
 
 async def test_a_token_is_good_for_the_address_alone_that_it_was_sent_to(
@@ -117,8 +129,11 @@ async def test_a_token_is_good_for_the_address_alone_that_it_was_sent_to(
     assert (await reset(stranger, old_reset)).status_code == 404
 
 
-async def test_other_changes_leave_the_address_verified(mailbox: Mailbox, alice: Client, stranger: Client) -> None:
+async def test_other_changes_leave_the_address_verified(
+    app: Any, mailbox: Mailbox, alice: Client, stranger: Client
+) -> None:
     await verify(stranger, await mailbox.token(VERIFY))
+    alice = await signed_in_again(app)
     same = {"email": "alice@example.org", "current_password": PASSWORD, "bio": "Paints."}
     assert (await alice.patch("/v1/users/me", json=same)).json()["email_verified"] is True
     await outbox_empties()
@@ -132,7 +147,7 @@ async def test_a_forgotten_password_is_chosen_anew(app: Any, mailbox: Mailbox, a
     token = await mailbox.token(RESET)
     assert (await reset(stranger, token)).status_code == 204
     assert (await alice.get("/v1/users/me")).status_code == 401, "her sessions ended"
-    assert (await program.get("/v1/characters")).status_code == 200
+    assert (await program.get("/v1/characters")).status_code == 401, "her API keys, too"
     assert await sign_in(stranger, PASSWORD) == 401
     assert await sign_in(stranger, NEW) == 201
     assert (await mailbox.arrived(PASSWORD_CHANGED))["to"] == "alice@example.org"
@@ -142,8 +157,50 @@ async def test_a_forgotten_password_is_chosen_anew(app: Any, mailbox: Mailbox, a
     assert (again.status_code, again.json()["detail"]) == (404, NO_LONGER)
 
 
+async def test_the_first_verification_ends_what_was_opened_before_it(
+    app: Any, mailbox: Mailbox, alice: Client, charlie: Client, stranger: Client
+) -> None:
+    program = await with_key(app, alice, "characters:read")
+    assert await verify(stranger, await mailbox.token(VERIFY)) == 204
+    assert (await alice.get("/v1/users/me")).status_code == 401
+    assert (await program.get("/v1/characters")).status_code == 401
+    assert (await charlie.get("/v1/users/me")).status_code == 200
+    again = await signed_in_again(app)
+    await ask(stranger, "password-resets", "alice@example.org")
+    token = await mailbox.token(RESET)
+    await EmailToken.update({EmailToken.purpose: "verification"}).where(EmailToken.purpose == "reset")
+    assert await verify(stranger, token) == 204
+    assert (await again.get("/v1/users/me")).status_code == 200, "only the first one"
+
+
+@pytest.mark.parametrize("purpose", ["reset", "verification"])
+async def test_a_link_opens_nothing_once_the_address_is_another(
+    mailbox: Mailbox, alice: Client, stranger: Client, monkeypatch: pytest.MonkeyPatch, purpose: str
+) -> None:
+    """The address changes after the link was found valid, and before the change that it opens."""
+    await ask(stranger, "password-resets", "alice@example.org")
+    token = await mailbox.token(RESET if purpose == "reset" else VERIFY)
+    consume = email_links._consume_link
+
+    async def change_address_first(*given: Any) -> None:
+        with DB.outside_transaction():
+            await User.update({User.email: "eve@example.org", User.email_key: "eve@example.org"}, force=True)
+        await consume(*given)
+
+    monkeypatch.setattr(email_links, "_consume_link", change_address_first)
+    status = (await reset(stranger, token)).status_code if purpose == "reset" else await verify(stranger, token)
+    assert status == 404
+    assert (await me(alice))["email_verified"] is False
+    assert await sign_in(stranger, PASSWORD) == 201
+
+
+async def test_a_new_key_is_reported_by_mail(app: Any, mailbox: Mailbox, alice: Client) -> None:
+    await with_key(app, alice, "characters:read")
+    assert (await mailbox.arrived(KEY_CREATED))["to"] == "alice@example.org"
+
+
 async def test_what_a_letter_opened_is_in_the_audit_log(mailbox: Mailbox, alice: Client, stranger: Client) -> None:
-    verified = await stranger.put(f"/v1/email-verifications/{await mailbox.token(VERIFY)}")
+    verified = await stranger.put("/v1/email-verifications", json={"token": await mailbox.token(VERIFY)})
     await ask(stranger, "password-resets", "alice@example.org")
     changed = await reset(stranger, await mailbox.token(RESET))
     for answer, action in ((verified, "verify_email"), (changed, "change_password")):
@@ -236,7 +293,7 @@ async def test_a_token_opens_what_it_is_for_and_nothing_else(
     pretender = client(app, Authorization=f"Bearer {token}")
     assert (await pretender.get("/v1/users/me")).status_code == 401
     session = alice.headers["authorization"].removeprefix("Bearer ")
-    for other in (session, token[:-1] + "x", "nothing", "%00", "a" * 5000):
+    for other in (session, token[:-1] + "x", "nothing", "", "a" * 256):
         assert await verify(stranger, other) == 404
     assert await verify(stranger, token) == 204
 
@@ -261,8 +318,46 @@ async def test_no_token_is_logged(mailbox: Mailbox, alice: Client, stranger: Cli
     token = await mailbox.token(VERIFY)
     assert await verify(stranger, token) == 204
     logger.remove(sink)
-    assert any("/v1/email-verifications/{token}" in line for line in lines)
+    assert any("/v1/email-verifications" in line for line in lines)
     assert token not in "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("given", "is_purged"),
+    [
+        ({}, True),
+        ({User.created_at: datetime.now(UTC) - timedelta(days=29)}, False),
+        ({User.must_verify: False}, False),
+        ({User.status: "suspended"}, True),
+    ],
+    ids=["never verified", "younger", "verified once, or signed up while no mail was sent", "suspended"],
+)
+async def test_an_account_is_purged_30_days_after_sign_up_unless_an_address_was_verified(
+    alice: Client, given: dict[Any, Any], is_purged: bool
+) -> None:
+    await character(alice)
+    await User.update({User.created_at: datetime.now(UTC) - timedelta(days=31)} | given, force=True)
+    assert (await purge_everything())["accounts"] == is_purged
+    assert await User.exists().where(User.username == "alice") is not is_purged
+    assert await Character.exists() is not is_purged
+
+
+async def test_an_account_that_was_verified_once_stays(
+    app: Any, mailbox: Mailbox, alice: Client, stranger: Client
+) -> None:
+    await verify(stranger, await mailbox.token(VERIFY))
+    alice = await signed_in_again(app)
+    await alice.patch("/v1/users/me", json={"email": "alice@example.net", "current_password": PASSWORD})
+    assert (await me(alice))["email_verified"] is False
+    await User.update({User.created_at: datetime.now(UTC) - timedelta(days=31)}, force=True)
+    assert (await purge_everything())["accounts"] == 0
+
+
+async def test_an_account_that_no_mail_could_reach_stays(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    configured = msgspec.structs.replace(settings, environment="production", smtp_host="")
+    monkeypatch.setattr("service.users.queries.settings", configured)
+    await signed_in(app, "bea")
+    assert await User.exists().where(User.must_verify.eq(True)) is False
 
 
 async def test_a_letter_that_a_failed_sign_up_would_send_is_not_sent(

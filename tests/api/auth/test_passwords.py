@@ -107,7 +107,7 @@ async def test_a_name_with_control_characters_is_refused_and_not_mangled(alice: 
     for path, body, pointers in (
         ("/v1/characters", {"name": name, "tags": [name]}, ["/name", "/tags/0"]),
         ("/v1/templates", {"name": name, "tags": [name]}, ["/name", "/tags/0"]),
-        ("/v1/api-keys", {"name": name, "scopes": ["characters:read"]}, ["/name"]),
+        ("/v1/api-keys", {"name": name, "scopes": ["characters:read"], "current_password": PASSWORD}, ["/name"]),
     ):
         refused = await alice.post(path, json=body)
         assert (refused.status_code, faults(refused)) == (422, dict.fromkeys(pointers, expected))

@@ -42,7 +42,9 @@ def signed_in(service: Service, username: str) -> Iterator[httpx.Client]:
 def test_a_revocation_reaches_every_worker(two: tuple[Service, Service], way: str) -> None:
     one, other = two
     with signed_in(one, way) as member, signed_in(one, way) as phone:
-        key = phone.post("/v1/api-keys", json={"name": "CI", "scopes": ["characters:read"]}).json()
+        key = phone.post(
+            "/v1/api-keys", json={"name": "CI", "scopes": ["characters:read"], "current_password": PASSWORD}
+        ).json()
         used, path = phone.headers["Authorization"], "/v1/users/me"
         method, address, body = {
             "this-session": ("DELETE", "/v1/sessions/current", None),

@@ -21,6 +21,7 @@ from tests.support.servers import ROOT
 Client = httpx.AsyncClient
 
 KEYS = "/v1/api-keys"
+KEY = {"name": "CI", "scopes": ["characters:read"], "current_password": PASSWORD}
 YESTERDAY = datetime.now(UTC) - timedelta(days=1)
 
 
@@ -135,7 +136,7 @@ async def test_the_pattern_for_secret_scanners_finds_every_token_and_nothing_els
     found = re.search(r"`(\\bch[^`]*)`", (ROOT / "docs/api.md").read_text())
     assert found
     pattern = found[1]
-    key = await create(alice, KEYS, name="CI", scopes=["characters:read"])
+    key = await create(alice, KEYS, **KEY)
     for token in (key["token"], alice.headers["authorization"].removeprefix("Bearer ")):
         assert re.findall(pattern, f"TOKEN={token}\nsrc='{token}'") == [token, token]
     assert re.findall(pattern, f"chk_{'a' * 40} xchk_{'a' * 43}") == []
@@ -204,7 +205,7 @@ async def test_the_scheme_is_read_in_any_case(alice: Client, stranger: Client) -
 
 
 async def test_the_token_of_an_api_key_is_shown_once(alice: Client) -> None:
-    made = await alice.post(KEYS, json={"name": "CI", "scopes": ["templates:read", "characters:read"]})
+    made = await alice.post(KEYS, json=KEY | {"scopes": ["templates:read", "characters:read"]})
     assert made.status_code == 201
     token = made.json()["token"]
     assert token.startswith("chk_")
@@ -230,21 +231,28 @@ async def test_the_token_of_an_api_key_is_shown_once(alice: Client) -> None:
     ],
 )
 async def test_a_key_refuses(alice: Client, given: dict[str, Any], expected: dict[str, str]) -> None:
-    answer = await alice.post(KEYS, json={"name": "CI", "scopes": ["characters:read"]} | given)
+    answer = await alice.post(KEYS, json=KEY | given)
     assert answer.status_code == 422
     assert faults(answer) == expected
 
 
+async def test_a_key_needs_the_current_password(alice: Client) -> None:
+    for given, status in (({"current_password": "a wrong password"}, 403), ({"current_password": None}, 422)):
+        assert (await alice.post(KEYS, json=KEY | given)).status_code == status
+    without = {"name": "CI", "scopes": ["characters:read"]}
+    assert faults(await alice.post(KEYS, json=without)) == {"/current_password": "Is required."}
+    assert (await alice.get(KEYS)).json() == {"items": []}
+
+
 async def test_an_account_has_a_hundred_keys_at_most(alice: Client) -> None:
-    key = {"name": "CI", "scopes": ["characters:read"]}
     for _ in range(100):
-        await create(alice, KEYS, **key)
-    refused = await alice.post(KEYS, json=key)
+        await create(alice, KEYS, **KEY)
+    refused = await alice.post(KEYS, json=KEY)
     assert (refused.status_code, refused.json()["detail"]) == (403, "An account has at most 100 API keys.")
 
 
 async def test_a_scope_that_is_none_is_refused_where_it_stands(alice: Client) -> None:
-    answer = await alice.post(KEYS, json={"name": "CI", "scopes": ["characters:read", "admin"]})
+    answer = await alice.post(KEYS, json=KEY | {"scopes": ["characters:read", "admin"]})
     assert faults(answer).keys() == {"/scopes/1"}
 
 
@@ -261,7 +269,7 @@ async def test_a_key_ends_at_its_time_or_when_revoked(app: Any, alice: Client) -
 
 
 async def test_a_key_is_its_owners_alone(alice: Client, charlie: Client) -> None:
-    key = await create(alice, KEYS, name="CI", scopes=["characters:read"])
+    key = await create(alice, KEYS, **KEY)
     assert (await charlie.get(f"{KEYS}/{key['id']}")).status_code == 404
     assert (await charlie.delete(f"{KEYS}/{key['id']}")).status_code == 404
     assert (await charlie.get(KEYS)).json() == {"items": []}

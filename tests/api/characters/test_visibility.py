@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from tests.conftest import character, client, create, template
+from tests.conftest import PASSWORD, character, client, create, template
 from tests.support.pictures import give_portrait
 from tests.support.routes import routes_with
 
@@ -197,7 +197,7 @@ def test_every_route_that_may_tell_of_a_character_is_probed() -> None:
 @pytest.fixture
 async def key(app: Any, alice: Client) -> AsyncIterator[Client]:
     """An API key of Alice's that may only read characters."""
-    made = await create(alice, "/v1/api-keys", name="reader", scopes=["characters:read"])
+    made = await create(alice, "/v1/api-keys", name="reader", scopes=["characters:read"], current_password=PASSWORD)
     async with client(app, Authorization=f"Bearer {made['token']}") as key:
         yield key
 

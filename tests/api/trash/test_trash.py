@@ -160,8 +160,15 @@ async def test_purge_ends_tokens_past_their_time(app: Any, alice: Client) -> Non
     async def new_session() -> str:
         return str((await create(client(app), "/v1/sessions", login="alice", password=PASSWORD))["id"])
 
-    key = await create(alice, "/v1/api-keys", name="old", scopes=["characters:read"], expires_at="2099-01-01T00:00:00Z")
-    lasting = await create(alice, "/v1/api-keys", name="lasting", scopes=["characters:read"])
+    key = await create(
+        alice,
+        "/v1/api-keys",
+        name="old",
+        scopes=["characters:read"],
+        expires_at="2099-01-01T00:00:00Z",
+        current_password=PASSWORD,
+    )
+    lasting = await create(alice, "/v1/api-keys", name="lasting", scopes=["characters:read"], current_password=PASSWORD)
     expired, idle = await new_session(), await new_session()
     await _shift(Token, "expires_at", 365, expired)
     await _shift(Token, "last_used_at", 365, idle)
