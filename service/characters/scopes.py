@@ -8,6 +8,8 @@ from piccolo.querystring import QueryString
 from service.characters.tables import Character
 from service.database.prepared import Param, json_object, utc
 from service.media.queries import picture_fields
+from service.templates.queries import visible_to as template_visible_to
+from service.users.scopes import has_active_owner
 
 SUMMARY: dict[str, Any] = {
     "id": Character.id,
@@ -34,10 +36,8 @@ CHARACTER = SUMMARY | {
     "forked_from": Character.forked_from,
 }
 _TEMPLATE_SHOWN = QueryString(
-    "CASE WHEN {} = {} OR {} <> 'private' THEN {} ELSE {} END",
-    Character.template.owner,
-    Param("user"),
-    Character.template.visibility,
+    "CASE WHEN {} THEN {} ELSE {} END",
+    template_visible_to(Param("user"), Character.template).querystring,
     json_object(
         {
             "id": Character.template,
@@ -59,8 +59,9 @@ def alive() -> Any:
 
 
 def visible_to(user: Any) -> Any:
-    """Living characters that ``user`` (an id, or None) may see: all but other members' private ones."""
-    return alive() & ((Character.owner == user) | (Character.visibility != "private"))
+    """Living characters that ``user`` (an id, or None) may see: their own, and those of others that are not private,
+    unless the owner is inactive."""
+    return alive() & ((Character.owner == user) | ((Character.visibility != "private") & has_active_owner(Character)))
 
 
 def listed_to(user: Any, of: Any = Character) -> Any:
@@ -70,8 +71,9 @@ def listed_to(user: Any, of: Any = Character) -> Any:
 
 
 def is_public(of: Any) -> Any:
-    """Written out: given as a parameter, a plan for any parameters could not use the indexes of what is public."""
-    return WhereRaw("{} = 'public'", of.visibility)
+    """Public, and not an inactive owner's. Written out: with a parameter, a plan for any parameters could not use the
+    indexes of what is public."""
+    return WhereRaw("{} = 'public'", of.visibility) & has_active_owner(of)
 
 
 def owned_by(user: Any) -> Any:

@@ -16,6 +16,7 @@ from litestar.handlers.http_handlers import HTTPRouteHandler
 from msgspec import UNSET, UnsetType
 
 from service.schemas import FieldsQuery
+from service.web.query import query_of
 
 
 class CheckingTransport(httpx.ASGITransport):
@@ -41,7 +42,7 @@ class CheckingTransport(httpx.ASGITransport):
 
 def check_answer(handler: HTTPRouteHandler, query: httpx.QueryParams, content: bytes) -> None:
     """Raises AssertionError unless ``content`` is what the route declares."""
-    is_shaped = issubclass(handler.opt.get("query", object), FieldsQuery)
+    is_shaped = issubclass(query_of(handler), FieldsQuery)
     names = {name: _names(query, name) for name in ("fields", "expand") if is_shaped and name in query}
     try:
         _decoder(handler, names.get("fields"), names.get("expand", frozenset())).decode(content)
