@@ -546,6 +546,27 @@ async def forwards():
     manager.add_column(
         table_class_name="Character",
         tablename="characters",
+        column_name="owner_inactive",
+        db_column_name="owner_inactive",
+        column_class_name="Boolean",
+        column_class=Boolean,
+        params={
+            "default": False,
+            "null": False,
+            "primary_key": False,
+            "unique": False,
+            "index": False,
+            "index_method": IndexMethod.btree,
+            "choices": None,
+            "db_column_name": None,
+            "secret": False,
+        },
+        schema=None,
+    )
+
+    manager.add_column(
+        table_class_name="Character",
+        tablename="characters",
         column_name="written_in",
         db_column_name="written_in",
         column_class_name="BigInt",
@@ -1238,6 +1259,27 @@ async def forwards():
         params={
             "default": None,
             "null": True,
+            "primary_key": False,
+            "unique": False,
+            "index": False,
+            "index_method": IndexMethod.btree,
+            "choices": None,
+            "db_column_name": None,
+            "secret": False,
+        },
+        schema=None,
+    )
+
+    manager.add_column(
+        table_class_name="Template",
+        tablename="templates",
+        column_name="owner_inactive",
+        db_column_name="owner_inactive",
+        column_class_name="Boolean",
+        column_class=Boolean,
+        params={
+            "default": False,
+            "null": False,
             "primary_key": False,
             "unique": False,
             "index": False,

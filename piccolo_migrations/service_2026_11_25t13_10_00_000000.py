@@ -10,7 +10,7 @@ VERSION = "1.38.0"
 DESCRIPTION = "Add the indexes, triggers, functions and extensions that Piccolo cannot generate"
 
 LIVING = "WHERE deleted_at IS NULL"
-PUBLIC = "WHERE visibility = 'public' AND deleted_at IS NULL"
+PUBLIC = "WHERE visibility = 'public' AND NOT owner_inactive AND deleted_at IS NULL"
 
 # Each statement, and the statement that undoes it
 PINNED_VERSION = [
@@ -39,8 +39,8 @@ RELATIONSHIPS = [
     ),
 ]
 
-# The feed of changes reads characters in the order of the transactions that wrote them. The index also serves the
-# foreign key to the owner.
+# The feed of changes reads characters in the order of the transactions that wrote them. What another trigger writes is
+# no change of a character. The index also serves the foreign key to the owner.
 CHANGES = [
     (
         "CREATE FUNCTION number_transaction() RETURNS trigger LANGUAGE plpgsql AS"
@@ -49,10 +49,46 @@ CHANGES = [
     ),
     (
         "CREATE TRIGGER number_transaction BEFORE INSERT OR UPDATE ON characters"
-        " FOR EACH ROW EXECUTE FUNCTION number_transaction()",
+        " FOR EACH ROW WHEN (pg_trigger_depth() = 0) EXECUTE FUNCTION number_transaction()",
         "DROP TRIGGER number_transaction ON characters",
     ),
     ("CREATE INDEX characters_changed ON characters (owner, written_in, id)", "DROP INDEX characters_changed"),
+]
+
+# A row tells whether its owner is inactive, so that the partial indexes of public rows can leave it out. A suspension
+# takes the stronger lock on the user and so waits for the inserts under way; later inserts wait for the suspension.
+INACTIVE_OWNERS = [
+    (
+        "CREATE FUNCTION copy_owner_status() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " PERFORM FROM users WHERE id = NEW.owner FOR KEY SHARE;"  # apart, as only the next statement sees what came
+        " SELECT status <> 'active' INTO NEW.owner_inactive FROM users WHERE id = NEW.owner;"
+        " NEW.owner_inactive := coalesce(NEW.owner_inactive, false);"
+        " RETURN NEW; END $$",
+        "DROP FUNCTION copy_owner_status()",
+    ),
+    (
+        "CREATE TRIGGER owner_status_of_characters BEFORE INSERT OR UPDATE OF owner ON characters"
+        " FOR EACH ROW EXECUTE FUNCTION copy_owner_status()",
+        "DROP TRIGGER owner_status_of_characters ON characters",
+    ),
+    (
+        "CREATE TRIGGER owner_status_of_templates BEFORE INSERT OR UPDATE OF owner ON templates"
+        " FOR EACH ROW EXECUTE FUNCTION copy_owner_status()",
+        "DROP TRIGGER owner_status_of_templates ON templates",
+    ),
+    (
+        "CREATE FUNCTION spread_user_status() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " PERFORM FROM users WHERE id = NEW.id FOR UPDATE;"
+        " UPDATE characters SET owner_inactive = NEW.status <> 'active' WHERE owner = NEW.id;"
+        " UPDATE templates SET owner_inactive = NEW.status <> 'active' WHERE owner = NEW.id;"
+        " RETURN NULL; END $$",
+        "DROP FUNCTION spread_user_status()",
+    ),
+    (
+        "CREATE TRIGGER spread_user_status AFTER UPDATE OF status ON users"
+        " FOR EACH ROW WHEN (OLD.status <> NEW.status) EXECUTE FUNCTION spread_user_status()",
+        "DROP TRIGGER spread_user_status ON users",
+    ),
 ]
 
 # Search ignores case and accents. An index needs an immutable function, so the dictionary is named, not looked up.
@@ -118,7 +154,8 @@ LISTS = [
     ),
     ("CREATE INDEX templates_owned ON templates (owner, created_at, id)", "DROP INDEX templates_owned"),
     (
-        "CREATE INDEX templates_public ON templates (created_at, id) WHERE visibility = 'public'",
+        "CREATE INDEX templates_public ON templates (created_at, id)"
+        " WHERE visibility = 'public' AND NOT owner_inactive",
         "DROP INDEX templates_public",
     ),
 ]
@@ -216,7 +253,7 @@ VERSIONS = [
     ),
 ]
 
-STEPS = [*PINNED_VERSION, *RELATIONSHIPS, *CHANGES, *SEARCH, *FILTERS, *LISTS, *FILES, *AUDIT_LOG, *VERSIONS]
+STEPS = [*PINNED_VERSION, *RELATIONSHIPS, *CHANGES, *INACTIVE_OWNERS, *SEARCH, *FILTERS, *LISTS, *FILES, *AUDIT_LOG, *VERSIONS]
 
 
 async def forwards() -> MigrationManager:

@@ -24,6 +24,7 @@ from service.admin.operators import MAX_AGE, Operator, OperatorSession
 from service.admin.pictures import SCRIPT, add_pictures
 from service.admin.pictures import STYLE as PICTURES_STYLE
 from service.audit.tables import AuditEntry
+from service.auth.suspensions import reactivate_user, suspend_user
 from service.auth.tables import EmailToken, Token
 from service.auth.token_cache import forget_tokens
 from service.cards.tables import Card, CardAsset
@@ -35,7 +36,6 @@ from service.media.tables import StoredFile
 from service.relationships.tables import Relationship
 from service.settings import settings
 from service.templates.tables import Template, TemplateVersion
-from service.users.queries import reactivate_user, suspend_user
 from service.users.tables import User
 from service.web.csp import application_policy
 
@@ -130,8 +130,15 @@ _TABLES = [
 ]
 
 _FORMS = [
-    _user_form("Suspend a member", "The member can no longer sign in; their data stays.", suspend_user, "suspended"),
-    _user_form("Reactivate a member", "A suspended member can sign in again.", reactivate_user, "active"),
+    _user_form(
+        "Suspend a member",
+        "The member is signed out and hidden from others; their data stays.",
+        suspend_user,
+        "suspended",
+    ),
+    _user_form(
+        "Reactivate a member", "A suspended member can sign in again and is shown again.", reactivate_user, "active"
+    ),
 ]
 
 site: Any = create_admin(

@@ -17,6 +17,7 @@ from service.mail.outbox import queue_message
 from service.mail.worker import Recipient
 from service.users.passwords import check_password, hash_password
 from service.users.schemas import folded
+from service.users.scopes import is_active
 from service.users.tables import EMAIL_LENGTH, User
 
 Purpose = Literal["verification", "reset"]
@@ -58,7 +59,7 @@ _FIND = Prepared(
         EmailToken.digest == Param("digest"),
         EmailToken.purpose == Param("purpose"),
         EmailToken.expires_at > NOW,
-        EmailToken.user.status == "active",
+        is_active(EmailToken.user),
         EmailToken.user.email_key == EmailToken.email_key,
     )
 )

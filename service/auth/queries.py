@@ -21,6 +21,7 @@ from service.settings import settings
 from service.users.passwords import is_outdated, password_matches
 from service.users.queries import find_credentials, lock_account, own_fields, rehash_password
 from service.users.schemas import folded
+from service.users.scopes import is_active
 
 _IDLE = timedelta(days=settings.session_idle_days)
 
@@ -92,7 +93,7 @@ _FIND = Prepared(
         Token.last_used_at,
         Token.user.id.as_alias("user_id"),
         Token.user.username.as_alias("username"),
-    ).where(Token.digest == Param("digest"), Token.user.status == "active", _alive())
+    ).where(Token.digest == Param("digest"), is_active(Token.user), _alive())
 )
 _LIST_SESSIONS = Prepared(
     lambda: (

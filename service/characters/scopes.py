@@ -8,6 +8,8 @@ from piccolo.querystring import QueryString
 from service.characters.tables import Character
 from service.database.prepared import Param, json_object, utc
 from service.media.queries import picture_fields
+from service.templates.queries import visible_to as template_visible_to
+from service.users.scopes import has_active_owner
 
 # Only what changes with the version; values of other rows belong in expand (service/etags.py says why).
 SUMMARY: dict[str, Any] = {
@@ -35,10 +37,8 @@ CHARACTER = SUMMARY | {
     "forked_from": Character.forked_from,
 }
 _TEMPLATE_SHOWN = QueryString(
-    "CASE WHEN {} = {} OR {} <> 'private' THEN {} ELSE {} END",
-    Character.template.owner,
-    Param("user"),
-    Character.template.visibility,
+    "CASE WHEN {} THEN {} ELSE {} END",
+    template_visible_to(Param("user"), Character.template).querystring,
     json_object(
         {
             "id": Character.template,
@@ -60,8 +60,9 @@ def alive() -> Any:
 
 
 def visible_to(user: Any) -> Any:
-    """Characters outside the trash that ``user`` (an id, or None) may see: all but the private ones of other users."""
-    return alive() & ((Character.owner == user) | (Character.visibility != "private"))
+    """Characters outside the trash that ``user`` (an id, or None) may see: their own, and those of others that are not
+    private, unless the owner is inactive."""
+    return alive() & ((Character.owner == user) | ((Character.visibility != "private") & has_active_owner(Character)))
 
 
 def listed_to(user: Any, of: Any = Character) -> Any:
@@ -71,8 +72,9 @@ def listed_to(user: Any, of: Any = Character) -> Any:
 
 
 def is_public(of: Any) -> Any:
-    """With a literal: a generic plan cannot use the partial indexes of public rows with a parameter."""
-    return WhereRaw("{} = 'public'", of.visibility)
+    """Public, and not of an inactive owner. With a literal: a generic plan cannot use the partial indexes of public
+    rows with a parameter."""
+    return WhereRaw("{} = 'public'", of.visibility) & has_active_owner(of)
 
 
 def owned_by(user: Any) -> Any:

@@ -26,6 +26,7 @@ NOT_CONTENT = {
     "forked_from": "the original may be purged",
     "deleted_at": "the trash restores it",
     "ended": "a purged character stays purged",
+    "owner_inactive": "is set by a trigger",
     "written_in": "is set by a trigger",
     "version": "only rises",
     "created_at": "never changes",

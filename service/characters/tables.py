@@ -49,6 +49,7 @@ class Character(Table, db=DB, tablename="characters"):
     portrait = ForeignKey(StoredFile, on_delete=OnDelete.restrict, on_update=OnUpdate.restrict, default=None, null=True)
     deleted_at = Timestamptz(default=None, null=True, help_text="In the trash since then.")
     ended = Boolean(default=False, null=False, help_text="For good: what is left only tells the feed of changes so.")
+    owner_inactive = Boolean(default=False, null=False, help_text="Owner suspended or departed; set by triggers.")
     written_in = BigInt(default=0, null=False, help_text="The transaction that wrote it last; a trigger says which.")
     version = Integer(default=1, null=False)
     created_at = Timestamptz(default=TimestamptzNow(), null=False)

@@ -28,6 +28,7 @@ from service.templates.schemas import (
 )
 from service.templates.tables import Template, TemplateVersion
 from service.users.queries import profile_fields
+from service.users.scopes import has_active_owner
 
 
 def _newest(column: Any) -> QueryString:
@@ -65,9 +66,10 @@ SUMMARY: dict[str, Any] = {
 }
 
 
-def visible_to(user: Any) -> Any:
-    """Templates that ``user`` (an id, or None) may see: all except the private ones of other users."""
-    return (Template.owner == user) | (Template.visibility != "private")
+def visible_to(user: Any, of: Any = Template) -> Any:
+    """Templates that ``user`` (an id, or None) may see: their own, and those of others that are not private, unless the
+    owner is inactive. ``of`` is the table or a foreign key to it."""
+    return (of.owner == user) | (WhereRaw("{} <> 'private'", of.visibility) & has_active_owner(of))
 
 
 _GET = Coalesced(
@@ -100,7 +102,7 @@ _SOURCE = Prepared(
 
 
 # A literal, not a parameter: a generic plan can use the partial index of public templates only with a literal.
-_PUBLIC = WhereRaw("{} = 'public'", Template.visibility)
+_PUBLIC = WhereRaw("{} = 'public'", Template.visibility) & has_active_owner(Template)
 
 TEMPLATES = Listing(
     Template,

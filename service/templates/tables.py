@@ -1,6 +1,18 @@
 from typing import Any
 
-from piccolo.columns import JSON, UUID, Array, ForeignKey, Integer, OnDelete, OnUpdate, Text, Timestamptz, Varchar
+from piccolo.columns import (
+    JSON,
+    UUID,
+    Array,
+    Boolean,
+    ForeignKey,
+    Integer,
+    OnDelete,
+    OnUpdate,
+    Text,
+    Timestamptz,
+    Varchar,
+)
 from piccolo.columns.defaults import TimestamptzNow
 from piccolo.columns.readable import Readable
 from piccolo.constraints import Check, Unique
@@ -33,6 +45,7 @@ class Template(
         "self", on_delete=OnDelete.set_null, on_update=OnUpdate.restrict, default=None, null=True, index=True
     )
     retired_at = Timestamptz(default=None, null=True, help_text="From then on, no new characters.")
+    owner_inactive = Boolean(default=False, null=False, help_text="Owner suspended or departed; set by triggers.")
     version = Integer(default=1, null=False)
     created_at = Timestamptz(default=TimestamptzNow(), null=False)
     updated_at = Timestamptz(default=TimestamptzNow(), null=False)

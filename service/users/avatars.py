@@ -13,6 +13,7 @@ from service.media.schemas import PortraitLinks, SizeQuery
 from service.media.transfer import MAX_BODY, read_upload, show_picture
 from service.users.queries import get_me
 from service.users.schemas import Me, is_username
+from service.users.scopes import is_active
 from service.users.tables import User
 from service.web.guards import CurrentUser, requires_session
 from service.web.openapi_content import ETAG, NOT_FOUND, PictureOperation, UploadOperation
@@ -22,7 +23,7 @@ from service.web.routes import delete, get, put
 
 _GET = Prepared(
     lambda: User.select(*picture_columns(User.avatar)).where(
-        User.username == Param("username"), User.status == "active", User.avatar.is_not_null()
+        User.username == Param("username"), is_active(), User.avatar.is_not_null()
     )
 )
 

@@ -4,7 +4,7 @@ from uuid import UUID
 import msgspec
 from piccolo.querystring import QueryString
 
-from service.audit.queries import Action, record
+from service.audit.queries import record
 from service.callers import Caller
 from service.database.engine import DB, on_constraint
 from service.database.prepared import NOW, Param, Prepared, insert, json_object, utc, written
@@ -18,6 +18,7 @@ from service.schemas import given
 from service.settings import settings
 from service.users.passwords import check_password, hash_password, password_matches
 from service.users.schemas import RESERVED_USERNAMES, UserCreate, UserUpdate, folded, is_username
+from service.users.scopes import is_active
 from service.users.tables import EMAIL_LENGTH, User
 
 NOT_CURRENT = "The current password is not right."
@@ -69,7 +70,7 @@ _CREATE = Prepared(
 _GET_ME = Prepared(lambda: _own_view().where(User.id == Param("id")))
 _GET_PROFILE = Prepared(
     lambda: User.select(json_object(profile_fields()).as_alias("item")).where(
-        User.username == Param("username"), User.status == "active"
+        User.username == Param("username"), is_active()
     )
 )
 
@@ -170,27 +171,6 @@ def _email_key(email: str) -> str:
     return key
 
 
-async def suspend_user(username: str, operator: str) -> None:
-    """Its tokens stop working, in other workers within five seconds. Raises NotFound."""
-    await _set_status(username, "suspended", "suspend", operator)
-
-
-async def reactivate_user(username: str, operator: str) -> None:
-    """Raises NotFound also for a deleted account."""
-    await _set_status(username, "active", "reactivate", operator)
-
-
-async def _set_status(username: str, status: str, action: Action, operator: str) -> None:
-    if not is_username(username):
-        raise NotFound
-    member = (User.username == username) & User.deleted_at.is_null()
-    async with DB.transaction():
-        found: Any = await User.update({User.status: status}).where(member).returning(User.id)
-        if not found:
-            raise NotFound
-        await record(action, "user", found[0]["id"], operator=operator)
-
-
 async def find_credentials(login: str) -> tuple[UUID | None, str | None, bool]:
     """Id, password hash and whether the account is active, of the account with this e-mail or username, if any."""
     key = folded(login)
@@ -206,7 +186,7 @@ async def lock_account(user_id: UUID | None, password_hash: str | None) -> bool:
     """Returns whether the account is active and has this password hash, and locks it until the transaction ends.
 
     Without the lock, a sign-in could create a session just after a password change has ended all sessions."""
-    account = (User.id == user_id) & (User.password_hash == password_hash) & (User.status == "active")
+    account = (User.id == user_id) & (User.password_hash == password_hash) & is_active()
     return bool(await User.select(User.id).where(account).lock_rows("SHARE").first())
 
 

@@ -40,12 +40,13 @@ VERSION: dict[str, Any] = {
     "published_at": utc(TemplateVersion.published_at),
     "deprecated_at": utc(TemplateVersion.deprecated_at),
 }
+_PUBLISHED_OR_OWN = (TemplateVersion.template.owner == Param("user")) | TemplateVersion.published_at.is_not_null()
 _LIST_VERSIONS = Prepared(
     lambda: (
         TemplateVersion.select(json_object(VERSION).as_alias("item"))
         .where(
             TemplateVersion.template == Param("template"),
-            (TemplateVersion.template.owner == Param("user")) | TemplateVersion.published_at.is_not_null(),
+            _PUBLISHED_OR_OWN,
         )
         .order_by(TemplateVersion.number)
     )
@@ -60,8 +61,8 @@ _GET_VERSION = Prepared(
     ).where(
         TemplateVersion.template == Param("template"),
         TemplateVersion.number == Param("number"),
-        (TemplateVersion.template.owner == Param("user"))
-        | ((TemplateVersion.template.visibility != "private") & TemplateVersion.published_at.is_not_null()),
+        visible_to(Param("user"), TemplateVersion.template),
+        _PUBLISHED_OR_OWN,
     )
 )
 _PINNABLE = Coalesced(

@@ -283,7 +283,8 @@ async def test_suspending_shuts_a_member_out_until_reactivated(
     assert (await stranger.post("/v1/sessions", json=credentials)).status_code == 401
     answer = await operator.post("/admin/api/forms/reactivate-a-member/", json={"username": "alice"})
     assert answer.json() == {"custom_form_success": "alice is active."}
-    assert (await alice.get("/v1/users/me")).status_code == 200
+    assert (await alice.get("/v1/users/me")).status_code == 401
+    assert (await stranger.post("/v1/sessions", json=credentials)).status_code == 201
 
 
 @pytest.mark.parametrize("username", ["nobody", "", "al\0ice"])

@@ -2,7 +2,7 @@
 
 import httpx
 
-from service.users.queries import suspend_user
+from service.auth.suspensions import suspend_user
 from tests.support.pictures import drawn, opened
 
 Client = httpx.AsyncClient

@@ -1,0 +1,32 @@
+"""What operators do to accounts: suspend and reactivate them."""
+
+from service.audit.queries import Action, record
+from service.auth.tables import Token
+from service.database.engine import DB
+from service.errors import NotFound
+from service.users.schemas import is_username
+from service.users.tables import User
+
+
+async def suspend_user(username: str, operator: str) -> None:
+    """Ends all tokens of the user, in other workers within five seconds; hides the user and what they own from others.
+    Raises NotFound."""
+    await _set_status(username, "suspended", "suspend", operator)
+
+
+async def reactivate_user(username: str, operator: str) -> None:
+    """Shows the user and what they own again; no token comes back. Raises NotFound also for a deleted account."""
+    await _set_status(username, "active", "reactivate", operator)
+
+
+async def _set_status(username: str, status: str, action: Action, operator: str) -> None:
+    if not is_username(username):
+        raise NotFound
+    member = (User.username == username) & User.deleted_at.is_null()
+    async with DB.transaction():
+        found = await User.update({User.status: status}).where(member).returning(User.id)
+        if not found:
+            raise NotFound
+        # Also when reactivated: another worker may have let a suspended user create a key for a few seconds.
+        await Token.delete().where(Token.user == found[0]["id"])
+        await record(action, "user", found[0]["id"], operator=operator)
