@@ -132,8 +132,8 @@ async def _begun(user: Caller, data: CharacterCreate) -> tuple[dict[str, Any], i
     faults = _extension_violations(data.extensions)
     if data.template is not None:
         number, rules = await usable_version(user, data.template, data.template_version)
-        attributes = rules.complete(data.attributes)
-        return attributes, number, faults + rules.violations(attributes)
+        attributes, broken = rules.check(data.attributes)
+        return attributes, number, faults + broken
     if data.template_version is not None:
         faults.append(Violation("Needs a template.", pointer="/template_version"))
     return data.attributes, None, faults + bounds_violations(data.attributes)
@@ -184,8 +184,8 @@ async def _changed(user: Caller, row: Any, data: CharacterUpdate) -> tuple[dict[
     if changes.keys() & {"attributes", "template", "template_version"}:
         attributes = merge_patch(msgspec.json.decode(row["attributes"]), changes.get("attributes", {}))
         pin, rules = await _pin(user, row, changes)
-        attributes = rules.complete(attributes) if rules else attributes
-        faults += rules.violations(attributes) if rules else bounds_violations(attributes)
+        attributes, broken = rules.check(attributes) if rules else (attributes, bounds_violations(attributes))
+        faults += broken
         changes |= pin | {"attributes": attributes}
     return changes, faults
 

@@ -31,7 +31,7 @@ async def validate_character(user: Caller, character_id: UUID) -> Validation:
         return Validation(state="valid", version=None, problems=bounds_violations(attributes))
     newest = await newest_version(user, row["template"]) or row["template_version"]
     rules = await get_rules(row["template"], newest)
-    problems = rules.violations(rules.complete(attributes))
+    _, problems = rules.check(attributes)
     satisfied: Literal["valid", "stale"] = "valid" if newest == row["template_version"] else "stale"
     return Validation(state="invalid" if problems else satisfied, version=newest, problems=problems)
 

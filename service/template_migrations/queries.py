@@ -73,8 +73,7 @@ async def _move(user: Caller, character_id: UUID, template_id: UUID, number: int
         if row["template"] != template_id or row["template_version"] == number:
             return None
         before: dict[str, Any] = msgspec.json.decode(row["attributes"])
-        after = rules.complete(before)
-        problems = rules.violations(after)
+        after, problems = rules.check(before)
         if not problems:
             await change(row, {"attributes": after, "template_version": number})
         return Move(

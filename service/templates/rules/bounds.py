@@ -17,6 +17,7 @@ ATTRIBUTES_VALUES = 1_000  # including nested ones: a validator copies the rule 
 ATTRIBUTES_DEPTH = 16
 NAME_LENGTH = 100
 BIGINT_MIN, BIGINT_MAX = -(2**63), 2**63 - 1
+SMALLEST_NUMBER = 1e-30  # a validator divides smaller numbers slowly
 
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -29,12 +30,12 @@ def bounds_violations(attributes: dict[str, Any], at: str = "/attributes") -> li
 
 
 def size_fault(attributes: dict[str, Any]) -> str | None:
-    if (json_bytes(attributes) or 0) > ATTRIBUTES_BYTES:
-        return f"Must be at most {ATTRIBUTES_BYTES // 1024} KiB as JSON."
     if len(attributes) > ATTRIBUTES_MEMBERS:
         return f"Must have at most {ATTRIBUTES_MEMBERS} members."
-    if count_values(attributes) > ATTRIBUTES_VALUES:
+    if count_values(attributes, ATTRIBUTES_VALUES) > ATTRIBUTES_VALUES:
         return f"Must hold at most {ATTRIBUTES_VALUES:,} values, nested ones included."
+    if (json_bytes(attributes) or 0) > ATTRIBUTES_BYTES:
+        return f"Must be at most {ATTRIBUTES_BYTES // 1024} KiB as JSON."
     return None
 
 
@@ -57,17 +58,15 @@ def json_bytes(value: object) -> int | None:
         return None
 
 
-def count_values(value: object) -> int:
-    """The number of values in JSON: the value itself and everything within it."""
-    count = 0
+def count_values(value: object, most: float = math.inf) -> int:
+    """The number of values in JSON: the value itself and everything within it. Stops counting above ``most``."""
+    count = 1
     waiting = [value]
-    while waiting:
-        count += 1
+    while waiting and count <= most:
         inner = waiting.pop()
-        if isinstance(inner, dict):
-            waiting.extend(inner.values())
-        elif isinstance(inner, list):
-            waiting.extend(inner)
+        if isinstance(inner, (dict, list)):
+            count += len(inner)
+            waiting.extend(inner.values() if isinstance(inner, dict) else inner)
     return count
 
 
@@ -84,4 +83,6 @@ def _value_fault(value: object) -> str | None:
         return "Must be a finite number."
     if isinstance(value, (int, float)) and not BIGINT_MIN <= value <= BIGINT_MAX:  # JSONB returns 1e30 as an integer
         return f"Must be between {BIGINT_MIN} and {BIGINT_MAX}."
+    if isinstance(value, float) and 0 < abs(value) < SMALLEST_NUMBER:
+        return f"Must be 0, or at least {SMALLEST_NUMBER} from it."
     return None

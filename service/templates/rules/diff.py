@@ -13,7 +13,8 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from service.templates.rules.validator import TYPES, Schema, abbreviated, abbreviated_list
+from service.templates.rules.details import TYPES, abbreviated, abbreviated_list
+from service.templates.rules.validator import Schema
 from service.validation import pointer
 
 

@@ -12,16 +12,8 @@ import jsonschema_rs
 
 from service.errors import MAX_VIOLATIONS, Violation
 from service.templates.rules.bounds import count_values, json_bytes, jsonb_violations
-from service.templates.rules.validator import (
-    FORMATS,
-    TYPES,
-    Rules,
-    Schema,
-    abbreviated,
-    abbreviated_list,
-    compile_schema,
-    with_defaults,
-)
+from service.templates.rules.details import FORMATS, TYPES, abbreviated, abbreviated_list
+from service.templates.rules.validator import Rules, Schema, compile_schema
 from service.validation import pointer
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -31,7 +23,9 @@ SCHEMA_VALUES = 5_000  # 200 properties with 25 values each
 SCHEMA_DEPTH = 8  # levels of schemas, including the root
 SCHEMA_PROPERTIES = 200  # in all
 PATTERN_CHARACTERS = 500  # in all; compiling takes up to 20 µs for each
-CLASS_CHARACTERS = 10  # that `\d`, `\s`, `\w` and `\p` count in addition, because they compile more slowly
+SLOW_CHARACTERS = (
+    10  # that `\d`, `\s`, `\w`, `\p`, `[^`, `{` and `.` count in addition, because they compile more slowly
+)
 BROKEN_CHARACTERS = 20  # that a pattern counts in addition if it does not compile, because the attempt is slow
 DATA_VALUES = 200  # in one enum, const or default, including nested values
 
@@ -53,7 +47,7 @@ def schema_violations(schema: object, at: str = "/attribute_schema") -> list[Vio
 def _bounds(schema: Schema, at: str) -> Iterator[Violation]:
     if (json_bytes(schema) or 0) > SCHEMA_BYTES:
         yield Violation(pointer=at, detail=f"Must be at most {SCHEMA_BYTES // 1024} KiB as JSON.")
-    elif count_values(schema) > SCHEMA_VALUES:
+    elif count_values(schema, SCHEMA_VALUES) > SCHEMA_VALUES:
         yield Violation(pointer=at, detail=f"Must hold at most {SCHEMA_VALUES:,} values, nested ones included.")
     else:
         yield from jsonb_violations(schema, at, max_depth=4 * SCHEMA_DEPTH)
@@ -67,10 +61,7 @@ def _subset(schema: Schema, at: str) -> Iterator[Violation]:
 
 def _defaults(schema: Schema, at: str) -> Iterator[Violation]:
     """A default is checked as it is stored: completed with the defaults within it."""
-    if "default" in schema:
-        yield from Rules(schema).rule_violations(with_defaults(schema, schema["default"]), pointer(at, "default"))
-    for path, inner in _inner_schemas(schema):
-        yield from _defaults(inner, pointer(at, *path))
+    yield from Rules(schema).default_violations(at)
 
 
 class _SchemaWalk:
@@ -114,8 +105,8 @@ class _SchemaWalk:
             if self.properties > SCHEMA_PROPERTIES:
                 return f"A schema must have at most {SCHEMA_PROPERTIES} properties in all."
         if keyword == "pattern":
-            classes = len(re.findall(r"\\[dswp]", value, re.IGNORECASE))
-            self.pattern_characters += len(value) + CLASS_CHARACTERS * classes
+            slow = len(_SLOW_TO_COMPILE.findall(value))
+            self.pattern_characters += len(value) + SLOW_CHARACTERS * slow
             if self.pattern_characters > PATTERN_CHARACTERS:
                 return _PATTERNS_TOO_LONG
             if fault := _pattern_fault(value):
@@ -180,12 +171,13 @@ def _is_list_of_names(value: object) -> bool:
 
 
 def _is_small(value: object) -> bool:
-    return count_values(value) <= 1 + DATA_VALUES
+    return count_values(value, 1 + DATA_VALUES) <= 1 + DATA_VALUES
 
 
+_SLOW_TO_COMPILE = re.compile(r"\\[dswp]|\[\^|\{|(?<!\\)\.", re.IGNORECASE)
 _PATTERNS_TOO_LONG = (
     f"The patterns of a schema must have at most {PATTERN_CHARACTERS} characters in all, "
-    f"each \\d, \\s, \\w or \\p counts as {CLASS_CHARACTERS} more."
+    f"each \\d, \\s, \\w, \\p, [^, {{ or . counts as {SLOW_CHARACTERS} more."
 )
 _ROOT_TYPE = "Must be “object” at the root."
 _ROOT: dict[str, Callable[[Any], str | None]] = {

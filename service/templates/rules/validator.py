@@ -1,56 +1,89 @@
 """Applies the schema of a template to attributes: completes them with defaults and finds their faults."""
 
-from collections.abc import Callable, Iterator
-from functools import reduce
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 import jsonschema_rs
-import msgspec
 
 from service.errors import MAX_VIOLATIONS, Violation
-from service.templates.rules.bounds import bounds_violations, json_bytes, size_fault
+from service.templates.rules.bounds import (
+    ATTRIBUTES_BYTES,
+    ATTRIBUTES_VALUES,
+    bounds_violations,
+    count_values,
+    json_bytes,
+    size_fault,
+)
+from service.templates.rules.details import DETAILS, OF_VALUE
 from service.validation import pointer
 
 Schema = dict[str, Any]
 
 PATTERN_BYTES = 64 * 1024  # of a compiled pattern: bounds the time for each character of a text
-PATTERN_CACHE_BYTES = 1024 * 1024
+PATTERN_CACHE_BYTES = 64 * 1024
+PATTERN_TEXT = 1_000  # characters that patterns check, in all attributes of a character; up to 4 µs for each
 
-TYPES = {
-    "string": "text",
-    "integer": "an integer",
-    "number": "a number",
-    "boolean": "true or false",
-    "array": "a list",
-    "object": "an object",
-}
-FORMATS = {
-    "date": "a date such as 2025-03-21",
-    "date-time": "a date and time such as 2025-03-21T18:30:00Z",
-    "time": "a time such as 18:30:00Z",
-    "duration": "a duration such as P1DT12H",
-    "email": "an e-mail address",
-    "hostname": "a host name",
-    "ipv4": "an IPv4 address",
-    "ipv6": "an IPv6 address",
-    "uri": "an absolute URI",
-    "uuid": "a UUID",
-}
+_SIZE = f"{ATTRIBUTES_VALUES:,} values, nested ones included, and {ATTRIBUTES_BYTES // 1024} KiB as JSON"
+_TOO_LARGE = f"With the template's defaults, must hold at most {_SIZE}."
+_DEFAULTS_TOO_LARGE = f"All defaults, each with the defaults within it, must together hold at most {_SIZE}."
+_PATTERN_TEXT_TOO_LONG = f"All texts that must match a pattern must together have at most {PATTERN_TEXT:,} characters."
+
+
+class TooLarge(Exception):
+    """What the defaults add is past the bounds of attributes."""
+
+
+class Budget:
+    """What one expansion may still add, or one check still read."""
+
+    __slots__ = ("bytes", "pattern_text", "values")
+
+    def __init__(self) -> None:
+        self.values = ATTRIBUTES_VALUES
+        self.bytes = ATTRIBUTES_BYTES
+        self.pattern_text = PATTERN_TEXT
+
+    def spend(self, values: int, size: int = 0) -> None:
+        """Raises TooLarge."""
+        self.values -= values
+        self.bytes -= size
+        if self.values < 0 or self.bytes < 0:
+            raise TooLarge
 
 
 class Rules:
-    """Compiled from a valid schema (see `schema_violations`). Has no state and may be shared."""
+    """Made from a valid schema (see `schema_violations`). May be shared."""
 
-    __slots__ = ("_schema", "_validator")
+    __slots__ = ("_root", "_too_large")
 
     def __init__(self, schema: Schema) -> None:
-        self._schema = schema
-        self._validator = compile_schema(schema)
+        self._root = Node(schema)
+        self._too_large = False
+        try:
+            self._root.complete_defaults(Budget())
+        except TooLarge:  # publication refuses such a schema
+            self._too_large = True
+
+    def check(self, attributes: dict[str, Any], at: str = "/attributes") -> tuple[dict[str, Any], list[Violation]]:
+        """The completed attributes and their faults. Attributes that are too large are returned as they are."""
+        if fault := size_fault(attributes):
+            return attributes, [Violation(pointer=at, detail=fault)]
+        try:
+            completed = self.complete(attributes)
+        except TooLarge:
+            return attributes, [Violation(pointer=at, detail=_TOO_LARGE)]
+        return completed, self.violations(completed, at)
 
     def complete(self, attributes: dict[str, Any]) -> dict[str, Any]:
-        """A deep copy with the defaults of missing members, including those within existing objects and lists."""
-        completed: dict[str, Any] = with_defaults(self._schema, attributes)
+        """With the defaults of missing members, including those within existing objects and lists.
+
+        Does not change the argument, but shares values with it. Raises TooLarge before it makes more than attributes
+        may hold.
+        """
+        if self._too_large:
+            raise TooLarge
+        completed: dict[str, Any] = self._root.complete(attributes, Budget())
         return completed
 
     def violations(self, attributes: dict[str, Any], at: str = "/attributes") -> list[Violation]:
@@ -61,8 +94,134 @@ class Rules:
         return [*found, *islice(self.rule_violations(attributes, at), MAX_VIOLATIONS - len(found))]
 
     def rule_violations(self, value: object, at: str) -> Iterator[Violation]:
-        for error in self._validator.iter_errors(value):
-            yield from _violations_of(error, self._schema, value, at)
+        return self._root.violations(value, at, Budget())
+
+    def default_violations(self, at: str) -> Iterator[Violation]:
+        """The faults of the defaults of the schema itself, which is at ``at``."""
+        if self._too_large:
+            yield Violation(pointer=at, detail=_DEFAULTS_TOO_LARGE)
+        else:
+            yield from self._root.default_violations(at, Budget())
+
+
+class Node:
+    """One schema within a schema. Each value is checked alone, so that the first faults cost no more than themselves:
+    jsonschema_rs looks for all faults before it returns the first, and copies the keyword for each."""
+
+    __slots__ = ("_alone", "_keywords", "adds", "default", "items", "missing", "properties", "schema")
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self.properties = {name: Node(inner) for name, inner in schema.get("properties", {}).items()}
+        self.items = Node(schema["items"]) if "items" in schema else None
+        self.default: Any = schema.get("default")  # completed by complete_defaults
+        self.missing: dict[str, tuple[Any, int, int]] = {}  # by name: the default, its number of values, its bytes
+        self.adds = False  # whether completing a value can change it
+        self._alone: jsonschema_rs.Validator | None = None
+        self._keywords: dict[str, _Keyword] = {}
+
+    def complete_defaults(self, budget: Budget) -> None:
+        """Completes each default with the defaults within it, innermost first. Raises TooLarge."""
+        inner_nodes = [*self.properties.values(), *([self.items] if self.items else [])]
+        for inner in inner_nodes:
+            inner.complete_defaults(budget)
+        for name, inner in self.properties.items():
+            if "default" in inner.schema:
+                inner.default = inner.complete(inner.default, Budget())
+                values, size = count_values(inner.default), (json_bytes({name: inner.default}) or 0)
+                budget.spend(values, size)
+                self.missing[name] = (inner.default, values, size)
+        self.adds = bool(self.missing) or any(inner.adds for inner in inner_nodes)
+
+    def complete(self, value: Any, budget: Budget) -> Any:
+        if not self.adds:
+            return value
+        if isinstance(value, list):
+            items = self.items
+            if items is None or not items.adds:
+                return value
+            budget.spend(len(value))
+            return [items.complete(item, budget) for item in value]
+        if not isinstance(value, dict):
+            return value
+        budget.spend(len(value))
+        properties = self.properties
+        completed = {
+            name: properties[name].complete(member, budget) if name in properties else member
+            for name, member in value.items()
+        }
+        for name, (default, values, size) in self.missing.items():
+            if name not in completed:
+                budget.spend(values, size)
+                completed[name] = _copy(default)
+        return completed
+
+    def violations(self, value: Any, at: str, budget: Budget) -> Iterator[Violation]:
+        yield from self._violations_alone(value, at, budget)
+        if isinstance(value, dict):
+            for name in self.schema.get("required", ()):
+                if name not in value:
+                    yield Violation(pointer=pointer(at, name), detail="Is required.")
+            is_open = self.schema.get("additionalProperties", True)
+            for name, member in value.items():
+                if name in self.properties:
+                    yield from self.properties[name].violations(member, pointer(at, name), budget)
+                elif not is_open:
+                    yield Violation(pointer=pointer(at, name), detail="Is not an attribute of this template.")
+        elif isinstance(value, list) and self.items:
+            for index, item in enumerate(value):
+                yield from self.items.violations(item, f"{at}/{index}", budget)
+
+    def default_violations(self, at: str, budget: Budget) -> Iterator[Violation]:
+        if "default" in self.schema:
+            yield from self.violations(self.default, pointer(at, "default"), budget)
+        for name, inner in self.properties.items():
+            yield from inner.default_violations(pointer(at, "properties", name), budget)
+        if self.items:
+            yield from self.items.default_violations(pointer(at, "items"), budget)
+
+    def _violations_alone(self, value: Any, at: str, budget: Budget) -> Iterator[Violation]:
+        """By the keywords that limit the value itself. `pattern` is checked apart: it is the slow one."""
+        if self._alone is None:
+            self._alone = compile_schema(
+                {word: limit for word, limit in self.schema.items() if word in DETAILS and word != "pattern"}
+            )
+        if not self._alone.is_valid(value):
+            for word in self.schema:
+                if word in DETAILS and word != "pattern":
+                    yield from self._keyword(word).violations(value, at)
+        if "pattern" in self.schema and isinstance(value, str):
+            if len(value) > budget.pattern_text:
+                yield Violation(pointer=at, detail=_PATTERN_TEXT_TOO_LONG)
+            else:
+                budget.pattern_text -= len(value)
+                yield from self._keyword("pattern").violations(value, at)
+
+    def _keyword(self, word: str) -> "_Keyword":
+        if word not in self._keywords:
+            self._keywords[word] = _Keyword(word, self.schema[word])
+        return self._keywords[word]
+
+
+class _Keyword:
+    """One keyword of one schema, compiled alone, with its sentence."""
+
+    __slots__ = ("_detail", "_limit", "_validator", "_word")
+
+    def __init__(self, word: str, limit: Any) -> None:
+        self._word, self._limit = word, limit
+        self._validator = compile_schema({word: limit})
+        self._detail = None if word in OF_VALUE else DETAILS[word](limit, None)
+
+    def violations(self, value: Any, at: str) -> Iterator[Violation]:
+        if not self._validator.is_valid(value):
+            yield Violation(pointer=at, detail=self._detail or DETAILS[self._word](self._limit, value))
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _copy(member) for name, member in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, list) else value
 
 
 def compile_schema(schema: Schema) -> jsonschema_rs.Validator:
@@ -74,71 +233,3 @@ def compile_schema(schema: Schema) -> jsonschema_rs.Validator:
         ignore_unknown_formats=False,
         offline=True,
     )
-
-
-def with_defaults(schema: Schema, value: Any) -> Any:
-    if isinstance(value, list):
-        items = schema.get("items", {})
-        return [with_defaults(items, item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    properties = schema.get("properties", {})
-    completed = {name: with_defaults(properties.get(name, {}), member) for name, member in value.items()}
-    for name, rule in properties.items():
-        if name not in completed and "default" in rule:
-            completed[name] = with_defaults(rule, rule["default"])
-    return completed
-
-
-def abbreviated(value: object, most: int = 60) -> str:
-    """A string unchanged, any other value as JSON; cut after ``most`` characters."""
-    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    return text if len(text) <= most else f"{text[:most]}…"
-
-
-def abbreviated_list(values: list[Any]) -> str:
-    return abbreviated(", ".join(abbreviated(value) for value in values), most=400)
-
-
-def _violations_of(
-    error: jsonschema_rs.ValidationError, schema: Schema, document: object, at: str
-) -> Iterator[Violation]:
-    where = pointer(at, *error.instance_path)
-    keyword = str(error.schema_path[-1])
-    rule = _follow(schema, error.schema_path[:-1])
-    value = _follow(document, error.instance_path)
-    if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Required):
-        yield Violation(pointer=pointer(where, error.kind.property), detail="Is required.")
-    elif keyword == "additionalProperties":  # without properties the library names only the first
-        for name in value:
-            if name not in rule.get("properties", {}):
-                yield Violation(pointer=pointer(where, name), detail="Is not an attribute of this template.")
-    else:
-        yield Violation(pointer=where, detail=_DETAILS[keyword](rule[keyword], value))
-
-
-def _follow(document: Any, path: list[str | int]) -> Any:
-    return reduce(lambda inner, step: inner[step], path, document)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-_DETAILS: dict[str, Callable[[Any, Any], str]] = {
-    "type": lambda limit, value: f"Must be {TYPES[limit]}.",
-    "enum": lambda limit, value: f"Must be one of: {abbreviated_list(limit)}.",
-    "const": lambda limit, value: f"Must be {abbreviated(limit)}.",
-    "minimum": lambda limit, value: f"{abbreviated(value)} is less than the minimum of {limit}.",
-    "maximum": lambda limit, value: f"{abbreviated(value)} is greater than the maximum of {limit}.",
-    "exclusiveMinimum": lambda limit, value: f"{abbreviated(value)} is not greater than {limit}.",
-    "exclusiveMaximum": lambda limit, value: f"{abbreviated(value)} is not less than {limit}.",
-    "multipleOf": lambda limit, value: f"{abbreviated(value)} is not a multiple of {limit}.",
-    "minLength": lambda limit, value: f"Must be at least {_count(limit, 'character')}.",
-    "maxLength": lambda limit, value: f"Must be at most {_count(limit, 'character')}.",
-    "minItems": lambda limit, value: f"Must have at least {_count(limit, 'item')}.",
-    "maxItems": lambda limit, value: f"Must have at most {_count(limit, 'item')}.",
-    "uniqueItems": lambda limit, value: "Must not have the same item twice.",
-    "pattern": lambda limit, value: f"Must match the pattern “{abbreviated(limit)}”.",
-    "format": lambda limit, value: f"Must be {FORMATS[limit]}.",
-}

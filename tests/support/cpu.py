@@ -1,0 +1,39 @@
+"""CPU time of work, for tests that bound it."""
+
+import gc
+import time
+from collections.abc import Callable
+
+_COUNTING = 0.009  # seconds that _count takes on a quiet core of the kind that the bounds in tests are for
+
+
+def worst_time(work: Callable[[], object], runs: int = 5) -> float:
+    """The CPU seconds of the slowest of several runs. Each is corrected for the load of the machine, which slows down
+    `_count` as much. The garbage of other tests is not collected meanwhile."""
+    gc.collect()
+    gc.disable()
+    try:
+        return max(_corrected(work) for _ in range(runs))
+    finally:
+        gc.enable()
+
+
+def slowness() -> float:
+    """How many times slower the machine is now than a quiet core: at least 1."""
+    return max(1.0, _seconds(_count) / _COUNTING)
+
+
+def _corrected(work: Callable[[], object]) -> float:
+    before = slowness()
+    taken = _seconds(work)
+    return taken / max(before, slowness())
+
+
+def _count() -> int:
+    return sum(number * number % 7 for number in range(200_000))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.thread_time()
+    work()
+    return time.thread_time() - started
