@@ -9,7 +9,8 @@ from service.callers import Caller
 from service.characters.queries import get_character
 from service.characters.scopes import listed_to, owned_by
 from service.characters.tables import Character
-from service.database.engine import DB, on_constraint
+from service.database.engine import DB
+from service.database.failures import on_constraint
 from service.database.prepared import NOW, Param, Prepared, insert, json_object, sql, utc
 from service.errors import Conflict, Forbidden, NotFound, Unprocessable, Violation
 from service.etags import check_if_match

@@ -13,7 +13,8 @@ from service.callers import Caller
 from service.characters.scopes import owned_by, read
 from service.characters.store import CONTENT, change, lock_own, stored
 from service.characters.tables import Character, Revision
-from service.database.engine import DB, on_constraint
+from service.database.engine import DB
+from service.database.failures import on_constraint
 from service.database.prepared import Param, Prepared, json_object, sql, utc
 from service.errors import Conflict, NotFound
 from service.etags import check_if_match
