@@ -41,7 +41,7 @@ from service.relationships.controller import RelationshipController
 from service.relationships.graph.controller import GraphController
 from service.revisions.controller import RevisionController
 from service.settings import settings
-from service.template_migrations.controller import MovingController
+from service.template_migrations.controller import TemplateMigrationController
 from service.templates.controller import TemplateController
 from service.templates.versions.controller import VersionController
 from service.trash.controller import TrashController
@@ -95,7 +95,7 @@ v1 = Router(
         RevisionController,
         TrashController,
         ChangeController,
-        MovingController,
+        TemplateMigrationController,
         RelationshipController,
         GraphController,
     ],
