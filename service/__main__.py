@@ -17,7 +17,7 @@ from service.settings import settings
 def main() -> None:
     set_up_logging(settings)
     started = time.perf_counter()
-    with _ending_quietly(), _own_port() as port, _private_server():
+    with _ending_quietly(), _own_port() as port, _embedded_server():
         asyncio.run(_prepare())
         _serve(started, port)
 
@@ -85,22 +85,22 @@ def _own_port() -> Iterator[socket.socket]:
 
 
 @contextlib.contextmanager
-def _private_server() -> Iterator[None]:
+def _embedded_server() -> Iterator[None]:
     if settings.database_url:
         yield
         return
     from service.database import embedded
 
-    share = embedded.start(settings.data_dir)
+    postgres = embedded.start(settings.data_dir)
     try:
         yield
     finally:
-        share.stop()
+        postgres.stop()
 
 
 @contextlib.contextmanager
 def _ending_quietly() -> Iterator[None]:
-    """uvicorn, once it has shut down, raises the signal that it got again: a stop that was asked for is no failure."""
+    """Exits with status 0 on SIGINT and SIGTERM. Uvicorn raises the signal again after it has shut down."""
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signal_number, lambda *_: sys.exit(0))
     with contextlib.suppress(KeyboardInterrupt):

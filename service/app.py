@@ -46,7 +46,7 @@ from service.relationships.types import Category, TypeName
 from service.revisions.controller import RevisionController
 from service.schemas import Style, Visibility
 from service.settings import settings
-from service.template_migrations.controller import MovingController
+from service.template_migrations.controller import TemplateMigrationController
 from service.templates.controller import TemplateController
 from service.templates.versions.controller import VersionController
 from service.trash.controller import TrashController
@@ -109,7 +109,7 @@ v1 = Router(
         RevisionController,
         TrashController,
         ChangeController,
-        MovingController,
+        TemplateMigrationController,
         RelationshipController,
         GraphController,
     ],

@@ -32,10 +32,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=1, le=65535)] = 8000
     public_url: str = ""  # the address of the service for clients, used in links; empty: http://HOST:PORT
-    data_dir: Path = Path(".data")  # the private PostgreSQL, and uploaded files if STORAGE_URL is empty
+    data_dir: Path = Path(".data")  # the embedded PostgreSQL, and uploaded files if STORAGE_URL is empty
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
-    database_url: str = ""  # empty: a private PostgreSQL in DATA_DIR (development only)
+    database_url: str = ""  # empty: an embedded PostgreSQL in DATA_DIR (development only)
     database_pool_size: Annotated[int, Meta(ge=1, le=500)] = 10  # connections of each worker
     database_acquire_timeout: Seconds = 5
     database_statement_timeout: Seconds = 5
@@ -121,7 +121,7 @@ def _convert(text: str, wanted: Any) -> Any:
 def _production_faults(settings: Settings, given: Mapping[str, Any]) -> list[str]:
     faults = []
     if not settings.database_url:
-        faults.append("DATABASE_URL: required in production; the private PostgreSQL is for development only.")
+        faults.append("DATABASE_URL: required in production; the embedded PostgreSQL is for development only.")
     if "*" in (hosts := given.get("allowed_hosts", ())) or not hosts:
         faults.append("ALLOWED_HOSTS: required in production: the host names that clients use, without '*'.")
     if settings.secret_key == DEVELOPMENT_SECRET or len(set(settings.secret_key)) < 10:

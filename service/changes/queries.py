@@ -25,22 +25,22 @@ from service.database.prepared import Param, Prepared, json_object, sql
 from service.errors import BadRequest, Violation
 from service.lists.cursors import decode_cursor, encode_cursor
 
-_MAX_GAP = timedelta(days=TRASH_DAYS - 1)  # a day less: clocks differ, and a purge takes time to commit
+_MAX_GAP = timedelta(days=TRASH_DAYS - 1)  # one day less than the trash, as clocks differ and a purge takes time
 
 
 class Changes(NamedTuple):
-    """A page as JSON texts, and the cursor for the next one."""
+    """A page: each item as JSON text, and the cursor for the next page."""
 
     items: list[str]
     next_cursor: str
 
 
 class _Position(NamedTuple):
-    """How far a reader has come."""
+    """The position of a cursor in the feed."""
 
     written_in: int
     id: UUID
-    complete_at: datetime  # when the reader last had every change: it may not know what was purged before that
+    complete_at: datetime  # when the reader last reached the end of the feed; it may have missed purges since then
 
 
 def _change() -> QueryString:
@@ -67,8 +67,8 @@ def _page() -> QueryString:
 
 _PAGE = Prepared(_page)
 
-# Transaction ids have a meaning in one cluster only. After a dump is restored, the cluster or the table is another one,
-# and cursors from before are refused.
+# Transaction ids are valid within one cluster only. Restoring a dump creates another cluster or another table, so older
+# cursors are refused.
 _HISTORY = Prepared(
     lambda: QueryString("SELECT system_identifier || '/' || 'characters'::regclass::oid FROM pg_control_system()")
 )
@@ -83,7 +83,7 @@ async def list_changes(user: Caller, limit: int, after: str | None) -> Changes:
     if after is not None:
         position = _Position(*decode_cursor(after, shape, (int, UUID, datetime), "after"))
     if now - position.complete_at > _MAX_GAP:
-        text = f"Was left for more than {_MAX_GAP.days} days; start again without it."
+        text = f"Is older than {_MAX_GAP.days} days; start again without it."
         raise BadRequest("The cursor is not valid.", errors=[Violation(text, parameter="after")])
     rows = await _PAGE.all(user=user.id, written_in=position.written_in, id=position.id, limit=limit)
     last = rows[-1] if rows else position._asdict()

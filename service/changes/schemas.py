@@ -26,7 +26,7 @@ class ChangePage(msgspec.Struct, kw_only=True):
 
 
 class ChangeQuery(Query, kw_only=True, frozen=True):
-    """From where the changes are read, and how many."""
+    """The position in the list of changes, and the size of the page."""
 
     limit: LimitValue = 20
     after: (

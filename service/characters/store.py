@@ -13,7 +13,7 @@ from service.callers import Caller
 from service.characters.scopes import read, visible_to
 from service.characters.tables import Character, Revision
 from service.database.coalesced import Coalesced
-from service.database.engine import on_constraint
+from service.database.failures import on_constraint
 from service.database.prepared import NOW, Param, Prepared, insert, written
 from service.errors import Conflict, Forbidden, NotFound
 from service.identifiers import uuid7

@@ -1,7 +1,7 @@
 """``piccolo service collect_files``: deletes uploaded files that nothing refers to. Run it once a day.
 
-No request deletes a file, as another may be about to refer to it. A file that is uploaded again while it is deleted
-here waits for that with its row, and then writes its bytes anew.
+No request deletes a file, as another request may be about to refer to it. If a file is uploaded again during its
+deletion here, the upload waits for the end of the transaction and then stores the file again.
 """
 
 import asyncpg
@@ -13,9 +13,9 @@ from service.database.prepared import Param, Prepared
 from service.media.queries import stored_names
 from service.media.storage import STORAGE
 
-AT_ONCE = 500
+BATCH_SIZE = 500
 
-# Whatever may hold a file's name; each needs an index for it.
+# Everything that refers to a file by its name. Each needs an index on that name.
 REFERRERS = (
     "SELECT FROM characters WHERE portrait = files.name",
     "SELECT FROM users WHERE avatar = files.name",
@@ -23,7 +23,7 @@ REFERRERS = (
     "SELECT FROM card_assets WHERE file = files.name",
 )
 
-_OLD = "stored_at < now() - interval '1 day'"  # an upload stores its file first, and refers to it then
+_OLD = "stored_at < now() - interval '1 day'"  # an upload stores its file before it refers to it
 _NEXT = Prepared(
     lambda: QueryString(
         f"SELECT max(name) FROM (SELECT name FROM files WHERE name > {{}} AND {_OLD} ORDER BY name LIMIT {{}})"  # noqa: S608 (ours)
@@ -43,26 +43,26 @@ _DELETE = Prepared(
 
 
 async def collect_files() -> None:
-    """Delete files that no character, member, revision or card has referred to for a day."""
+    """Delete files that were uploaded more than a day ago and that no character, user, revision or card refers to."""
     print(f"files: {await delete_unused_files()} deleted")  # noqa: T201 (a command's answer)
 
 
 async def delete_unused_files() -> int:
-    """How many were deleted, each with its thumbnails."""
+    """Deletes unused files with their thumbnails. Returns the number of files."""
     after, count = "", 0
-    while until := await _NEXT.value(after=after, size=AT_ONCE):
+    while until := await _NEXT.value(after=after, size=BATCH_SIZE):
         count += await _collect_between(after, until)
         after = until
     return count
 
 
 async def _collect_between(after: str, until: str) -> int:
-    """The rows go for good once the files are gone: what fails in between is found again."""
+    """Deletes rows and files in one transaction. If a file cannot be deleted, the rows stay for the next run."""
     try:
         async with DB.transaction():
             names = [row["name"] for row in await _DELETE.all(after=after, until=until)]
             await STORAGE.delete([file for name in names for file in stored_names(name)])
     except asyncpg.ForeignKeyViolationError as error:
-        logger.warning("Some files are collected another time: {}", error)
+        logger.warning("A file is referred to again; its batch is left for the next run: {}", error)
         return 0
     return len(names)

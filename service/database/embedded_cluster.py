@@ -1,4 +1,4 @@
-"""Where an embedded PostgreSQL lies on disk, who may use it, and whether it answers. Standard library only."""
+"""The files of an embedded PostgreSQL, their permissions, and its state. Standard library only."""
 
 import fcntl
 import hashlib
@@ -10,17 +10,17 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
-# PostgreSQL refuses to run as root; what its own user cannot reach where it belongs lies here.
+# For root only: PostgreSQL refuses to run as root, and the user it runs as may have no access to the data directory.
 STATE = Path("/var/lib/character-service")
 SOCKET = ".s.PGSQL.5432"
 
 
 class EmbeddedPostgresError(Exception):
-    """The private PostgreSQL cannot run; the text says why."""
+    """The embedded PostgreSQL cannot run. The message says why."""
 
 
 class Place:
-    """Where the PostgreSQL of a data directory lies and, for root, the user it runs as. Changes nothing."""
+    """The paths of the PostgreSQL of a data directory and, if this process is root's, the user it runs as."""
 
     def __init__(self, data_dir: Path) -> None:
         data_dir = data_dir.resolve()
@@ -32,13 +32,13 @@ class Place:
         self.users = self.home / "postgres.users"
         self.supervisor = self.home / "postgres.supervisor"
         self.socket = self.home / "postgres.socket" / SOCKET
-        # macOS allows 103 bytes, Linux 107; a comma would part two hosts in the DSN.
+        # A socket's path may have 103 bytes on macOS, 107 on Linux. In a DSN a comma separates hosts.
         if len(os.fsencode(self.socket)) > 103 or "," in str(self.socket):
             self.socket = Path("/tmp", f"character-service-{_short_hash(self.home)}", SOCKET)
         self.dsn = f"postgresql://service@/service?host={quote(str(self.socket.parent))}&port=5432"
 
     def can_reach(self, path: Path) -> bool:
-        """Whether PostgreSQL's user may enter each directory on the way and, where there is a program, run it."""
+        """Whether PostgreSQL's user may enter each directory on the path and, if it ends in a program, execute it."""
         if self.server is None:
             return True
         for step in (path, *path.parents):
@@ -70,18 +70,18 @@ class Place:
             return False
 
     def is_ready(self) -> bool:
-        """Before the supervisor has written its pid, who answers is an old PostgreSQL about to end."""
-        return self.supervisor.read_text() != "" and (self.greet() or b"").endswith(b"Z\0\0\0\5I")
+        """Until the supervisor has written its pid, the server that answers is an old one that is about to stop."""
+        return self.supervisor.read_text() != "" and (self.probe() or b"").endswith(b"Z\0\0\0\5I")
 
-    def greet(self) -> bytes | None:
-        """What PostgreSQL answers to the service's greeting and farewell; None when nobody listens."""
-        greeting = struct.pack("!i", 3 << 16) + b"user\0service\0database\0service\0\0"
-        with socket.socket(socket.AF_UNIX) as line:
-            line.settimeout(5)
+    def probe(self) -> bytes | None:
+        """PostgreSQL's response to a startup and a termination message; None if no server listens."""
+        startup = struct.pack("!i", 3 << 16) + b"user\0service\0database\0service\0\0"
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(5)
             try:
-                line.connect(str(self.socket))
-                line.sendall(struct.pack("!i", len(greeting) + 4) + greeting + b"X\0\0\0\4")
-                return line.makefile("rb").read()
+                client.connect(str(self.socket))
+                client.sendall(struct.pack("!i", len(startup) + 4) + startup + b"X\0\0\0\4")
+                return client.makefile("rb").read()
             except (FileNotFoundError, ConnectionRefusedError):
                 return None
             except OSError:

@@ -1,7 +1,7 @@
-"""The program behind `embedded`: one per data directory, detached, it keeps PostgreSQL running while it has users.
+"""A background process, one for each data directory, that keeps PostgreSQL running while processes use it.
 
-It holds `postgres.supervisor` for itself, and leaves holding `postgres.users`: who comes meanwhile waits for its end.
-Everybody waits for its start, so it imports the standard library only, and `-I -S` spares the rest.
+It holds an exclusive lock on `postgres.supervisor` while it runs, and one on `postgres.users` while it ends: a process
+that starts meanwhile waits until it has ended. It imports the standard library only, which keeps its start short.
 """
 
 import ctypes
@@ -23,11 +23,11 @@ from service.database.embedded_cluster import (
     try_lock,
 )
 
-LOOK_EVERY = 0.1  # seconds between two looks at PostgreSQL and at its users
-QUICK_END = 10.0  # seconds; a PostgreSQL that ends sooner has failed
-FAILURES = 6  # in a row until the supervisor gives up, after 3 s
-STOP_LIMIT = 15.0  # seconds until PostgreSQL is no longer asked but told
-ANOTHER_AT_WORK = 3  # exit status
+POLL_INTERVAL = 0.1  # seconds between two checks of PostgreSQL and of the locks
+MIN_UPTIME = 10.0  # seconds; a PostgreSQL that ends sooner has failed
+MAX_FAILURES = 6  # in a row, within 3 s
+STOP_LIMIT = 15.0  # seconds for a fast shutdown, before an immediate one
+ALREADY_RUNNING = 3  # exit status
 
 
 class Supervisor:
@@ -36,7 +36,7 @@ class Supervisor:
         self.lock = lock
         self.programs = programs
         self.ephemeral = ephemeral
-        self.told_to_stop = False
+        self.is_stopping = False
         self.users = os.open(place.users, os.O_RDWR)  # closed by the end of the process only
         signal.signal(signal.SIGTERM, self._stop_soon)
 
@@ -54,13 +54,13 @@ class Supervisor:
             self._delete()
 
     def _stop_soon(self, *_: object) -> None:
-        self.told_to_stop = True
+        self.is_stopping = True
 
-    def _is_wanted(self) -> bool:
-        return not (self.told_to_stop or try_lock(self.users, fcntl.LOCK_EX))
+    def _should_run(self) -> bool:
+        return not (self.is_stopping or try_lock(self.users, fcntl.LOCK_EX))
 
     def _create_cluster(self) -> None:
-        """Complete it beside its place, so that one which exists has the service's role and database."""
+        """Create it under another name and rename it, so that an interrupted creation leaves no incomplete cluster."""
         new = self.place.home / "postgres.new"
         shutil.rmtree(new, ignore_errors=True)
         self.place.make_private(new)
@@ -78,46 +78,47 @@ class Supervisor:
         return ["--locale=C.UTF-8"]
 
     def _make_socket_directory(self) -> None:
-        """PostgreSQL trusts who can reach its socket; in /tmp somebody else may have made the directory before us."""
+        """PostgreSQL trusts every user with access to its socket, so a directory in /tmp of another user is refused."""
         directory = self.place.socket.parent
         self.place.make_private(directory)
         found = directory.lstat()
         owner = self.place.server.pw_uid if self.place.server else os.geteuid()
         if found.st_uid != owner or found.st_mode & 0o077:
-            raise EmbeddedPostgresError(f"{directory} is not PostgreSQL's private directory: remove it.")
+            raise EmbeddedPostgresError(f"{directory} belongs to another user or is open to others: remove it.")
 
     def _keep_running(self) -> None:
         failures = 0
-        while self._is_wanted():
+        while self._should_run():
             self._clear_remains()
             os.pwrite(self.lock, str(os.getpid()).encode(), 0)
             began = time.monotonic()
             postgres = self._start_postgres()
-            while postgres.poll() is None and self._is_wanted():
-                time.sleep(LOOK_EVERY)
+            while postgres.poll() is None and self._should_run():
+                time.sleep(POLL_INTERVAL)
             if postgres.poll() is None:
                 _stop(postgres)
                 return
-            failures = failures + 1 if time.monotonic() - began < QUICK_END else 1
-            if failures == FAILURES:
+            failures = failures + 1 if time.monotonic() - began < MIN_UPTIME else 1
+            if failures == MAX_FAILURES:
                 raise EmbeddedPostgresError(f"PostgreSQL ended {failures} times in a row.")
             time.sleep(0.05 * 2**failures)
 
     def _clear_remains(self) -> None:
-        """Make way for a new postgres after a crash.
+        """Prepare for a new start after a crash.
 
-        One that still listens has lost its supervisor and is told to stop. The pid in postmaster.pid may by now be a
-        zombie's or a stranger's, which would deny the start; its parent's pid PostgreSQL ignores, so it becomes ours.
-        The rest of that file stays: it leads PostgreSQL to processes that still use the old shared memory.
+        A PostgreSQL that still listens has lost its supervisor and is stopped. PostgreSQL refuses to start while a
+        process has the pid in postmaster.pid, which may by now be a zombie's or another program's. It ignores the pid
+        of its parent, so the supervisor's own pid is written there. The rest of the file is kept: with it PostgreSQL
+        finds processes that still use the old shared memory.
         """
         pid_file = self.place.cluster / "postmaster.pid"
         until = time.monotonic() + STOP_LIMIT
-        while self.place.greet() is not None:
+        while self.place.probe() is not None:
             if time.monotonic() > until:
-                raise EmbeddedPostgresError(f"A PostgreSQL from before still runs in {self.place.cluster}.")
+                raise EmbeddedPostgresError(f"An earlier PostgreSQL still runs in {self.place.cluster}.")
             with suppress(OSError, ValueError):
                 os.kill(int(pid_file.read_text().partition("\n")[0]), signal.SIGINT)
-            time.sleep(LOOK_EVERY)
+            time.sleep(POLL_INTERVAL)
         with suppress(FileNotFoundError):
             _, _, rest = pid_file.read_text().partition("\n")
             pid_file.write_text(f"{os.getpid()}\n{rest}")
@@ -152,7 +153,7 @@ class Supervisor:
         )
 
     def _delete(self) -> None:
-        """Delete what is PostgreSQL's, the lock files last, and the directory if that leaves it empty."""
+        """Delete the cluster, its log, then the lock files, and the directory if it is empty."""
         shutil.rmtree(self.place.cluster, ignore_errors=True)
         for file in (self.place.log, self.place.supervisor, self.place.users):
             file.unlink(missing_ok=True)
@@ -162,24 +163,24 @@ class Supervisor:
 
 def _end_with_parent() -> None:
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGINT)  # PR_SET_PDEATHSIG: after a kill -9 of the supervisor, shut down
+        ctypes.CDLL(None).prctl(1, signal.SIGINT)  # PR_SET_PDEATHSIG: shut down after a kill -9 of the supervisor
 
 
 def _stop(postgres: subprocess.Popen[str]) -> None:
-    """Roll back and shut down; a PostgreSQL that does not heed that recovers at its next start."""
-    for number, patience in ((signal.SIGINT, STOP_LIMIT), (signal.SIGQUIT, 4), (signal.SIGKILL, None)):
+    """Shut down with a rollback of open transactions. After STOP_LIMIT, end without: the next start then recovers."""
+    for number, seconds in ((signal.SIGINT, STOP_LIMIT), (signal.SIGQUIT, 4), (signal.SIGKILL, None)):
         postgres.send_signal(number)
         with suppress(subprocess.TimeoutExpired):
-            postgres.wait(patience)
+            postgres.wait(seconds)
             return
 
 
 def main(data_dir: str, programs: str, *options: str) -> int:
-    """Take the lock and go on in the background; the process that was started says only whether it got it."""
+    """Take the lock and continue in the background. The exit status says whether this process got the lock."""
     place = Place(Path(data_dir))
     lock = os.open(place.supervisor, os.O_RDWR | os.O_CREAT, 0o600)  # closed by the end of the process only
     if not try_lock(lock, fcntl.LOCK_EX):
-        return ANOTHER_AT_WORK
+        return ALREADY_RUNNING
     os.ftruncate(lock, 0)
     if os.fork():
         return 0

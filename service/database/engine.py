@@ -1,24 +1,21 @@
-"""PostgreSQL as the service uses it: one engine and one pool, which nothing waits for without end."""
+"""The service's Piccolo engine: transactions, and connections from the pool."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from copy import copy
 from typing import Any, Literal
 
 import asyncpg
 from piccolo.engine.postgres import PostgresEngine, PostgresTransaction
 
 from service.database import embedded
-from service.errors import ServiceError, Unavailable
+from service.database.pool import IdleConnections, create_pool, is_open
+from service.errors import Unavailable
 from service.settings import settings
-
-_FRESH = 300  # seconds
 
 
 class Transaction(PostgresTransaction):
-    """Piccolo's transaction, but one that always gives its connection back, also when COMMIT fails or is cancelled."""
+    """Piccolo's transaction. In addition it always releases its connection, also when COMMIT fails or is cancelled."""
 
     engine: "Database"
     is_dry_run = False  # always rolled back
@@ -44,31 +41,29 @@ class Transaction(PostgresTransaction):
             if error is None and not (self._committed or self._rolled_back):
                 await self.commit()
             elif error is not None and not self._rolled_back:
-                with suppress(asyncpg.InterfaceError, asyncpg.PostgresConnectionError):  # it broke: error tells more
+                with suppress(asyncpg.InterfaceError, asyncpg.PostgresConnectionError):  # `error` says more
                     await self.rollback()
         return False
 
 
 class Database(PostgresEngine):
-    """Never connects on import, never waits for ever, never leaks a connection."""
+    """Does not connect on import, and waits for a connection for DATABASE_ACQUIRE_TIMEOUT seconds at most."""
 
     def __init__(self) -> None:
-        private = not settings.database_url
-        dsn = embedded.dsn(settings.data_dir) if private else settings.database_url
-        self.private = private
+        self.is_embedded = not settings.database_url
+        dsn = embedded.dsn(settings.data_dir) if self.is_embedded else settings.database_url
         super().__init__(config={"dsn": dsn, "server_settings": {"timezone": "UTC"}}, extensions=())
-        self._at_hand: list[tuple[asyncpg.Connection, float]] = []  # taken from the pool, free, and since when
-        self._waiting = 0  # those who ask the pool for one
+        self._idle: IdleConnections | None = None  # of the pool, while there is one
 
     async def check_version(self) -> None:
-        """Piccolo would connect here, that is, whenever this module is imported."""
+        """Does nothing: Piccolo would connect here, as soon as this module is imported."""
 
     def transaction(self, allow_nested: bool = True) -> Transaction:
         return Transaction(engine=self, allow_nested=allow_nested)
 
     @contextmanager
     def outside_transaction(self) -> Iterator[None]:
-        """Runs the block outside of the open transaction: on another connection, committed at once."""
+        """In the block, queries use another connection than the open transaction and are committed at once."""
         token = self.current_transaction.set(None)
         try:
             yield
@@ -82,40 +77,23 @@ class Database(PostgresEngine):
         return isinstance(current, Transaction) and current.is_dry_run
 
     async def start_connection_pool(self, **_: Any) -> None:
-        self._start_private_server()
-        milliseconds = {
-            "statement_timeout": settings.database_statement_timeout,
-            "lock_timeout": settings.database_lock_timeout,
-            "idle_in_transaction_session_timeout": settings.database_idle_in_transaction_timeout,
-        }
-        self.pool = await asyncpg.create_pool(
-            self.config["dsn"],
-            min_size=min(2, settings.database_pool_size),
-            max_size=settings.database_pool_size,
-            timeout=settings.database_acquire_timeout,
-            command_timeout=settings.database_statement_timeout * 2,  # the server's own time-out should come first
-            connection_class=_Connection,
-            server_settings={
-                "application_name": "character-service",
-                "timezone": "UTC",
-                "pg_trgm.word_similarity_threshold": "0.5",  # forgives a name of five letters one that is wrong
-                **{name: str(round(seconds * 1000)) for name, seconds in milliseconds.items()},
-            },
-        )
+        self._start_embedded_server()
+        self.pool = await create_pool(self.config["dsn"])
+        self._idle = IdleConnections(self.pool)
 
     async def close_connection_pool(self) -> None:
-        if self.pool is None:
+        if self.pool is None or self._idle is None:
             return
-        while self._at_hand:
-            await self.pool.release(self._at_hand.pop()[0])
-        pool, self.pool = self.pool, None
+        pool, idle = self.pool, self._idle
+        self.pool = self._idle = None
+        await idle.close()
         try:
             await asyncio.wait_for(pool.close(), 5)
         except TimeoutError:
             pool.terminate()
 
     async def get_new_connection(self) -> asyncpg.Connection:
-        self._start_private_server()
+        self._start_embedded_server()
         return await super().get_new_connection()
 
     @asynccontextmanager
@@ -127,63 +105,34 @@ class Database(PostgresEngine):
         if (current := self.current_transaction.get()) is not None:
             yield current.connection
             return
+        idle = self._idle
         try:
-            connection = await (self._take(pool) if (pool := self.pool) else self.get_new_connection())
+            connection = await (idle.acquire() if idle else self.get_new_connection())
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise Unavailable("The database cannot be reached.") from error
-        sound = False
+        is_reusable = False
         try:
             yield connection
-            sound = True
+            is_reusable = True
         finally:
-            if _is_open(connection) and connection.is_in_transaction():
-                connection.terminate()  # its COMMIT failed or was cut short: nobody knows what state it is in
-            if pool is None:
+            if is_open(connection) and connection.is_in_transaction():
+                connection.terminate()  # COMMIT failed or was cancelled, so its state is unknown
+            if idle is None:
                 await connection.close()
-            elif sound and not self._waiting and pool is self.pool:
-                self._at_hand.append((connection, time.monotonic()))
             else:
-                await pool.release(connection)  # which sees to a query that was cut short
+                await idle.release(connection, is_reusable=is_reusable)
 
     def idle_connections(self) -> int:
-        """How many are open and free."""
-        return (self.pool.get_idle_size() if self.pool else 0) + len(self._at_hand)
-
-    async def _take(self, pool: asyncpg.Pool) -> asyncpg.Connection:
-        """One at hand, which costs nothing, else one of the pool's. A connection that lay too long may be dead without
-        knowing it."""
-        while self._at_hand:
-            connection, since = self._at_hand.pop()
-            if _is_open(connection):
-                if time.monotonic() - since < _FRESH:
-                    return connection
-                connection.terminate()
-            await pool.release(connection)
-        self._waiting += 1
-        try:
-            return await pool.acquire(timeout=settings.database_acquire_timeout)
-        finally:
-            self._waiting -= 1
+        """The number of open connections that no task uses."""
+        return self._idle.count() if self._idle else 0
 
     async def _run_in_pool(self, query: str, args: Any = None) -> Any:
         async with self.connection() as connection:
             return await connection.fetch(query, *(args or ()))
 
-    def _start_private_server(self) -> None:
-        if self.private:
+    def _start_embedded_server(self) -> None:
+        if self.is_embedded:
             embedded.start(settings.data_dir)
-
-
-def _is_open(connection: asyncpg.Connection) -> bool:
-    try:
-        return not connection.is_closed()
-    except asyncpg.InterfaceError:
-        return False  # it broke, and the pool has taken it back by itself
-
-
-class _Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no types
-    def get_reset_query(self) -> str:
-        return ""  # a round trip per request; we leave no session state behind outside transactions
 
 
 DB = Database()
@@ -191,20 +140,9 @@ DB = Database()
 
 @asynccontextmanager
 async def pool() -> AsyncIterator[None]:
-    """The pool, for the block."""
+    """Opens the connection pool for the block."""
     await DB.start_connection_pool()
     try:
         yield
     finally:
         await DB.close_connection_pool()
-
-
-@contextmanager
-def on_constraint(errors: Mapping[str, ServiceError]) -> Iterator[None]:
-    """A constraint that PostgreSQL found broken, by name, becomes the error that tells a client so."""
-    try:
-        yield
-    except asyncpg.IntegrityConstraintViolationError as error:
-        if error.constraint_name in errors:
-            raise copy(errors[error.constraint_name]) from None  # raised again, one instance would grow its traceback
-        raise

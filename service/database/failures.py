@@ -1,10 +1,14 @@
-"""What an error of PostgreSQL or of the system means to a client."""
+"""Turns errors of PostgreSQL and of the system into errors of the service."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import copy
 
 import asyncpg
 
 from service.errors import BadRequest, InternalError, ServiceError, Unavailable
 
-# The connection broke, the server stops or starts, or a time-out ended: the same request may succeed in a second.
+# A broken connection, a server that stops or starts, or a time-out: the same request may succeed in a second.
 TRANSIENT = (
     TimeoutError,
     asyncpg.PostgresConnectionError,
@@ -19,8 +23,8 @@ TRANSIENT = (
 
 
 def to_service_error(error: Exception) -> ServiceError:
-    """The ServiceError for any error; a client learns no more from it than it may know."""
-    if isinstance(error, ExceptionGroup):  # a streamed response has tasks of its own
+    """The error to send to a client. It contains no details of an unexpected error."""
+    if isinstance(error, ExceptionGroup):  # from the task group of a streamed response
         return to_service_error(error.exceptions[0])
     if isinstance(error, ServiceError):
         return error
@@ -29,3 +33,14 @@ def to_service_error(error: Exception) -> ServiceError:
     if isinstance(error, asyncpg.DataError):
         return BadRequest("The request holds a value that cannot be stored.")
     return InternalError()
+
+
+@contextmanager
+def on_constraint(errors: Mapping[str, ServiceError]) -> Iterator[None]:
+    """Raises the error that ``errors`` names for the constraint that a statement of the block violates."""
+    try:
+        yield
+    except asyncpg.IntegrityConstraintViolationError as error:
+        if error.constraint_name in errors:
+            raise copy(errors[error.constraint_name]) from None  # a copy, as each raise adds to an error's traceback
+        raise

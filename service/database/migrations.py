@@ -55,7 +55,7 @@ async def _refuse_unknown_migrations() -> None:
     unknown = sorted(name for app, name in applied - known if app in apps)
     if not unknown or known <= applied:
         return
-    if DB.private:
+    if DB.is_embedded:
         raise SystemExit(
             "The development database was created by another version of the service and cannot be migrated: "
             f"delete {Place(settings.data_dir).home} to start with an empty one."

@@ -29,5 +29,5 @@ class ExportController(Controller):
 
 
 async def _close(pieces: AsyncGenerator[bytes, None]) -> None:
-    """Also when the client went away, which leaves them half read."""
+    """Releases the connection if the client stopped reading."""
     await pieces.aclose()

@@ -24,11 +24,11 @@ from service.templates.versions.queries import VERSION
 from service.users.queries import own_fields
 from service.users.tables import User
 
-ROWS_AT_ONCE = 25  # of an export; a character can be 300 KiB
-CARDS_AT_ONCE = 1  # of 8 MiB
-LONGEST_EXPORT = 600.0  # seconds
-LONGEST_PAUSE = 60  # seconds in which the client takes a batch
-_exports = asyncio.Semaphore(2)  # each keeps a connection of this worker's pool for as long as its client reads
+BATCH_SIZE = 25  # rows; a character can have 300 KiB
+CARD_BATCH_SIZE = 1  # a card can have 8 MiB
+MAX_SECONDS = 600.0  # for an export
+MAX_SECONDS_PER_BATCH = 60  # for the client to read it
+_exports = asyncio.Semaphore(2)  # each uses a connection of this worker's pool until its client has read it
 
 
 def _all(fields: Any, of: Any, *conditions: Any) -> Prepared:
@@ -63,34 +63,35 @@ _EVERYTHING = {
 
 
 async def export_account(user: Caller) -> AsyncGenerator[bytes, None]:
-    """All that the member owns, as it was at one moment, as NDJSON in pieces: read them all, or close it.
+    """The user's data as NDJSON, in chunks, all from one snapshot of the database. The caller must read to the end or
+    close the generator.
 
-    Raises Unavailable while too many exports are under way; one that is read too slowly breaks off.
+    Raises Unavailable if too many exports are running. If the client reads too slowly, iterating raises an error.
     """
-    pieces = _export(user)
-    await anext(pieces)  # as long as nothing is sent, a failure can be told
-    return pieces
+    chunks = _export(user)
+    await anext(chunks)  # a failure before the first byte can still become a problem response
+    return chunks
 
 
 async def _export(user: Caller) -> AsyncGenerator[bytes, None]:
     if _exports.locked():
-        raise Unavailable("Too many exports are under way.")
-    ends = time.monotonic() + LONGEST_EXPORT
+        raise Unavailable("Too many exports are running.")
+    deadline = time.monotonic() + MAX_SECONDS
     async with (
         _exports,
         DB.connection() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
-        await connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{LONGEST_PAUSE}s'")
+        await connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{MAX_SECONDS_PER_BATCH}s'")
         yield b""
         for kind, rows in _EVERYTHING.items():
-            at_once = CARDS_AT_ONCE if kind == "card" else ROWS_AT_ONCE
-            async for batch in rows.batches(connection, at_once, user=user.id, side=None):
-                if time.monotonic() > ends:
+            size = CARD_BATCH_SIZE if kind == "card" else BATCH_SIZE
+            async for batch in rows.batches(connection, size, user=user.id, side=None):
+                if time.monotonic() > deadline:
                     raise Unavailable("The export took too long to read.")
                 yield b"".join([_line(kind, row["item"]) for row in batch])
 
 
 def _line(kind: str, item: str) -> bytes:
-    """``item``, a JSON object, on one line; operators may have written JSON on several."""
+    """The JSON object ``item`` with ``kind``, on one line. JSON columns keep the line breaks of their input."""
     return f'{{"kind":"{kind}",{item[1:]}'.replace("\n", " ").encode() + b"\n"

@@ -1,4 +1,4 @@
-"""Idempotency-Key: what a POST was answered, so that sent again it is answered again, not done again."""
+"""Idempotency-Key: the stored response to a POST request, which is sent again if the request is repeated."""
 
 import uuid
 from hashlib import sha256
@@ -10,17 +10,17 @@ from service.database.prepared import Param, Prepared, insert
 from service.errors import Conflict, Unprocessable, Violation
 from service.idempotency.tables import IdempotencyKey
 
-_OLDEST = QueryString("now() - interval '24 hours'")
-ENDED = IdempotencyKey.created_at < _OLDEST
+_CUTOFF = QueryString("now() - interval '24 hours'")
+ENDED = IdempotencyKey.created_at < _CUTOFF
 
 _COLUMNS = ("id", "user", "body_digest", "status", "headers", "body")
 _TRY_LOCK = Prepared(lambda: QueryString("SELECT pg_try_advisory_xact_lock({})", Param("number")))
 _GET = Prepared(
     lambda: IdempotencyKey.select(*(getattr(IdempotencyKey, name) for name in _COLUMNS)).where(
-        IdempotencyKey.id == Param("id"), IdempotencyKey.created_at >= _OLDEST
+        IdempotencyKey.id == Param("id"), IdempotencyKey.created_at >= _CUTOFF
     )
 )
-_KEEP = Prepared(
+_STORE = Prepared(
     lambda: insert(IdempotencyKey, *_COLUMNS).on_conflict(  # type: ignore[attr-defined] # an Insert, typed as any Query
         target=IdempotencyKey.id, action="DO UPDATE", values=IdempotencyKey.all_columns()
     )
@@ -28,7 +28,7 @@ _KEEP = Prepared(
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """A request with a key, in a transaction: its answer is kept when, and only when, its work is."""
+    """A request with a key, in a transaction: its response is stored if and only if its changes are committed."""
 
     user: uuid.UUID
     id: uuid.UUID
@@ -41,11 +41,12 @@ class Attempt(msgspec.Struct, frozen=True):
         return cls(user, uuid.UUID(bytes=sha256(scoped).digest()[:16]), sha256(body).digest())
 
     async def find_answer(self) -> tuple[int, dict[str, str], bytes] | None:
-        """What the key was answered before; None the first time, and then no other gets as far until the transaction
-        ends. Raises Conflict where another has, Unprocessable when the key came with another body before."""
+        """The response stored for the key, or None if the key is new. A new key is locked until the transaction ends.
+
+        Raises Conflict if another request has locked the key, Unprocessable if the key was used with another body."""
         if not await _TRY_LOCK.value(number=int.from_bytes(self.id.bytes[:8], signed=True)):
-            raise Conflict("Another request with this Idempotency-Key is being worked on.")
-        row = await _GET.one(id=self.id)  # a statement of its own, to see what the last holder of the lock did
+            raise Conflict("Another request with this Idempotency-Key is still running.")
+        row = await _GET.one(id=self.id)  # a separate statement, which sees what the last holder of the lock committed
         if row is None:
             return None
         if row["body_digest"] != self.body_digest:
@@ -54,7 +55,7 @@ class Attempt(msgspec.Struct, frozen=True):
         return row["status"], msgspec.json.decode(row["headers"]), row["body"]
 
     async def keep_answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
-        await _KEEP.one(
+        await _STORE.one(
             id=self.id,
             user=self.user,
             body_digest=self.body_digest,

@@ -6,10 +6,10 @@ from service.database.engine import DB
 from service.users.tables import User
 
 
-class IdempotencyKey(Table, db=DB, tablename="idempotency_keys", help_text="What was answered to a key, for 24 hours."):
-    id = UUID(
-        primary_key=True, default=None, null=False, help_text="Of a SHA-256: member, method, path with its query, key."
-    )
+class IdempotencyKey(
+    Table, db=DB, tablename="idempotency_keys", help_text="Responses by idempotency key, for 24 hours."
+):
+    id = UUID(primary_key=True, default=None, null=False, help_text="Hash of user, method, path with query, and key.")
     user = ForeignKey(User, on_delete=OnDelete.cascade, on_update=OnUpdate.restrict, null=False, index=True)
     body_digest = Bytea(default=None, null=False, secret=True, help_text="SHA-256 of the request's body.")
     status = SmallInt(default=None, null=False)

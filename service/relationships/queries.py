@@ -9,7 +9,8 @@ from service.callers import Caller
 from service.characters.queries import get_character
 from service.characters.scopes import listed_to, owned_by
 from service.characters.tables import Character
-from service.database.engine import DB, on_constraint
+from service.database.engine import DB
+from service.database.failures import on_constraint
 from service.database.prepared import NOW, Param, Prepared, insert, json_object, sql, utc
 from service.errors import Conflict, Forbidden, NotFound, Unprocessable, Violation
 from service.etags import check_if_match
@@ -21,9 +22,9 @@ from service.relationships.tables import Relationship
 from service.relationships.types import CUSTOM, TYPES
 from service.schemas import given
 
-_NOT_OWN = NotFound("There is no such character among your own.")
+_NOT_OWN = NotFound("You have no such character.")
 _CONSTRAINTS = {
-    "one_relationship_of_a_type_per_pair": Conflict("These two have a relationship of this type already."),
+    "one_relationship_of_a_type_per_pair": Conflict("The two characters already have a relationship of this type."),
     "relationships_source_fkey": _NOT_OWN,  # purged by another transaction
     "relationships_target_fkey": _NOT_OWN,
 }
@@ -59,7 +60,7 @@ def _read() -> Any:
 
 
 def visible_to(user: Any) -> Any:
-    """Relationships whose two ends are in lists of ``user``, an id or None."""
+    """Relationships between two characters that ``user``, an id or None, may see in lists."""
     return listed_to(user, Relationship.source) & listed_to(user, Relationship.target)
 
 
@@ -71,8 +72,8 @@ _COLUMNS = (
 
 
 def _create() -> QueryString:
-    """As ``written``, with the ends locked. A rename raises the versions of the relationships that it finds, but not
-    one that is not committed yet. So an end that is renamed at the same time is shown with its new name."""
+    """Locks the two characters, inserts the relationship and reads it back. A rename raises the version of the
+    character's relationships, except those that are not committed yet; the lock makes it wait for this one."""
     ends = QueryString(
         "SELECT id, name FROM characters WHERE id IN ({}, {}) FOR SHARE", Param("source"), Param("target")
     )
@@ -102,14 +103,14 @@ RELATIONSHIPS = Listing(
 
 
 async def list_relationships(user: Caller, character_id: UUID, query: RelationshipQuery) -> Rows:
-    """Both sides', as read from this character."""
+    """The relationships of which the character is source or target, as read from its side."""
     await get_character(user, character_id)
     return await RELATIONSHIPS.rows(query, scopes=["as_source", "as_target"], side=character_id, user=user.id)
 
 
 async def create_relationship(user: Caller, character_id: UUID, data: RelationshipCreate) -> Any:
     """Raises NotFound unless both ends are the caller's own, Unprocessable when they are the same character, Conflict
-    when the two have a relationship of this type already, read from either side."""
+    when the two already have a relationship of this type, in either direction."""
     label, inverse_label = _labels(data)
     if data.target == character_id:
         raise Unprocessable.of([Violation("Must be another character.", pointer="/target")])

@@ -72,12 +72,12 @@ Side = Annotated[UUID, Meta(description="The character from whose side the relat
 
 
 class SideQuery(Query, kw_only=True, frozen=True):
-    """The end that a relationship is read from."""
+    """The character from whose side the relationship is read."""
 
     side: Side | None = msgspec.field(default=None, name="from")
 
 
 class SideWriteQuery(DryRunQuery, kw_only=True, frozen=True):
-    """The end that a changed relationship is read from."""
+    """The character from whose side the relationship is read and changed."""
 
     side: Side | None = msgspec.field(default=None, name="from")

@@ -10,20 +10,18 @@ LABEL_LENGTH = 60
 
 
 class Relationship(
-    Table, db=DB, tablename="relationships", help_text="One row for both sides: source is type of target."
+    Table, db=DB, tablename="relationships", help_text="Relationships: the source is the type of the target."
 ):
     id = UUID(primary_key=True, default=None, null=False)
     source = ForeignKey(Character, on_delete=OnDelete.cascade, on_update=OnUpdate.restrict, null=False)
     target = ForeignKey(Character, on_delete=OnDelete.cascade, on_update=OnUpdate.restrict, null=False)
     type = Varchar(length=30, default=None, null=False)
-    inverse_type = Varchar(length=30, default=None, null=False, help_text="The same, read from the target's side.")
-    label = Varchar(length=LABEL_LENGTH, default="", null=False, help_text="A custom type's own word.")
-    inverse_label = Varchar(
-        length=LABEL_LENGTH, default="", null=False, help_text="The same, read from the target's side."
-    )
+    inverse_type = Varchar(length=30, default=None, null=False, help_text="As read from the target's side.")
+    label = Varchar(length=LABEL_LENGTH, default="", null=False, help_text="The label of a custom type.")
+    inverse_label = Varchar(length=LABEL_LENGTH, default="", null=False, help_text="As read from the target's side.")
     description = Text(default="", null=False)
-    source_attitude = Integer(default=None, null=True, help_text="What the source feels: −100 to 100.")
-    target_attitude = Integer(default=None, null=True, help_text="What the target feels: −100 to 100.")
+    source_attitude = Integer(default=None, null=True, help_text="The source's attitude to the target, −100 to 100.")
+    target_attitude = Integer(default=None, null=True, help_text="The target's attitude to the source, −100 to 100.")
     version = Integer(default=1, null=False)
     created_at = Timestamptz(default=TimestamptzNow(), null=False)
     updated_at = Timestamptz(default=TimestamptzNow(), null=False)

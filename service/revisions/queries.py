@@ -1,5 +1,5 @@
-"""A character's history. A revision keeps what its change replaced, so an older state is the present one with all
-that later changes replaced laid over it, the latest first."""
+"""A character's revisions. A revision stores the values that its change replaced. An earlier state is rebuilt from the
+current one by putting back the values that later changes replaced, the latest change first."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,7 +13,8 @@ from service.callers import Caller
 from service.characters.scopes import owned_by, read
 from service.characters.store import CONTENT, change, lock_own, stored
 from service.characters.tables import Character, Revision
-from service.database.engine import DB, on_constraint
+from service.database.engine import DB
+from service.database.failures import on_constraint
 from service.database.prepared import Param, Prepared, json_object, sql, utc
 from service.errors import Conflict, NotFound
 from service.etags import check_if_match
@@ -25,8 +26,8 @@ from service.schemas import PageQuery
 from service.validation import is_same, pointer
 
 _PIN = ("template", "template_version")
-_SHOWN = tuple(name for name in CONTENT if name not in (*_PIN, "portrait"))  # under its own name, as it is stored
-_GONE = {"characters_template_fkey": Conflict("The template of that time is gone with its owner.")}
+_PLAIN = tuple(name for name in CONTENT if name not in (*_PIN, "portrait"))  # same name and value in a CharacterRead
+_GONE = {"characters_template_fkey": Conflict("The template of that revision was deleted with its owner.")}
 
 _SUMMARY = {
     "number": Revision.number,
@@ -43,7 +44,7 @@ _CREATION = {
 
 
 def _page() -> QueryString:
-    """Newest first; the creation, which replaced nothing, has no row of its own."""
+    """Newest first. The creation, which is revision 1, has no row; it is read from the character."""
     changes: Query[Any, Any] = Revision.select(json_object(_SUMMARY).as_alias("item"), Revision.number).where(
         Revision.character == Param("character"), Revision.number < Param("before")
     )
@@ -57,7 +58,7 @@ def _page() -> QueryString:
 
 
 _LIST = Prepared(_page)
-_PRESENT = Prepared(
+_CURRENT = Prepared(
     lambda: read().columns(Character.portrait).where(Character.id == Param("id"), owned_by(Param("user")))
 )
 _REPLACED_SINCE = Prepared(
@@ -70,8 +71,8 @@ _REPLACED_SINCE = Prepared(
 
 
 async def list_revisions(user: Caller, character_id: UUID, query: PageQuery) -> Rows:
-    """Raises NotFound for all but the owner."""
-    await _present(user, character_id)
+    """Raises NotFound unless the caller owns the character."""
+    await _get_current(user, character_id)
     name = f"revisions of {character_id}"
     before = decode_cursor(query.cursor, name, (int,))[0] if query.cursor else 2**31 - 1
     rows = await _LIST.all(character=character_id, before=before, limit=query.limit + 1)
@@ -79,41 +80,43 @@ async def list_revisions(user: Caller, character_id: UUID, query: PageQuery) -> 
 
 
 async def get_revision(user: Caller, character_id: UUID, number: int) -> dict[str, Any]:
-    """A RevisionRead, as JSON decodes it. Raises NotFound also for a number that is still to come."""
+    """A RevisionRead as decoded JSON. Raises NotFound if there is no such character or revision."""
     return (await _get_revision(user, character_id, number))[0]
 
 
 async def _get_revision(user: Caller, character_id: UUID, number: int) -> tuple[dict[str, Any], str | None]:
-    """And the name of the portrait's file."""
-    present = await _present(user, character_id)
-    if number > present["version"]:
+    """As ``get_revision``, and the name of the portrait's file."""
+    current = await _get_current(user, character_id)
+    if number > current["version"]:
         raise NotFound
-    character: dict[str, Any] = msgspec.json.decode(present["item"])
-    portrait = present["portrait"]
-    made: dict[str, Any] = {"number": 1, "created_at": character["created_at"], "changed": []}
+    character: dict[str, Any] = msgspec.json.decode(current["item"])
+    portrait = current["portrait"]
+    summary: dict[str, Any] = {"number": 1, "created_at": character["created_at"], "changed": []}
     for revision in await _REPLACED_SINCE.all(character=character_id, number=number):
         replaced = msgspec.json.decode(revision["replaced"])
         if revision["number"] == number:
-            made = {"number": number, "created_at": revision["created_at"], "changed": sorted(replaced)}
+            summary = {"number": number, "created_at": revision["created_at"], "changed": sorted(replaced)}
         else:
-            _lay_over(character, replaced)
+            _put_back(character, replaced)
             portrait = replaced.get("portrait", portrait)
-    if portrait != present["portrait"]:
+    if portrait != current["portrait"]:
         character["portrait"] = await get_past_picture(portrait) if portrait else None
-    return made | {"character": character | {"version": number, "updated_at": made["created_at"]}}, portrait
+    return summary | {"character": character | {"version": number, "updated_at": summary["created_at"]}}, portrait
 
 
 async def compare_revisions(user: Caller, character_id: UUID, before: int, after: int) -> RevisionDifferences:
-    earlier, one = await _get_revision(user, character_id, before)
-    later, other = await _get_revision(user, character_id, after)
-    kept = {*_SHOWN, "template"} | ({"portrait"} if one != other else set())
-    was, became = ({name: side["character"][name] for name in kept} for side in (earlier, later))
-    return RevisionDifferences(before=before, after=after, differences=list(_differences(was, became, at="")))
+    """Raises NotFound if there is no such character or revision."""
+    old, old_portrait = await _get_revision(user, character_id, before)
+    new, new_portrait = await _get_revision(user, character_id, after)
+    compared = {*_PLAIN, "template"} | ({"portrait"} if old_portrait != new_portrait else set())
+    old_members, new_members = ({name: each["character"][name] for name in compared} for each in (old, new))
+    differences = list(_differences(old_members, new_members, at=""))
+    return RevisionDifferences(before=before, after=after, differences=differences)
 
 
 async def restore_revision(user: Caller, character_id: UUID, number: int, if_match: str | None) -> Any:
-    """A new revision with the content of an old one, pinned as it was then; the answer's row. Raises Conflict when the
-    template of that time is gone."""
+    """The row to render. The character gets the content of the old revision, pinned to the same template version; this
+    is a new revision. Raises NotFound, PreconditionFailed, or Conflict when that template no longer exists."""
     async with DB.transaction():
         row = await lock_own(user, character_id)
         check_if_match(if_match, character_id, row["version"])
@@ -122,24 +125,24 @@ async def restore_revision(user: Caller, character_id: UUID, number: int, if_mat
         content: dict[str, Any] = {}
         for revision in await _REPLACED_SINCE.all(character=character_id, number=number + 1):
             replaced = msgspec.json.decode(revision["replaced"])
-            content |= {name: stored(name, kept) for name, kept in replaced.items() if name in CONTENT}
+            content |= {name: stored(name, value) for name, value in replaced.items() if name in CONTENT}
         with on_constraint(_GONE):
             return await change(row, content)
 
 
-async def _present(user: Caller, character_id: UUID) -> Any:
-    if row := await _PRESENT.one(id=character_id, user=user.id):
+async def _get_current(user: Caller, character_id: UUID) -> Any:
+    if row := await _CURRENT.one(id=character_id, user=user.id):
         return row
     raise NotFound
 
 
-def _lay_over(character: dict[str, Any], replaced: Mapping[str, Any]) -> None:
-    """Columns as they were, over a CharacterRead."""
-    character |= {name: replaced[name] for name in _SHOWN if name in replaced}
+def _put_back(character: dict[str, Any], replaced: Mapping[str, Any]) -> None:
+    """Sets the members of a CharacterRead to the values of replaced columns."""
+    character |= {name: replaced[name] for name in _PLAIN if name in replaced}
     if replaced.keys() & {*_PIN}:
-        present = character["template"] or {"id": None, "version": None}
-        template = replaced.get("template", present["id"])
-        version = replaced.get("template_version", present["version"])
+        pin = character["template"] or {"id": None, "version": None}
+        template = replaced.get("template", pin["id"])
+        version = replaced.get("template_version", pin["version"])
         character["template"] = {"id": template, "version": version} if template else None
 
 

@@ -11,10 +11,10 @@ from service.web.guards import READ_TEMPLATES, WRITE_CHARACTERS, CurrentUser
 from service.web.requests import Number, StrictRequest
 from service.web.routes import get, post
 
-_BEGINNING = UUID(int=0)
+_FIRST = UUID(int=0)
 
 
-class MovingController(Controller):
+class TemplateMigrationController(Controller):
     path = "/templates/{template_id:uuid}"
     tags = ("Templates",)
 
@@ -34,9 +34,9 @@ class MovingController(Controller):
         """
         shape = f"migration to {template_id} {number}"
         query = request.parameters
-        after = decode_cursor(query.cursor, shape, (UUID,))[0] if query.cursor else _BEGINNING
-        moves, last = await queries.move_characters(user, template_id, number, query.limit, after)
-        return Page(items=moves, next_cursor=encode_cursor([last], shape) if last else None)
+        after = decode_cursor(query.cursor, shape, (UUID,))[0] if query.cursor else _FIRST
+        results, last = await queries.migrate_characters(user, template_id, number, query.limit, after)
+        return Page(items=results, next_cursor=encode_cursor([last], shape) if last else None)
 
     @get("/usage", public=True, guards=[READ_TEMPLATES])
     async def count_template_usage(self, user: CurrentUser, template_id: FromPath[UUID]) -> Usage:

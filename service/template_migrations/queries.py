@@ -1,4 +1,4 @@
-"""Moving characters on to another version of their template, and counting those that use it."""
+"""Migrates characters to another version of their template, and counts the characters of a template."""
 
 from typing import Any
 from uuid import UUID
@@ -19,7 +19,7 @@ from service.templates.rules.validator import Rules
 from service.templates.versions.queries import get_rules, get_version
 from service.validation import pointer
 
-_TO_MOVE = Prepared(
+_TO_MIGRATE = Prepared(
     lambda: QueryString(
         "{} LIMIT {}",
         Character.select(Character.id)
@@ -45,26 +45,26 @@ _USAGE = Prepared(
 )
 
 
-async def move_characters(
+async def migrate_characters(
     user: Caller, template_id: UUID, number: int, limit: int, after: UUID
 ) -> tuple[list[Move], UUID | None]:
-    """Moves the caller's next ``limit`` characters after the id ``after``, each wholly or not at all; and the id to go
-    on after, unless these were the last.
+    """Migrates the caller's next ``limit`` characters, in the order of their ids, from the first id above ``after``.
+    Returns the results, and the last id if there may be more characters.
 
-    One that was moved needs no moving again, so a run that was broken off goes on where it ended. Raises NotFound for a
-    version that is not published or not to be seen.
+    Each character is migrated in a transaction of its own. An interrupted migration can be repeated from the start, as
+    migrated characters are skipped. Raises NotFound if the caller may not see the version or it is not published.
     """
     version = await get_version(user, template_id, number)
     if version["published_at"] is None:
         raise NotFound("This version is not published.")
     rules = await get_rules(template_id, number)
-    rows = await _TO_MOVE.all(user=user.id, template=template_id, number=number, after=after, limit=limit)
-    moves = [await _move(user, row["id"], template_id, number, rules) for row in rows]
-    return [move for move in moves if move], rows[-1]["id"] if len(rows) == limit else None
+    rows = await _TO_MIGRATE.all(user=user.id, template=template_id, number=number, after=after, limit=limit)
+    results = [await _migrate(user, row["id"], template_id, number, rules) for row in rows]
+    return [result for result in results if result], rows[-1]["id"] if len(rows) == limit else None
 
 
-async def _move(user: Caller, character_id: UUID, template_id: UUID, number: int, rules: Rules) -> Move | None:
-    """None when it was deleted, unpinned or moved by somebody else meanwhile."""
+async def _migrate(user: Caller, character_id: UUID, template_id: UUID, number: int, rules: Rules) -> Move | None:
+    """None if another request has deleted, unpinned or migrated the character meanwhile."""
     async with DB.transaction():
         try:
             row = await lock_own(user, character_id)
@@ -87,7 +87,7 @@ async def _move(user: Caller, character_id: UUID, template_id: UUID, number: int
 
 
 async def count_usage(user: Caller, template_id: UUID) -> Usage:
-    """Counted from the characters themselves; none that the caller may not see."""
+    """Counts only characters that the caller may see. Raises NotFound if they may not see the template."""
     await get_template(user, template_id)
     rows = await _USAGE.all(template=template_id, user=user.id)
     versions = {row["template_version"]: row["characters"] for row in rows}

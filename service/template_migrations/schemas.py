@@ -27,7 +27,7 @@ class Usage(msgspec.Struct, kw_only=True):
 
 
 class MigrationQuery(DryRunQuery, kw_only=True, frozen=True):
-    """Which of the characters are moved by this request."""
+    """The characters that this request migrates."""
 
     limit: LimitValue = 100
     cursor: CursorValue | None = None

@@ -34,14 +34,14 @@ async def list_trash(user: Caller, query: TrashQuery) -> Rows:
 
 
 async def restore_character(user: Caller, character_id: UUID) -> Any:
-    """Whole, as nothing of it was touched; the answer's row."""
+    """The row to render. Revisions and relationships come back with the character, as deleting it keeps them."""
     async with DB.transaction():
         return await change(await lock_own(user, character_id, in_trash=True), {"deleted_at": None})
 
 
 async def purge_character(user: Caller, character_id: UUID) -> None:
-    """For good, with its history and its relationships. An empty row stays as long as trash does: those who follow the
-    feed of changes may not have seen the deletion."""
+    """Deletes a character with its revisions and relationships. Leaves an empty row until TRASH_DAYS after
+    the deletion, with which the feed of changes reports it."""
     async with DB.transaction():
         row = await lock_own(user, character_id, in_trash=True)
         await Character.delete().where(Character.id == character_id)

@@ -15,7 +15,7 @@ class TrashedCharacter(CharacterSummary, kw_only=True):
 
 
 class TrashQuery(ListQuery, kw_only=True, frozen=True):
-    """Filters are joined by and."""
+    """Filters of the trash. A character must match all of them."""
 
     sorts: ClassVar[Sequence[str]] = ("deleted_at",)
 

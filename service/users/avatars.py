@@ -29,20 +29,20 @@ _GET = Prepared(
 
 
 async def get_avatar(username: str) -> Any:
-    """Its file, as a row. Raises NotFound also for a suspended member."""
+    """The row of the avatar's file. Raises NotFound if there is no such active user, or no avatar."""
     if is_username(username) and (row := await _GET.one(username=username)):
         return row
     raise NotFound
 
 
 async def update_avatar(user: Caller, content: bytes, if_match: str | None) -> Any:
-    """The answer's row. Raises what ``store_picture`` raises, PreconditionFailed when ``if_match`` is stale."""
-    check_if_match(if_match, user.id, (await get_me(user))["version"])  # before anything is decoded for nothing
+    """The user's row to render. Raises what ``store_picture`` raises, PreconditionFailed when ``if_match`` is stale."""
+    check_if_match(if_match, user.id, (await get_me(user))["version"])  # before the picture is decoded
     return await _change(user, await store_picture(content), if_match)
 
 
 async def delete_avatar(user: Caller, if_match: str | None) -> None:
-    """Raises NotFound when there is none."""
+    """Raises NotFound if the user has no avatar, PreconditionFailed when ``if_match`` is stale."""
     await _change(user, None, if_match)
 
 

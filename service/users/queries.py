@@ -6,7 +6,8 @@ from piccolo.querystring import QueryString
 
 from service.audit.queries import record
 from service.callers import Caller
-from service.database.engine import DB, on_constraint
+from service.database.engine import DB
+from service.database.failures import on_constraint
 from service.database.prepared import NOW, Param, Prepared, insert, json_object, utc, written
 from service.errors import Conflict, Forbidden, NotFound, TooManyRequests, Unprocessable, Violation
 from service.etags import check_if_match

@@ -14,8 +14,8 @@ RESERVED_USERNAMES = frozenset({"me", "admin", "api", "system", "platform", "nul
 
 PASSWORD_LENGTH = 10  # at least, in Unicode code points
 
-# No spaces, no controls, nothing that turns the direction of a line, and none of the signs that mail gives a meaning of
-# their own ("a@x.org, b@x.org" is two addresses).
+# No spaces, no control characters, none that change the text direction, and none that have a meaning in the headers of
+# mail ("a@x.org, b@x.org" is two addresses).
 _ATOM = r"""[^@\s\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"(),:;<>\[\]\\]+"""
 _EMAIL = rf"^{_ATOM}@{_ATOM}\.{_ATOM}" + END
 _URL = r'^https?://[^\s<>"\x00-\x1f]+' + END
@@ -111,10 +111,10 @@ class Me(Profile, kw_only=True):
 
 
 def is_username(text: str) -> bool:
-    """Whether anybody can have this name: what a path holds may be anything."""
+    """Whether ``text``, for example from a path, is a valid username."""
     return re.fullmatch(_USERNAME, text) is not None
 
 
 def folded(text: str) -> str:
-    """What makes two e-mail addresses or names the same one."""
+    """The form in which e-mail addresses and names are compared: normalized and without case."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())

@@ -178,7 +178,7 @@ def test_commands_work_beside_a_running_service(running_service: Service) -> Non
         assert client.get("/health/ready").status_code == 200
 
 
-def test_commands_start_the_private_database_and_end_it() -> None:
+def test_commands_start_and_stop_the_embedded_database() -> None:
     with directory_of_its_own() as directory:
         data_dir = directory / "data"
         done = piccolo("migrations", "forwards", DATA_DIR=str(data_dir))

@@ -166,7 +166,7 @@ async def test_files_are_deleted_in_batches(app: Any, monkeypatch: pytest.Monkey
     for number in range(7):
         await store_file(bytes([number]))
     await age()
-    monkeypatch.setattr(command, "AT_ONCE", 2)
+    monkeypatch.setattr(command, "BATCH_SIZE", 2)
     assert await delete_unused_files() == 7
 
 

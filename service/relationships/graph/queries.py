@@ -101,7 +101,7 @@ SELECT
 """
 
 
-def _write() -> QueryString:
+def _graph_query() -> QueryString:
     """``_GRAPH`` with each name in braces replaced by the SQL that Piccolo writes for it."""
     parts = {
         "root": QueryString("{}::uuid", Param("root")),
@@ -124,7 +124,7 @@ def _write() -> QueryString:
     return QueryString("".join(pieces), *values)
 
 
-_QUERY = Prepared(_write)
+_QUERY = Prepared(_graph_query)
 
 
 async def get_graph(user: Caller, character_id: UUID, depth: int, types: Sequence[str] | None) -> Graph:

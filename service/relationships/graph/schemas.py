@@ -9,7 +9,7 @@ from service.schemas import Query, Style, Visibility
 
 
 class GraphQuery(Query, kw_only=True, frozen=True):
-    """How many steps to follow, and which types."""
+    """The depth of the graph, and the types of its relationships."""
 
     depth: Annotated[
         int, Meta(ge=1, le=4, description="The maximum distance from the character, in relationships.")

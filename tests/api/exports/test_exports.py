@@ -191,7 +191,7 @@ async def test_memory_does_not_grow_with_the_number_of_rows(app: Any, alice: Cli
 
 
 async def test_a_reader_too_slow_is_broken_off(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queries, "LONGEST_EXPORT", 0)
+    monkeypatch.setattr(queries, "MAX_SECONDS", 0)
     me = (await alice.get("/v1/users/me")).json()["id"]
     pieces = await queries.export_account(queries.Caller(id=me))
     with pytest.raises(Unavailable):
