@@ -12,6 +12,7 @@ from service.database.prepared import NOW, Param, Prepared, json_object, sql, ut
 from service.errors import Conflict, NotFound, Violation
 from service.lists.cursors import decode_cursor
 from service.lists.listing import Rows
+from service.lists.sizes import with_sizes
 from service.schemas import PageQuery
 from service.templates.queries import (
     check_version,
@@ -55,7 +56,7 @@ def _page() -> QueryString:
         )
         .order_by(TemplateVersion.number)
     )
-    return QueryString("{} LIMIT {}", sql(rows), Param("limit"))
+    return with_sizes(QueryString("{} LIMIT {}", sql(rows), Param("limit")))
 
 
 _LIST_VERSIONS = Prepared(_page)
