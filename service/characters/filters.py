@@ -17,6 +17,7 @@ from service.lists.statements import Filter, SortKey
 from service.schemas import Style
 
 MAX_ATTRIBUTE_FILTERS = 10
+MAX_VALUES = 100  # of one `.in`
 
 _PREFIX = "attributes."
 _OPERATORS = ("ne", "lt", "lte", "gt", "gte", "in", "contains", "exists")
@@ -158,6 +159,8 @@ def _value(parameter: str, name: str, operator: str, text: str) -> Any:
         return text == "true"
     if operator in ("eq", "in"):
         values = text.split(",") if operator == "in" else [text]
+        if len(values) > MAX_VALUES:
+            raise BadRequest(errors=[Violation(f"Must have at most {MAX_VALUES} values.", parameter=parameter)])
         member = msgspec.json.encode(name).decode()
         return "strict " + " || ".join(f"$.{member} == {_json(value)}" for value in values)
     return _json(text)

@@ -49,9 +49,7 @@ class Character(Table, db=DB, tablename="characters"):
     portrait = ForeignKey(StoredFile, on_delete=OnDelete.restrict, on_update=OnUpdate.restrict, default=None, null=True)
     deleted_at = Timestamptz(default=None, null=True, help_text="The time it was moved to the trash.")
     ended = Boolean(default=False, null=False, help_text="Purged; the row remains for the feed of changes.")
-    owner_inactive = Boolean(
-        default=False, null=False, help_text="The owner is suspended or departed; set by triggers."
-    )
+    owner_inactive = Boolean(default=False, null=False, help_text="Owner suspended or departed; set by triggers.")
     written_in = BigInt(default=0, null=False, help_text="The last transaction that wrote the row; set by a trigger.")
     version = Integer(default=1, null=False)
     created_at = Timestamptz(default=TimestamptzNow(), null=False)

@@ -18,6 +18,7 @@ from service.database.prepared import Prepared, json_object
 from service.errors import BadRequest, Unauthorized, Violation
 from service.lists.cursors import decode_cursor
 from service.lists.filters import Filters, OpenFilters
+from service.lists.sizes import is_exceeded
 from service.lists.statements import (
     MAX_COUNTED,
     MAX_SORTED,
@@ -44,7 +45,8 @@ _MAX_REMEMBERED = 1_000  # lists, of up to 8 KiB each
 
 
 class Rows(NamedTuple):
-    """The rows of a page. One row more than its limit means that there is a next page."""
+    """The rows of a page, with their sizes (service/lists/sizes.py). One row more than the page shows means that there
+    is a next page."""
 
     rows: list[Any]
     keys: tuple[str, ...]  # the columns of the sort keys
@@ -172,7 +174,7 @@ class Listing:
         bounded_since = self._bounded_since.get(key)
         if bounded_since is not None and bounded_since <= time.monotonic() and not shape.counted:
             rows = await self._bounded_page_of(shape).all(**given, timeout=timeout)
-            if len(rows) == given["limit"]:
+            if len(rows) == given["limit"] or is_exceeded(rows):
                 return rows
             if not shape.after:  # behind a cursor, the list may just end here
                 self._bounded_since[key] = time.monotonic() + RETRY_AFTER

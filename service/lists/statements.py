@@ -16,6 +16,7 @@ from piccolo.querystring import QueryString
 
 from service.database.prepared import Param, sql
 from service.lists.keyset import Key, key_columns, order_by, rows_after
+from service.lists.sizes import with_sizes
 
 MAX_COUNTED = 10_000  # counting stops here
 PAGE_SIZES = (20, 100)  # each page is planned for one of these sizes: PostgreSQL needs a literal LIMIT
@@ -221,8 +222,8 @@ class Statements:
             columns.append(QueryString("{}", found, alias="found"))
         ctes |= parts
         names = ", ".join(f'"{name}" AS ({{}})' for name in ctes)
-        template = f"WITH {names} {{}} ORDER BY {{}} LIMIT {{}}"
-        return QueryString(template, *ctes.values(), sql(self.table.select(*columns)), order_by(keys), Param("limit"))
+        rows = QueryString("{} ORDER BY {} LIMIT {}", sql(self.table.select(*columns)), order_by(keys), Param("limit"))
+        return QueryString(f"WITH {names} {{}}", *ctes.values(), with_sizes(rows))
 
 
 def _union(queries: Sequence[QueryString]) -> QueryString:

@@ -20,6 +20,7 @@ from service.errors import Conflict, NotFound
 from service.etags import check_if_match
 from service.lists.cursors import decode_cursor
 from service.lists.listing import Rows
+from service.lists.sizes import with_sizes
 from service.media.queries import get_past_picture
 from service.revisions.schemas import Difference, RevisionDifferences
 from service.schemas import PageQuery
@@ -52,9 +53,8 @@ def _page() -> QueryString:
         json_object(_CREATION).as_alias("item"), QueryString("1", alias="number")
     ).where(Character.id == Param("character"), QueryString("1 < {}", Param("before")))
     newest = Param("limit")
-    return QueryString(
-        "({} ORDER BY number DESC LIMIT {}) UNION ALL ({}) LIMIT {}", sql(changes), newest, sql(creation), newest
-    )
+    rows = "({} ORDER BY number DESC LIMIT {}) UNION ALL ({}) LIMIT {}"
+    return with_sizes(QueryString(rows, sql(changes), newest, sql(creation), newest))
 
 
 _LIST = Prepared(_page)

@@ -61,7 +61,7 @@ GET    /v1/sessions                                                       sessio
 GET    /v1/templates                                                      templates:read   200     200 200     200 401   list
 GET    /v1/templates/{template_id}                                        templates:read   404/200 200 404/200 200 401   etag
 GET    /v1/templates/{template_id}/usage                                  templates:read   404/200 200 404/200 200 401   tells
-GET    /v1/templates/{template_id}/versions                               templates:read   404/200 200 404/200 200 401
+GET    /v1/templates/{template_id}/versions                               templates:read   404/200 200 404/200 200 401   list
 GET    /v1/templates/{template_id}/versions/{number}                      templates:read   404/200 200 404/200 200 401
 GET    /v1/templates/{template_id}/versions/{number}/changes              templates:read   404/200 200 404/200 200 401
 GET    /v1/templates/{template_id}/versions/{number}/schema               templates:read   404/200 200 404/200 200 401

@@ -4,12 +4,13 @@ from uuid import UUID
 from litestar import Controller, Response
 from litestar.params import FromPath, JSONBody
 
-from service.schemas import Collection
+from service.lists.pages import page
+from service.schemas import Page, PageQuery
 from service.templates.versions import queries
 from service.templates.versions.schemas import TemplateChanges, TemplateVersionCreate, TemplateVersionRead
 from service.web.guards import READ_TEMPLATES, WRITE_TEMPLATES, CurrentUser
-from service.web.requests import Number
-from service.web.responses import Rendered, collection, created
+from service.web.requests import Number, StrictRequest
+from service.web.responses import Rendered, created
 from service.web.routes import get, post, put
 
 SCHEMA = "application/schema+json"
@@ -21,13 +22,14 @@ class VersionController(Controller):
 
     @get("/", public=True, guards=[READ_TEMPLATES])
     async def list_template_versions(
-        self, user: CurrentUser, template_id: FromPath[UUID]
-    ) -> Rendered[Collection[TemplateVersionRead]]:
+        self, request: StrictRequest[PageQuery], user: CurrentUser, template_id: FromPath[UUID]
+    ) -> Rendered[Page[TemplateVersionRead]]:
         """List a template's versions, oldest first.
 
         Only the owner sees drafts.
         """
-        return collection(await queries.list_versions(user, template_id))
+        query = request.parameters
+        return page(request, await queries.list_versions(user, template_id, query), query.limit)
 
     @post("/", guards=[WRITE_TEMPLATES], dry_run=True, idempotent=True)
     async def create_template_version(

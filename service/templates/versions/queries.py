@@ -8,8 +8,12 @@ from piccolo.querystring import QueryString
 from service.callers import Caller
 from service.database.coalesced import Coalesced
 from service.database.engine import DB
-from service.database.prepared import NOW, Param, Prepared, json_object, utc
+from service.database.prepared import NOW, Param, Prepared, json_object, sql, utc
 from service.errors import Conflict, NotFound, Violation
+from service.lists.cursors import decode_cursor
+from service.lists.listing import Rows
+from service.lists.sizes import with_sizes
+from service.schemas import PageQuery
 from service.templates.queries import (
     check_version,
     get_template,
@@ -41,16 +45,22 @@ VERSION: dict[str, Any] = {
     "deprecated_at": utc(TemplateVersion.deprecated_at),
 }
 _PUBLISHED_OR_OWN = (TemplateVersion.template.owner == Param("user")) | TemplateVersion.published_at.is_not_null()
-_LIST_VERSIONS = Prepared(
-    lambda: (
-        TemplateVersion.select(json_object(VERSION).as_alias("item"))
+
+
+def _page() -> QueryString:
+    rows = (
+        TemplateVersion.select(json_object(VERSION).as_alias("item"), TemplateVersion.number)
         .where(
             TemplateVersion.template == Param("template"),
             _PUBLISHED_OR_OWN,
+            TemplateVersion.number > Param("after"),
         )
         .order_by(TemplateVersion.number)
     )
-)
+    return with_sizes(QueryString("{} LIMIT {}", sql(rows), Param("limit")))
+
+
+_LIST_VERSIONS = Prepared(_page)
 _GET_VERSION = Prepared(
     lambda: TemplateVersion.select(
         TemplateVersion.prompt,
@@ -86,10 +96,13 @@ _PINNABLE = Coalesced(
 )
 
 
-async def list_versions(user: Caller, template_id: UUID) -> list[Any]:
-    """All versions; drafts only for their owner. Raises NotFound."""
+async def list_versions(user: Caller, template_id: UUID, query: PageQuery) -> Rows:
+    """The oldest first; drafts only for their owner. Raises NotFound."""
     await get_template(user, template_id)
-    return await _LIST_VERSIONS.all(template=template_id, user=user.id)
+    name = f"versions of {template_id}"
+    after = decode_cursor(query.cursor, name, (int,))[0] if query.cursor else 0
+    rows = await _LIST_VERSIONS.all(template=template_id, user=user.id, after=after, limit=query.limit + 1)
+    return Rows(rows, ("number",), name, None)
 
 
 async def get_version(user: Caller, template_id: UUID, number: int) -> Any:

@@ -424,3 +424,12 @@ async def test_the_next_page_keeps_the_bounds_of_times(alice: Client) -> None:
     first = (await alice.get(LIST, params=bounds)).json()
     assert [item["name"] for item in first["items"]] == ["N1", "N2"]
     assert await names(alice, **bounds, cursor=first["next_cursor"]) == ["N3", "N4"]
+
+
+@pytest.mark.parametrize("member", ["strength", "gear.0"])
+async def test_one_filter_takes_a_hundred_values(alice: Client, member: str) -> None:
+    await character(alice, name="Ada", attributes={member: 99})
+    name = f"attributes.{member}.in"
+    assert await names(alice, **{name: ",".join(map(str, range(100)))}) == ["Ada"]
+    answer = await alice.get(LIST, params={name: ",".join(map(str, range(101)))})
+    assert (answer.status_code, faults(answer)) == (400, {name: "Must have at most 100 values."})

@@ -136,3 +136,31 @@ async def test_an_unknown_number(alice: Client, fighter: Any, number: Any, statu
 @pytest.mark.parametrize("state", ["publication", "deprecation"])
 async def test_the_state_of_an_unknown_version_cannot_change(alice: Client, fighter: Any, state: str) -> None:
     assert (await alice.put(versions(fighter, 2, state))).status_code == 404
+
+
+async def test_versions_have_pages_and_none_is_skipped_or_shown_twice(
+    alice: Client, charlie: Client, fighter: Any
+) -> None:
+    for _ in range(4):
+        await draft(alice, fighter)
+    await alice.put(versions(fighter, 4, "publication"))
+    for member, expected in ((alice, [1, 2, 3, 4, 5]), (charlie, [1, 4])):
+        seen: list[int] = []
+        cursor: dict[str, str] = {}
+        for _ in range(10):
+            answer = await member.get(versions(fighter), params={"limit": "2"} | cursor)
+            assert len(answer.json()["items"]) <= 2
+            seen += [version["number"] for version in answer.json()["items"]]
+            if answer.json()["next_cursor"] is None:
+                break
+            assert answer.links["next"]["url"].startswith(versions(fighter))
+            cursor = {"cursor": answer.json()["next_cursor"]}
+        assert seen == expected
+
+
+async def test_a_cursor_of_other_versions_is_refused(alice: Client, fighter: Any) -> None:
+    await draft(alice, fighter)
+    other = await template(alice)
+    cursor = (await alice.get(versions(fighter), params={"limit": "1"})).json()["next_cursor"]
+    answer = await alice.get(versions(other), params={"cursor": cursor})
+    assert (answer.status_code, faults(answer).keys()) == (400, {"cursor"})
