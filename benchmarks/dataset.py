@@ -19,13 +19,13 @@ BENCH = {"email": "bench@example.org", "username": "bench", "password": "only fo
 
 @contextmanager
 def database(characters: int, users: int, directory: Path = DIRECTORY, *, durable: bool = True) -> Iterator[str]:
-    """The address of a database with synthetic data. Unless ``durable``, commits do not wait for the disk, whose
-    speed would otherwise dominate the figures of writes."""
+    """The address of a database with that much synthetic data. Unless ``durable``, a commit does not wait for the disk,
+    because on a slow disk a write would measure nothing else."""
     directory.mkdir(parents=True, exist_ok=True)
     directory.chmod(0o755)  # as root, PostgreSQL runs as another user
     share = embedded.start(directory)
     try:
-        name = f"characters_{characters}"
+        name = f"synthetic_{characters}"
         dsn = share.dsn.replace("@/service", f"@/{name}")
         operator = share.dsn.replace("service@/service", "postgres@/postgres")
         if not asyncio.run(fetch(operator, "SELECT FROM pg_database WHERE datname = $1", name)):

@@ -176,7 +176,47 @@ AUDIT_LOG = [
     ),
 ]
 
-STEPS = [*PINNED_VERSION, *RELATIONSHIPS, *CHANGES, *SEARCH, *FILTERS, *LISTS, *FILES, *AUDIT_LOG]
+# A row's version rises with everything that its representation shows, so that no bytes change under an ETag.
+VERSIONS = [
+    # A purged original: the foreign key sets forked_from to NULL. A version of a character needs its revision.
+    (
+        "CREATE FUNCTION raise_version() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " NEW.version := OLD.version + 1;"
+        " NEW.updated_at := now();"
+        " IF TG_TABLE_NAME = 'characters' THEN"
+        "  INSERT INTO revisions (id, character, number, replaced, created_at)"
+        "  VALUES (gen_random_uuid(), NEW.id, NEW.version, '{}', now());"
+        " END IF;"
+        " RETURN NEW;"
+        " END $$",
+        "DROP FUNCTION raise_version()",
+    ),
+    *(
+        (
+            f"CREATE TRIGGER raise_version_without_original BEFORE UPDATE OF forked_from ON {table} FOR EACH ROW"
+            " WHEN (OLD.forked_from IS DISTINCT FROM NEW.forked_from AND OLD.version = NEW.version)"
+            " EXECUTE FUNCTION raise_version()",
+            f"DROP TRIGGER raise_version_without_original ON {table}",
+        )
+        for table in ("characters", "templates")
+    ),
+    # A relationship shows the names of its ends. Rows are locked in one order, so that two renames do not deadlock.
+    (
+        "CREATE FUNCTION raise_versions_of_relationships() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " UPDATE relationships SET version = version + 1, updated_at = now() WHERE id IN ("
+        "  SELECT id FROM relationships WHERE source = NEW.id OR target = NEW.id ORDER BY id FOR UPDATE);"
+        " RETURN NULL;"
+        " END $$",
+        "DROP FUNCTION raise_versions_of_relationships()",
+    ),
+    (
+        "CREATE TRIGGER raise_versions_of_relationships AFTER UPDATE OF name ON characters FOR EACH ROW"
+        " WHEN (OLD.name IS DISTINCT FROM NEW.name) EXECUTE FUNCTION raise_versions_of_relationships()",
+        "DROP TRIGGER raise_versions_of_relationships ON characters",
+    ),
+]
+
+STEPS = [*PINNED_VERSION, *RELATIONSHIPS, *CHANGES, *SEARCH, *FILTERS, *LISTS, *FILES, *AUDIT_LOG, *VERSIONS]
 
 
 async def forwards() -> MigrationManager:

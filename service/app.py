@@ -19,8 +19,10 @@ from service.auth.controller import (
 )
 from service.auth.email_links import mint_token
 from service.auth.token_cache import identify
+from service.callers import Scope
 from service.cards.controller import CardController
 from service.cards.imports.controller import ImportController
+from service.cards.schemas import Format
 from service.changes.controller import ChangeController
 from service.characters.bulk import BulkController
 from service.characters.controller import CharacterController
@@ -34,12 +36,15 @@ from service.health import HealthController
 from service.idempotency.queries import Attempt
 from service.limits.rate_limits import READS, WRITES
 from service.limits.valkey import connection as valkey_connection
-from service.log import access_log, set_up_logging
+from service.log import set_up_logging
 from service.mail.worker import mail_worker
 from service.media.controller import MediaController
+from service.media.schemas import Size
 from service.relationships.controller import RelationshipController
 from service.relationships.graph.controller import GraphController
+from service.relationships.types import Category, TypeName
 from service.revisions.controller import RevisionController
+from service.schemas import Style, Visibility
 from service.settings import settings
 from service.template_migrations.controller import MovingController
 from service.templates.controller import TemplateController
@@ -68,6 +73,15 @@ from service.web.openapi_config import OPENAPI
 from service.web.problems import answer_problem
 from service.web.requests import StrictRequest
 
+ENUMS = {
+    "Style": Style,
+    "Visibility": Visibility,
+    "Scope": Scope,
+    "RelationshipType": TypeName,
+    "RelationshipCategory": Category,
+    "PictureSize": Size,
+    "CardFormat": Format,
+}  # which the OpenAPI document names
 MAX_BODY = 1024 * 1024
 MAX_PARTS = 200  # of a form
 
@@ -113,13 +127,13 @@ def create_app() -> Litestar:
         dependencies={"user": Provide(current_user)},
         exception_handlers={Exception: answer_problem},
         lifespan=[
-            lambda _: access_log(),
             lambda _: pool(),
             lambda _: valkey_connection(),
             lambda _: mail_worker(mint_token),
         ],
         logging_config=None,
         openapi_config=OPENAPI,
+        opt={"enums": ENUMS},
         request_class=StrictRequest,
         multipart_form_part_limit=MAX_PARTS,
         request_max_body_size=MAX_BODY,

@@ -1,4 +1,4 @@
-"""What can go wrong, and how it is told (RFC 9457, ``application/problem+json``).
+"""The errors of the service, and their problem documents (RFC 9457, ``application/problem+json``).
 
 ServiceError
 ├── BadRequest 400             ├── UrlTooLong 414
@@ -11,7 +11,7 @@ ServiceError
 ├── PreconditionFailed 412     └── Unavailable 503
 └── TooLarge 413                   └── Overloaded
 
-A class carries its status; an instance one complete sentence for a person. Raised in ``queries``, told here.
+A class has a status; an instance has a detail, a complete sentence for a person.
 """
 
 from collections.abc import Iterable, Mapping
@@ -28,7 +28,7 @@ _TITLES = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Co
 
 
 class Violation(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One fault, at a JSON Pointer into the body or in a named parameter or header."""
+    """One fault. `pointer` is a JSON Pointer into the body; `parameter` and `header` are names."""
 
     detail: str
     pointer: str | None = None
@@ -37,7 +37,7 @@ class Violation(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The body of every answer from 400 on."""
+    """The body of every error response (RFC 9457)."""
 
     type: str
     title: str
@@ -80,13 +80,13 @@ class ServiceError(Exception):
 class BadRequest(ServiceError):
     status = HTTPStatus.BAD_REQUEST
     slug = "bad-request"
-    meaning = "The request cannot be read: its body is not JSON, or a parameter or header is malformed."
+    meaning = "The request is malformed: its body is not valid JSON, or a parameter or header is not valid."
 
 
 class Unauthorized(ServiceError):
     status = HTTPStatus.UNAUTHORIZED
     slug = "unauthorized"
-    meaning = "Who is calling is not known: sign in and send 'Authorization: Bearer <token>'."
+    meaning = "This request needs a valid token: sign in and send 'Authorization: Bearer <token>'."
 
     def __init__(self, detail: str = "") -> None:
         super().__init__(detail, headers={"WWW-Authenticate": "Bearer"})
@@ -95,64 +95,64 @@ class Unauthorized(ServiceError):
 class Forbidden(ServiceError):
     status = HTTPStatus.FORBIDDEN
     slug = "forbidden"
-    meaning = "The caller is known, but may not do this with this token."
+    meaning = "The token is valid, but does not allow this request."
 
 
 class NotFound(ServiceError):
     status = HTTPStatus.NOT_FOUND
     slug = "not-found"
-    meaning = "There is nothing here, or nothing that the caller may see."
+    meaning = "The resource does not exist, or the caller may not see it."
 
 
 class MethodNotAllowed(ServiceError):
     status = HTTPStatus.METHOD_NOT_ALLOWED
     slug = "method-not-allowed"
-    meaning = "This address does not answer to this method; the Allow header lists those it does."
+    meaning = "This URL does not support this method. The Allow header lists the supported ones."
 
 
 class RequestTimeout(ServiceError):
     status = HTTPStatus.REQUEST_TIMEOUT
     slug = "request-timeout"
-    meaning = "The request's body did not come in time: send it again, faster."
+    meaning = "The request's body did not arrive in time. Send the request again."
 
     def __init__(self) -> None:
-        super().__init__(headers={"Connection": "close"})  # or the rest of it would still be read
+        super().__init__(headers={"Connection": "close"})  # else the server would read the rest of the body
 
 
 class Conflict(ServiceError):
     status = HTTPStatus.CONFLICT
     slug = "conflict"
-    meaning = "The request clashes with what is there already."
+    meaning = "The request conflicts with existing data."
 
 
 class PreconditionFailed(ServiceError):
     status = HTTPStatus.PRECONDITION_FAILED
     slug = "precondition-failed"
-    meaning = "The resource has changed since the version named by If-Match: read it again, then repeat the change."
+    meaning = "The resource has changed since the version in If-Match. Read it again, then repeat the change."
 
 
 class TooLarge(ServiceError):
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     slug = "too-large"
-    meaning = "The request's body is larger than this address accepts."
+    meaning = "The request's body is larger than this URL accepts."
 
 
 class UrlTooLong(ServiceError):
     status = HTTPStatus.REQUEST_URI_TOO_LONG
     slug = "url-too-long"
-    meaning = "The request's URL is longer than any that this service has: put less into the query."
+    meaning = "The request's URL is too long. Shorten the query string."
 
 
 class UnsupportedMediaType(ServiceError):
     status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
     slug = "unsupported-media-type"
-    meaning = "The request's body is of a kind that this address does not read: see its Content-Type."
+    meaning = "This URL does not accept bodies of this Content-Type."
 
 
 class Unprocessable(ServiceError):
     status = HTTPStatus.UNPROCESSABLE_ENTITY
     slug = "validation"
-    meaning = "The body can be read, but its content is not valid: 'errors' lists every fault with its place."
+    meaning = "The content of the body is not valid. 'errors' lists every fault with its position."
 
     @classmethod
     def of(cls, errors: Iterable[Violation]) -> "Unprocessable":
@@ -163,38 +163,38 @@ class Unprocessable(ServiceError):
 class FailedDependency(ServiceError):
     status = HTTPStatus.FAILED_DEPENDENCY
     slug = "failed-dependency"
-    meaning = "Nothing is wrong with this operation, but it is not done: another one of the same atomic request failed."
+    meaning = "This operation had no effect because another operation of the same atomic request failed."
 
 
 class TooManyRequests(ServiceError):
     status = HTTPStatus.TOO_MANY_REQUESTS
     slug = "too-many-requests"
-    meaning = "Too many requests in too short a time: wait as long as Retry-After says (in seconds)."
+    meaning = "Too many requests. Retry-After is the number of seconds to wait."
 
 
 class HeadersTooLarge(ServiceError):
     status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
     slug = "headers-too-large"
-    meaning = "The request's headers are too many or too large."
+    meaning = "The request has too many headers, or they are too large."
 
 
 class InternalError(ServiceError):
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     slug = "internal"
-    meaning = "Something failed on our side. It has been recorded under the request's id."
+    meaning = "The service failed to handle the request. The error was logged with the request id."
 
 
 class Unavailable(ServiceError):
     status = HTTPStatus.SERVICE_UNAVAILABLE
     slug = "unavailable"
-    meaning = "The service cannot answer right now: repeat the request after Retry-After (in seconds)."
+    meaning = "The service is temporarily unavailable. Retry-After is the number of seconds to wait."
 
     def __init__(self, detail: str = "") -> None:
         super().__init__(detail, headers={"Retry-After": "1"})
 
 
 class Overloaded(Unavailable):
-    """More to do than this worker can; told like Unavailable, but not logged again for each: it is counted."""
+    """The worker has too many requests. Same problem as Unavailable, but counted instead of logged."""
 
 
 PROBLEMS: dict[str, type[ServiceError]] = {kind.slug: kind for kind in ServiceError.__subclasses__()}

@@ -1,4 +1,9 @@
-"""ETags name one version of one row; ``If-Match`` compares them."""
+"""ETags name one version of one row; ``If-Match`` compares them.
+
+No bytes change under the same ETag, so a representation holds only what changes with the row's ``version``. A value of
+another row is shown in one of two ways: a change of it raises the version too, by a trigger or in the same transaction,
+or only ``expand`` shows it, whose answers have no ETag. tests/contracts/test_etags.py tries both.
+"""
 
 import re
 from uuid import UUID

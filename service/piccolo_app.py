@@ -2,42 +2,19 @@
 
 from pathlib import Path
 
-from piccolo.conf.apps import AppConfig
+from piccolo.conf.apps import AppConfig, table_finder
 
 from service.admin.operators import OperatorSession
-from service.audit.tables import AuditEntry
-from service.auth.tables import EmailToken, Token
-from service.cards.tables import Card, CardAsset
-from service.characters.tables import Character, Revision
 from service.commands.collect_files import collect_files
 from service.commands.purge import purge
 from service.commands.seed import seed
-from service.idempotency.tables import IdempotencyKey
-from service.mail.tables import Message
-from service.media.tables import StoredFile
-from service.relationships.tables import Relationship
-from service.templates.tables import Template, TemplateVersion
-from service.users.tables import User
+
+_HERE = Path(__file__).parent
+_MODULES = sorted(".".join(path.relative_to(_HERE.parent).with_suffix("").parts) for path in _HERE.glob("**/tables.py"))
 
 APP_CONFIG = AppConfig(
     app_name="service",
-    migrations_folder_path=str(Path(__file__).parent.parent / "piccolo_migrations"),
-    table_classes=[
-        StoredFile,
-        User,
-        Token,
-        EmailToken,
-        Message,
-        Template,
-        TemplateVersion,
-        Character,
-        Revision,
-        Card,
-        CardAsset,
-        Relationship,
-        IdempotencyKey,
-        AuditEntry,
-        OperatorSession,
-    ],
+    migrations_folder_path=str(_HERE.parent / "piccolo_migrations"),
+    table_classes=[*table_finder(_MODULES, exclude_imported=True), OperatorSession],
     commands=[seed, purge, collect_files],
 )

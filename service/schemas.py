@@ -1,18 +1,19 @@
-"""The wire vocabulary that features share: bounded aliases, and what every input and page looks like."""
+"""Wire types that features share: bounded aliases, inputs, pages and query parameters."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
-# Ends a pattern: a bare $ is content, in Python, with a newline behind it.
+# Ends a pattern. A bare $ also matches before a final newline in Python.
 END = r"$(?!\n)"
 
-# No control characters (C0, C1, line and paragraph separators) and none that turn the direction of a line.
+# Control characters (C0, C1), line and paragraph separators, and characters that change the text direction.
 UNPRINTABLE = "[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
 PLAIN = f"^[^{UNPRINTABLE[1:-1]}]*" + END
-PLAIN_FAULT = {"fault": "Must not contain control characters."}  # what bodies.py says instead of the pattern
+PLAIN_FAULT = {"fault": "Must not contain control characters."}  # the fault that is reported instead of the pattern
 
 NAME_LENGTH = 120
 DESCRIPTION_LENGTH = 10_000
@@ -43,11 +44,11 @@ class Input(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class CopyCreate(Input):
-    """A copy has no options."""
+    """An empty object: a copy takes everything from its original."""
 
 
 class Page(msgspec.Struct, Generic[Item], kw_only=True):
-    """A page of a list; ``next_cursor`` is null on the last one."""
+    """A page of a list. `next_cursor` is null on the last page."""
 
     items: list[Item]
     next_cursor: str | None = None
@@ -55,7 +56,7 @@ class Page(msgspec.Struct, Generic[Item], kw_only=True):
 
 
 class Collection(msgspec.Struct, Generic[Item], kw_only=True):
-    """A list short enough to be given whole."""
+    """A complete list, without pages."""
 
     items: list[Item]
 
@@ -66,7 +67,7 @@ def constrained(column: str, choices: Any) -> str:
 
 
 def given(data: Input, **empty: Any) -> dict[str, Any]:
-    """The fields that a PATCH brings; null becomes the ``empty`` value of its field, if there is one."""
+    """The fields that a PATCH sends. A null becomes the ``empty`` value of its field, if it has one."""
     fields = {name: getattr(data, name) for name in data.__struct_fields__}
     return {
         name: empty.get(name) if value is None else value
@@ -75,29 +76,43 @@ def given(data: Input, **empty: Any) -> dict[str, Any]:
     }
 
 
+def check_members(struct: type[msgspec.Struct], names: Iterable[str], what: str) -> None:
+    """Raises TypeError unless ``names`` are the names of all members of ``struct``. ``what`` has these names."""
+    check_same(struct, (field.encode_name for field in msgspec.structs.fields(struct)), names, what)
+
+
+def check_same(struct: type[msgspec.Struct], declared: Iterable[str], names: Iterable[str], what: str) -> None:
+    """Raises TypeError unless ``what`` has exactly the names that ``struct`` has declared."""
+    if differing := set(declared) ^ set(names):
+        raise TypeError(f"{struct.__name__} and {what} differ in: {', '.join(sorted(differing))}.")
+
+
 Names = tuple[str, ...]  # written as a,b,c
-LimitValue = Annotated[int, Meta(ge=1, le=100, description="How many items at most.")]
-CursorValue = Annotated[
-    str, Meta(max_length=CURSOR_LENGTH, description="Where to go on: `next_cursor` of the page before.")
-]
+LimitValue = Annotated[int, Meta(ge=1, le=100, description="The maximum number of items.")]
+CursorValue = Annotated[str, Meta(max_length=CURSOR_LENGTH, description="The `next_cursor` of the previous page.")]
 
 OwnerValue = Annotated[
     str,
     Meta(
         max_length=32,
-        description="`me` (needs a token), `platform`, or a username. Default: your own and all public ones.",
+        description="`me` (requires a token), `platform`, or a username. Default: your own and all public ones.",
     ),
 ]
 SearchValue = Annotated[
     str,
-    Meta(min_length=1, max_length=200, description="Words in name, description and tags; names may be misspelt."),
+    Meta(
+        min_length=1,
+        max_length=200,
+        description="Searches name, description and tags for these words. Tolerates misspelt names.",
+    ),
 ]
-AllTags = Annotated[Names, Meta(max_length=20, description="All of these: `a,b`.")]
-AnyTags = Annotated[Names, Meta(max_length=20, description="Any of these: `a,b`.")]
+AllTags = Annotated[Names, Meta(max_length=20, description="Items with all of these tags: `a,b`.")]
+AnyTags = Annotated[Names, Meta(max_length=20, description="Items with any of these tags: `a,b`.")]
 
 
 class Query(msgspec.Struct, kw_only=True, frozen=True):
-    """The parameters of a route. Those of an open family, as in ``attributes.<name>``, come in ``open``."""
+    """The query parameters of a route. ``open`` holds those whose names start with ``open_prefix``, as in
+    ``attributes.<name>``."""
 
     open_prefix: ClassVar[str] = ""
 
@@ -105,37 +120,49 @@ class Query(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class FieldsQuery(Query, kw_only=True, frozen=True):
-    """How much of a resource is wanted."""
+    """The members of a resource to return.
 
-    fields: Annotated[Names, Meta(description="Only these members, and `id`: `name,tags`.")] | None = None
-    expand: Annotated[Names, Meta(description="Members to show whole: `owner,template`.")] | None = None
+    ``whole`` is the Struct whose members ``fields`` takes, if it is not that of the response. ``expanded`` has the
+    Struct of each member that ``expand`` takes.
+    """
+
+    whole: ClassVar[Any] = None
+    expanded: ClassVar[Mapping[str, Any]] = {}
+
+    fields: Annotated[Names, Meta(description="The members to return, besides `id`: `name,tags`.")] | None = None
+    expand: Annotated[Names, Meta(description="Members to return in full: `owner,template`.")] | None = None
 
 
 class DryRunQuery(Query, kw_only=True, frozen=True):
-    """A write that may be tried out."""
+    """A write that can be previewed."""
 
     dry_run: Annotated[
         bool,
-        Meta(description="Do everything and undo it, for a preview: no `Location`, no `ETag`, 200 in place of 201."),
+        Meta(description="Preview the result without saving it. The response is 200, without `Location` and `ETag`."),
     ] = False
 
 
 class PageQuery(Query, kw_only=True, frozen=True):
-    """How much of a list is wanted that has but one order."""
+    """A page of a list that has only one order."""
 
     limit: LimitValue = 20
     cursor: CursorValue | None = None
 
 
 class ListQuery(FieldsQuery, kw_only=True, frozen=True):
-    """How much of a list is wanted, of what, and in which order."""
+    """A page of a list: its members, its order and its total. ``sorts`` are its sort keys."""
+
+    sorts: ClassVar[Sequence[str]] = ("created_at",)
 
     limit: LimitValue = 20
     cursor: CursorValue | None = None
-    sort: Annotated[Names, Meta(description="Sort keys, `-` descending: `-created_at,name`.")] | None = None
+    sort: Annotated[Names, Meta(description="Sort keys; `-` sorts in descending order: `-created_at,name`.")] | None = (
+        None
+    )
     count: (
         Annotated[
-            Literal["exact", "estimated"], Meta(description="Adds `total`: counted up to 10,000, or estimated beyond.")
+            Literal["exact", "estimated"],
+            Meta(description="Adds `total`. `exact` counts up to 10,000; `estimated` estimates larger totals."),
         ]
         | None
     ) = None

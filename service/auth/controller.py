@@ -46,24 +46,27 @@ class SessionController(Controller):
 
     @get("/")
     async def list_sessions(self, user: CurrentUser) -> Rendered[Collection[Session]]:
-        """Where you are signed in."""
+        """List your sessions."""
         return collection(await queries.list_sessions(user))
 
     @delete("/")
     async def delete_sessions(self, user: CurrentUser) -> None:
-        """Sign out everywhere, here included; API keys go on."""
+        """End all your sessions, including this one.
+
+        API keys stay valid.
+        """
         await queries.delete_sessions(user)
         forget_tokens()
 
     @delete("/current")
     async def delete_current_session(self, user: CurrentUser) -> None:
-        """Sign out."""
+        """End this session."""
         await queries.delete_session(user, user.token_id)
         forget_tokens()
 
     @delete("/{session_id:uuid}")
     async def delete_session(self, user: CurrentUser, session_id: FromPath[UUID]) -> None:
-        """Sign out elsewhere."""
+        """End one of your sessions."""
         await queries.delete_session(user, session_id)
         forget_tokens()
 
@@ -75,27 +78,28 @@ class ApiKeyController(Controller):
 
     @post("/", middleware=[RateLimit(SIGN_IN)])
     async def create_api_key(self, user: CurrentUser, data: JSONBody[ApiKeyCreate]) -> Rendered[ApiKeyCreated]:
-        """Create a key for a program. The token is shown once.
+        """Create an API key.
 
-        A wrong `current_password` answers 403, and so does one that a reset replaces while the request is running. A
-        message to your address reports the new key."""
+        Only this response contains the token. An e-mail reports the new key. A wrong `current_password` answers 403,
+        and so does one that a reset replaces while the request is running.
+        """
         key_id, key = await api_keys.create_api_key(user, data)
         wake_worker()
         return created(key, f"/v1/api-keys/{key_id}")
 
     @get("/")
     async def list_api_keys(self, user: CurrentUser) -> Rendered[Collection[ApiKey]]:
-        """Your keys, newest first."""
+        """List your API keys, newest first."""
         return collection(await api_keys.list_api_keys(user))
 
     @get("/{key_id:uuid}")
     async def get_api_key(self, user: CurrentUser, key_id: FromPath[UUID]) -> Rendered[ApiKey]:
-        """One of your keys."""
+        """Get one of your API keys."""
         return Rendered((await api_keys.get_api_key(user, key_id))["item"])
 
     @delete("/{key_id:uuid}")
     async def delete_api_key(self, user: CurrentUser, key_id: FromPath[UUID]) -> None:
-        """Revoke a key."""
+        """Revoke an API key."""
         await api_keys.delete_api_key(user, key_id)
         forget_tokens()
 
@@ -107,15 +111,19 @@ class EmailVerificationController(Controller):
 
     @post("/", public=True, status_code=202, media_type=MediaType.TEXT, middleware=[RateLimit(MAIL)])
     async def request_email_verification(self, data: JSONBody[LetterRequest]) -> None:
-        """Ask for a letter that verifies an address; one is sent at sign-up, too."""
+        """Request a verification e-mail.
+
+        One is also sent at sign-up.
+        """
         await email_links.request_link("verification", data.email)
         wake_worker()
 
     @put("/", public=True, status_code=204, middleware=[RateLimit(SIGN_IN)])
     async def verify_email(self, data: JSONBody[EmailVerification]) -> None:
-        """Verify an e-mail address with the token of the message.
+        """Verify an e-mail address with the token from the e-mail.
 
-        The first verification of an address ends all sessions and API keys."""
+        The first verification of an address ends all sessions and API keys.
+        """
         await email_links.verify_email(data.token)
         forget_tokens()
 
@@ -127,13 +135,16 @@ class PasswordResetController(Controller):
 
     @post("/", public=True, status_code=202, media_type=MediaType.TEXT, middleware=[RateLimit(MAIL)])
     async def request_password_reset(self, data: JSONBody[LetterRequest]) -> None:
-        """Ask for a letter that lets you choose a new password."""
+        """Request a password reset e-mail."""
         await email_links.request_link("reset", data.email)
         wake_worker()
 
     @put("/", public=True, status_code=204, middleware=[RateLimit(SIGN_IN)])
     async def reset_password(self, data: JSONBody[PasswordReset]) -> None:
-        """Choose a new password with the token of the message. All sessions and API keys end."""
+        """Set a new password with the token from the e-mail.
+
+        All your sessions and API keys end.
+        """
         await email_links.reset_password(data.token, data.password)
         forget_tokens()
         wake_worker()
@@ -146,17 +157,21 @@ class AccountController(Controller):
 
     @put("/password", status_code=204, middleware=[RateLimit(SIGN_IN)])
     async def update_password(self, user: CurrentUser, data: JSONBody[PasswordUpdate]) -> None:
-        """Change your password; your other sessions end.
+        """Change your password.
 
-        A wrong `current_password` answers 403, and so does one that a reset replaces while the request is running."""
+        Your other sessions end. A wrong `current_password` answers 403, and so does one that a reset replaces while the
+        request is running.
+        """
         await password.update_password(user, data)
         forget_tokens()
         wake_worker()
 
     @delete("/", middleware=[RateLimit(SIGN_IN)])
     async def delete_account(self, user: CurrentUser, data: JSONBody[AccountDelete]) -> None:
-        """Close your account: nobody can sign in any more, and it is deleted 30 days later.
+        """Delete your account.
 
-        A wrong `password` answers 403, and so does one that a reset replaces while the request is running."""
+        Sign-in is disabled immediately. The account is deleted permanently after 30 days. A wrong `password` answers
+        403, and so does one that a reset replaces while the request is running.
+        """
         await password.delete_account(user, data.password)
         forget_tokens()

@@ -13,7 +13,7 @@ LinkToken = Annotated[str, Meta(max_length=256)]
 
 
 class SessionCreate(Input, kw_only=True):
-    """Who signs in: `login` is the e-mail address or the username."""
+    """Credentials. `login` is the e-mail address or the username."""
 
     login: Annotated[str, Meta(min_length=1, max_length=254, examples=["ada"])]
     password: GivenPassword
@@ -30,7 +30,7 @@ class Session(msgspec.Struct, kw_only=True):
 
 
 class SessionCreated(msgspec.Struct, kw_only=True):
-    """The token is told this once."""
+    """Only this response contains the token."""
 
     id: UUID
     token: str
@@ -55,13 +55,13 @@ class ApiKey(msgspec.Struct, kw_only=True):
 
 
 class ApiKeyCreated(ApiKey, kw_only=True):
-    """The token is told this once."""
+    """Only this response contains the token."""
 
     token: str
 
 
 class LetterRequest(Input, kw_only=True):
-    """Whom to write to. Whether anybody has an account with this address is not told."""
+    """The address to write to. The response does not reveal whether the address has an account."""
 
     email: Email
 

@@ -10,6 +10,7 @@ from service.cards.queries import ExportedCard
 from service.cards.schemas import CardQuery, CardRead, CardUpdate, Format
 from service.etags import etag
 from service.web.guards import READ_CHARACTERS, WRITE_CHARACTERS, CurrentUser
+from service.web.openapi_content import ETAG, CardOperation
 from service.web.requests import IfMatch, StrictRequest
 from service.web.responses import Rendered
 from service.web.routes import get, put
@@ -24,20 +25,20 @@ class CardController(Controller):
     path = "/characters/{character_id:uuid}/card"
     tags = ("Cards",)
 
-    @get("/", public=True, guards=[READ_CHARACTERS], card=True)
+    @get("/", public=True, guards=[READ_CHARACTERS], operation_class=CardOperation, response_headers=[ETAG])
     async def get_card(
         self, request: StrictRequest[CardQuery], user: CurrentUser, character_id: FromPath[UUID]
     ) -> Response[CardRead]:
-        """A character as a Character Card, to take it elsewhere."""
+        """Export a character as a Character Card."""
         query = request.parameters
         card = await queries.get_card(user, character_id, query)
         return Response(card.content, media_type=MEDIA_TYPES[query.format], headers=_headers(card, query.format))  # type: ignore[arg-type] # rendered already
 
-    @put("/", guards=[WRITE_CHARACTERS], dry_run=True, card=True)
+    @put("/", guards=[WRITE_CHARACTERS], dry_run=True, response_headers=[ETAG])
     async def update_card(
         self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[CardUpdate], if_match: IfMatch = None
     ) -> Rendered[CardRead]:
-        """Change what only a card has, such as greetings and the lorebook."""
+        """Update the members that only a card has, such as greetings and the lorebook."""
         card = await queries.update_card(user, character_id, data, if_match)
         return Rendered(card.content, headers=_headers(card, "json"))
 

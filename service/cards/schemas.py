@@ -16,16 +16,14 @@ class CardQuery(Query, kw_only=True, frozen=True):
     spec: (
         Annotated[
             Literal["v2", "v3"],
-            Meta(
-                description="The default is that of the imported card (V2 for V1) or V3; a PNG has both. CHARX is V3."
-            ),
+            Meta(description="Default: the card's own version (V2 for V1), or both in a PNG. A CHARX is always V3."),
         ]
         | None
     ) = None
 
 
 class CardUpdate(Input, kw_only=True):
-    """Members that only a card has. Null removes a member. All other members are changed with the character."""
+    """The members that only a card has. Members that are not sent keep their values; null removes a member."""
 
     personality: str | UnsetType = UNSET
     scenario: str | UnsetType = UNSET
@@ -47,7 +45,7 @@ class CardUpdate(Input, kw_only=True):
 
 
 class CardRead(msgspec.Struct, kw_only=True):
-    """A Character Card. `data` is the imported data with all edits made since."""
+    """A Character Card. `data` is the imported data with the later edits applied."""
 
     spec: Literal["chara_card_v2", "chara_card_v3"]
     spec_version: str

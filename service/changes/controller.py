@@ -14,11 +14,12 @@ class ChangeController(Controller):
 
     @get("/", guards=[READ_CHARACTERS])
     async def list_changes(self, request: StrictRequest[ChangeQuery], user: CurrentUser) -> Rendered[ChangePage]:
-        """What happened to your characters since `after`, or all of them without.
+        """List the changes of your characters.
 
-        Each character comes once, as it is now, in the order of the last changes. To keep a copy in step, ask again
-        with `next_cursor`: nothing is skipped. Deletions are told for 30 days, so a cursor that was left for 29 answers
-        400: start again without it, and forget what does not come.
+        Without `after` the list starts with the oldest change. Each character appears once, as it is now, in the order
+        of the last changes. To keep a copy up to date, send `next_cursor` as `after` in the next request: no change is
+        skipped. Deletions stay in the list for 30 days, so a cursor older than 29 days is refused with 400. Then start
+        again without `after`, and delete from your copy every character that is not in the list.
         """
         query = request.parameters
         items, cursor = await queries.list_changes(user, query.limit, query.after)

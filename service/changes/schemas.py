@@ -9,7 +9,7 @@ from service.schemas import CURSOR_LENGTH, LimitValue, Query
 
 
 class CharacterChange(msgspec.Struct, kw_only=True):
-    """A character as it is now. One that was deleted has only its id and version."""
+    """A character as it is now. A deleted character has only its id and version."""
 
     id: UUID
     version: int
@@ -18,7 +18,8 @@ class CharacterChange(msgspec.Struct, kw_only=True):
 
 
 class ChangePage(msgspec.Struct, kw_only=True):
-    """The next changes. Fewer than `limit` are all so far. `next_cursor` continues from here, now or later."""
+    """The next changes. Fewer items than `limit` mean that the list is complete. `next_cursor` is always set: use it to
+    continue from here, now or later."""
 
     items: list[CharacterChange]
     next_cursor: str
@@ -29,6 +30,5 @@ class ChangeQuery(Query, kw_only=True, frozen=True):
 
     limit: LimitValue = 20
     after: (
-        Annotated[str, Meta(max_length=CURSOR_LENGTH, description="Where to go on: `next_cursor` of the last answer.")]
-        | None
+        Annotated[str, Meta(max_length=CURSOR_LENGTH, description="The `next_cursor` of the previous response.")] | None
     ) = None

@@ -1,4 +1,4 @@
-"""Many changes of characters at once, each as its own request would make it."""
+"""Many operations on characters in one request, each as in a request of its own."""
 
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
@@ -26,24 +26,30 @@ MOST_OPERATIONS = 100
 
 
 class Operation(Input, kw_only=True):
-    """One change of one character: `create` takes a `body`, `update` an `id` and a `body`, `delete` an `id`."""
+    """A change of one character: `create` needs `body`, `update` needs `id` and `body`, `delete` needs `id`."""
 
     action: Literal["create", "update", "delete"]
     id: UUID | UnsetType = UNSET
-    version: Annotated[VersionNumber, Meta(description="As If-Match: the version that was read.")] | UnsetType = UNSET
+    version: (
+        Annotated[
+            VersionNumber,
+            Meta(description="The version that was read. The operation fails if the character has changed since."),
+        ]
+        | UnsetType
+    ) = UNSET
     body: Annotated[dict[str, Any], Meta(description="A CharacterCreate or a CharacterUpdate.")] | UnsetType = UNSET
 
 
 class Bulk(Input, kw_only=True):
-    """Up to 100 operations, done in their order; `atomic`: all of them or none."""
+    """Up to 100 operations, run in order. If `atomic` is true, all of them take effect or none."""
 
     operations: Annotated[list[Operation], Meta(min_length=1, max_length=MOST_OPERATIONS)]
     atomic: bool = False
 
 
 class Outcome(msgspec.Struct, kw_only=True):
-    """What the single request would have answered: 201 or 200 with the character, 204, or a problem, with pointers into
-    the operation's `body`."""
+    """The response that a single request would get: 201 or 200 with the character, 204, or a problem. The pointers of a
+    problem refer to the operation's `body`."""
 
     status: int
     character: CharacterRead | UnsetType = UNSET
@@ -51,7 +57,7 @@ class Outcome(msgspec.Struct, kw_only=True):
 
 
 class Outcomes(msgspec.Struct, kw_only=True):
-    """One for each operation, in their order."""
+    """One result for each operation, in the same order."""
 
     items: list[Outcome]
 
@@ -61,10 +67,11 @@ _FOREIGN = {"create": {"id", "version"}, "update": set[str](), "delete": {"body"
 
 
 async def change_characters(user: Caller, operations: Sequence[Operation], *, atomic: bool) -> list[Any]:
-    """For each operation the row it wrote, None for a deletion, or the ServiceError it failed with, leaving nothing.
+    """For each operation, the row that it wrote, None for a deletion, or its ServiceError. A failed operation has no
+    effect.
 
-    ``atomic``: when any fails, none leaves anything, and those that did not fail are told FailedDependency. Raises
-    Unprocessable for operations that lack a member or have one too many.
+    If ``atomic`` and an operation fails, none has an effect; the others have FailedDependency. Raises Unprocessable if
+    an operation lacks a member or has one too many.
     """
     if faults := [fault for index, each in enumerate(operations) for fault in _violations(each, index)]:
         raise Unprocessable.of(faults)
@@ -83,7 +90,7 @@ async def _attempt(transaction: Transaction, user: Caller, operation: Operation)
             return await _run(user, operation)
     except Exception as error:
         problem = to_service_error(error)
-        if problem.status >= 500:  # no fault of this operation: the others would meet it, too
+        if problem.status >= 500:  # not the fault of this operation: the others would fail, too
             raise
         return problem
 
@@ -116,10 +123,10 @@ class BulkController(Controller):
     async def change_characters(
         self, request: Request[Any, Any, Any], user: CurrentUser, data: JSONBody[Bulk]
     ) -> Rendered[Outcomes]:
-        """Make, change and delete up to 100 characters at once.
+        """Create, update and delete up to 100 characters in one request.
 
-        The answer is 200 whatever becomes of the operations: each has its own `status`. When they are `atomic` and one
-        fails, nothing is done: those that failed tell their problem, the others have 424.
+        The status is 200 even if operations fail: each item has a `status` of its own. If `atomic` is true and an
+        operation fails, none takes effect: each failed operation has its problem, the others have the status 424.
         """
         results = await change_characters(user, data.operations, atomic=data.atomic)
         items = [_outcome(*pair, request.scope) for pair in zip(data.operations, results, strict=True)]

@@ -8,6 +8,7 @@ from litestar.params import FromPath, JSONBody
 from service.characters import queries
 from service.characters.schemas import (
     CharacterCreate,
+    CharacterFields,
     CharacterQuery,
     CharacterRead,
     CharacterSummary,
@@ -15,7 +16,7 @@ from service.characters.schemas import (
 )
 from service.errors import Violation
 from service.lists.pages import page
-from service.schemas import FieldsQuery, Page
+from service.schemas import Page
 from service.web.guards import READ_CHARACTERS, WRITE_CHARACTERS, CurrentUser
 from service.web.requests import IfMatch, StrictRequest
 from service.web.responses import Rendered, resource
@@ -36,33 +37,47 @@ class CharacterController(Controller):
 
     @post("/", guards=[WRITE_CHARACTERS], dry_run=True, idempotent=True, look_further=_into_new)
     async def create_character(self, user: CurrentUser, data: JSONBody[CharacterCreate]) -> Rendered[CharacterRead]:
-        """Make a character, checked against its template."""
+        """Create a character.
+
+        Its attributes must satisfy the schema of its template.
+        """
         row = await queries.create_character(user, data)
         return resource(row, created_at=f"/v1/characters/{row['id']}")
 
-    @get("/", public=True, guards=[READ_CHARACTERS], listing=queries.CHARACTERS)
+    @get("/", public=True, guards=[READ_CHARACTERS])
     async def list_characters(self, request: StrictRequest[CharacterQuery]) -> Rendered[Page[CharacterSummary]]:
-        """Your own characters and everyone's public ones, newest first or by relevance."""
+        """List your own characters and the public ones of all users.
+
+        The newest come first, or with `q` the most relevant. A character must match every filter.
+        `attributes.<name>=<value>` filters by an attribute; `.ne`, `.lt`, `.lte`, `.gt`, `.gte`, `.in`, `.contains` and
+        `.exists` after the name compare in other ways, as in `attributes.strength.gte=12`.
+        """
         query = request.parameters
         return page(request, await queries.list_characters(request.user, query), query.limit)
 
-    @get("/{character_id:uuid}", public=True, guards=[READ_CHARACTERS], listing=queries.CHARACTERS)
+    @get("/{character_id:uuid}", public=True, guards=[READ_CHARACTERS])
     async def get_character(
-        self, request: StrictRequest[FieldsQuery], character_id: FromPath[UUID]
+        self, request: StrictRequest[CharacterFields], character_id: FromPath[UUID]
     ) -> Rendered[CharacterRead]:
-        """A character. It has an ETag unless `fields` or `expand` shape it."""
+        """Get a character.
+
+        With `fields` or `expand` the response has no ETag.
+        """
         query = request.parameters
         row = await queries.get_character(request.user, character_id, query)
-        return resource(row) if query == FieldsQuery() else Rendered(row["item"])
+        return resource(row) if query == CharacterFields() else Rendered(row["item"])
 
     @patch("/{character_id:uuid}", guards=[WRITE_CHARACTERS], dry_run=True, look_further=_into_changes)
     async def update_character(
         self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[CharacterUpdate], if_match: IfMatch = None
     ) -> Rendered[CharacterRead]:
-        """Change a character; what is not sent stays."""
+        """Update a character.
+
+        Members that are not sent keep their values.
+        """
         return resource(await queries.update_character(user, character_id, data, if_match))
 
     @delete("/{character_id:uuid}", guards=[WRITE_CHARACTERS], dry_run=True)
     async def delete_character(self, user: CurrentUser, character_id: FromPath[UUID], if_match: IfMatch = None) -> None:
-        """Put a character into the trash."""
+        """Move a character to the trash."""
         await queries.delete_character(user, character_id, if_match)

@@ -16,7 +16,7 @@ from service.web.guards import WRITE_CHARACTERS, CurrentUser
 from service.web.responses import Rendered, resource
 from service.web.routes import post
 
-# Cards are a feature above characters, but a copy without its card would lose what only the card says.
+# Cards are a feature above characters, hence plain SQL: a copy without the card would lose data that only it has.
 _COPY_CARD = Prepared(
     lambda: QueryString(
         "WITH original AS (SELECT * FROM cards WHERE character = {}), copy AS ("
@@ -33,7 +33,7 @@ _COPY_CARD = Prepared(
 
 
 async def copy_character(user: Caller, character_id: UUID) -> Any:
-    """With its card. Raises NotFound for what the caller may not see."""
+    """Copies a character and its card. Raises NotFound also if the caller may not see it."""
     async with DB.transaction():
         row = await characters.copy_character(user, character_id)
         await _COPY_CARD.one(original=character_id, id=uuid7(), copy=row["id"])
@@ -52,6 +52,9 @@ class CopyController(Controller):
     async def copy_character(
         self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[CopyCreate]
     ) -> Rendered[CharacterRead]:
-        """Make a private copy of your own, card and all, which knows its original."""
+        """Copy a character.
+
+        The copy is yours and private. It includes the card and refers to the original.
+        """
         row = await copy_character(user, character_id)
         return resource(row, created_at=f"/v1/characters/{row['id']}")

@@ -17,6 +17,7 @@ from service.media.queries import picture_columns, store_picture
 from service.media.schemas import PortraitLinks, SizeQuery
 from service.media.transfer import MAX_BODY, read_upload, show_picture
 from service.web.guards import READ_CHARACTERS, WRITE_CHARACTERS, CurrentUser
+from service.web.openapi_content import ETAG, PictureOperation, UploadOperation
 from service.web.requests import IfMatch, StrictRequest
 from service.web.responses import Rendered, resource
 from service.web.routes import delete, get, put
@@ -29,21 +30,21 @@ _GET = Prepared(
 
 
 async def get_portrait(user: Caller, character_id: UUID) -> Any:
-    """Its file, as a row. Raises NotFound also when the caller may not see the character."""
+    """The row of its file. Raises NotFound also if the caller may not see the character."""
     if row := await _GET.one(id=character_id, user=user.id):
         return row
     raise NotFound
 
 
 async def update_portrait(user: Caller, character_id: UUID, content: bytes, if_match: str | None) -> Any:
-    """The answer's row. Raises what ``store_picture`` raises, PreconditionFailed when ``if_match`` is stale."""
-    async with DB.transaction():  # before anything is decoded for nothing
+    """The changed row. Raises PreconditionFailed if ``if_match`` is stale, and what ``store_picture`` raises."""
+    async with DB.transaction():  # first, because decoding a picture is expensive
         check_if_match(if_match, character_id, (await lock_own(user, character_id))["version"])
     return await _change(user, character_id, await store_picture(content), if_match)
 
 
 async def delete_portrait(user: Caller, character_id: UUID, if_match: str | None) -> None:
-    """Raises NotFound when there is none."""
+    """Raises NotFound if there is none."""
     await _change(user, character_id, None, if_match)
 
 
@@ -60,26 +61,33 @@ class PortraitController(Controller):
     path = "/characters/{character_id:uuid}/portrait"
     tags = ("Characters",)
 
-    @put("/", guards=[WRITE_CHARACTERS], dry_run=True, upload=True, request_max_body_size=MAX_BODY)
+    @put("/", guards=[WRITE_CHARACTERS], dry_run=True, operation_class=UploadOperation, request_max_body_size=MAX_BODY)
     async def update_portrait(
         self, request: Request[Any, Any, Any], user: CurrentUser, character_id: FromPath[UUID], if_match: IfMatch = None
     ) -> Rendered[CharacterRead]:
-        """Give a character a portrait: PNG, JPEG, WebP, AVIF or a GIF's first frame, up to 10 MiB and 40 megapixels.
+        """Upload a character's portrait.
 
-        Nothing of it is kept but its pixels, upright and in sRGB.
+        Accepted are PNG, JPEG, WebP and AVIF images and the first frame of a GIF, up to 10 MiB and 40 megapixels. Only
+        the pixels are stored, upright and in sRGB; all metadata is removed.
         """
         return resource(await update_portrait(user, character_id, await read_upload(request), if_match))
 
-    @get("/", public=True, guards=[READ_CHARACTERS], picture=True)
+    @get("/", public=True, guards=[READ_CHARACTERS], operation_class=PictureOperation, response_headers=[ETAG])
     async def get_portrait(
         self, request: StrictRequest[SizeQuery], user: CurrentUser, character_id: FromPath[UUID]
     ) -> Response[PortraitLinks]:
-        """A character's portrait, as WebP. `Accept: application/json` answers links that need no token."""
+        """Get a character's portrait as WebP.
+
+        `Accept: application/json` returns links that need no token.
+        """
         query = request.parameters
         row = await get_portrait(user, character_id)
         return await show_picture(request, row, query.size, public=row["visibility"] == "public")
 
     @delete("/", guards=[WRITE_CHARACTERS], dry_run=True)
     async def delete_portrait(self, user: CurrentUser, character_id: FromPath[UUID], if_match: IfMatch = None) -> None:
-        """Take a character's portrait away; its history keeps it."""
+        """Delete a character's portrait.
+
+        Revisions of the character keep it.
+        """
         await delete_portrait(user, character_id, if_match)

@@ -13,18 +13,19 @@ from service.web.routes import get
 
 
 class PromptRead(msgspec.Struct, kw_only=True):
-    """The prompt with its placeholders filled in; those without a value, and those that name nothing."""
+    """The prompt with its placeholders filled in. `missing` lists the placeholders that have no value, `unknown` those
+    that name no attribute."""
 
     prompt: str
     missing: list[str]
     unknown: list[str]
 
 
-_FIELDS = ("name", "description", "style", "tags")  # what a placeholder may name beside attributes
+_FIELDS = ("name", "description", "style", "tags")  # placeholders besides attributes
 
 
 async def render_prompt(user: Caller, character_id: UUID) -> PromptRead:
-    """The character's own prompt, or its template's where the caller may see that: else an empty one."""
+    """The character's own prompt, else its template's if the caller may see it, else an empty one."""
     row = await get_columns(user, character_id)
     prompt, schema = row["prompt"], None
     if row["template"] is not None:
@@ -41,5 +42,8 @@ class PromptController(Controller):
 
     @get("/characters/{character_id:uuid}/prompt", public=True, guards=[READ_CHARACTERS])
     async def render_prompt(self, user: CurrentUser, character_id: FromPath[UUID]) -> PromptRead:
-        """The prompt for an image generator: the character's own, or its template's, with everything filled in."""
+        """Get a character's prompt for an image generator.
+
+        The prompt is the character's own, or else that of its template. Its placeholders are filled in.
+        """
         return await render_prompt(user, character_id)

@@ -9,8 +9,8 @@ from piccolo.columns.combination import WhereRaw
 from piccolo.querystring import QueryString
 
 from service.callers import Caller
-from service.characters.filters import FILTERS, RANK, filters_of
-from service.characters.schemas import CharacterCreate, CharacterQuery, CharacterUpdate
+from service.characters.filters import ATTRIBUTES, FILTERS, RANK, STYLES
+from service.characters.schemas import CharacterCreate, CharacterQuery, CharacterSummary, CharacterUpdate
 from service.characters.scopes import (
     _TEMPLATE_SHOWN,
     CHARACTER,
@@ -53,6 +53,8 @@ _SOURCE = Prepared(
 
 CHARACTERS = Listing(
     Character,
+    query=CharacterQuery,
+    item=CharacterSummary,
     scopes={
         "mine": owned_by(Param("user")),
         "others": alive() & is_public(Character) & WhereRaw("{} IS DISTINCT FROM {}", Character.owner, Param("user")),
@@ -64,7 +66,8 @@ CHARACTERS = Listing(
     summary=SUMMARY,
     fields=CHARACTER,
     expand={"owner": json_object(profile_fields(Character.owner)), "template": _TEMPLATE_SHOWN},
-    filters=FILTERS,
+    filters=FILTERS | {"style": STYLES},
+    open_filters=ATTRIBUTES,
     sorts={
         "created_at": SortKey(Character.created_at, datetime),
         "updated_at": SortKey(Character.updated_at, datetime),
@@ -76,17 +79,17 @@ CHARACTERS = Listing(
 
 
 async def list_characters(user: Caller, query: CharacterQuery) -> Rows:
-    """The caller's own characters and all public ones, or one owner's. A search without ``sort`` is sorted by rank."""
+    """The caller's own characters and all public ones, or those of one owner. A search is sorted by rank by default."""
     if query.sort is None and query.q is not None:
         query = msgspec.structs.replace(query, sort=("-rank",))
     elif query.q is None and any(name.endswith("rank") for name in query.sort or ()):
         raise BadRequest(errors=[Violation("Only a search with q has ranks.", parameter="sort")])
-    return await CHARACTERS.owned_rows(query, user.id, filters_of(query))
+    return await CHARACTERS.owned_rows(query, user.id)
 
 
 async def create_character(user: Caller, data: CharacterCreate, portrait: str | None = None) -> Any:
-    """``portrait`` is the name of a stored picture. Raises Unprocessable with every violation of the template, NotFound
-    and Conflict as ``usable_version`` does."""
+    """``portrait`` is the name of a stored picture. Raises Unprocessable with every violation of the template, and
+    NotFound and Conflict as ``usable_version`` does."""
     attributes, number, faults = await _begun(user, data)
     if faults:
         raise Unprocessable.of(faults)
@@ -101,14 +104,15 @@ async def create_character(user: Caller, data: CharacterCreate, portrait: str | 
 
 
 async def look_further_into_new(user: Caller, sound: Mapping[str, Any]) -> list[Violation]:
-    """What is wrong with the ``sound`` members of a new character that has other faults."""
+    """The violations of the ``sound`` members of a new character that has other faults."""
     with suppress(NotFound, Conflict):
         return (await _begun(user, CharacterCreate(**{"name": ""} | dict(sound))))[2]
     return []
 
 
 async def copy_character(user: Caller, character_id: UUID) -> Any:
-    """A private copy of what the caller may see, pinned where they may begin characters, else ruled by nothing."""
+    """A private copy of a character that the caller may see. It keeps the template only if the caller may use that for
+    new characters."""
     original = await get_columns(user, character_id)
     template, number = original["template"], original["template_version"]
     if template is not None:
@@ -124,7 +128,7 @@ async def copy_character(user: Caller, character_id: UUID) -> Any:
 
 
 async def _begun(user: Caller, data: CharacterCreate) -> tuple[dict[str, Any], int | None, list[Violation]]:
-    """A new character's attributes, completed, the number of its version, and what is wrong with it."""
+    """A new character's complete attributes, the number of its template version, and its violations."""
     faults = _extension_violations(data.extensions)
     if data.template is not None:
         number, rules = await usable_version(user, data.template, data.template_version)
@@ -136,7 +140,7 @@ async def _begun(user: Caller, data: CharacterCreate) -> tuple[dict[str, Any], i
 
 
 async def get_character(user: Caller, character_id: UUID, query: FieldsQuery | None = None) -> Any:
-    """Raises NotFound also when the caller may not see it."""
+    """Raises NotFound also if the caller may not see it."""
     if query is None or (query.fields is None and query.expand is None):
         row = await _GET.one(character=character_id, member=user.id)
     else:
@@ -147,14 +151,14 @@ async def get_character(user: Caller, character_id: UUID, query: FieldsQuery | N
 
 
 async def get_columns(user: Caller, character_id: UUID) -> Any:
-    """What a character is made of, as columns. Raises NotFound also when the caller may not see it."""
+    """The columns of a character. Raises NotFound also if the caller may not see it."""
     if row := await _SOURCE.one(id=character_id, user=user.id):
         return row
     raise NotFound
 
 
 async def update_character(user: Caller, character_id: UUID, data: CharacterUpdate, if_match: str | None) -> Any:
-    """Raises PreconditionFailed when ``if_match`` is stale, Unprocessable with every violation of the template."""
+    """Raises PreconditionFailed if ``if_match`` is stale, Unprocessable with every violation of the template."""
     async with DB.transaction():
         row = await lock_own(user, character_id)
         check_if_match(if_match, character_id, row["version"])
@@ -165,7 +169,7 @@ async def update_character(user: Caller, character_id: UUID, data: CharacterUpda
 
 
 async def look_further_into_changes(user: Caller, character_id: UUID, sound: Mapping[str, Any]) -> list[Violation]:
-    """What is wrong with the ``sound`` members of a change that has other faults."""
+    """The violations of the ``sound`` members of a change that has other faults."""
     with suppress(NotFound, Conflict, Unprocessable):
         row = await get_columns(user, character_id)
         if row["owner"] == user.id:
@@ -174,7 +178,7 @@ async def look_further_into_changes(user: Caller, character_id: UUID, sound: Map
 
 
 async def _changed(user: Caller, row: Any, data: CharacterUpdate) -> tuple[dict[str, Any], list[Violation]]:
-    """The columns that change, and what is wrong with them."""
+    """The columns that change, and their violations."""
     changes = given(data, description="", tags=[], extensions={})
     faults = _extension_violations(changes.get("extensions", {}))
     if changes.keys() & {"attributes", "template", "template_version"}:
@@ -187,7 +191,7 @@ async def _changed(user: Caller, row: Any, data: CharacterUpdate) -> tuple[dict[
 
 
 async def delete_character(user: Caller, character_id: UUID, if_match: str | None) -> None:
-    """Into the trash. Raises PreconditionFailed when ``if_match`` is stale."""
+    """Moves it into the trash. Raises PreconditionFailed if ``if_match`` is stale."""
     async with DB.transaction():
         row = await lock_own(user, character_id)
         check_if_match(if_match, character_id, row["version"])
@@ -195,8 +199,8 @@ async def delete_character(user: Caller, character_id: UUID, if_match: str | Non
 
 
 async def _pin(user: Caller, row: Any, changes: Mapping[str, Any]) -> tuple[dict[str, Any], Rules | None]:
-    """The template and version that rule from now on, and their rules. A new one must be usable by the caller; the one
-    that rules already need not be any more."""
+    """The new template and version if they change, and the rules that apply. The caller must be able to use a new
+    template or version; an unchanged one is always accepted."""
     template = changes.get("template", row["template"])
     number = changes.get("template_version", row["template_version"] if template == row["template"] else None)
     if template is None:

@@ -1,3 +1,4 @@
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from service.schemas import (
     AllTags,
     AnyTags,
     Description,
+    FieldsQuery,
     Input,
     Name,
     OwnerQuery,
@@ -20,16 +22,17 @@ from service.schemas import (
     VersionNumber,
     Visibility,
 )
-from service.users.schemas import Owner
+from service.users.schemas import Owner, Profile
 
 Attributes = Annotated[dict[str, Any], Meta(examples=[{"strength": 12}])]
 Extensions = Annotated[
-    dict[str, Any], Meta(description="Anything a client wants to keep here; 256 KiB.", examples=[{}])
+    dict[str, Any], Meta(description="Data of the client's own, up to 256 KiB of JSON.", examples=[{}])
 ]
 
 
 class CharacterCreate(Input, kw_only=True):
-    """A new character. With a template, its attributes are completed with the defaults and must satisfy the schema."""
+    """A new character. The defaults of its template are added to its attributes, which must satisfy the template's
+    schema."""
 
     name: Name
     description: Description = ""
@@ -44,8 +47,8 @@ class CharacterCreate(Input, kw_only=True):
 
 
 class CharacterUpdate(Input, kw_only=True):
-    """What changes. `attributes` are merged (RFC 7396: null removes, a default comes back); the rest is replaced.
-    A template, or another version of the same one, rules from now on; a template of null rules no more."""
+    """The members to change. `attributes` is a merge patch (RFC 7396): null removes an attribute, or resets it to its
+    default. Other members are replaced. A new template or version applies immediately; a null template removes it."""
 
     name: Name | UnsetType = UNSET
     description: Description | None | UnsetType = UNSET
@@ -60,10 +63,21 @@ class CharacterUpdate(Input, kw_only=True):
 
 
 class Pin(msgspec.Struct, kw_only=True):
-    """The version of a template that rules a character."""
+    """The template of a character, and the version that applies."""
 
     id: UUID
     version: int
+
+
+class ExpandedTemplate(Pin, kw_only=True):
+    """The template of a character; `version` is the character's. A private template of somebody else has no more than
+    `id` and `version`."""
+
+    name: str
+    description: str
+    style: Style | None
+    tags: list[str]
+    newest_version: int
 
 
 class CharacterSummary(msgspec.Struct, kw_only=True):
@@ -90,11 +104,20 @@ class CharacterRead(CharacterSummary, kw_only=True):
     forked_from: UUID | None
 
 
+class CharacterFields(FieldsQuery, kw_only=True, frozen=True):
+    """The members of a character to return."""
+
+    expanded: ClassVar[Mapping[str, Any]] = {"owner": Profile, "template": ExpandedTemplate}
+
+
 class CharacterQuery(OwnerQuery, kw_only=True, frozen=True):
     """Filters are joined by and. `attributes.<name>` compares an attribute; `.ne`, `.lt`, `.lte`, `.gt`, `.gte`, `.in`,
     `.contains` and `.exists` behind it compare otherwise."""
 
     open_prefix: ClassVar[str] = "attributes."
+    whole: ClassVar[Any] = CharacterRead
+    expanded: ClassVar[Mapping[str, Any]] = CharacterFields.expanded
+    sorts: ClassVar[Sequence[str]] = ("created_at", "updated_at", "name", "rank")
 
     q: SearchValue | None = None
     tags: AllTags | None = None

@@ -1,4 +1,4 @@
-"""Who sees a character, and how it is rendered."""
+"""Who may see a character, and how it is rendered."""
 
 from typing import Any
 
@@ -9,6 +9,7 @@ from service.characters.tables import Character
 from service.database.prepared import Param, json_object, utc
 from service.media.queries import picture_fields
 
+# Only what changes with the version; values of other rows belong in expand (service/etags.py says why).
 SUMMARY: dict[str, Any] = {
     "id": Character.id,
     "version": Character.version,
@@ -59,18 +60,18 @@ def alive() -> Any:
 
 
 def visible_to(user: Any) -> Any:
-    """Living characters that ``user`` (an id, or None) may see: all but other members' private ones."""
+    """Characters outside the trash that ``user`` (an id, or None) may see: all but the private ones of other users."""
     return alive() & ((Character.owner == user) | (Character.visibility != "private"))
 
 
 def listed_to(user: Any, of: Any = Character) -> Any:
-    """Living characters that lists, counts and graphs show ``user``: an unlisted one is found by its id alone.
-    ``of`` is the table or a foreign key to it."""
+    """Characters outside the trash that lists, counts and graphs show to ``user``. Unlisted characters of other users
+    are visible only by their id. ``of`` is the table or a foreign key to it."""
     return of.deleted_at.is_null() & ((of.owner == user) | is_public(of))
 
 
 def is_public(of: Any) -> Any:
-    """Written out: given as a parameter, a plan for any parameters could not use the indexes of what is public."""
+    """With a literal: a generic plan cannot use the partial indexes of public rows with a parameter."""
     return WhereRaw("{} = 'public'", of.visibility)
 
 
@@ -79,5 +80,5 @@ def owned_by(user: Any) -> Any:
 
 
 def read() -> Any:
-    """The one way a character is rendered."""
+    """The query that renders a whole character; every answer uses it."""
     return Character.select(Character.id, Character.version, json_object(CHARACTER).as_alias("item"))

@@ -12,7 +12,7 @@ from service.audit.queries import Action, record
 from service.callers import Caller
 from service.characters.scopes import read, visible_to
 from service.characters.tables import Character, Revision
-from service.database.coalesced import Gathered
+from service.database.coalesced import Coalesced
 from service.database.engine import on_constraint
 from service.database.prepared import NOW, Param, Prepared, insert, written
 from service.errors import Conflict, Forbidden, NotFound
@@ -35,7 +35,7 @@ _COLUMNS = {column._meta.name: column for column in Character._meta.columns}
 CONTENT = tuple(name for name in _COLUMNS if name not in NOT_CONTENT)
 DOCUMENTS = tuple(name for name, column in _COLUMNS.items() if isinstance(column, JSON))  # JSONB is one
 _GIVEN = ("id", "owner", "forked_from", *CONTENT)  # of a new row
-_GET = Gathered(
+_GET = Coalesced(
     lambda character, member: read().where(Character.id == character, visible_to(member)),
     character="uuid",
     member="uuid",
@@ -83,8 +83,8 @@ async def _create(**columns: Any) -> Any:
 
 
 async def lock_own(user: Caller, character_id: UUID, *, in_trash: bool = False) -> Any:
-    """The caller's own character, locked until the transaction ends. Raises NotFound for what they may not see,
-    Forbidden for what they see but do not own."""
+    """The caller's own character, locked until the transaction ends. Raises NotFound if the caller may not see it, and
+    Forbidden if the caller sees but does not own it."""
     row = await _LOCK.one(id=character_id, user=user.id)
     if row is not None and (row["deleted_at"] is not None) == in_trash:
         return row
@@ -94,7 +94,8 @@ async def lock_own(user: Caller, character_id: UUID, *, in_trash: bool = False) 
 
 
 async def change(row: Any, changes: Mapping[str, Any]) -> Any:
-    """Writes what differs from the locked ``row`` as its next version; the answer's row. Nothing when nothing does."""
+    """Writes the changes as the next version of the locked ``row``, and returns the new row. If nothing differs, it
+    writes nothing."""
     wanted = {name: document(value) if name in DOCUMENTS else value for name, value in changes.items()}
     differing = {name: value for name, value in wanted.items() if not _same(name, row[name], value)}
     if not differing:
@@ -115,7 +116,7 @@ def stored(name: str, kept: Any) -> Any:
 
 
 async def touch(row: Any) -> None:
-    """The next version of the locked ``row``, for a change of what lies beside it: its revision replaces nothing."""
+    """Writes the next version of the locked ``row`` with the same columns, because related data changed."""
     await _write(row, {}, {})
 
 

@@ -15,8 +15,8 @@ from service.web.routes import get
 
 
 class Validation(msgspec.Struct, kw_only=True):
-    """How a character stands to the newest version of its template that the caller may see: `stale` satisfies it but
-    is pinned to another, `invalid` does not satisfy it."""
+    """The result of checking a character against the newest version of its template that you may see. A `stale`
+    character satisfies it but is on another version; an `invalid` one does not satisfy it."""
 
     state: Literal["valid", "stale", "invalid"]
     version: int | None
@@ -24,7 +24,7 @@ class Validation(msgspec.Struct, kw_only=True):
 
 
 async def validate_character(user: Caller, character_id: UUID) -> Validation:
-    """Against the newest version that the caller may see, or else the one it is pinned to."""
+    """Checks against the newest template version that the caller may see, or else the character's own version."""
     row = await get_columns(user, character_id)
     attributes = msgspec.json.decode(row["attributes"])
     if row["template"] is None:
@@ -41,5 +41,5 @@ class ValidationController(Controller):
 
     @get("/characters/{character_id:uuid}/validation", public=True, guards=[READ_CHARACTERS])
     async def validate_character(self, user: CurrentUser, character_id: FromPath[UUID]) -> Validation:
-        """How a character stands to the newest version of its template."""
+        """Validate a character against the newest version of its template."""
         return await validate_character(user, character_id)

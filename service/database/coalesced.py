@@ -1,4 +1,4 @@
-"""Several reads of one row that wait at the same time share one round trip."""
+"""Reads of single rows that wait at the same time share one round trip."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -11,60 +11,66 @@ from piccolo.querystring import QueryString
 from service.database.engine import DB
 from service.database.prepared import Param, Prepared, sql
 
-MOST_TOGETHER = 16  # rows of one round trip: more would hardly cost less, and each may be large
+MAX_TOGETHER = 16  # rows of one round trip: more hardly save anything, and each row may be large
 
 
-class Gathered:
-    """A query for one row. Those who ask for one at the same moment share a round trip, which costs more than the rows.
+class Coalesced:
+    """A query for one row (a DataLoader). Calls of ``one`` that wait at the same time run as one query, each with its
+    own values.
 
-    ``write`` gets what stands for each value in its query, by name; ``types`` are what PostgreSQL calls theirs.
+    Measured with 16 connections that read characters by id, alternating with and without it, on loaded cores: a request
+    takes 0.75 to 0.77 of the service's processor time and 0.30 to 0.31 of PostgreSQL's (three measurements).
+    Requests a second vary more: the median of the rounds is 1.15 to 1.33 times as many (four measurements), the ratio
+    of the median rates 1.01 to 1.28.
+
+    ``write`` writes the query from an expression for each value, by name; ``types`` are the values' types in SQL.
     """
 
     def __init__(self, write: Callable[..., Query[Any, Any]], **types: str) -> None:
         self._types = types
-        self._alone = Prepared(lambda: write(**{name: Param(name) for name in types}))
-        self._together = Prepared(lambda: self._for_each(write))
+        self._single = Prepared(lambda: write(**{name: Param(name) for name in types}))
+        self._batch = Prepared(lambda: self._write_batch(write))
         self._waiting: list[tuple[Mapping[str, Any], asyncio.Future[Any]]] = []
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[None]] = set()
 
     async def one(self, **given: Any) -> Any:
-        """The row as a Record, or None."""
+        """The row as a Record, or None. In a transaction, the query runs alone on the transaction's connection."""
         if DB.current_transaction.get() is not None:
-            return await self._alone.one(**given)
+            return await self._single.one(**given)
         loop = asyncio.get_running_loop()
-        answer = loop.create_future()
-        self._waiting.append((given, answer))
+        result = loop.create_future()
+        self._waiting.append((given, result))
         if len(self._waiting) == 1:
-            loop.call_soon(self._ask, context=Context())  # nobody's: it asks for all
-        return await answer
+            loop.call_soon(self._start, context=Context())  # not this caller's context: the query is for all of them
+        return await result
 
-    def _ask(self) -> None:
+    def _start(self) -> None:
         waiting, self._waiting = self._waiting, []
-        for first in range(0, len(waiting), MOST_TOGETHER):
-            task = asyncio.create_task(self._answer(waiting[first : first + MOST_TOGETHER]))
-            self._under_way.add(task)
-            task.add_done_callback(self._under_way.discard)
+        for first in range(0, len(waiting), MAX_TOGETHER):
+            task = asyncio.create_task(self._run(waiting[first : first + MAX_TOGETHER]))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
 
-    async def _answer(self, asked: list[tuple[Mapping[str, Any], asyncio.Future[Any]]]) -> None:
+    async def _run(self, batch: list[tuple[Mapping[str, Any], asyncio.Future[Any]]]) -> None:
         rows: dict[int, Any] = {}
         try:
-            if len(asked) == 1:
-                rows[1] = await self._alone.one(**asked[0][0])
+            if len(batch) == 1:
+                rows[1] = await self._single.one(**batch[0][0])
             else:
-                values: dict[str, Any] = {name: [given[name] for given, _ in asked] for name in self._types}
-                rows = {row["place"]: row for row in await self._together.all(**values)}
+                values: dict[str, Any] = {name: [given[name] for given, _ in batch] for name in self._types}
+                rows = {row["position"]: row for row in await self._batch.all(**values)}
         except Exception as error:
-            for _, answer in asked:
-                if not answer.done():  # whoever left meanwhile
-                    answer.set_exception(error)
+            for _, result in batch:
+                if not result.done():  # it is done if its caller was cancelled
+                    result.set_exception(error)
         else:
-            for place, (_, answer) in enumerate(asked, 1):
-                if not answer.done():
-                    answer.set_result(rows.get(place))
+            for position, (_, result) in enumerate(batch, 1):
+                if not result.done():
+                    result.set_result(rows.get(position))
 
-    def _for_each(self, write: Callable[..., Query[Any, Any]]) -> QueryString:
+    def _write_batch(self, write: Callable[..., Query[Any, Any]]) -> QueryString:
         arrays = ", ".join(f"{{}}::{kind}[]" for kind in self._types.values())
-        asked = f"unnest({arrays}) WITH ORDINALITY AS asked ({', '.join(self._types)}, place)"
-        query = write(**{name: QueryString(f"asked.{name}") for name in self._types})
-        template = f"SELECT place, found.* FROM {asked}, LATERAL ({{}}) AS found"  # noqa: S608 (our own names)
+        values = f"unnest({arrays}) WITH ORDINALITY AS given ({', '.join(self._types)}, position)"
+        query = write(**{name: QueryString(f"given.{name}") for name in self._types})
+        template = f"SELECT position, found.* FROM {values}, LATERAL ({{}}) AS found"  # noqa: S608 (our own names)
         return QueryString(template, *map(Param, self._types), sql(query))

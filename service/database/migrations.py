@@ -16,8 +16,8 @@ _LOCK = "SELECT pg_advisory_lock(hashtext('piccolo_migrations'))"
 
 
 def make_migrations_safe() -> None:
-    """Changes Piccolo's commands in this process. ``forwards`` means ``forwards all`` and refuses a database that has
-    unknown migrations. Both directions wait for a lock, so that one process migrates at a time."""
+    """Changes Piccolo's commands in this process. ``forwards`` means ``forwards all`` and refuses a database of
+    another history. Both directions wait for a lock, so that one process migrates at a time."""
     forwards.forwards.__defaults__ = ("all", "all", False, False)
     forwards.run_forwards = _one_at_a_time(forwards.run_forwards, before=_refuse_unknown_migrations)
     backwards.run_backwards = _one_at_a_time(backwards.run_backwards)
@@ -48,11 +48,12 @@ async def pending_migrations() -> list[str]:
 
 
 async def _refuse_unknown_migrations() -> None:
-    """Raises SystemExit when the database has migrations of our apps that this release does not have."""
-    known = _known_migrations()
+    """Raises SystemExit when the database has migrations of our apps that this release does not have, and lacks others.
+    A database that is only newer is accepted: an older release must run on it after a rollback."""
+    known, applied = set(_known_migrations()), await _applied_migrations()
     apps = {app for app, _ in known}
-    unknown = sorted(name for app, name in await _applied_migrations() - set(known) if app in apps)
-    if not unknown:
+    unknown = sorted(name for app, name in applied - known if app in apps)
+    if not unknown or known <= applied:
         return
     if DB.private:
         raise SystemExit(

@@ -6,6 +6,7 @@ from litestar.response import Stream
 
 from service.exports import queries
 from service.web.guards import CurrentUser, requires_session
+from service.web.openapi_content import LinesOperation
 from service.web.routes import get
 
 NDJSON = "application/x-ndjson"
@@ -16,9 +17,12 @@ class ExportController(Controller):
     tags = ("Users",)
     guards = (requires_session,)
 
-    @get("/", media_type=NDJSON)
+    @get("/", media_type=NDJSON, operation_class=LinesOperation)
     async def export_account(self, user: CurrentUser) -> Stream:
-        """Everything you own, one JSON object a line; `kind` says what it is."""
+        """Export all your data.
+
+        Each line is a JSON object; its `kind` names the type.
+        """
         pieces = await queries.export_account(user)
         headers = {"Content-Disposition": 'attachment; filename="export.ndjson"'}
         return Stream(pieces, media_type=NDJSON, headers=headers, background=BackgroundTask(_close, pieces))

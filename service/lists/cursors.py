@@ -1,4 +1,4 @@
-"""Keyset pages: a cursor holds the sort keys of a page's last row, signed for the one list that made it."""
+"""Cursors of keyset pagination: the sort keys of a page's last row, signed for one list."""
 
 import base64
 import binascii
@@ -11,21 +11,21 @@ import msgspec
 from service.errors import BadRequest, Violation
 from service.settings import settings
 
-_SIGNATURE = 9  # bytes: 72 bits that nobody guesses
+_SIGNATURE_SIZE = 9  # bytes
 
 
 def encode_cursor(keys: Sequence[Any], shape: str) -> str:
-    """An opaque cursor for ``keys``, valid only for lists of this ``shape`` (which rows, in which order)."""
+    """An opaque cursor for ``keys``, valid only for the list (rows and order) that ``shape`` describes."""
     text = msgspec.json.encode(keys)
-    return _written(_signature(text, shape) + text)
+    return _base64(_signature(text, shape) + text)
 
 
 def decode_cursor(cursor: str, shape: str, types: Sequence[Any], parameter: str = "cursor") -> list[Any]:
-    """The keys, one of each of ``types``. Raises BadRequest unless ``encode_cursor`` made it for the same shape."""
+    """The keys, with these ``types``. Raises BadRequest unless ``encode_cursor`` made the cursor for this shape."""
     try:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        signature, text = raw[:_SIGNATURE], raw[_SIGNATURE:]
-        if signature == _signature(text, shape) and _written(raw) == cursor:  # base64 has several spellings
+        signature, text = raw[:_SIGNATURE_SIZE], raw[_SIGNATURE_SIZE:]
+        if signature == _signature(text, shape) and _base64(raw) == cursor:  # base64 text is not unique
             return list(msgspec.convert(msgspec.json.decode(text), tuple.__class_getitem__(tuple(types))))
     except (binascii.Error, ValueError, msgspec.DecodeError):
         pass
@@ -33,9 +33,9 @@ def decode_cursor(cursor: str, shape: str, types: Sequence[Any], parameter: str 
     raise BadRequest("The cursor is not valid.", errors=[fault])
 
 
-def _written(raw: bytes) -> str:
+def _base64(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
 def _signature(text: bytes, shape: str) -> bytes:
-    return blake2b(text + shape.encode(), key=settings.secret_key.encode()[:64], digest_size=_SIGNATURE).digest()
+    return blake2b(text + shape.encode(), key=settings.secret_key.encode()[:64], digest_size=_SIGNATURE_SIZE).digest()

@@ -11,7 +11,7 @@ from service.web.responses import Rendered
 
 
 def page(request: Request[Any, Any, Any], found: Rows, limit: int) -> Rendered[Any]:
-    """A page of ``limit`` items, with the way to the next one where there are more."""
+    """A page of ``limit`` items. If there are more, it has a cursor and a link to the next page."""
     shown = found.rows[:limit]
     cursor = None
     headers = {}

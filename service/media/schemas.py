@@ -12,7 +12,7 @@ MAX_UPLOAD = 10 * 1024 * 1024  # bytes of one picture
 
 
 class Portrait(msgspec.Struct, kw_only=True):
-    """A picture: its address, its size, and the color to show until it is loaded."""
+    """A picture: its URL, and a placeholder to show until it is loaded."""
 
     url: str
     width: int
@@ -21,7 +21,7 @@ class Portrait(msgspec.Struct, kw_only=True):
 
 
 class PortraitLinks(msgspec.Struct, kw_only=True):
-    """Links to a picture by size, for clients that cannot send a token, such as an `<img>`; until `expires_at`."""
+    """Links to a picture by size. They need no token, so an `<img>` can use them. They expire at `expires_at`."""
 
     width: int
     height: int
@@ -33,9 +33,6 @@ class PortraitLinks(msgspec.Struct, kw_only=True):
 class SizeQuery(Query, kw_only=True, frozen=True):
     """The size of the picture to return."""
 
-    size: Annotated[
-        Size,
-        Meta(
-            description="The side in pixels of the square that the picture fits into; `original` is the uploaded size."
-        ),
-    ] = "original"
+    size: Annotated[Size, Meta(description="The size of the square that the picture fits into, or `original`.")] = (
+        "original"
+    )

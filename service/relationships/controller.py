@@ -27,7 +27,7 @@ class RelationshipController(Controller):
 
     @get("/relationship-types", public=True)
     async def list_relationship_types(self) -> Collection[RelationshipTypeRead]:
-        """What one character can be of another."""
+        """List the relationship types."""
         return Collection(
             items=[
                 RelationshipTypeRead(
@@ -44,7 +44,10 @@ class RelationshipController(Controller):
     async def create_relationship(
         self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[RelationshipCreate]
     ) -> Rendered[RelationshipRead]:
-        """Relate two of your characters: this one is `type` of `target`."""
+        """Create a relationship between two of your characters.
+
+        This character is the `type` of `target`.
+        """
         row = await queries.create_relationship(user, character_id, data)
         return resource(row, created_at=f"/v1/relationships/{row['id']}?from={character_id}")
 
@@ -52,12 +55,11 @@ class RelationshipController(Controller):
         "/characters/{character_id:uuid}/relationships",
         public=True,
         guards=[READ_CHARACTERS],
-        listing=queries.RELATIONSHIPS,
     )
     async def list_relationships(
         self, request: StrictRequest[RelationshipQuery], user: CurrentUser, character_id: FromPath[UUID]
     ) -> Rendered[Page[RelationshipRead]]:
-        """A character's relationships, from whichever side they were made, read from its own."""
+        """List a character's relationships, as read from its side."""
         query = request.parameters
         return page(request, await queries.list_relationships(user, character_id, query), query.limit)
 
@@ -65,7 +67,7 @@ class RelationshipController(Controller):
     async def get_relationship(
         self, request: StrictRequest[SideQuery], user: CurrentUser, relationship_id: FromPath[UUID]
     ) -> Rendered[RelationshipRead]:
-        """A relationship."""
+        """Get a relationship."""
         return resource(await queries.get_relationship(user, relationship_id, request.parameters.side))
 
     @patch("/relationships/{relationship_id:uuid}", guards=[WRITE_CHARACTERS], dry_run=True)
@@ -77,7 +79,10 @@ class RelationshipController(Controller):
         data: JSONBody[RelationshipUpdate],
         if_match: IfMatch = None,
     ) -> Rendered[RelationshipRead]:
-        """Change what is said and felt; the ends and the type stay."""
+        """Update a relationship.
+
+        The two characters and the type cannot change.
+        """
         side = request.parameters.side
         return resource(await queries.update_relationship(user, relationship_id, side, data, if_match))
 
@@ -85,5 +90,5 @@ class RelationshipController(Controller):
     async def delete_relationship(
         self, user: CurrentUser, relationship_id: FromPath[UUID], if_match: IfMatch = None
     ) -> None:
-        """End a relationship, for both sides."""
+        """Delete a relationship, for both characters."""
         await queries.delete_relationship(user, relationship_id, if_match)

@@ -20,8 +20,8 @@ class RelationshipTypeRead(msgspec.Struct, kw_only=True):
 
 
 class RelationshipCreate(Input, kw_only=True):
-    """The character in the address is `type` of `target`. A `custom` type needs a `label`, and an `inverse_label` where
-    it reads differently from the other side."""
+    """The character in the URL is the `type` of `target`. The type `custom` requires a `label`, and an `inverse_label`
+    if the other side has a different label."""
 
     target: UUID
     type: TypeName
@@ -33,7 +33,7 @@ class RelationshipCreate(Input, kw_only=True):
 
 
 class RelationshipUpdate(Input, kw_only=True):
-    """The fields to change, as read from the side that `from` names."""
+    """The members to change, as read from the side that `from` names."""
 
     description: Description | None | UnsetType = UNSET
     attitude: Attitude | None | UnsetType = UNSET
@@ -46,8 +46,8 @@ class End(msgspec.Struct, kw_only=True):
 
 
 class RelationshipRead(msgspec.Struct, kw_only=True):
-    """`source` is `type` of `target`; read from the target's side the two are swapped, and the type is the inverse.
-    `attitude` is what the source feels for the target, `returned_attitude` what the target feels for the source."""
+    """`source` is the `type` of `target`. Read from the target's side, the two are swapped and the type is the inverse.
+    `attitude` is how the source feels about the target, `returned_attitude` how the target feels about the source."""
 
     id: UUID
     version: int
@@ -68,7 +68,7 @@ class RelationshipQuery(ListQuery, kw_only=True, frozen=True):
     type: TypeName | None = None
 
 
-Side = Annotated[UUID, Meta(description="The end it is read from; the source when neither is named.")]
+Side = Annotated[UUID, Meta(description="The character from whose side the relationship is read. Default: the source.")]
 
 
 class SideQuery(Query, kw_only=True, frozen=True):

@@ -23,7 +23,7 @@ class RevisionController(Controller):
     async def list_revisions(
         self, request: StrictRequest[PageQuery], user: CurrentUser, character_id: FromPath[UUID]
     ) -> Rendered[Page[RevisionSummary]]:
-        """The history of your character, newest first."""
+        """List the revisions of your character, newest first."""
         query = request.parameters
         return page(request, await queries.list_revisions(user, character_id, query), query.limit)
 
@@ -31,7 +31,7 @@ class RevisionController(Controller):
     async def get_revision(
         self, user: CurrentUser, character_id: FromPath[UUID], number: Number
     ) -> Rendered[RevisionRead]:
-        """Your character as it was right after a change."""
+        """Get your character as it was after one change."""
         return Rendered(msgspec.json.encode(await queries.get_revision(user, character_id, number)))
 
     @get("/{number:int}/changes", guards=[READ_CHARACTERS])
@@ -42,7 +42,7 @@ class RevisionController(Controller):
         character_id: FromPath[UUID],
         number: Number,
     ) -> RevisionDifferences:
-        """How a revision differs from another."""
+        """Compare two revisions."""
         against = request.parameters.against or max(1, number - 1)
         return await queries.compare_revisions(user, character_id, against, number)
 
@@ -50,6 +50,9 @@ class RevisionController(Controller):
     async def restore_revision(
         self, user: CurrentUser, character_id: FromPath[UUID], number: Number, if_match: IfMatch = None
     ) -> Rendered[CharacterRead]:
-        """Make your character what it was: a new revision, so nothing is lost."""
+        """Restore your character to a revision.
+
+        The restored content becomes a new revision; the existing ones are kept.
+        """
         row = await queries.restore_revision(user, character_id, number, if_match)
         return resource(row, created_at=f"/v1/characters/{character_id}")

@@ -8,7 +8,7 @@ from service.schemas import Query, Time, VersionNumber
 
 
 class RevisionSummary(msgspec.Struct, kw_only=True):
-    """What one change touched; the creation touched everything, and says so with an empty list."""
+    """A change, with the names of the members it changed. The list is empty for the creation."""
 
     number: int
     created_at: Time
@@ -16,13 +16,13 @@ class RevisionSummary(msgspec.Struct, kw_only=True):
 
 
 class RevisionRead(RevisionSummary, kw_only=True):
-    """The character as it was right after the change."""
+    """The character as it was after the change."""
 
     character: CharacterRead
 
 
 class Difference(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """A member that differs; without `before` it was added, without `after` removed."""
+    """A member that differs. An added member has no `before`, a removed one no `after`."""
 
     pointer: str
     before: Any = msgspec.UNSET
@@ -38,4 +38,6 @@ class RevisionDifferences(msgspec.Struct, kw_only=True):
 class AgainstQuery(Query, kw_only=True, frozen=True):
     """The revision that another one is compared with."""
 
-    against: Annotated[VersionNumber, Meta(description="The one before, unless told.")] | None = None
+    against: (
+        Annotated[VersionNumber, Meta(description="The revision to compare with. Default: the previous one.")] | None
+    ) = None

@@ -26,9 +26,11 @@ class MovingController(Controller):
         template_id: FromPath[UUID],
         number: Number,
     ) -> Page[Move]:
-        """Move your characters of this template on to this version, each wholly or not at all.
+        """Migrate your characters of this template to this version.
 
-        Up to `limit` at a time: go on with `next_cursor` until it is null. A dry run tells what would become of each.
+        A character that does not satisfy the new version stays on its old one, unchanged. One request handles up to
+        `limit` characters: repeat it with `next_cursor` as `cursor` until `next_cursor` is null. A dry run shows the
+        result for each character.
         """
         shape = f"migration to {template_id} {number}"
         query = request.parameters
@@ -38,5 +40,8 @@ class MovingController(Controller):
 
     @get("/usage", public=True, guards=[READ_TEMPLATES])
     async def count_template_usage(self, user: CurrentUser, template_id: FromPath[UUID]) -> Usage:
-        """How many characters, of those you may see, are pinned to each version."""
+        """Count the characters on each version of a template.
+
+        Only characters that you may see are counted.
+        """
         return await queries.count_usage(user, template_id)

@@ -8,8 +8,8 @@ from service.schemas import CursorValue, DryRunQuery, LimitValue
 
 
 class Move(msgspec.Struct, kw_only=True):
-    """What became of one character: `moved`, with what the new defaults filled in; or `invalid`, with what would break,
-    and left as it was."""
+    """The result for one character: `moved`, with the defaults that were added, or `invalid`, with the problems. An
+    invalid character is unchanged."""
 
     id: UUID
     name: str
@@ -20,7 +20,7 @@ class Move(msgspec.Struct, kw_only=True):
 
 
 class Usage(msgspec.Struct, kw_only=True):
-    """How many characters are pinned to each version, of those you may see."""
+    """The number of characters on each version. Only characters that you may see are counted."""
 
     characters: int
     versions: dict[int, int]

@@ -25,39 +25,54 @@ class TemplateController(Controller):
 
     @post("/", guards=[WRITE_TEMPLATES], dry_run=True, idempotent=True)
     async def create_template(self, user: CurrentUser, data: JSONBody[TemplateCreate]) -> Rendered[TemplateRead]:
-        """Make a template; its version 1 is published at once."""
+        """Create a template.
+
+        Its version 1 is published immediately.
+        """
         row = await queries.create_template(user, data)
         return resource(row, created_at=f"/v1/templates/{row['id']}")
 
-    @get("/", public=True, guards=[READ_TEMPLATES], listing=queries.TEMPLATES)
+    @get("/", public=True, guards=[READ_TEMPLATES])
     async def list_templates(
         self, request: StrictRequest[TemplateQuery], user: CurrentUser
     ) -> Rendered[Page[TemplateSummary]]:
-        """Your own templates and everyone's public ones, newest first."""
+        """List your own templates and the public ones of all users, newest first.
+
+        A template must match every filter.
+        """
         query = request.parameters
         return page(request, await queries.list_templates(user, query), query.limit)
 
     @get("/{template_id:uuid}", public=True, guards=[READ_TEMPLATES])
     async def get_template(self, user: CurrentUser, template_id: FromPath[UUID]) -> Rendered[TemplateRead]:
-        """A template, with the prompt and the schema of its newest published version."""
+        """Get a template, with the prompt and the schema of its newest published version."""
         return resource(await queries.get_template(user, template_id))
 
     @patch("/{template_id:uuid}", guards=[WRITE_TEMPLATES], dry_run=True)
     async def update_template(
         self, user: CurrentUser, template_id: FromPath[UUID], data: JSONBody[TemplateUpdate], if_match: IfMatch = None
     ) -> Rendered[TemplateRead]:
-        """Change what is said about a template; its rules change with a new version."""
+        """Update a template.
+
+        To change its prompt or its schema, create a new version.
+        """
         return resource(await queries.update_template(user, template_id, data, if_match))
 
     @delete("/{template_id:uuid}", guards=[WRITE_TEMPLATES], dry_run=True)
     async def delete_template(self, user: CurrentUser, template_id: FromPath[UUID], if_match: IfMatch = None) -> None:
-        """Retire a template: no new characters begin on it, the others stay."""
+        """Delete a template.
+
+        New characters cannot use it; existing characters keep it.
+        """
         await queries.delete_template(user, template_id, if_match)
 
     @post("/{template_id:uuid}/copies", guards=[WRITE_TEMPLATES], dry_run=True, idempotent=True)
     async def copy_template(
         self, user: CurrentUser, template_id: FromPath[UUID], data: JSONBody[CopyCreate]
     ) -> Rendered[TemplateRead]:
-        """Fork a template: a private copy of your own, that knows its original."""
+        """Copy a template.
+
+        The copy is yours and private. It refers to the original.
+        """
         row = await queries.copy_template(user, template_id)
         return resource(row, created_at=f"/v1/templates/{row['id']}")

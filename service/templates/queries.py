@@ -9,13 +9,13 @@ from piccolo.querystring import QueryString
 
 from service.audit.queries import record
 from service.callers import Caller
-from service.database.coalesced import Gathered
+from service.database.coalesced import Coalesced
 from service.database.engine import DB
 from service.database.prepared import NOW, Param, Prepared, json_object, utc
 from service.errors import Forbidden, NotFound, Unprocessable
 from service.etags import check_if_match
 from service.identifiers import uuid7
-from service.lists.listing import Listing, Rows, given_filters
+from service.lists.listing import Listing, Rows
 from service.lists.statements import Filter, SortKey
 from service.schemas import given
 from service.templates.rules.prompts import prompt_violations
@@ -23,6 +23,7 @@ from service.templates.rules.subset import schema_violations
 from service.templates.schemas import (
     TemplateCreate,
     TemplateQuery,
+    TemplateSummary,
     TemplateUpdate,
 )
 from service.templates.tables import Template, TemplateVersion
@@ -46,6 +47,7 @@ def _owner(fields: dict[str, Any]) -> QueryString:
 
 _OWNER = _owner({"id": Template.owner.id, "username": Template.owner.username})
 _OWNER_SHOWN = _owner(profile_fields(Template.owner))
+# Only what changes with the version; values of other rows belong in expand (service/etags.py says why).
 SUMMARY: dict[str, Any] = {
     "id": Template.id,
     "version": Template.version,
@@ -68,7 +70,7 @@ def visible_to(user: Any) -> Any:
     return (Template.owner == user) | (Template.visibility != "private")
 
 
-_GET = Gathered(
+_GET = Coalesced(
     lambda template, member: Template.select(
         Template.id,
         Template.version,
@@ -102,6 +104,8 @@ _PUBLIC = WhereRaw("{} = 'public'", Template.visibility)
 
 TEMPLATES = Listing(
     Template,
+    query=TemplateQuery,
+    item=TemplateSummary,
     scopes={
         "mine": Template.owner == Param("user"),
         "others": _PUBLIC & WhereRaw("{} IS DISTINCT FROM {}", Template.owner, Param("user")),
@@ -129,10 +133,7 @@ TEMPLATES = Listing(
 
 async def list_templates(user: Caller, query: TemplateQuery) -> Rows:
     """The caller's own templates and all public ones, or those of one owner."""
-    filters = given_filters(
-        {"style": query.style, "visibility": query.visibility, "tags": query.tags, "tags.any": query.tags_any}
-    )
-    return await TEMPLATES.owned_rows(query, user.id, filters)
+    return await TEMPLATES.owned_rows(query, user.id)
 
 
 async def create_template(user: Caller, data: TemplateCreate) -> Any:

@@ -1,4 +1,5 @@
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 import msgspec
@@ -17,7 +18,7 @@ from service.schemas import (
     Time,
     Visibility,
 )
-from service.users.schemas import Owner
+from service.users.schemas import Owner, Profile
 
 _EXAMPLE_SCHEMA = {
     "type": "object",
@@ -28,15 +29,13 @@ _EXAMPLE_SCHEMA = {
 
 AttributeSchema = Annotated[
     dict[str, Any],
-    Meta(
-        description="JSON Schema (2020-12); the documentation lists the supported keywords.", examples=[_EXAMPLE_SCHEMA]
-    ),
+    Meta(description="A JSON Schema (2020-12), limited to the documented keywords.", examples=[_EXAMPLE_SCHEMA]),
 ]
 TemplatePrompt = Annotated[Prompt, Meta(examples=["{name}, a fighter of strength {strength}, in oil"])]
 
 
 class TemplateCreate(Input, kw_only=True):
-    """A new template and its first version, which is published at once."""
+    """A new template with its first version, which is published immediately."""
 
     name: Name
     description: Description = ""
@@ -48,7 +47,7 @@ class TemplateCreate(Input, kw_only=True):
 
 
 class TemplateUpdate(Input, kw_only=True):
-    """Changes to a template. Its prompt and its schema change only with a new version."""
+    """The members to change. Only a new version changes the prompt or the schema."""
 
     name: Name | UnsetType = UNSET
     description: Description | None | UnsetType = UNSET
@@ -58,7 +57,7 @@ class TemplateUpdate(Input, kw_only=True):
 
 
 class TemplateSummary(msgspec.Struct, kw_only=True):
-    """A template without its prompt and schema. `owner` is null for templates of the platform."""
+    """A template without its prompt and schema. `owner` is null for the platform's own templates."""
 
     id: UUID
     version: int
@@ -84,6 +83,9 @@ class TemplateRead(TemplateSummary, kw_only=True):
 
 class TemplateQuery(OwnerQuery, kw_only=True, frozen=True):
     """Filters are joined by and."""
+
+    expanded: ClassVar[Mapping[str, Any]] = {"owner": Profile}
+    sorts: ClassVar[Sequence[str]] = ("created_at", "updated_at", "name")
 
     style: Style | None = None
     visibility: Visibility | None = None

@@ -18,21 +18,24 @@ class TrashController(Controller):
     path = "/trash"
     tags = ("Trash",)
 
-    @get("/", guards=[READ_CHARACTERS], listing=queries.TRASH)
+    @get("/", guards=[READ_CHARACTERS])
     async def list_trash(
         self, request: StrictRequest[TrashQuery], user: CurrentUser
     ) -> Rendered[Page[TrashedCharacter]]:
-        """Your deleted characters, the last deleted first; each is kept for 30 days."""
+        """List your deleted characters, the last deleted first.
+
+        Each is kept for 30 days. A character must match every filter.
+        """
         query = request.parameters
         return page(request, await queries.list_trash(user, query), query.limit)
 
     @post("/{character_id:uuid}/restorations", guards=[WRITE_CHARACTERS], dry_run=True)
     async def restore_character(self, user: CurrentUser, character_id: FromPath[UUID]) -> Rendered[CharacterRead]:
-        """Take a character out of the trash, with its history and its relationships."""
+        """Restore a character from the trash, with its revisions and relationships."""
         row = await queries.restore_character(user, character_id)
         return resource(row, created_at=f"/v1/characters/{character_id}")
 
     @delete("/{character_id:uuid}", guards=[WRITE_CHARACTERS], dry_run=True)
     async def purge_character(self, user: CurrentUser, character_id: FromPath[UUID]) -> None:
-        """End a character for good."""
+        """Delete a character in the trash permanently."""
         await queries.purge_character(user, character_id)

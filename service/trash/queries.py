@@ -4,33 +4,33 @@ from uuid import UUID
 
 from service.audit.queries import record
 from service.callers import Caller
-from service.characters.filters import FILTERS
+from service.characters.filters import FILTERS, STYLE
 from service.characters.scopes import SUMMARY
 from service.characters.store import change, lock_own
 from service.characters.tables import Character
 from service.database.engine import DB
 from service.database.prepared import Param, utc
-from service.lists.listing import Listing, Rows, given_filters
+from service.lists.listing import Listing, Rows
 from service.lists.statements import SortKey
-from service.trash.schemas import TrashQuery
+from service.trash.schemas import TrashedCharacter, TrashQuery
 
 TRASH = Listing(
     Character,
+    query=TrashQuery,
+    item=TrashedCharacter,
     scopes={
         "mine": (Character.owner == Param("user")) & Character.deleted_at.is_not_null() & Character.ended.eq(False)
     },
     summary=SUMMARY | {"deleted_at": utc(Character.deleted_at)},
-    filters={name: FILTERS[name]._replace(selective=False) for name in ("style", "tags", "tags.any", "template")},
+    filters={"style": STYLE}
+    | {name: FILTERS[name]._replace(selective=False) for name in ("tags", "tags.any", "template")},
     sorts={"deleted_at": SortKey(Character.deleted_at, datetime)},
     default_sort="-deleted_at",
 )
 
 
 async def list_trash(user: Caller, query: TrashQuery) -> Rows:
-    filters = given_filters(
-        {"style": query.style, "tags": query.tags, "tags.any": query.tags_any, "template": query.template}
-    )
-    return await TRASH.rows(query, scopes=["mine"], filters=filters, user=user.id)
+    return await TRASH.rows(query, scopes=["mine"], user=user.id)
 
 
 async def restore_character(user: Caller, character_id: UUID) -> Any:

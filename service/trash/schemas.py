@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+from typing import ClassVar
 from uuid import UUID
 
 import msgspec
@@ -7,13 +9,15 @@ from service.schemas import AllTags, AnyTags, ListQuery, Style, Time
 
 
 class TrashedCharacter(CharacterSummary, kw_only=True):
-    """A deleted character; 30 days after `deleted_at` it is gone for good."""
+    """A deleted character. It is deleted permanently 30 days after `deleted_at`."""
 
     deleted_at: Time
 
 
 class TrashQuery(ListQuery, kw_only=True, frozen=True):
     """Filters are joined by and."""
+
+    sorts: ClassVar[Sequence[str]] = ("deleted_at",)
 
     style: Style | None = None
     template: UUID | None = None

@@ -15,6 +15,7 @@ from service.users.queries import get_me
 from service.users.schemas import Me, is_username
 from service.users.tables import User
 from service.web.guards import CurrentUser, requires_session
+from service.web.openapi_content import ETAG, NOT_FOUND, PictureOperation, UploadOperation
 from service.web.requests import IfMatch, StrictRequest
 from service.web.responses import Rendered, resource
 from service.web.routes import delete, get, put
@@ -61,26 +62,41 @@ class AvatarController(Controller):
     path = "/users"
     tags = ("Users",)
 
-    @put("/me/avatar", guards=[requires_session], upload=True, request_max_body_size=MAX_BODY)
+    @put("/me/avatar", guards=[requires_session], operation_class=UploadOperation, request_max_body_size=MAX_BODY)
     async def update_avatar(
         self, request: Request[Any, Any, Any], user: CurrentUser, if_match: IfMatch = None
     ) -> Rendered[Me]:
-        """Give yourself a picture: PNG, JPEG, WebP, AVIF or a GIF's first frame, up to 10 MiB and 40 megapixels."""
+        """Upload your avatar.
+
+        Accepted are PNG, JPEG, WebP and AVIF images and the first frame of a GIF, up to 10 MiB and 40 megapixels.
+        """
         return resource(await update_avatar(user, await read_upload(request), if_match))
 
-    @get("/me/avatar", guards=[requires_session], picture=True, may_be_none=True)
+    @get(
+        "/me/avatar",
+        guards=[requires_session],
+        operation_class=PictureOperation,
+        response_headers=[ETAG],
+        responses=NOT_FOUND,
+    )
     async def get_own_avatar(self, request: StrictRequest[SizeQuery], user: CurrentUser) -> Response[PortraitLinks]:
-        """Your own picture, as WebP. `Accept: application/json` answers links that need no token."""
+        """Get your own avatar as WebP.
+
+        `Accept: application/json` returns links that need no token.
+        """
         query = request.parameters
         return await show_picture(request, await get_avatar(user.username), query.size, public=False)
 
-    @delete("/me/avatar", guards=[requires_session], may_be_none=True)
+    @delete("/me/avatar", guards=[requires_session], responses=NOT_FOUND)
     async def delete_avatar(self, user: CurrentUser, if_match: IfMatch = None) -> None:
-        """Take your picture away."""
+        """Delete your avatar."""
         await delete_avatar(user, if_match)
 
-    @get("/{username:str}/avatar", public=True, picture=True)
+    @get("/{username:str}/avatar", public=True, operation_class=PictureOperation, response_headers=[ETAG])
     async def get_avatar(self, request: StrictRequest[SizeQuery], username: FromPath[str]) -> Response[PortraitLinks]:
-        """A member's picture, as WebP. `Accept: application/json` answers links that need no token."""
+        """Get a user's avatar as WebP.
+
+        `Accept: application/json` returns links that need no token.
+        """
         query = request.parameters
         return await show_picture(request, await get_avatar(username), query.size, public=True)

@@ -21,24 +21,29 @@ class UserController(Controller):
 
     @post("/", public=True, middleware=[RateLimit(SIGN_UP)])
     async def create_user(self, data: JSONBody[UserCreate]) -> Rendered[Me]:
-        """Sign up. A taken e-mail address (in any case) or username answers 409."""
+        """Sign up.
+
+        An e-mail address or a username that is already in use is refused with 409. Case makes no difference.
+        """
         member = await queries.create_user(data)
         wake_worker()
         return resource(member, created_at="/v1/users/me")
 
     @get("/me", guards=[requires_session])
     async def get_me(self, user: CurrentUser) -> Rendered[Me]:
-        """Your own account."""
+        """Get your own account."""
         return resource(await queries.get_me(user))
 
     @patch("/me", guards=[requires_session])
     async def update_me(
         self, request: Request[Any, Any, Any], user: CurrentUser, data: JSONBody[UserUpdate], if_match: IfMatch = None
     ) -> Rendered[Me]:
-        """Change your profile; a new e-mail address needs `current_password`.
+        """Update your account.
 
-        A wrong `current_password` answers 403, and so does one that a reset replaces while the request is running. A
-        taken address answers 409. Requests with `email` are limited as sign-ups and e-mails are."""
+        A new e-mail address requires `current_password`. A wrong one answers 403, and so does one that a reset replaces
+        while the request is running. A taken address answers 409. Requests with `email` are limited as sign-ups and
+        e-mails are.
+        """
         if data.email is not UNSET:  # as a sign-up, it sends a message and tells whether an address is taken
             for limit in (SIGN_UP, MAIL, NEW_EMAIL):
                 await count_request(limit, request.scope)
@@ -48,5 +53,5 @@ class UserController(Controller):
 
     @get("/{username:str}", public=True)
     async def get_user(self, username: FromPath[str]) -> Rendered[Profile]:
-        """A member's public profile."""
+        """Get a user's public profile."""
         return Rendered((await queries.get_user(username))["item"])

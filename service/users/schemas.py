@@ -18,7 +18,7 @@ PASSWORD_LENGTH = 10  # at least, in Unicode code points
 # their own ("a@x.org, b@x.org" is two addresses).
 _ATOM = r"""[^@\s\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"(),:;<>\[\]\\]+"""
 _EMAIL = rf"^{_ATOM}@{_ATOM}\.{_ATOM}" + END
-_URL = r"^https?://[^\s<>\"\x00-\x1f]+" + END
+_URL = r'^https?://[^\s<>"\x00-\x1f]+' + END
 
 Email = Annotated[
     str,
@@ -64,7 +64,7 @@ Links = Annotated[list[Link], Meta(max_length=10)]
 
 
 class UserCreate(Input, kw_only=True):
-    """Who signs up."""
+    """A new user."""
 
     email: Email
     username: Username
@@ -73,7 +73,7 @@ class UserCreate(Input, kw_only=True):
 
 
 class UserUpdate(Input, kw_only=True):
-    """What changes of one's own profile; a new e-mail needs the current password."""
+    """The members to change. A new e-mail address requires the current password."""
 
     display_name: DisplayName | None | UnsetType = UNSET
     bio: Bio | None | UnsetType = UNSET
@@ -83,14 +83,14 @@ class UserUpdate(Input, kw_only=True):
 
 
 class Owner(msgspec.Struct, kw_only=True):
-    """Whose it is."""
+    """The user who owns this."""
 
     id: UUID
     username: str
 
 
 class Profile(msgspec.Struct, kw_only=True):
-    """What everybody may see of a member."""
+    """A user's public profile."""
 
     id: UUID
     username: str
@@ -102,7 +102,7 @@ class Profile(msgspec.Struct, kw_only=True):
 
 
 class Me(Profile, kw_only=True):
-    """What a member sees of their own account."""
+    """A user's own account."""
 
     email: str
     email_verified: bool

@@ -1,4 +1,4 @@
-"""Pages for people: the documentation and its assets, and what each problem means. None asks another host."""
+"""HTML pages: the API documentation, its assets, and a page for each problem. None loads anything from other hosts."""
 
 from functools import cache
 from html import escape
@@ -37,7 +37,7 @@ def _document(app: Litestar) -> bytes:
 
 @get("/", include_in_schema=False)
 async def get_root() -> Redirect:
-    """Who comes by hand is shown the documentation."""
+    """Redirects a browser to the documentation."""
     return Redirect("/docs")
 
 
@@ -50,7 +50,7 @@ class ProblemController(Controller):
 
     @get("/", media_type=MediaType.HTML)
     async def list_problems(self) -> Response[str]:
-        """Every problem there is."""
+        """List all problems."""
         items = "".join(
             f'<li><a href="/problems/{slug}">{escape(slug)}</a>: {kind.status}</li>' for slug, kind in PROBLEMS.items()
         )
@@ -58,7 +58,7 @@ class ProblemController(Controller):
 
     @get("/{slug:str}", media_type=MediaType.HTML)
     async def get_problem(self, slug: FromPath[str]) -> Response[str]:
-        """What a problem's `type` means."""
+        """Explain a problem."""
         if (kind := PROBLEMS.get(slug)) is None:
             raise NotFound
         return _page(f"{kind.status} {kind.title()}", f"<p>{escape(kind.meaning)}</p>")

@@ -1,4 +1,4 @@
-"""Guards: what a route asks of its caller and of its parameters."""
+"""Guards: the requirements of a route for its caller and its parameters."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ _IDEMPOTENCY_KEY = re.compile(rb"[!-~]{1,255}")
 
 
 def requires(scope: Scope) -> Guard:
-    """A session, or an API key with this scope."""
+    """Requires a session, or an API key with this scope."""
 
     async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         caller: Caller = connection.user
@@ -36,13 +36,13 @@ WRITE_TEMPLATES = requires("templates:write")
 
 
 async def requires_session(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """A session: an API key never reaches sessions, keys, passwords, e-mail, export or deletion."""
+    """Requires a session: an API key has no access to sessions, keys, passwords, e-mail, export or deletion."""
     if connection.user.kind == "key":
         raise Forbidden("An API key may not do this: sign in.")
 
 
 async def authenticated(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """On every route: a valid token, or none at all where the route says ``public=True``."""
+    """On every route: requires a valid token. A route with ``public=True`` also allows requests without a token."""
     if connection.auth is not None:
         raise Unauthorized(connection.auth)
     if connection.user.id is None and not handler.opt.get("public"):
@@ -50,8 +50,8 @@ async def authenticated(connection: ASGIConnection[Any, Any, Any, Any], handler:
 
 
 async def known_parameters(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """On every route: only the query parameters that its handler names, and an Idempotency-Key only where the route
-    takes one."""
+    """On every route: allows only the query parameters that the handler names, and an Idempotency-Key only where the
+    route has ``idempotent=True``."""
     faults: list[Violation] = []
     if connection.scope["query_string"] and isinstance(connection, StrictRequest):
         try:

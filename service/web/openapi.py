@@ -1,12 +1,13 @@
-"""The OpenAPI document: Litestar's account of the routes, completed with what only we know.
+"""The OpenAPI document: Litestar's document of the routes, completed.
 
-Schemas come from msgspec, which checks them, so they say what it does (bounds of items, unknown fields refused);
-problems, scopes and headers come from the routes themselves.
+Litestar's schemas are replaced by those of msgspec, which validates the bodies: they include the bounds of items and
+refuse unknown fields. Problems, scopes, headers and query parameters are added from the routes.
 """
 
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from inspect import cleandoc
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from litestar import Litestar
@@ -14,72 +15,44 @@ from litestar.handlers.http_handlers import HTTPRouteHandler
 
 from service.errors import PROBLEMS, Problem
 from service.schemas import FieldsQuery
+from service.web.guards import requires_session
 from service.web.openapi_config import Json
 from service.web.openapi_parameters import (
     IDEMPOTENCY_KEY,
     query_parameters,
     remove_null,
 )
+from service.web.openapi_schemas import (
+    complete_schemas,
+    component_name,
+    expand_member,
+    partial_of,
+    reference_to,
+    struct_components,
+)
 from service.web.problems import MEDIA_TYPE
 from service.web.query import query_of
 
 _HEADERS = {
-    "ETag": "The version of this row, for If-Match and If-None-Match.",
-    "Location": "Where the new resource is.",
-    "Link": "The next page, as rel=next.",
-    "Idempotency-Replayed": "`true` when this was answered before and nothing was done now.",
+    "ETag": "The version of the resource, for If-Match and If-None-Match.",
+    "Location": "The URL of the new resource.",
+    "Link": "The URL of the next page (rel=next).",
+    "Idempotency-Replayed": "`true` if this is the stored response to an earlier request with the same key.",
 }
 _DESCRIPTIONS = {
-    "200": "Done.",
-    "201": "Made.",
-    "202": "Taken: it is done in a while.",
-    "204": "Done; there is nothing to tell.",
-}
-_BYTES = {"type": "string", "format": "binary"}
-_PICTURE = {"image/webp": {"schema": _BYTES}}
-_ELSEWHERE = {
-    "description": "It is at another address, for ten minutes.",
-    "headers": {"Location": {"description": "Where the picture is.", "schema": {"type": "string"}}},
-}
-_UPLOAD = {
-    "required": True,
-    "content": {
-        "image/*": {"schema": _BYTES},
-        "application/octet-stream": {"schema": _BYTES},
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "properties": {"file": _BYTES},
-                "required": ["file"],
-                "additionalProperties": False,
-            }
-        },
-    },
-}
-_CARDS = {"image/png": {"schema": _BYTES}, "application/zip": {"schema": _BYTES}}
-_FILES = {"type": "array", "items": _BYTES, "minItems": 1, "maxItems": 100}
-_UPLOADS = {
-    "required": True,
-    "content": {
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "properties": {"file": _FILES},
-                "required": ["file"],
-                "additionalProperties": False,
-            }
-        }
-    },
+    "200": "OK.",
+    "201": "Created.",
+    "202": "Accepted.",
+    "204": "No content.",
 }
 _ALWAYS = (
     "bad-request", "unauthorized", "url-too-long", "too-many-requests", "headers-too-large", "internal", "unavailable",
 )  # fmt: skip
 _WITH_BODY = ("validation", "too-large", "unsupported-media-type", "conflict", "request-timeout")
-_REF = "#/components/schemas/{name}"
 
 
 def openapi_document(app: Litestar) -> Json:
-    """The document of what is under /v1, as /openapi.json gives it."""
+    """The document of all routes under /v1, as /openapi.json returns it."""
     document: Json = app.openapi_schema.to_schema()
     handlers = {
         (path, method.lower()): handler
@@ -92,78 +65,95 @@ def openapi_document(app: Litestar) -> Json:
     wanted = {
         kind for handler in handlers.values() for kind in (_body_of(handler), _answer_of(handler)) if _named(kind)
     }
+    for handler in handlers.values():
+        wanted |= {*_expanded(handler).values()}
     kinds = [Problem, *sorted(wanted, key=str)]
-    schemas, components = msgspec.json.schema_components(kinds, ref_template=_REF)
-    for component in components.values():
-        if "description" in component:
-            component["description"] = cleandoc(component["description"])  # Python 3.13 has done so already
-    schema_of = dict(zip(kinds, schemas, strict=True))
+    schema_of, components = struct_components(kinds)
+    _expand(handlers.values(), schema_of, components)
+    used: set[str] = set()
     for (path, method), handler in handlers.items():
         operation = document["paths"][path][method]
         _complete(operation, handler, path, method, schema_of)
-        if issubclass(query_of(handler), FieldsQuery):
-            _narrow(operation["responses"]["200"], components)
+        if issubclass(query := query_of(handler), FieldsQuery):
+            whole = schema_of.get(query.whole, {"$ref": ""})
+            _narrow(operation["responses"]["200"], components, component_name(whole["$ref"]))
+        used |= {component_name(answer["$ref"]) for answer in operation["responses"].values() if "$ref" in answer}
+    for component in components.values():
+        if "description" in component:
+            component["description"] = cleandoc(component["description"])  # Python 3.13 has done so already
     document["components"]["schemas"] = components
-    document["components"]["responses"] = {slug: _problem_response(slug) for slug in PROBLEMS}
+    document["components"]["responses"] = {slug: _problem_response(slug) for slug in sorted(used)}
+    complete_schemas(document, app.opt["enums"])
     return document
+
+
+def _expand(handlers: Iterable[HTTPRouteHandler], schema_of: dict[Any, Json], components: dict[str, Json]) -> None:
+    """Adds the schemas of expanded members."""
+    for handler in handlers:
+        for member, kind in _expanded(handler).items():
+            for answer in (_answer_of(handler), getattr(query_of(handler), "whole", None)):
+                if answer in schema_of:
+                    component = components[component_name(schema_of[answer]["$ref"])]
+                    if "items" in component["properties"]:
+                        component = components[component_name(component["properties"]["items"]["items"]["$ref"])]
+                    expand_member(component, member, component_name(schema_of[kind]["$ref"]))
 
 
 def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str, schema_of: dict[Any, Json]) -> None:
     text = cleandoc(operation.pop("description"))
     operation["summary"] = text.split("\n")[0].rstrip(".").replace("`", "")  # shown as it is
-    if rest := text.partition("\n")[2].strip():
-        operation["description"] = rest
+    description = text.partition("\n")[2].strip()
     operation.pop("deprecated", None)
     parameters = operation.get("parameters", [])
     for parameter in parameters:
         remove_null(parameter)
-    parameters += query_parameters(query_of(handler), handler.opt.get("listing"))
+    parameters += query_parameters(query_of(handler), _members_of(handler))
     if handler.opt.get("idempotent"):
         parameters.append(IDEMPOTENCY_KEY)
     if parameters:
         operation["parameters"] = parameters
-    if handler.opt.get("uploads"):
-        operation["requestBody"] = _UPLOADS
-    if handler.opt.get("upload"):
-        operation["requestBody"] = _UPLOAD
     body, answer = _body_of(handler), _answer_of(handler)
     if body in schema_of:
         for content in operation["requestBody"]["content"].values():
             content["schema"] = schema_of[body]
-    (status,) = [status for status in operation["responses"] if status < "400"]
+    (status,) = [status for status in operation["responses"] if status < "300"]
     success = operation["responses"][status]
     if answer in schema_of:
-        for content in success["content"].values():
-            content["schema"] = schema_of[answer]
-    if also := handler.opt.get("also"):
-        success["content"][also] = {"schema": {"type": "string"}}
-    if handler.opt.get("card") and method == "get":
-        success["content"] |= _CARDS
-    if handler.opt.get("picture"):
-        success["content"] = _PICTURE | success["content"]
+        success["content"]["application/json"]["schema"] = schema_of[answer]
     success["description"] = _DESCRIPTIONS[status]
-    success["headers"] = {name: _header(name) for name in _headers_of(handler, status)}
+    success["headers"] = {name: _header(name) for name in [*success.get("headers", ()), *_headers_of(handler, status)]}
     answers = {status: success}
     if status == "201" and handler.opt.get("dry_run"):
-        answers["200"] = success | {"description": "What a dry run would make.", "headers": {}}
-    if handler.opt.get("picture"):
-        answers["307"] = _ELSEWHERE
+        answers["200"] = success | {"description": "Dry run: the resource that would be created.", "headers": {}}
+    answers |= {other: operation["responses"][other] for other in operation["responses"] if "300" <= other < "400"}
     operation["responses"] = answers | {
         str(PROBLEMS[slug].status.value): {"$ref": f"#/components/responses/{slug}"}
-        for slug in sorted(_problems_of(handler, path, method), key=lambda slug: PROBLEMS[slug].status)
+        for slug in sorted(_problems_of(handler, operation, path, method), key=lambda slug: PROBLEMS[slug].status)
     }
-    operation["security"] = [{"token": []}, {}] if handler.opt.get("public") else [{"token": []}]
-    if scope := next((guard.scope for guard in handler.guards or () if hasattr(guard, "scope")), None):
+    scope = next((guard.scope for guard in handler.guards or () if hasattr(guard, "scope")), None)
+    operation["security"] = [{"token": []}]
+    if handler.opt.get("public"):  # where no scope is asked for, a token changes nothing
+        operation["security"] = [{"token": []}, {}] if scope else []
+    if scope:
         operation["x-scope"] = scope
+    operation["description"] = "\n\n".join(filter(None, (description, _access(handler, scope))))
 
 
-def _problems_of(handler: HTTPRouteHandler, path: str, method: str) -> set[str]:
+def _access(handler: HTTPRouteHandler, scope: str | None) -> str:
+    if handler.opt.get("public"):
+        return "Needs no token." + (f" An API key needs the scope `{scope}`." if scope else "")
+    if scope:
+        return f"Needs a session or an API key with the scope `{scope}`."
+    return "Needs a session." if requires_session in handler.resolve_guards() else "Needs a token."
+
+
+def _problems_of(handler: HTTPRouteHandler, operation: Json, path: str, method: str) -> set[str]:
     slugs = {*_ALWAYS}
     if handler.guards or not handler.opt.get("public"):
         slugs.add("forbidden")
-    if "{" in path or handler.opt.get("may_be_none"):
+    if "{" in path or "404" in operation["responses"]:
         slugs.add("not-found")
-    if handler.parsed_data_field is not None or handler.opt.keys() & {"upload", "uploads"}:
+    if "requestBody" in operation:
         slugs |= {*_WITH_BODY, "not-found"}
     if "if_match" in handler.parsed_fn_signature.parameters:
         slugs.add("precondition-failed")
@@ -172,26 +162,17 @@ def _problems_of(handler: HTTPRouteHandler, path: str, method: str) -> set[str]:
     return slugs
 
 
-def _narrow(answer: Json, components: Json) -> None:
-    """Where `fields` says what is wanted, the rest is left out."""
+def _narrow(answer: Json, components: Json, whole: str) -> None:
+    """Adds the schema of a response that has only the members named by `fields`."""
     for content in answer["content"].values():
-        content["schema"] = {"anyOf": [content["schema"], _partial(content["schema"], components)]}
-
-
-def _partial(reference: Json, components: Json) -> Json:
-    whole: Json = components[reference["$ref"].rpartition("/")[2]]
-    properties = whole["properties"]
-    title = f"Partial{whole['title']}"
-    if "items" not in properties:
-        return whole | {"title": title, "required": ["id"]}
-    items = {"type": "array", "items": _partial(properties["items"]["items"], components)}
-    return whole | {"title": title, "properties": properties | {"items": items}}
+        name = component_name(content["schema"]["$ref"])
+        content["schema"] = {"anyOf": [content["schema"], partial_of(name, components, whole)]}
 
 
 def _headers_of(handler: HTTPRouteHandler, status: str) -> list[str]:
     answer = _answer_of(handler)
     names = ["Location"] if status == "201" else []
-    if "version" in getattr(answer, "__struct_fields__", ()) or handler.opt.keys() & {"picture", "card"}:
+    if "version" in getattr(answer, "__struct_fields__", ()):
         names.append("ETag")
     if "cursor" in query_of(handler).__struct_fields__:
         names.append("Link")
@@ -217,6 +198,18 @@ def _answer_of(handler: HTTPRouteHandler) -> Any:
     )
 
 
+def _members_of(handler: HTTPRouteHandler) -> Sequence[str]:
+    """The members of the row that a route answers, or of the rows in its page."""
+    answer = _answer_of(handler)
+    kind = (get_args(answer) or (answer,))[0]
+    return getattr(kind, "__struct_fields__", ())
+
+
+def _expanded(handler: HTTPRouteHandler) -> Mapping[str, Any]:
+    query = query_of(handler)
+    return query.expanded if issubclass(query, FieldsQuery) else {}
+
+
 def _named(kind: Any) -> bool:
     origin = getattr(kind, "__origin__", kind)
     return isinstance(origin, type) and issubclass(origin, msgspec.Struct)
@@ -224,5 +217,5 @@ def _named(kind: Any) -> bool:
 
 def _problem_response(slug: str) -> Json:
     kind = PROBLEMS[slug]
-    content = {MEDIA_TYPE: {"schema": {"$ref": _REF.format(name="Problem")}}}
+    content = {MEDIA_TYPE: {"schema": {"$ref": reference_to("Problem")}}}
     return {"description": kind.meaning, "content": content}

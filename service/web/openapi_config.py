@@ -1,4 +1,4 @@
-"""The OpenAPI document: its title, its tags, and the page that shows it."""
+"""The OpenAPI document's title and tags, and the page that shows it."""
 
 from typing import Any
 
@@ -6,24 +6,24 @@ from litestar import Router
 from litestar.handlers.http_handlers import HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import OpenAPIRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme, Tag
+from litestar.openapi.spec import Components, Contact, License, SecurityScheme, Tag
 
 from service.web.csp import application_policy
 
 ASSETS_PATH = "/docs-assets"
 
 _TAGS = {
-    "Users": "Members and their profiles.",
-    "Sessions": "Signing in and out. Send the token as `Authorization: Bearer <token>`.",
-    "API keys": "Tokens for programs, with scopes.",
-    "E-mail": "Letters with a link that proves who reads an address: it is verified, or the password is chosen anew.",
-    "Templates": "Reusable rules for characters, in versions that never change once published.",
-    "Characters": "What the platform is for.",
-    "Cards": "Characters that come from elsewhere, and go there.",
-    "Revisions": "A character's history: every change can be read, compared and undone.",
-    "Trash": "Deleted characters, for 30 days.",
-    "Changes": "To keep a copy in step.",
-    "Relationships": "What one character is to another: one row, read from both sides.",
+    "Users": "User accounts and public profiles.",
+    "Sessions": "Sign in and out. Send the token as `Authorization: Bearer <token>`.",
+    "API keys": "Tokens with scopes, for programs.",
+    "E-mail": "E-mail verification and password reset.",
+    "Templates": "Reusable rules for characters. A published version never changes.",
+    "Characters": "Characters with attributes, portraits and prompts.",
+    "Cards": "Import and export of Character Cards.",
+    "Revisions": "The history of a character. Every change can be read, compared and undone.",
+    "Trash": "Deleted characters, which can be restored for 30 days.",
+    "Changes": "A feed of changes, for clients that keep a copy of their characters.",
+    "Relationships": "Relationships between two characters. Each can be read from either side.",
 }
 
 Json = dict[str, Any]
@@ -36,7 +36,8 @@ _START = """SwaggerUIBundle({
 
 
 class _Swagger(OpenAPIRenderPlugin):
-    """Litestar's page holds the whole document in a script; this one has a script that a policy can name."""
+    """Like Litestar's page, whose inline script contains the whole document. This script is constant, so the content
+    security policy can allow it by its hash."""
 
     def render(self, request: Any, openapi_schema: Json) -> bytes:
         return f"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{OPENAPI.title}</title>
@@ -56,9 +57,12 @@ OPENAPI = OpenAPIConfig(
     title="Character service",
     version="1",
     description=(
-        "Characters, the templates that rule them, and what they are to each other. Every error is a problem "
-        "(RFC 9457) that names all its faults; lists are keyset pages; rows carry an ETag for `If-Match`."
+        "An API for characters, their templates and the relationships between them. Errors are problem documents "
+        "(RFC 9457) that list all faults of a request. Lists come in pages with cursors. Resources have an ETag for "
+        "`If-Match`."
     ),
+    contact=Contact(name="The operator of this server"),
+    license=License(name="MIT", identifier="MIT"),
     openapi_router=Router(
         "/docs",
         route_handlers=[],
@@ -71,7 +75,7 @@ OPENAPI = OpenAPIConfig(
     tags=[Tag(name=name, description=text) for name, text in _TAGS.items()],
     components=Components(
         security_schemes={
-            "token": SecurityScheme(type="http", scheme="bearer", description="A session's or an API key's token.")
+            "token": SecurityScheme(type="http", scheme="bearer", description="The token of a session or an API key.")
         }
     ),
 )

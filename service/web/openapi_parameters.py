@@ -1,37 +1,24 @@
 """Query parameters and request headers in the OpenAPI document."""
 
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Sequence
 
 import msgspec
 
-from service.schemas import Query
+from service.schemas import FieldsQuery, ListQuery, Query
 from service.web.openapi_config import Json
 
 IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "Any name for this one request: sent again within 24 hours, it is answered again, not done again.",
+    "description": "A unique key for this request. A repeat within 24 hours returns the first response.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
 }
 
 
-class Listing(Protocol):
-    """The allow-lists of a list (see service/lists/listing.py)."""
-
-    @property
-    def fields(self) -> Iterable[str]: ...
-
-    @property
-    def expand(self) -> Iterable[str]: ...
-
-    @property
-    def sorts(self) -> Iterable[str]: ...
-
-
-def query_parameters(query: type[Query], listing: Listing | None) -> list[Json]:
+def query_parameters(query: type[Query], members: Sequence[str]) -> list[Json]:
+    """The parameters that ``query`` declares. ``members`` are those of the response."""
     parameters = []
-    allowed = _allow_lists(listing) if listing else {}
+    allowed = _choices(query, members)
     for field in msgspec.structs.fields(query):
         if field.name == "open" or allowed.get(field.name) == []:
             continue
@@ -43,7 +30,7 @@ def query_parameters(query: type[Query], listing: Listing | None) -> list[Json]:
         if None in schema.get("enum", ()):
             schema["enum"] = [choice for choice in schema["enum"] if choice is not None]
         if schema.get("type") == "array":
-            parameter |= {"style": "form", "explode": False}
+            parameter |= {"style": "form", "explode": True}
             if choices := allowed.get(field.name):
                 schema["items"] = {"enum": choices}
         if description := schema.pop("description", None):
@@ -54,16 +41,20 @@ def query_parameters(query: type[Query], listing: Listing | None) -> list[Json]:
     return parameters
 
 
-def _allow_lists(listing: Listing) -> dict[str, list[str]]:
-    return {
-        "fields": [*listing.fields],
-        "expand": [*listing.expand],
-        "sort": [prefix + name for name in listing.sorts for prefix in ("", "-")],
-    }
+def _choices(query: type[Query], members: Sequence[str]) -> dict[str, list[str]]:
+    choices = {}
+    if issubclass(query, FieldsQuery):
+        choices = {
+            "fields": [*(query.whole.__struct_fields__ if query.whole else members)],
+            "expand": [*query.expanded],
+        }
+    if issubclass(query, ListQuery):
+        choices["sort"] = [prefix + name for name in query.sorts for prefix in ("", "-")]
+    return choices
 
 
 def remove_null(parameter: Json) -> None:
-    """A parameter that may be left out is no parameter that may be null."""
+    """Removes null from the schema of an optional parameter, which can be left out but not be null."""
     schema = parameter["schema"]
     for choice in schema.pop("oneOf", ()):
         if choice.get("type") != "null":

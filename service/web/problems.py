@@ -1,4 +1,4 @@
-"""An error becomes a response: a problem document (RFC 9457)."""
+"""Turns errors into responses: problem documents (RFC 9457)."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -31,7 +31,7 @@ _BY_STATUS = {kind.status: kind for kind in PROBLEMS.values()}
 
 
 def to_problem(error: Exception, handler: BaseRouteHandler | None = None) -> ServiceError:
-    """The ServiceError for any error, those of Litestar included."""
+    """The ServiceError for any error, including those of Litestar."""
     if isinstance(error, ValidationException):
         return _parameters_refused(error, handler)
     if isinstance(error, HTTPException):
@@ -43,7 +43,7 @@ def to_problem(error: Exception, handler: BaseRouteHandler | None = None) -> Ser
 
 
 def answer_problem(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
-    """Litestar's exception handler for everything."""
+    """The exception handler of the application, for all exceptions."""
     problem = to_problem(error, request.scope.get("route_handler"))
     log_failure(error, problem)
     return Response(
@@ -52,20 +52,20 @@ def answer_problem(request: Request[Any, Any, Any], error: Exception) -> Respons
 
 
 def raw_problem(scope: Scope, error: ServiceError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    """Status, headers and body of ``error``, for what answers in front of Litestar."""
+    """Status, headers and body of ``error``, for middleware in front of Litestar."""
     body = msgspec.json.encode(error.problem(scope))
     headers = {"content-type": MEDIA_TYPE, "content-length": str(len(body)), **error.headers}
     return error.status, [(name.lower().encode(), value.encode()) for name, value in headers.items()], body
 
 
 def allowed(methods: str) -> list[str]:
-    """The methods of an Allow header, with those that are answered wherever others are."""
+    """The methods of an Allow header, with OPTIONS, and HEAD where GET is allowed."""
     names = {name.strip() for name in methods.split(",") if name.strip()} | {"OPTIONS"}
     return sorted(names | {"HEAD"} if "GET" in names else names)
 
 
 def log_failure(error: Exception, problem: ServiceError) -> None:
-    """Logs a failure of ours, once, at the boundary; a client's mistake is its own affair."""
+    """Logs an error of the service. Errors of clients are not logged here."""
     if isinstance(problem, InternalError):
         logger.opt(exception=error).error("The request failed.")
     elif isinstance(problem, Unavailable) and not isinstance(problem, Overloaded):
@@ -73,7 +73,7 @@ def log_failure(error: Exception, problem: ServiceError) -> None:
 
 
 def sent_name(handler: BaseRouteHandler, argument: str) -> str:
-    """What a client calls the ``argument`` of a handler: ``from``, where Python needs another word."""
+    """The name of the handler's ``argument`` in a request, such as ``If-Match`` for ``if_match``."""
     field = handler.parsed_fn_signature.parameters.get(argument)
     definition = field.kwarg_definition if field else None
     return (isinstance(definition, ParameterKwarg) and definition.name) or argument
@@ -81,14 +81,16 @@ def sent_name(handler: BaseRouteHandler, argument: str) -> str:
 
 def _parameters_refused(error: ValidationException, handler: BaseRouteHandler | None) -> BadRequest:
     found = [fault for fault in error.extra if isinstance(fault, dict)] if isinstance(error.extra, list) else []
-    if any(fault.get("source") == "body" for fault in found):  # what a body holds is judged by bodies.py
+    if any(fault.get("source") == "body" for fault in found):  # StrictRequest reports faults in a body
         return BadRequest("The body is missing.")
     faults = [_parameter_violation(fault, handler) for fault in found]
     return BadRequest("The request's parameters are not valid.", errors=faults)
 
 
 def _parameter_violation(fault: Mapping[str, Any], handler: BaseRouteHandler | None) -> Violation:
-    detail = sentence(str(fault.get("message", ""))).replace(", not a string", "")  # which all parameters are
+    detail = sentence(str(fault.get("message", ""))).replace(
+        ", not a string", ""
+    )  # every parameter is sent as a string
     argument = str(fault.get("key", ""))
     name = sent_name(handler, argument) if handler else argument
     return Violation(detail, header=name) if fault.get("source") == "header" else Violation(detail, parameter=name)

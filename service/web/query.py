@@ -1,4 +1,5 @@
-"""Reads a query string strictly: each parameter must be known, given once and valid; all faults are reported at once.
+"""Reads a query string strictly: each parameter must be known and valid, and given once unless it is a list. All
+faults are reported at once.
 
 A handler names the Struct of its parameters in its signature, as in ``request: StrictRequest[CharacterQuery]``. The
 guard ``known_parameters`` reads it for every route, and the OpenAPI document shows the same Struct.
@@ -19,14 +20,15 @@ from service.validation import fault_message
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,99})")
 _BOOLEANS = {"true": True, "false": False}
+_PART = re.compile(r"""\s*+(?:"(?P<quoted>(?:[^"]|"")*+)"\s*+|(?P<plain>[^,"][^,]*+|))(?=,|\Z)""")
 
 Q = TypeVar("Q", bound=Query)
 
 
 @cache
 def query_of(handler: BaseRouteHandler) -> type[Query]:
-    """The Struct of a route's query parameters: the one that the handler's ``request`` names. A handler that names
-    none takes only ``dry_run``, if its route has ``dry_run=True``."""
+    """The Struct that the handler's ``request`` argument names. A handler without one takes no parameters, or only
+    ``dry_run`` if the route has ``dry_run=True``."""
     request = handler.parsed_fn_signature.parameters.get("request")
     for argument in get_args(request.annotation) if request else ():
         if isinstance(argument, type) and issubclass(argument, Query):
@@ -46,18 +48,23 @@ def read_query(text: bytes, wanted: type[Q]) -> Q:
     fields = _fields(wanted)
     values: dict[str, Any] = {}
     others: dict[str, str] = {}
+    lists: dict[str, list[str]] = {}
     faults: list[Violation] = []
     for name, value in pairs:
         if name in values or name in others:
             faults.append(Violation("Must be given only once.", parameter=name))
         elif "\0" in name or "\0" in value:
             faults.append(Violation("Must not contain the NUL character.", parameter=name))
+        elif name in fields and name != "_open" and _is_list(fields[name].type):
+            lists.setdefault(name, []).append(value)
         elif name in fields and name != "_open":
             values[name] = _read_value(name, value, fields[name].type, faults)
         elif wanted.open_prefix and name.startswith(wanted.open_prefix):
             others[name] = value
         else:
             faults.append(Violation("Is not a known parameter.", parameter=name))
+    for name, given in lists.items():
+        values[name] = _read_list(name, given, fields[name].type, faults)
     if faults:
         raise BadRequest("The request's parameters are not valid.", errors=faults)
     by_name = {fields[name].name: value for name, value in values.items()}
@@ -71,28 +78,55 @@ def _empty(wanted: type[Q]) -> Q:
 
 @cache
 def _fields(wanted: type[Query]) -> Mapping[str, msgspec.structs.FieldInfo]:
-    """The parameters, by the name they are sent under."""
+    """The parameters, by their names in a query string."""
     return {field.encode_name: field for field in msgspec.structs.fields(wanted)}
 
 
 def _read_value(name: str, value: str, wanted: Any, faults: list[Violation]) -> Any:
-    """The parameter's value as a ``wanted``, or None and one more of the faults. Stricter than what msgspec calls lax,
-    which takes 1.0 for 1, a number for a time, and the word null for no value."""
+    """The parameter's value as a ``wanted``; None, with one more fault, if it is not valid. Stricter than msgspec's lax
+    mode, which accepts 1.0 as an integer, a number as a time, and "null" as no value."""
     plain: Any = value
-    if _is_list(wanted):
-        plain = tuple(part.strip() for part in value.split(","))
-    elif _has(wanted, int) and _INTEGER.fullmatch(value):
+    if _has(wanted, int) and _INTEGER.fullmatch(value):
         plain = int(value)
     elif _has(wanted, bool):
         plain = _BOOLEANS.get(value, value)
+    return _convert(name, plain, value, wanted, faults)
+
+
+def split_list(value: str) -> list[str]:
+    """The parts between commas. One with a comma is quoted; in quotes, two are one: ``"a, b","the ""old"" c"``.
+    Raises ValueError for a quote that stays open."""
+    if '"' not in value:
+        return [part.strip() for part in value.split(",")]
+    parts, position = [], 0
+    while position <= len(value):
+        if (part := _PART.match(value, position)) is None:
+            raise ValueError(value)
+        parts.append(part["plain"].strip() if part["quoted"] is None else part["quoted"].replace('""', '"'))
+        position = part.end() + 1
+    return parts
+
+
+def _read_list(name: str, given: list[str], wanted: Any, faults: list[Violation]) -> Any:
+    """A list is sent by commas, or by its name again for each part, or both."""
+    try:
+        parts = tuple(part for value in given for part in split_list(value))
+    except ValueError:
+        faults.append(Violation("Must close each quote that begins a part, and go on with a comma.", parameter=name))
+        return None
+    return _convert(name, parts, ",".join(given), wanted, faults)
+
+
+def _convert(name: str, plain: Any, sent: str, wanted: Any, faults: list[Violation]) -> Any:
     try:
         return msgspec.convert(plain, wanted)
     except msgspec.ValidationError as error:
-        fault = fault_message(error, wanted, value).replace(", not a string.", ".")  # all are strings, as they are sent
+        fault = fault_message(error, wanted, sent).replace(", not a string.", ".")  # every value is sent as a string
         faults.append(Violation(fault, parameter=name))
         return None
 
 
+@cache
 def _is_list(wanted: Any) -> bool:
     return get_origin(wanted) is tuple or any(map(_is_list, get_args(wanted)))
 

@@ -1,6 +1,6 @@
-"""Reading a JSON body strictly, and telling every fault of it at once.
+"""Reads JSON bodies strictly and reports all faults at once.
 
-msgspec decodes straight into the Struct; only when that fails is the body walked again, to collect all faults.
+msgspec decodes a body directly into its Struct. Only if that fails is the body decoded again, to collect all faults.
 """
 
 import re
@@ -22,7 +22,9 @@ from service.validation import (
 )
 from service.web.query import Q, query_of, read_query
 
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)  # also without its end: no text takes long
+_STRING = re.compile(
+    rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL
+)  # matches an unterminated string, too, so that no input is slow
 _BRACKETS = bytes.maketrans(b"{}", b"[]")
 _TOO_DEEP = b"[" * (MAX_DEPTH + 1)
 _ALL_ELSE = bytes(set(range(256)) - set(b"[]{}"))
@@ -50,22 +52,22 @@ class StrictRequest(Request[Caller, Any, Any], Generic[Q]):
             try:
                 self._json = read_json(await self.body(), wanted)
             except Unprocessable as error:
-                raise await self._told_whole(error, wanted) from None
+                raise await self._with_further_faults(error, wanted) from None
         return self._json
 
-    async def _told_whole(self, error: Unprocessable, wanted: Any) -> Unprocessable:
-        """With what the route would find in the members that are sound: a form is corrected in one go."""
+    async def _with_further_faults(self, error: Unprocessable, wanted: Any) -> Unprocessable:
+        """Adds the faults that the route's own checks find in the valid members, so that a client sees all at once."""
         look_further = self.route_handler.opt.get("look_further")
         if look_further is None or not error.errors:
             return error
         sound = valid_members(msgspec.json.decode(await self.body()), wanted)
-        told = {fault.pointer for fault in error.errors}
-        further = [fault for fault in await look_further(self, sound) if fault.pointer not in told]
+        reported = {fault.pointer for fault in error.errors}
+        further = [fault for fault in await look_further(self, sound) if fault.pointer not in reported]
         return Unprocessable.of([*error.errors, *further])
 
 
 def read_json(body: bytes, wanted: Any) -> Any:
-    """``body`` as ``wanted``. Raises BadRequest when it is not JSON, Unprocessable with all faults when it is."""
+    """``body`` as a ``wanted``. Raises BadRequest if it is not JSON, Unprocessable with all its faults."""
     try:
         if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _is_too_deep(body):
             raise BadRequest(f"The body is nested deeper than {MAX_DEPTH} levels.")
@@ -86,15 +88,15 @@ def _decoder(wanted: Any) -> msgspec.json.Decoder[Any]:
 
 
 def _is_too_deep(body: bytes) -> bool:
-    """Whether more than MAX_DEPTH lists and objects lie within each other. Nothing is decoded, and nothing is looked at
-    one by one: a body may be all brackets."""
+    """Whether lists and objects are nested deeper than MAX_DEPTH. Works on whole byte strings, without a loop over
+    characters: a body may consist of brackets only."""
     brackets = _STRING.sub(b"", body).translate(_BRACKETS, _ALL_ELSE)
     if _TOO_DEEP in brackets:
         return True
     for _ in range(MAX_DEPTH):
         outer = brackets.replace(b"[]", b"")
         if len(outer) == len(brackets):
-            return False  # none are left, or it is no JSON
+            return False  # no pair is left, or the body is not JSON
         brackets = outer
     return bool(brackets)
 
@@ -103,7 +105,7 @@ IfMatch = Annotated[
     str | None,
     HeaderParameter(
         name="If-Match",
-        description="The ETag that was read: a change made since then answers 412.",
+        description="The ETag that was read. If the resource has changed since, the response is 412.",
         schema_extra={"pattern": r'^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*")*)$'},
     ),
 ]

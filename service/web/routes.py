@@ -1,5 +1,5 @@
-"""``get``, ``post`` and the others, as Litestar's, for handlers that are asked often, and the answer that they can give
-without being encoded, merged or guessed about."""
+"""``get``, ``post``, ``put``, ``patch`` and ``delete``: Litestar's, with less work per request, and with responses of
+type Rendered sent as they are."""
 
 from functools import cached_property, partial
 from typing import Any
@@ -14,12 +14,12 @@ from service.web.responses import Rendered
 
 class Route(HTTPRouteHandler):
     async def authorize_connection(self, connection: ASGIConnection) -> None:  # type: ignore[type-arg] # Litestar's
-        """As Litestar's, which would copy the handler, all of its seventy attributes, for each guard."""
+        """Like Litestar's, which copies the handler with its seventy attributes for each guard (16 µs)."""
         for guard in self.resolve_guards():
-            await guard(connection, self)  # type: ignore[misc] # Litestar's own words on it
+            await guard(connection, self)  # type: ignore[misc] # Litestar ignores the same
 
     def resolve_exception_handlers(self) -> ExceptionHandlersMap:
-        """As Litestar's, which would collect them from every layer for each request."""
+        """Like Litestar's, which collects them from every layer for each request."""
         return self._exception_handlers
 
     @cached_property

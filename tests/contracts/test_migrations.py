@@ -116,9 +116,16 @@ def test_a_failed_migration_exits_non_zero_and_changes_nothing(empty_database: s
     assert recorded(empty_database) == []
 
 
-def test_forwards_refuses_a_database_with_unknown_migrations(empty_database: str) -> None:
+def test_forwards_accepts_a_newer_database(empty_database: str) -> None:
     works(empty_database, "migrations", "forwards")
     rows(empty_database, "INSERT INTO migration (name, app_name) VALUES ('2030-01-01T00:00:00:000000', 'service')")
+    works(empty_database, "migrations", "forwards")
+
+
+def test_forwards_refuses_a_database_of_another_history(empty_database: str) -> None:
+    works(empty_database, "migrations", "forwards")
+    newest = "(SELECT max(name) FROM migration WHERE app_name = 'service')"
+    rows(empty_database, f"UPDATE migration SET name = '2030-01-01T00:00:00:000000' WHERE name = {newest}")
     before = recorded(empty_database)
     done = piccolo("migrations", "forwards", DATABASE_URL=empty_database)
     assert done.returncode == 1

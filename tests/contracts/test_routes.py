@@ -7,8 +7,10 @@ import httpx
 import pytest
 
 from service.auth.token_cache import forget_tokens
+from service.schemas import ListQuery, PageQuery
 from service.users.queries import suspend_user
 from service.users.tables import User
+from service.web.query import query_of
 from tests.conftest import FIGHTER, PASSWORD, character, client, create, relationship, template, with_key
 from tests.support.pictures import give_portrait
 from tests.support.routes import BODIES, CALLERS, HANDLERS, ROUTES, ROWS, V1, routes_with
@@ -31,12 +33,11 @@ def test_the_properties_are_those_of_the_handlers() -> None:
     found: dict[str, set[str]] = {"dry-run": set(), "if-match": set(), "key": set(), "list": set()}
     for route in V1:
         handler = HANDLERS[route]
-        members = getattr(handler.opt.get("query"), "__struct_fields__", ())
         has = {
             "dry-run": handler.opt.get("dry_run"),
             "if-match": "if_match" in handler.parsed_fn_signature.parameters,
             "key": handler.opt.get("idempotent"),
-            "list": "limit" in members,
+            "list": issubclass(query_of(handler), ListQuery | PageQuery),
         }
         for name in found:
             if has[name]:

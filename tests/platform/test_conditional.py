@@ -205,6 +205,6 @@ async def test_the_members_of_a_problem(alice: Client) -> None:
         "type": "/problems/not-found",
         "title": "Not Found",
         "status": 404,
-        "detail": "There is nothing here, or nothing that the caller may see.",
+        "detail": "The resource does not exist, or the caller may not see it.",
         "instance": "/v1/characters/0199a0a0-0000-7000-8000-000000000000",
     }

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import asyncpg
@@ -153,7 +153,12 @@ async def test_a_crash_under_load_costs_no_acknowledged_write_and_no_500(
 
 
 async def stored(dsn: str) -> set[str]:
-    postgres = await asyncpg.connect(dsn)
+    async with asyncio.timeout(15):
+        while True:  # a late answer from before the crash may come while PostgreSQL still recovers
+            with suppress(ConnectionRefusedError, asyncpg.CannotConnectNowError):
+                postgres = await asyncpg.connect(dsn)
+                break
+            await asyncio.sleep(0.1)
     try:
         return {str(row["id"]) for row in await postgres.fetch("SELECT id FROM characters")}
     finally:

@@ -1,4 +1,4 @@
-"""What a page costs among 100,000 characters, in rows and buffers: planned for its values, or once for any values."""
+"""The cost of a page among 100,000 characters, in rows and buffers, with custom and with generic plans."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -9,16 +9,15 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from service.characters.filters import filters_of
 from service.characters.queries import CHARACTERS
 from service.characters.schemas import CharacterQuery
-from service.lists.statements import COUNTED, FEW, WALKED, Shape
+from service.lists.statements import MAX_COUNTED, MAX_READ_PER_ROW, MAX_SORTED, Shape
 from tests.support.servers import piccolo
 
 pytestmark = pytest.mark.slow
 
 LIMIT = 20
-MEMBERS = 1_001  # a table so small is read whole sooner than looked up in
+MEMBERS = 1_001  # PostgreSQL may read a table this small as a whole
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 HEAVY = UUID(int=1)
 HEAVYS = 20_000
@@ -60,7 +59,7 @@ FROM generate_series(1, 100000) AS n;
 
 
 class Cost(NamedTuple):
-    """Of one statement: characters looked at, members looked up for them, and buffers."""
+    """Of one statement: characters read, users read for them, and buffers."""
 
     characters: int
     members: int
@@ -82,7 +81,7 @@ DEEP: dict[str, tuple[Any, ...]] = {
     "updated_at": (BEGINNING + timedelta(minutes=50_000, days=50), MIDDLE),
     "name": ("8", MIDDLE),
 }
-# By attribute, tag and so on: a filter that half of the characters pass, or nearly, and one that five do.
+# By name: a filter that about half of the characters match, and one that five match.
 COMMON_AND_RARE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "tags": ({"tags": ("common",)}, {"tags": ("rare",)}),
     "tags.any": ({"tags_any": ("common", "x")}, {"tags_any": ("rare", "x")}),
@@ -109,7 +108,7 @@ async def connection(fresh_database: str) -> AsyncIterator[asyncpg.Connection]:
     assert done.returncode == 0, done.stdout
     connection = await asyncpg.connect(fresh_database, statement_cache_size=0, server_settings={"timezone": "UTC"})
     await connection.execute(FILL)
-    await connection.execute("VACUUM ANALYZE")  # GIN indexes are searched without what waits to be merged into them
+    await connection.execute("VACUUM ANALYZE")  # also merges the pending lists of the GIN indexes
     yield connection
     await connection.close()
 
@@ -118,7 +117,7 @@ async def connection(fresh_database: str) -> AsyncIterator[asyncpg.Connection]:
 @pytest.mark.parametrize("whose", WHOSE)
 @pytest.mark.parametrize("sort", ["created_at", "updated_at", "name"])
 @pytest.mark.parametrize("direction", ["", "-"])
-async def test_a_page_without_filters_reads_itself(
+async def test_a_page_without_filters_reads_only_its_rows(
     connection: asyncpg.Connection, whose: str, sort: str, direction: str, plan: str
 ) -> None:
     query = CharacterQuery(sort=(direction + sort,))
@@ -147,57 +146,57 @@ async def test_a_rare_match_is_found_by_its_index(
 @everybodys
 @pytest.mark.parametrize("filtered", COMMON_AND_RARE)
 @pytest.mark.parametrize("sort", [None, "name"])
-async def test_a_common_match_is_met_on_a_walk(
+async def test_a_common_match_is_read_in_the_order_of_the_list(
     connection: asyncpg.Connection, whose: str, filtered: str, sort: str | None
 ) -> None:
-    """Planned for its values, which is what PostgreSQL comes to also after it saw only rare ones."""
+    """With a custom plan, which PostgreSQL also chooses itself, even after runs with rare values only."""
     common, rare = COMMON_AND_RARE[filtered]
     order = (sort,) if sort else None
     wanted = statement(whose, CharacterQuery(**common, sort=order))
     before = statement(whose, CharacterQuery(**rare, sort=order))
-    ranked = 3 if filtered.startswith("q") and sort is None else 1  # it meets FEW hits in each scope, not a page
+    ranked = 3 if filtered.startswith("q") and sort is None else 1  # it reads MAX_SORTED matches in each scope
     for cost in (
         await cost_of(connection, "force_custom_plan", wanted),
         await cost_of(connection, "auto", wanted, before=before if before.sql == wanted.sql else wanted),
     ):
-        assert cost.characters <= 3 * ranked * (FEW + 1)
-        assert cost.buffers <= 1.5 * ranked * (FEW + 1)
+        assert cost.characters <= 3 * ranked * (MAX_SORTED + 1)
+        assert cost.buffers <= 1.5 * ranked * (MAX_SORTED + 1)
 
 
 @every_plan
 @everybodys
 @pytest.mark.parametrize("filtered", COMMON_AND_RARE)
 @pytest.mark.parametrize("sort", ["-created_at", "name"])
-async def test_a_bounded_walk_ends_with_its_page_or_its_bound(
+async def test_a_bounded_page_stops_when_full_or_at_its_bound(
     connection: asyncpg.Connection, whose: str, filtered: str, sort: str, plan: str
 ) -> None:
     common, rare = (CharacterQuery(**given, sort=(sort,)) for given in COMMON_AND_RARE[filtered])
     for query, after in ((common, None), (common, DEEP[sort.removeprefix("-")])):
-        cost = await cost_of(connection, plan, statement(whose, query, after, way="walk"))
+        cost = await cost_of(connection, plan, statement(whose, query, after, bounded=True))
         assert cost.characters <= 6 * (LIMIT + 1)
         assert cost.members <= MEMBERS
         assert cost.buffers <= 300
-    cost = await cost_of(connection, plan, statement(whose, rare, way="walk"))
-    assert cost.characters <= 1.1 * WALKED * (LIMIT + 1)
+    cost = await cost_of(connection, plan, statement(whose, rare, bounded=True))
+    assert cost.characters <= 1.1 * MAX_READ_PER_ROW * (LIMIT + 1)
     assert cost.members <= MEMBERS
-    assert cost.buffers <= 1.5 * WALKED * (LIMIT + 1)
+    assert cost.buffers <= 1.5 * MAX_READ_PER_ROW * (LIMIT + 1)
 
 
 @pytest.mark.parametrize("filtered", COMMON_AND_RARE)
-async def test_ones_own_are_never_more_work_than_all_of_them(connection: asyncpg.Connection, filtered: str) -> None:
+async def test_a_list_of_ones_own_reads_at_most_all_of_them(connection: asyncpg.Connection, filtered: str) -> None:
     for given in COMMON_AND_RARE[filtered]:
         query = CharacterQuery(**given)
         for plan in ("force_custom_plan", "force_generic_plan"):
             cost = await cost_of(connection, plan, statement(LIGHT_OWN, query))
             assert cost.characters <= 2 * LIGHTS
             cost = await cost_of(connection, plan, statement(HEAVY_OWN, query))
-            assert cost.characters <= HEAVYS + FEW
+            assert cost.characters <= HEAVYS + MAX_SORTED
 
 
 @every_plan
 @everybodys
 @pytest.mark.parametrize("sort", ["name", "-updated_at"])
-async def test_the_few_of_one_time_are_found_in_any_order(
+async def test_a_short_period_is_found_by_its_index_in_any_order(
     connection: asyncpg.Connection, whose: str, sort: str, plan: str
 ) -> None:
     query = CharacterQuery(created_at_lt=BEGINNING + timedelta(minutes=9), sort=(sort,))
@@ -209,7 +208,7 @@ async def test_the_few_of_one_time_are_found_in_any_order(
 @every_plan
 async def test_counting_stops(connection: asyncpg.Connection, plan: str) -> None:
     cost = await cost_of(connection, plan, statement(STRANGER, CharacterQuery(count="exact")))
-    assert COUNTED <= cost.characters <= 1.5 * COUNTED
+    assert MAX_COUNTED <= cost.characters <= 1.5 * MAX_COUNTED
 
 
 class Statement(NamedTuple):
@@ -218,11 +217,11 @@ class Statement(NamedTuple):
 
 
 def statement(
-    whose: str, query: CharacterQuery, after: tuple[Any, ...] | None = None, *, way: str = "find"
+    whose: str, query: CharacterQuery, after: tuple[Any, ...] | None = None, *, bounded: bool = False
 ) -> Statement:
-    """What the service runs for this query, when nothing is known of its filters or many rows are known to pass."""
+    """The SQL that the service runs for this query, and its arguments."""
     scopes, user = WHOSE[whose]
-    filters = filters_of(query)
+    filters = CHARACTERS.filters.given(query)
     shape = Shape(
         scopes=scopes,
         filters=tuple(sorted(filters)),
@@ -236,14 +235,14 @@ def statement(
     given = {name: value for params in filters.values() for name, value in params.items()}
     given |= {f"after_{index}": value for index, value in enumerate(after or ())}
     given |= {"user": user, "owner": "member-1", "limit": LIMIT + 1}
-    prepared = CHARACTERS._walk(shape) if way == "walk" else CHARACTERS._find(shape)
+    prepared = (CHARACTERS._bounded_page_of if bounded else CHARACTERS._page_of)(shape)
     return Statement(*prepared._bind(given))
 
 
 async def cost_of(
     connection: asyncpg.Connection, plan: str, wanted: Statement, *, before: Statement | None = None
 ) -> Cost:
-    """Run as often before that PostgreSQL has decided on its way of planning, with what was asked for ``before``."""
+    """The cost after so many runs (of ``before``) that PostgreSQL has chosen between a custom and a generic plan."""
     await connection.execute(f"SET plan_cache_mode = {plan}")
     await connection.execute(f"PREPARE page AS {wanted.sql}")
     try:
@@ -274,7 +273,7 @@ def _nodes(plan: Any) -> Iterator[Any]:
 
 
 def _rows(node: Any) -> int:
-    """Those that it looked at, whether they passed or not."""
+    """Rows read, whether they matched or not."""
     removed = ("Rows Removed by Filter", "Rows Removed by Index Recheck")
     return round(node["Actual Loops"] * (node["Actual Rows"] + sum(node.get(name, 0) for name in removed)))
 

@@ -105,7 +105,7 @@ async def test_an_internal_error_shows_only_its_id(
         "type": "/problems/internal",
         "title": "Internal Server Error",
         "status": 500,
-        "detail": "Something failed on our side. It has been recorded under the request's id.",
+        "detail": "The service failed to handle the request. The error was logged with the request id.",
         "instance": "/v1/users/anybody",
         "request_id": "the-failing-one",
     }

@@ -9,6 +9,7 @@ from service.cards.tables import FILE_LENGTH
 from service.errors import ServiceError, UnsupportedMediaType
 from service.media.transfer import FORM, content_type, read_files
 from service.web.guards import WRITE_CHARACTERS, CurrentUser
+from service.web.openapi_content import UploadsOperation
 from service.web.responses import Rendered
 from service.web.routes import post
 
@@ -26,14 +27,15 @@ class ImportController(Controller):
         guards=[WRITE_CHARACTERS],
         dry_run=True,
         idempotent=True,
-        uploads=True,
+        operation_class=UploadsOperation,
         request_max_body_size=MAX_BODY,
     )
     async def import_cards(self, request: Request[Any, Any, Any], user: CurrentUser) -> Rendered[ImportOutcomes]:
-        """Make characters of Character Cards: V1, V2 and V3, as JSON, PNG or CHARX, up to 100 files.
+        """Import characters from up to 100 Character Cards.
 
-        The answer is 200 whatever becomes of the files: each has its own `status`, and `notes` of what was normalised.
-        What a card says is kept whole for its export. Nothing that it refers to is fetched.
+        Accepted are cards of V1, V2 and V3 as JSON, PNG or CHARX files. The status is 200 even if files are refused:
+        each item has a `status` of its own, and `notes` that list what was normalised. All data of a card is kept for
+        its export. Files that a card links to are not downloaded.
         """
         if content_type(request) != FORM:
             raise UnsupportedMediaType(f"The body must be a form ({FORM}) with one or more files as 'file'.")

@@ -6,7 +6,7 @@ from service.errors import Problem
 
 
 class ImportOutcome(msgspec.Struct, kw_only=True):
-    """The outcome of one file: 201 with the character, or a problem. `notes` say what was normalised."""
+    """The result for one file: the status 201 with the character, or a problem. `notes` list what was normalised."""
 
     file: str
     status: int
@@ -16,6 +16,6 @@ class ImportOutcome(msgspec.Struct, kw_only=True):
 
 
 class ImportOutcomes(msgspec.Struct, kw_only=True):
-    """The outcomes of all files, in the order of the request."""
+    """One result for each file, in the same order."""
 
     items: list[ImportOutcome]

@@ -9,6 +9,7 @@ from service.relationships.graph import queries
 from service.relationships.graph.mermaid import draw
 from service.relationships.graph.schemas import Graph, GraphQuery
 from service.web.guards import READ_CHARACTERS, CurrentUser
+from service.web.openapi_content import GraphOperation
 from service.web.requests import StrictRequest
 from service.web.routes import get
 
@@ -22,12 +23,15 @@ class GraphController(Controller):
         "/characters/{character_id:uuid}/graph",
         public=True,
         guards=[READ_CHARACTERS],
-        also=MERMAID,
+        operation_class=GraphOperation,
     )
     async def get_graph(
         self, request: StrictRequest[GraphQuery], user: CurrentUser, character_id: FromPath[UUID]
     ) -> Response[Graph]:
-        """Who is around a character, up to 500 of those you may see. `Accept: text/vnd.mermaid` draws it."""
+        """Get the relationships around a character as a graph.
+
+        It has up to 500 of the characters that you may see. `Accept: text/vnd.mermaid` returns a Mermaid diagram.
+        """
         query = request.parameters
         graph = await queries.get_graph(user, character_id, query.depth, query.types)
         if Accept(request.headers.get("accept", "")).best_match([MediaType.JSON, MERMAID]) == MERMAID:

@@ -11,12 +11,14 @@ from service.schemas import Query, Style, Visibility
 class GraphQuery(Query, kw_only=True, frozen=True):
     """How many steps to follow, and which types."""
 
-    depth: Annotated[int, Meta(ge=1, le=4, description="The most steps away.")] = 2
+    depth: Annotated[
+        int, Meta(ge=1, le=4, description="The maximum distance from the character, in relationships.")
+    ] = 2
     types: Annotated[tuple[TypeName, ...], Meta(description="Only relationships of these types: `a,b`.")] | None = None
 
 
 class Node(msgspec.Struct, kw_only=True):
-    """A character, `depth` steps away from the one in the address."""
+    """A character. `depth` is its distance, in relationships, from the character in the URL."""
 
     id: UUID
     name: str
@@ -26,7 +28,7 @@ class Node(msgspec.Struct, kw_only=True):
 
 
 class Edge(msgspec.Struct, kw_only=True):
-    """`source` is `type` of `target`."""
+    """A relationship: `source` is the `type` of `target`."""
 
     id: UUID
     source: UUID
@@ -38,7 +40,7 @@ class Edge(msgspec.Struct, kw_only=True):
 
 
 class Graph(msgspec.Struct, kw_only=True):
-    """`truncated` is true when the graph has more than is shown."""
+    """Characters and the relationships between them. `truncated` is true if some were left out."""
 
     nodes: list[Node]
     edges: list[Edge]

@@ -17,35 +17,37 @@ from service.templates.rules.validator import TYPES, Schema, abbreviated, abbrev
 from service.validation import pointer
 
 
-class Change(msgspec.Struct, frozen=True):
+class SchemaChange(msgspec.Struct, frozen=True):
     pointer: str  # into a character's attributes; `*` stands for each item of a list
     change: Literal["added", "removed", "retyped", "narrowed", "widened", "required", "optional", "default_changed"]
     detail: str
 
 
-def schema_changes(before: Schema, after: Schema) -> list[Change]:
+def schema_changes(before: Schema, after: Schema) -> list[SchemaChange]:
     """The changes between two valid schemas, in the order of their properties."""
     return list(_changes(before, after, ""))
 
 
-def _changes(before: Schema, after: Schema, at: str) -> Iterator[Change]:
+def _changes(before: Schema, after: Schema, at: str) -> Iterator[SchemaChange]:
     was, now = before.get("type"), after.get("type")
     if _default(before) != _default(after):
-        yield Change(at, "default_changed", _difference("default", _text(before, "default"), _text(after, "default")))
+        yield SchemaChange(
+            at, "default_changed", _difference("default", _text(before, "default"), _text(after, "default"))
+        )
     if was and now and was != now and {was, now} != {"integer", "number"}:
-        yield Change(at, "retyped", f"Was {TYPES[was]} and is now {TYPES[now]}.")
+        yield SchemaChange(at, "retyped", f"Was {TYPES[was]} and is now {TYPES[now]}.")
         return
     for narrower, wider, detail in _comparisons(before, after):
         if narrower:
-            yield Change(at, "narrowed", detail)
+            yield SchemaChange(at, "narrowed", detail)
         if wider:
-            yield Change(at, "widened", detail)
+            yield SchemaChange(at, "widened", detail)
     yield from _property_changes(before, after, at)
     if "items" in before or "items" in after:
         yield from _changes(before.get("items", {}), after.get("items", {}), pointer(at, "*"))
 
 
-def _property_changes(before: Schema, after: Schema, at: str) -> Iterator[Change]:
+def _property_changes(before: Schema, after: Schema, at: str) -> Iterator[SchemaChange]:
     olds, news = before.get("properties", {}), after.get("properties", {})
     was_required, is_required = before.get("required", []), after.get("required", [])
     for name in dict.fromkeys([*olds, *news, *was_required, *is_required]):
@@ -53,21 +55,21 @@ def _property_changes(before: Schema, after: Schema, at: str) -> Iterator[Change
         if name in olds and name in news:
             yield from _changes(olds[name], news[name], here)
         elif name in news:
-            yield Change(here, "added", "Is new.")
+            yield SchemaChange(here, "added", "Is new.")
             if not _is_open(before):
-                yield Change(here, "widened", "No value was accepted before.")
+                yield SchemaChange(here, "widened", "No value was accepted before.")
             elif _limits(news[name]):
-                yield Change(here, "narrowed", "Any value was accepted before.")
+                yield SchemaChange(here, "narrowed", "Any value was accepted before.")
         elif name in olds:
-            yield Change(here, "removed", "Was removed.")
+            yield SchemaChange(here, "removed", "Was removed.")
             if not _is_open(after):
-                yield Change(here, "narrowed", "No value is accepted now.")
+                yield SchemaChange(here, "narrowed", "No value is accepted now.")
             elif _limits(olds[name]):
-                yield Change(here, "widened", "Any value is accepted now.")
+                yield SchemaChange(here, "widened", "Any value is accepted now.")
         if name in is_required and name not in was_required:
-            yield Change(here, "required", "Is required now.")
+            yield SchemaChange(here, "required", "Is required now.")
         if name in was_required and name not in is_required:
-            yield Change(here, "optional", "Is no longer required.")
+            yield SchemaChange(here, "optional", "Is no longer required.")
 
 
 def _comparisons(before: Schema, after: Schema) -> Iterator[tuple[bool, bool, str]]:

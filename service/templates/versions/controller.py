@@ -23,14 +23,20 @@ class VersionController(Controller):
     async def list_template_versions(
         self, user: CurrentUser, template_id: FromPath[UUID]
     ) -> Rendered[Collection[TemplateVersionRead]]:
-        """A template's versions, oldest first; drafts only for its owner."""
+        """List a template's versions, oldest first.
+
+        Only the owner sees drafts.
+        """
         return collection(await queries.list_versions(user, template_id))
 
     @post("/", guards=[WRITE_TEMPLATES], dry_run=True, idempotent=True)
     async def create_template_version(
         self, user: CurrentUser, template_id: FromPath[UUID], data: JSONBody[TemplateVersionCreate]
     ) -> Rendered[TemplateVersionRead]:
-        """Draft a version. Nobody else sees it until it is published."""
+        """Create a draft of a new version.
+
+        Only the owner sees it until it is published.
+        """
         number, row = await queries.create_version(user, template_id, data)
         return created(row, f"/v1/templates/{template_id}/versions/{number}")
 
@@ -38,14 +44,14 @@ class VersionController(Controller):
     async def get_template_version(
         self, user: CurrentUser, template_id: FromPath[UUID], number: Number
     ) -> Rendered[TemplateVersionRead]:
-        """One version of a template."""
+        """Get one version of a template."""
         return Rendered((await queries.get_version(user, template_id, number))["item"])
 
     @get("/{number:int}/schema", public=True, guards=[READ_TEMPLATES], media_type=SCHEMA)
     async def get_template_version_schema(
         self, user: CurrentUser, template_id: FromPath[UUID], number: Number
     ) -> Response[dict[str, Any]]:
-        """A version's JSON Schema, for form generators and validators."""
+        """Get a version's JSON Schema, for form generators and validators."""
         row = await queries.get_version(user, template_id, number)
         return Response(row["attribute_schema"].encode(), media_type=SCHEMA)
 
@@ -53,19 +59,25 @@ class VersionController(Controller):
     async def compare_template_version(
         self, user: CurrentUser, template_id: FromPath[UUID], number: Number
     ) -> TemplateChanges:
-        """What a version did to each attribute, against the version before."""
+        """Compare a version with the version before it, attribute by attribute."""
         return await queries.compare_version(user, template_id, number)
 
     @put("/{number:int}/publication", guards=[WRITE_TEMPLATES], dry_run=True)
     async def publish_template_version(
         self, user: CurrentUser, template_id: FromPath[UUID], number: Number
     ) -> Rendered[TemplateVersionRead]:
-        """Publish a draft: it never changes again, and new characters begin on it."""
+        """Publish a draft.
+
+        A published version never changes. New characters use it.
+        """
         return Rendered((await queries.publish_version(user, template_id, number))["item"])
 
     @put("/{number:int}/deprecation", guards=[WRITE_TEMPLATES], dry_run=True)
     async def deprecate_template_version(
         self, user: CurrentUser, template_id: FromPath[UUID], number: Number
     ) -> Rendered[TemplateVersionRead]:
-        """Deprecate a version: no new character begins on it, unless it is asked for by its number."""
+        """Deprecate a version.
+
+        New characters use it only if they name it by its number.
+        """
         return Rendered((await queries.deprecate_version(user, template_id, number))["item"])

@@ -6,7 +6,7 @@ from msgspec import UnsetType
 from piccolo.querystring import QueryString
 
 from service.callers import Caller
-from service.database.coalesced import Gathered
+from service.database.coalesced import Coalesced
 from service.database.engine import DB
 from service.database.prepared import NOW, Param, Prepared, json_object, utc
 from service.errors import Conflict, NotFound, Violation
@@ -64,7 +64,7 @@ _GET_VERSION = Prepared(
         | ((TemplateVersion.template.visibility != "private") & TemplateVersion.published_at.is_not_null()),
     )
 )
-_PINNABLE = Gathered(
+_PINNABLE = Coalesced(
     lambda template, number, member: Template.select(
         Template.newest_version,
         Template.retired_at,

@@ -5,12 +5,12 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from service.schemas import Input, Time
-from service.templates.rules.diff import Change
+from service.templates.rules.diff import SchemaChange
 from service.templates.schemas import AttributeSchema, TemplatePrompt
 
 
 class TemplateVersionCreate(Input, kw_only=True):
-    """A draft, visible only to its owner until it is published. The default prompt is that of the newest version."""
+    """A draft. Only its owner sees it until it is published. Without a prompt it gets that of the newest version."""
 
     prompt: TemplatePrompt | UnsetType = UNSET
     attribute_schema: AttributeSchema
@@ -28,8 +28,8 @@ class TemplateVersionRead(msgspec.Struct, kw_only=True):
 
 
 class TemplateChanges(msgspec.Struct, kw_only=True):
-    """The changes of version `after` against version `before`; version 1 adds all attributes."""
+    """The changes of attributes from version `before` to version `after`. The first version adds every attribute."""
 
     before: int | None
     after: int
-    changes: list[Change]
+    changes: list[SchemaChange]

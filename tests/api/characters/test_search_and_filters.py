@@ -1,4 +1,4 @@
-"""What lists are filtered, sorted, searched, narrowed and widened by."""
+"""Filters, sorting, search, `fields` and `expand` of lists."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -10,7 +10,7 @@ import pytest
 
 from service.characters.tables import Character
 from service.database.engine import DB
-from service.lists.statements import COUNTED
+from service.lists.statements import MAX_COUNTED
 from tests.conftest import FIGHTER, character, create, faults, relationship, template
 
 Client = httpx.AsyncClient
@@ -74,7 +74,7 @@ async def cast(alice: Client) -> list[Any]:
         ("attributes.strength=18.0", "Ada"),
         ("attributes.strength=1.8e1", "Ada"),
         ("attributes.strength=10", "bob"),
-        ("attributes.motto=10", ""),  # reads as a number, and is none
+        ("attributes.motto=10", ""),  # the parameter is read as a number, the attribute is a string
         ("attributes.strength.ne=18", "bob Cid"),
         ("attributes.strength.gt=2.5", "Ada bob"),
         ("attributes.strength.gte=2.5", "Ada bob Cid"),
@@ -93,7 +93,7 @@ async def cast(alice: Client) -> list[Any]:
         ("attributes.skills.contains=fire", "Cid"),
         ("attributes.skills.contains=7", "Cid"),
         ("attributes.skills.contains=fir", ""),
-        ("attributes.skills=fire", ""),  # a list is not one of its items
+        ("attributes.skills=fire", ""),  # a list does not equal one of its items
         ("attributes.motto.contains=give", "Cid"),
         ("attributes.a.b=x", "Cid"),
         ("attributes.a.b.exists=true", "Cid"),
@@ -132,10 +132,10 @@ async def test_times_and_templates_are_exact(alice: Client, cast: list[Any]) -> 
         "::text", "\x01", "like_regex", "$1", "{name}", "%s", "1.", ".5", "Infinity", "NaN", '"\\u0000', "/*", "?",
     ],
 )  # fmt: skip
-async def test_no_value_is_too_hostile(alice: Client, value: str) -> None:
-    """It finds the one character that has it, wherever it is asked for, and no other."""
+async def test_hostile_values_are_found_literally(alice: Client, value: str) -> None:
+    """Each filter finds the one character with this value."""
     await character(alice, name="Other", attributes={"x": "y", "n": 1}, tags=["t"])
-    name = value if value not in ("x" * 200, "\x01") else "name"  # those no attribute may have
+    name = value if value not in ("x" * 200, "\x01") else "name"  # not allowed as names of attributes
     await character(alice, name="It", attributes={"text": value, name: "y", "list": [value]}, tags=["t", "u"])
     reads_as_number = value in ("1e99", "-0", "9" * 30)
     expected = [] if reads_as_number else ["It"]
@@ -158,7 +158,7 @@ async def search(member: Client, text: str) -> list[str]:
     return await names(member, q=text)
 
 
-async def test_a_search_knows_neither_case_nor_accents_and_forgives_typos_in_names(alice: Client) -> None:
+async def test_a_search_ignores_case_and_accents_and_tolerates_typos_in_names(alice: Client) -> None:
     await named(alice, "Éowyn Straße", description="A shieldmaiden of Rohan", tags=["brave rider"])
     await named(alice, "Gandalf")
     for text in ("éowyn", "EOWYN", "eowyn", "shieldmaiden", "ROHAN", "brave", "strasse", "Eowin", "eowyn -gandalf"):
@@ -203,12 +203,12 @@ async def test_a_name_ranks_before_a_description(alice: Client) -> None:
         "é" * 200,
     ],
 )
-async def test_no_search_is_too_strange(alice: Client, text: str) -> None:
+async def test_any_text_can_be_searched(alice: Client, text: str) -> None:
     await named(alice, "Quill")
     assert await search(alice, text) == []
 
 
-async def test_what_is_unlisted_or_private_is_found_by_nobody_else(
+async def test_unlisted_and_private_characters_are_found_only_by_their_owner(
     alice: Client, charlie: Client, stranger: Client
 ) -> None:
     for visibility in ("private", "unlisted", "public"):
@@ -228,7 +228,7 @@ async def test_what_is_unlisted_or_private_is_found_by_nobody_else(
 
 
 @pytest.mark.parametrize("count", ["exact", "estimated"])
-async def test_a_total_is_of_the_whole_list(alice: Client, charlie: Client, count: str) -> None:
+async def test_a_total_counts_the_whole_list(alice: Client, charlie: Client, count: str) -> None:
     await named(alice, "One", "Two", tags=["t"])
     await named(charlie, "Three", visibility="public")
     first = (await alice.get(LIST, params={"count": count, "limit": 1})).json()
@@ -245,15 +245,15 @@ async def test_counting_stops_at_ten_thousand_and_an_estimate_goes_on(alice: Cli
     await DB._run_in_pool(
         "INSERT INTO characters (id, owner, name, visibility, style)"
         " SELECT gen_random_uuid(), $1, 'N', 'public', CASE WHEN n <= 50 THEN 'anime' END"
-        f" FROM generate_series(1, {COUNTED + 5_000}) AS n",
+        f" FROM generate_series(1, {MAX_COUNTED + 5_000}) AS n",
         [owner["id"]],
     )
     await DB._run_in_pool("ANALYZE characters")
     totals = {
         count: (await alice.get(LIST, params={"count": count})).json()["total"] for count in ("exact", "estimated")
     }
-    assert totals["exact"] == COUNTED
-    assert COUNTED + 4_000 < totals["estimated"] < COUNTED + 6_000
+    assert totals["exact"] == MAX_COUNTED
+    assert MAX_COUNTED + 4_000 < totals["estimated"] < MAX_COUNTED + 6_000
     assert (await alice.get(LIST, params={"count": "estimated", "style": "anime"})).json()["total"] == 50
 
 
@@ -304,7 +304,9 @@ async def test_fields_narrow_and_expand_widens(alice: Client, charlie: Client) -
         ("limit=null", "limit", "integer"),
     ],
 )
-async def test_what_is_not_known_is_refused_with_what_is(alice: Client, query: str, parameter: str, told: str) -> None:
+async def test_an_unknown_name_is_refused_with_the_known_ones(
+    alice: Client, query: str, parameter: str, told: str
+) -> None:
     answer = await alice.get(f"{LIST}?{query}")
     assert (answer.status_code, faults(answer).keys()) == (400, {parameter})
     assert told in faults(answer)[parameter]
@@ -324,8 +326,8 @@ async def test_a_list_is_one_statement(alice: Client, statements: list[str], que
     fighter = await template(alice)
     for _ in range(5):
         await character(alice, template=fighter["id"], tags=["a"])
-    await alice.get(LIST)  # remembers the token
-    await asyncio.sleep(0)  # asyncpg tells a moment later
+    await alice.get(LIST)  # caches the token
+    await asyncio.sleep(0)  # asyncpg logs queries in the next step of the loop
     statements.clear()
     answer = await alice.get(f"{LIST}?{query}")
     await asyncio.sleep(0)
@@ -333,7 +335,7 @@ async def test_a_list_is_one_statement(alice: Client, statements: list[str], que
     assert len(statements) == 1
 
 
-async def test_what_no_index_bounds_is_given_up_after_a_second(alice: Client) -> None:
+async def test_an_unindexed_filter_times_out_after_a_second(alice: Client) -> None:
     await named(alice, "Mira")
     async with DB.connection() as other, other.transaction():
         await other.execute("LOCK TABLE characters IN ACCESS EXCLUSIVE MODE")
@@ -341,7 +343,7 @@ async def test_what_no_index_bounds_is_given_up_after_a_second(alice: Client) ->
         answer = await alice.get(f"{LIST}?attributes.level.gt=1")
         assert answer.status_code == 503
         assert answer.headers["retry-after"]
-        assert 0.9 < asyncio.get_running_loop().time() - began < 1.9  # sooner than waiting for a lock is given up
+        assert 0.9 < asyncio.get_running_loop().time() - began < 1.9  # shorter than the lock timeout
     assert await names(alice) == ["Mira"]
 
 
@@ -371,7 +373,7 @@ async def test_templates_are_filtered(alice: Client, charlie: Client, query: str
     assert await names(alice, f"/v1/templates?{query}&sort=-{sort}") == expected.split()[::-1]
 
 
-async def test_relationships_are_filtered_by_their_type_as_read_from_here(alice: Client) -> None:
+async def test_relationships_are_filtered_by_their_type_from_this_side(alice: Client) -> None:
     mira, sol = await character(alice), await character(alice)
     await relationship(alice, mira, sol, type="parent_of")
     await relationship(alice, mira, sol, type="friend_of")
@@ -411,7 +413,7 @@ async def test_names_are_sorted_without_regard_to_case(alice: Client) -> None:
     assert await names(alice, sort="-name,created_at") == ["Gamma", "beta", "Alpha", "alpha"]
 
 
-async def test_a_page_after_another_keeps_a_times_bounds(alice: Client) -> None:
+async def test_the_next_page_keeps_the_bounds_of_times(alice: Client) -> None:
     made = [await character(alice, name=f"N{number}") for number in range(5)]
     start = datetime.now(UTC) - timedelta(days=1)
     for number, row in enumerate(made):

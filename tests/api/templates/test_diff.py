@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.templates.rules.diff import Change, schema_changes
+from service.templates.rules.diff import SchemaChange, schema_changes
 from service.templates.rules.subset import schema_violations
 from service.templates.rules.validator import Rules
 from tests.support.schemas import NAMES, attributes_near, json_values, near, schemas
@@ -80,14 +80,14 @@ def test_an_attribute_is_added_and_removed(is_open: bool, added: list[str], remo
 
 def test_an_attribute_without_rules_is_added() -> None:
     assert schema_changes({"type": "object"}, {"type": "object", "properties": {"a": {"title": "A", "x-a": 1}}}) == [
-        Change("/a", "added", "Is new.")
+        SchemaChange("/a", "added", "Is new.")
     ]
 
 
 def test_required_and_optional() -> None:
     loose, strict = ({"type": "object", "required": names} for names in ([], ["a"]))
-    assert schema_changes(loose, strict) == [Change("/a", "required", "Is required now.")]
-    assert schema_changes(strict, loose) == [Change("/a", "optional", "Is no longer required.")]
+    assert schema_changes(loose, strict) == [SchemaChange("/a", "required", "Is required now.")]
+    assert schema_changes(strict, loose) == [SchemaChange("/a", "optional", "Is no longer required.")]
 
 
 def test_changes_within_objects_and_lists() -> None:
@@ -102,10 +102,10 @@ def test_details_are_sentences_in_the_order_of_the_properties() -> None:
     before = {"type": "object", "properties": {"b": {"minimum": 1}, "a": {"maximum": 5}, "c": {"enum": ["x"]}}}
     after = {"type": "object", "properties": {"d": {}, "c": {}, "a": {"exclusiveMaximum": 9}, "b": {"minimum": 0.5}}}
     assert schema_changes(before, after) == [
-        Change("/b", "widened", "The minimum was 1 and is now 0.5."),
-        Change("/a", "widened", "The maximum was 5 and is now 9, exclusive."),
-        Change("/c", "widened", "No longer has a list of choices: it was x."),
-        Change("/d", "added", "Is new."),
+        SchemaChange("/b", "widened", "The minimum was 1 and is now 0.5."),
+        SchemaChange("/a", "widened", "The maximum was 5 and is now 9, exclusive."),
+        SchemaChange("/c", "widened", "No longer has a list of choices: it was x."),
+        SchemaChange("/d", "added", "Is new."),
     ]
 
 

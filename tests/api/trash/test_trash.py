@@ -143,7 +143,7 @@ async def test_ending_one_for_good_takes_its_history_and_relationships(alice: Cl
     assert await Revision.count().where(Revision.character == mira["id"]) == 0
     assert await Relationship.count() == 0
     left = (await alice.get(f"/v1/characters/{copy['id']}")).json()
-    assert left == copy | {"forked_from": None}
+    assert left == copy | {"forked_from": None, "version": 2, "updated_at": left["updated_at"]}
 
 
 @pytest.mark.parametrize(("days", "gone"), [(29.9, 0), (30.1, 1)])
@@ -224,8 +224,9 @@ async def test_what_others_built_on_stays_without_a_name(app: Any, alice: Client
     kept = (await alice.get(f"/v1/templates/{used['id']}")).json()
     assert (kept["owner"], kept["attribute_schema"]) == (None, used["attribute_schema"])
     assert (await alice.get(f"/v1/templates/{unused['id']}")).status_code == 404
-    assert (await alice.get(f"/v1/templates/{fork['id']}")).json() == fork | {"forked_from": None}
-    assert (await alice.get(f"/v1/characters/{copy['id']}")).json() == copy | {"forked_from": None}
+    for kind, before in (("templates", fork), ("characters", copy)):
+        left = (await alice.get(f"/v1/{kind}/{before['id']}")).json()
+        assert left == before | {"forked_from": None, "version": 2, "updated_at": left["updated_at"]}
     path = f"/v1/characters/{mira['id']}"
     assert (await alice.get(path)).json() == mira
     assert (await alice.get(f"{path}/prompt")).json()["prompt"] == "Mira, strength 10"

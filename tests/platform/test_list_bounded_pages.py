@@ -1,4 +1,4 @@
-"""A page comes from a bounded walk or from a search for all matches: whichever it is, the list is the same."""
+"""A page comes from the bounded or from the ordinary statement. The list is the same."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -24,20 +24,22 @@ NUMBER = 280
 
 
 @pytest.fixture
-def ways(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Tells how each page was found. A walk looks at 21 rows only, and four matches are many."""
-    monkeypatch.setattr(statements, "WALKED", 1)
-    monkeypatch.setattr(listing, "MANY", 4)
-    tried: list[str] = []
-    for way in ("_walk", "_find"):
-        write = getattr(CHARACTERS, way)
+def used(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The statements that answered, in order. A bounded page reads 21 rows only, and is tried from four matches on."""
+    monkeypatch.setattr(statements, "MAX_READ_PER_ROW", 1)
+    monkeypatch.setattr(listing, "BOUNDED_FROM", 4)
+    used: list[str] = []
+    for name, attribute in (("bounded", "_bounded_page_of"), ("ordinary", "_page_of")):
+        write = getattr(CHARACTERS, attribute)
         write.cache_clear()
-        monkeypatch.setattr(CHARACTERS, way, lambda shape, way=way, write=write: tried.append(way) or write(shape))
-    CHARACTERS._walkable_from.clear()
-    yield tried
+        monkeypatch.setattr(
+            CHARACTERS, attribute, lambda shape, name=name, write=write: used.append(name) or write(shape)
+        )
+    CHARACTERS._bounded_since.clear()
+    yield used
     monkeypatch.undo()
-    CHARACTERS._walk.cache_clear()
-    CHARACTERS._walkable_from.clear()
+    CHARACTERS._bounded_page_of.cache_clear()
+    CHARACTERS._bounded_since.clear()
 
 
 def matches(number: int) -> bool:
@@ -46,7 +48,8 @@ def matches(number: int) -> bool:
 
 
 async def fill(*owners: str) -> list[str]:
-    """Every sixth is the second one's, and public; the first one's are private. The names of those that match."""
+    """The names of the matching characters. With two owners, every sixth is the second one's and public; the others are
+    the first one's and private."""
     ids = {user["username"]: user["id"] for user in await User.select(User.id, User.username)}
     rows = []
     for number in range(NUMBER):
@@ -65,12 +68,12 @@ async def fill(*owners: str) -> list[str]:
     return [row.name for row in rows if "t" in row.tags]
 
 
-async def walked(client: Client, **asked: Any) -> list[str]:
+async def all_names(client: Client, **parameters: Any) -> list[str]:
     """The names on all pages."""
     seen: list[str] = []
     cursor: dict[str, str] = {}
     for _ in range(NUMBER):
-        answer = (await client.get(LIST, params=asked | {"limit": "3", "fields": "name"} | cursor)).json()
+        answer = (await client.get(LIST, params=parameters | {"limit": "3", "fields": "name"} | cursor)).json()
         seen += [item["name"] for item in answer["items"]]
         if answer["next_cursor"] is None:
             return seen
@@ -80,49 +83,49 @@ async def walked(client: Client, **asked: Any) -> list[str]:
 
 @pytest.mark.parametrize("sort", ["created_at", "-created_at", "name", "-updated_at", "created_at,-name"])
 @pytest.mark.parametrize("filtered", [{"tags": "t"}, {"q": "lantern"}])
-async def test_a_list_goes_on_from_one_way_to_the_other(
-    alice: Client, charlie: Client, stranger: Client, ways: list[str], sort: str, filtered: dict[str, str]
+async def test_a_list_of_both_kinds_of_pages_is_complete_and_in_order(
+    alice: Client, charlie: Client, stranger: Client, used: list[str], sort: str, filtered: dict[str, str]
 ) -> None:
     expected = await fill("alice", "charlie")
     ordered = expected[::-1] if sort.startswith("-") else expected
-    assert await walked(alice, sort=sort, **filtered) == ordered
-    assert ways[0] == "_find"
-    assert ways.count("_walk") > 20
-    assert ways.count("_find") > 3
-    ways.clear()
-    assert await walked(stranger, sort=sort, **filtered) == [name for name in ordered if int(name[:3]) % 6 == 0]
-    assert {"_walk", "_find"} == set(ways)
+    assert await all_names(alice, sort=sort, **filtered) == ordered
+    assert used[0] == "ordinary"
+    assert used.count("bounded") > 20
+    assert used.count("ordinary") > 3
+    used.clear()
+    assert await all_names(stranger, sort=sort, **filtered) == [name for name in ordered if int(name[:3]) % 6 == 0]
+    assert {"bounded", "ordinary"} == set(used)
 
 
-async def test_names_alike_are_met_when_they_are_too_many_to_look_up(alice: Client, ways: list[str]) -> None:
+async def test_more_similar_names_than_are_looked_up_are_found_too(alice: Client, used: list[str]) -> None:
     await fill("alice")
     await Character.update({Character.name: "Lanturn"}, force=True)
     ids = [row["id"] for row in await Character.select(Character.id).order_by(Character.created_at, ascending=False)]
     first = (await alice.get(LIST, params={"q": "lantern", "sort": "-created_at"})).json()
-    then = (await alice.get(LIST, params={"q": "lantern", "sort": "-created_at"})).json()
-    assert ways == ["_find", "_walk"]
-    assert [item["id"] for item in then["items"]] == [str(one) for one in ids[:20]]
-    assert first["items"] == then["items"]
+    second = (await alice.get(LIST, params={"q": "lantern", "sort": "-created_at"})).json()
+    assert used == ["ordinary", "bounded"]
+    assert [item["id"] for item in second["items"]] == [str(one) for one in ids[:20]]
+    assert first["items"] == second["items"]
 
 
-async def test_a_walk_that_fills_no_page_is_given_up_for_a_while(alice: Client, ways: list[str]) -> None:
+async def test_a_bounded_page_that_was_not_full_is_not_tried_for_a_while(alice: Client, used: list[str]) -> None:
     await fill("alice")
-    asked = {"tags": "t", "sort": "created_at", "limit": "15"}  # more than a walk meets
-    pages = [(await alice.get(LIST, params=asked)).json()["items"] for _ in range(3)]
-    assert ways == ["_find", "_walk", "_find", "_find"]
+    parameters = {"tags": "t", "sort": "created_at", "limit": "15"}  # more matches than in the rows that are read
+    pages = [(await alice.get(LIST, params=parameters)).json()["items"] for _ in range(3)]
+    assert used == ["ordinary", "bounded", "ordinary", "ordinary"]
     assert pages[0] == pages[1] == pages[2]
-    for key in CHARACTERS._walkable_from:
-        CHARACTERS._walkable_from[key] -= listing.GIVEN_UP
-    await alice.get(LIST, params=asked)
-    assert ways[4:] == ["_walk", "_find"]
+    for key in CHARACTERS._bounded_since:
+        CHARACTERS._bounded_since[key] -= listing.RETRY_AFTER
+    await alice.get(LIST, params=parameters)
+    assert used[4:] == ["bounded", "ordinary"]
 
 
-async def test_few_matches_and_counts_are_never_walked(alice: Client, ways: list[str]) -> None:
+async def test_counts_and_lists_with_few_matches_use_ordinary_pages(alice: Client, used: list[str]) -> None:
     await fill("alice")
-    for asked in ({"tags": "t", "count": "exact"}, {"tags": "none"}, {"q": "lantern"}, {}):
+    for parameters in ({"tags": "t", "count": "exact"}, {"tags": "none"}, {"q": "lantern"}, {}):
         for _ in range(2):
-            await alice.get(LIST, params=asked)
-    assert set(ways) == {"_find"}
+            await alice.get(LIST, params=parameters)
+    assert set(used) == {"ordinary"}
 
 
 async def test_a_ranked_search_is_planned_for_its_words(app: Any) -> None:

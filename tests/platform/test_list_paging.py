@@ -1,4 +1,4 @@
-"""A walk through any list, in any order, while others write: each row that stays is shown once, in its place."""
+"""Reading all pages of a list in any order during writes: each row that stays is shown once, in its place."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -37,17 +37,17 @@ writes = st.tuples(st.sampled_from(["insert", "delete", "update"]), st.integers(
 
 
 class Table:
-    """Characters of one owner, and what is known of them."""
+    """Characters of one owner, and their expected columns."""
 
     def __init__(self, owner: UUID) -> None:
         self.owner = owner
-        self.known: dict[str, dict[str, Any]] = {}
+        self.expected: dict[str, dict[str, Any]] = {}
 
     async def insert(self, row: dict[str, Any]) -> str:
         row_id = uuid7()
         times = {name: BEGINNING + timedelta(hours=row[name]) for name in ("created_at", "updated_at")}
         await Character.insert(Character(id=row_id, owner=self.owner, **row | times))
-        self.known[str(row_id)] = row
+        self.expected[str(row_id)] = row
         return str(row_id)
 
     async def update(self, row_id: str) -> None:
@@ -57,14 +57,14 @@ class Table:
 
     async def delete(self, row_id: str) -> None:
         await Character.delete().where(Character.id == UUID(row_id))
-        del self.known[row_id]
+        del self.expected[row_id]
 
 
-def in_order(known: dict[str, dict[str, Any]], sort: list[tuple[str, bool]]) -> list[str]:
-    """As the contract has it: by each key, then by id in the direction of the first."""
-    ordered = sorted(known, reverse=sort[0][1])
+def in_order(expected: dict[str, dict[str, Any]], sort: list[tuple[str, bool]]) -> list[str]:
+    """The documented order: by each key, then by id in the direction of the first key."""
+    ordered = sorted(expected, reverse=sort[0][1])
     for key, descending in reversed(sort):
-        values = {row_id: row[key].lower() if key == "name" else row[key] for row_id, row in known.items()}
+        values = {row_id: row[key].lower() if key == "name" else row[key] for row_id, row in expected.items()}
         ordered.sort(key=values.__getitem__, reverse=descending)
     return ordered
 
@@ -85,7 +85,7 @@ def passes(row: dict[str, Any], filtered: dict[str, str]) -> bool:
     limit=st.integers(1, 4),
     between=st.lists(writes, max_size=12),
 )
-async def test_a_walk_shows_each_row_that_stays_once_and_in_order(
+async def test_each_row_that_stays_is_shown_once_and_in_order(
     alice: Client,
     present: list[dict[str, Any]],
     sort: list[tuple[str, bool]],
@@ -98,13 +98,13 @@ async def test_a_walk_shows_each_row_that_stays_once_and_in_order(
     table = Table(owner["id"])
     for row in present:
         await table.insert(row)
-    stable = set(table.known)
-    asked = {"sort": ",".join("-" * descending + key for key, descending in sort), "limit": str(limit), **filtered}
+    stable = set(table.expected)
+    parameters = {"sort": ",".join("-" * descending + key for key, descending in sort), "limit": str(limit), **filtered}
     seen: list[str] = []
     cursor: dict[str, str] = {}
     waiting = iter(between)
     for _ in range(len(present) + len(between) + 1):
-        answer = (await alice.get("/v1/characters", params=asked | cursor)).json()
+        answer = (await alice.get("/v1/characters", params=parameters | cursor)).json()
         seen += [item["id"] for item in answer["items"]]
         if answer["next_cursor"] is None:
             break
@@ -112,12 +112,14 @@ async def test_a_walk_shows_each_row_that_stays_once_and_in_order(
         write, number, row = next(waiting, ("", 0, {}))
         if write == "insert":
             await table.insert(row)
-        elif write and table.known:
-            chosen = sorted(table.known)[number % len(table.known)]
+        elif write and table.expected:
+            chosen = sorted(table.expected)[number % len(table.expected)]
             await (table.delete(chosen) if write == "delete" else table.update(chosen))
             stable -= {chosen} if write == "delete" else set()
     else:
-        raise AssertionError("The walk does not end.")
+        raise AssertionError("The list does not end.")
     assert len(seen) == len(set(seen))
-    expected = [row for row in in_order(table.known, sort) if row in stable and passes(table.known[row], filtered)]
+    expected = [
+        row for row in in_order(table.expected, sort) if row in stable and passes(table.expected[row], filtered)
+    ]
     assert [row for row in seen if row in stable] == expected
