@@ -13,7 +13,7 @@ from service.database.engine import DB
 from service.database.prepared import NOW, Param, Prepared
 from service.errors import NotFound
 from service.identifiers import uuid7
-from service.mail.outbox import queue_message
+from service.mail.outbox import may_send, queue_message
 from service.mail.worker import Recipient
 from service.users.passwords import check_password, hash_password
 from service.users.schemas import folded
@@ -27,25 +27,31 @@ ENDED = EmailToken.expires_at < NOW
 
 _GONE = "This link was used already, is too old, or was replaced by a newer one."
 
-# One live token for each purpose. A second request within a minute makes no new one.
-_MINT = Prepared(
+# The account that a link is for. Unless it is sent again, a second request within a minute makes no new one.
+_RECIPIENT = Prepared(
     lambda: QueryString(
-        "WITH account AS (SELECT id, email, email_key, username FROM users WHERE email_key = {}"
-        " AND status = 'active' AND ({} = 'reset' OR email_verified_at IS NULL)),"
-        ' minted AS (INSERT INTO email_tokens AS old (id, "user", purpose, digest, email_key, expires_at, created_at)'
-        " SELECT {}::uuid, id, {}, {}::bytea, email_key, now() + {}::interval, now() FROM account"
-        ' ON CONFLICT ("user", purpose) DO UPDATE SET digest = EXCLUDED.digest, email_key = EXCLUDED.email_key,'
-        " expires_at = EXCLUDED.expires_at, created_at = now()"
-        " WHERE {} OR old.email_key <> EXCLUDED.email_key OR old.created_at < now() - interval '1 minute'"
-        ' RETURNING "user")'
-        ' SELECT email, username FROM account JOIN minted ON minted."user" = account.id',
+        "SELECT id, email, username FROM users WHERE email_key = {}"
+        " AND status = 'active' AND ({} = 'reset' OR email_verified_at IS NULL)"
+        ' AND ({} OR NOT EXISTS (SELECT FROM email_tokens AS old WHERE old."user" = users.id AND old.purpose = {}'
+        " AND old.email_key = users.email_key AND old.created_at > now() - interval '1 minute'))",
         Param("email_key"),
         Param("purpose"),
+        Param("again"),
+        Param("purpose"),
+    )
+)
+# One live token for each purpose
+_MINT = Prepared(
+    lambda: QueryString(
+        'INSERT INTO email_tokens (id, "user", purpose, digest, email_key, expires_at, created_at)'
+        " SELECT {}::uuid, id, {}, {}::bytea, email_key, now() + {}::interval, now() FROM users WHERE id = {}"
+        ' ON CONFLICT ("user", purpose) DO UPDATE SET digest = EXCLUDED.digest, email_key = EXCLUDED.email_key,'
+        " expires_at = EXCLUDED.expires_at, created_at = now()",
         Param("id"),
         Param("purpose"),
         Param("digest"),
         Param("lifetime"),
-        Param("again"),
+        Param("user"),
     )
 )
 _FIND = Prepared(
@@ -75,13 +81,14 @@ async def mint_token(kind: Purpose, address: str, *, again: bool) -> Recipient |
     """A new token for the account with this address; it replaces an older one.
 
     None when there is no such account, when its address is verified already, or, unless it is sent ``again``, when one
-    went out within the last minute.
+    went out within the last minute or the recipient got too many.
     """
+    account = await _RECIPIENT.one(email_key=address, purpose=kind, again=again)
+    if account is None or not (again or await may_send(kind, address)):
+        return None
     token = new_token("mail")
-    account = await _MINT.one(
-        id=uuid7(), purpose=kind, email_key=address, digest=digest(token), lifetime=LIFETIMES[kind], again=again
-    )
-    return Recipient(account["email"], account["username"], token) if account else None
+    await _MINT.one(id=uuid7(), user=account["id"], purpose=kind, digest=digest(token), lifetime=LIFETIMES[kind])
+    return Recipient(account["email"], account["username"], token)
 
 
 async def verify_email(token: str) -> None:

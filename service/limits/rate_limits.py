@@ -12,7 +12,8 @@ from service.settings import settings
 
 @dataclass(frozen=True)
 class Limit:
-    """At most ``rate`` requests in each window of ``seconds``, for each caller or each address.
+    """At most ``rate`` requests in each window of ``seconds``, for each caller or each address. Or messages, for each
+    kind and recipient, whoever requests them.
 
     Routes with the same limit share its counter.
     """
@@ -20,7 +21,11 @@ class Limit:
     name: str
     rate: int
     seconds: int
-    by: Literal["caller", "address"] = "caller"
+    by: Literal["caller", "address", "recipient"] = "caller"
+
+    def __deepcopy__(self, _: Any) -> "Limit":
+        """Litestar copies each handler with its middleware. A copy of the limit would have a counter of its own."""
+        return self
 
     @cached_property
     def most(self) -> int:
@@ -61,3 +66,6 @@ WRITES = Limit("writes", 1_200, 60)
 SIGN_IN = Limit("sign-in", 20, 60, by="address")
 SIGN_UP = Limit("sign-up", 10, 3_600, by="address")
 MAIL = Limit("mail", 10, 3_600, by="address")
+NEW_EMAIL = Limit("new-email", 10, 3_600)
+RECIPIENT = Limit("recipient", 10, 3_600, by="recipient")
+RECIPIENT_OF_LINKS = Limit("recipient-of-links", 1, 60, by="recipient")

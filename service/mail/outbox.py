@@ -2,17 +2,22 @@
 
 import asyncio
 from contextlib import suppress
+from hashlib import sha256
 from typing import Any, Literal
 from uuid import UUID
 
+from loguru import logger
 from piccolo.columns.combination import WhereRaw
 from piccolo.querystring import QueryString
 
 from service.database.prepared import NOW, Prepared, insert
 from service.identifiers import uuid7
+from service.limits.rate_limits import RECIPIENT, RECIPIENT_OF_LINKS
 from service.mail.tables import Message
 
 Kind = Literal["verification", "reset", "email_changed", "password_changed", "api_key_created"]
+
+LINKS: tuple[Kind, ...] = ("verification", "reset")  # anybody may request them for any address
 
 KEPT_DAYS = 1  # an older message is not sent any more
 OVERDUE = WhereRaw("{} < now() - {}::int * interval '1 day'", Message.created_at, KEPT_DAYS)
@@ -43,6 +48,20 @@ _TAKE = Prepared(
 async def queue_message(kind: Kind, address: str, username: str = "") -> None:
     """Writes a message in the open transaction. Call ``wake_worker`` after the commit to have it sent at once."""
     await _INSERT.one(id=uuid7(), kind=kind, address=address, username=username)
+
+
+async def may_send(kind: Kind, address: str) -> bool:
+    """Counts a message to this recipient, whoever caused it. Returns False when the recipient got too many of the kind.
+
+    Each kind has a count of its own: requested links cannot use up the notices of changes."""
+    key = sha256(f"{kind} {address.casefold()}".encode()).hexdigest()
+    limits = (RECIPIENT_OF_LINKS, RECIPIENT) if kind in LINKS else (RECIPIENT,)
+    for limit in limits:
+        count, _ = await limit.counter.count(key)
+        if count > limit.most:
+            logger.warning("A message ({}) is not sent: its recipient got too many.", kind)
+            return False
+    return True
 
 
 def wake_worker() -> None:

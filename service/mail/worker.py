@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from loguru import logger
 
 from service.mail.messages import LINKED, compose_message
-from service.mail.outbox import delete_message, postpone_message, take_message, wait_for_messages
+from service.mail.outbox import delete_message, may_send, postpone_message, take_message, wait_for_messages
 from service.mail.smtp import Undeliverable, send
 from service.settings import settings
 
@@ -86,5 +86,7 @@ async def _deliver(row: Any, mint_token: MintToken) -> None:
         if minted is None:
             return
         recipient, username, token = minted
+    elif row["attempts"] == 1 and not await may_send(row["kind"], recipient):
+        return
     message: EmailMessage = compose_message(row["kind"], recipient, username, token)
     await send(message, recipient)

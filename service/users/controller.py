@@ -1,12 +1,15 @@
-from litestar import Controller
-from litestar.params import FromPath, JSONBody
+from typing import Any
 
-from service.limits.rate_limits import SIGN_UP
+from litestar import Controller, Request
+from litestar.params import FromPath, JSONBody
+from msgspec import UNSET
+
+from service.limits.rate_limits import MAIL, NEW_EMAIL, SIGN_UP
 from service.mail.outbox import wake_worker
 from service.users import queries
 from service.users.schemas import Me, Profile, UserCreate, UserUpdate
 from service.web.guards import CurrentUser, requires_session
-from service.web.middleware.rate_limit import RateLimit
+from service.web.middleware.rate_limit import RateLimit, count_request
 from service.web.requests import IfMatch
 from service.web.responses import Rendered, resource
 from service.web.routes import get, patch, post
@@ -32,12 +35,18 @@ class UserController(Controller):
         return resource(await queries.get_me(user))
 
     @patch("/me", guards=[requires_session])
-    async def update_me(self, user: CurrentUser, data: JSONBody[UserUpdate], if_match: IfMatch = None) -> Rendered[Me]:
+    async def update_me(
+        self, request: Request[Any, Any, Any], user: CurrentUser, data: JSONBody[UserUpdate], if_match: IfMatch = None
+    ) -> Rendered[Me]:
         """Update your account.
 
-        A new e-mail address requires `current_password`. A wrong one is refused with 403, and so is one that a reset
-        replaces while the request is running.
+        A new e-mail address requires `current_password`. A wrong one answers 403, and so does one that a reset replaces
+        while the request is running. A taken address answers 409. Requests with `email` are limited as sign-ups and
+        e-mails are.
         """
+        if data.email is not UNSET:  # as a sign-up, it sends a message and tells whether an address is taken
+            for limit in (SIGN_UP, MAIL, NEW_EMAIL):
+                await count_request(limit, request.scope)
         member = await queries.update_me(user, data, if_match)
         wake_worker()
         return resource(member)

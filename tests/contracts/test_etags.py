@@ -14,6 +14,7 @@ from uuid import UUID
 import httpx
 import pytest
 
+from service.auth.suspensions import suspend_user
 from service.auth.token_cache import forget_tokens
 from service.callers import Caller
 from service.characters.queries import update_character
@@ -23,7 +24,6 @@ from service.commands.purge import purge_everything
 from service.database.engine import DB
 from service.relationships.queries import create_relationship
 from service.relationships.schemas import RelationshipCreate
-from service.users.queries import suspend_user
 from service.users.tables import User
 from tests.conftest import FIGHTER, PASSWORD, character, create, public, relationship, template
 from tests.support.pictures import drawn, give_portrait

@@ -171,6 +171,11 @@ def test_every_kind_of_token_is_masked(kind: Any) -> None:
     assert masked(f"/v1/{token}/{token}?a") == f"/v1/{token[:4]}***/{token[:4]}***"
 
 
+def test_what_takes_long_to_decode_is_not_decoded() -> None:
+    encoded = "/" + "%25" * 3_000
+    assert masked(f"{encoded}/{SECRET}") == f"{encoded}/chm_***"
+
+
 @pytest.mark.parametrize(
     "text", ["/v1/users/chs_" + "a" * 28, "/v1/characters?name=100%25", "/%", "/ch_%5F", "/v1/users/chm_bob"]
 )

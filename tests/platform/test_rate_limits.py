@@ -12,7 +12,9 @@ import pytest
 
 from service.limits import rate_limits
 from service.limits.counters import LocalCounter
+from service.web.middleware.rate_limit import RateLimit
 from tests.conftest import PASSWORD
+from tests.support.routes import HANDLERS
 from tests.support.servers import Service, piccolo, service_of_its_own
 
 READS, WRITES, SIGN_INS, SIGN_UPS = 180, 36, 1, 1  # of an address, at the scale below
@@ -84,6 +86,37 @@ def test_signing_up_is_limited_for_each_address(stranger: httpx.Client) -> None:
         answer = stranger.post("/v1/users", json=account)
         assert answer.status_code == status
     assert_refused(answer, SIGN_UPS, 3600)
+
+
+def test_a_new_email_is_limited_as_sign_ups_and_mail_are(service: Service, stranger: httpx.Client) -> None:
+    """It sends a message to any address, and tells whether one is taken: one of each an hour, at this scale."""
+    account = {"email": "alice@example.org", "username": "alice", "password": PASSWORD}
+    assert stranger.post("/v1/users", json=account).status_code == 201
+    session = stranger.post("/v1/sessions", json={"login": "alice", "password": PASSWORD}).json()
+    headers = {"Authorization": f"Bearer {session['token']}"}
+
+    def change(email: str, address: str, token: dict[str, str] = headers) -> int:
+        body = {"email": email, "current_password": PASSWORD}
+        answer = stranger.patch("/v1/users/me", json=body, headers=token | {"X-Forwarded-For": address})
+        return answer.status_code
+
+    first, second, third = next(addresses), next(addresses), next(addresses)
+    assert change("new@example.org", first) == 200
+    assert change("alice@example.org", first) == 429
+    assert change("alice@example.org", second) == 429, "the account counts, too"
+    reset = stranger.post("/v1/password-resets", json={"email": "a@example.org"}, headers={"X-Forwarded-For": first})
+    assert reset.status_code == 429, "the count of messages is shared"
+    profile = stranger.patch("/v1/users/me", json={"bio": "Paints."}, headers=headers | {"X-Forwarded-For": first})
+    assert profile.status_code == 200
+    account = {"email": "bob@example.org", "username": "bob", "password": PASSWORD}
+    for other in (third, first):
+        answer = stranger.post("/v1/users", json=account, headers={"X-Forwarded-For": other})
+        assert answer.status_code == (201 if other == third else 429), "and that of sign-ups"
+    bob = stranger.post(
+        "/v1/sessions", json={"login": "bob", "password": PASSWORD}, headers={"X-Forwarded-For": third}
+    ).json()
+    token = {"Authorization": f"Bearer {bob['token']}"}
+    assert {change(email, third, token) for email in ("new@example.org", "free@example.org")} == {429}
 
 
 def test_limits_do_not_share_a_count(stranger: httpx.Client) -> None:
@@ -179,7 +212,23 @@ def test_every_limit_is_as_documented() -> None:
         ("sign-in", 20, 60, "address"),
         ("sign-up", 10, 3_600, "address"),
         ("mail", 10, 3_600, "address"),
+        ("new-email", 10, 3_600, "caller"),
+        ("recipient", 10, 3_600, "recipient"),
+        ("recipient-of-links", 1, 60, "recipient"),
     ]
+
+
+def test_routes_with_the_same_limit_share_its_counter() -> None:
+    """Litestar copies handlers, and would copy their limits."""
+    limits = {each.name: each for each in vars(rate_limits).values() if isinstance(each, rate_limits.Limit)}
+    found = [
+        (route, middleware.limit)
+        for route, handler in HANDLERS.items()
+        for middleware in handler.resolve_middleware()
+        if isinstance(middleware, RateLimit)
+    ]
+    assert len(found) >= 9
+    assert [route for route, limit in found if limit is not limits[limit.name]] == []
 
 
 def test_a_window_ends() -> None:

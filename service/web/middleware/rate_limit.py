@@ -23,7 +23,7 @@ class RateLimits:
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         limit = self._by_method.get(scope["method"])
         if limit is not None and scope["path"].startswith("/v1"):
-            await _count(limit, scope)
+            await count_request(limit, scope)
         await self.app(scope, receive, send)
 
 
@@ -35,11 +35,11 @@ class RateLimit(ASGIMiddleware):
         self.limit = limit
 
     async def handle(self, scope: Any, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        await _count(self.limit, scope)
+        await count_request(self.limit, scope)
         await next_app(scope, receive, send)
 
 
-async def _count(limit: Limit, scope: Any) -> None:
+async def count_request(limit: Limit, scope: Any) -> None:
     """Raises TooManyRequests above the limit."""
     count, seconds = await limit.counter.count(limit.key(scope))
     headers = scope["state"]["headers"]

@@ -16,6 +16,7 @@ from service.auth.token_cache import forget_tokens
 from service.characters.tables import Character
 from service.commands.purge import purge_everything
 from service.database.engine import DB
+from service.limits.rate_limits import RECIPIENT, RECIPIENT_OF_LINKS, Limit
 from service.mail.tables import Message
 from service.settings import settings
 from service.users.tables import User
@@ -283,6 +284,64 @@ async def test_asking_again_within_a_minute_sends_nothing_and_later_replaces_the
     second = await mailbox.token(RESET, 2)
     assert (await reset(stranger, first)).status_code == 404
     assert (await reset(stranger, second)).status_code == 204
+
+
+def limit(monkeypatch: pytest.MonkeyPatch, limit: Limit, most: int) -> None:
+    monkeypatch.setitem(limit.__dict__, "most", most)
+
+
+@pytest.mark.parametrize(("bound", "most"), [(RECIPIENT_OF_LINKS, 1), (RECIPIENT, 2)])
+async def test_new_addresses_write_to_nobody_more_often_than_a_recipient_may_get(
+    mailbox: Mailbox, alice: Client, monkeypatch: pytest.MonkeyPatch, bound: Limit, most: int
+) -> None:
+    limit(monkeypatch, bound, most)
+    victim = f"victim-of-{bound.name}@example.org"
+    for number in range(4):
+        for email in (victim, f"own-{number}-{bound.name}@example.org"):
+            change = {"email": email, "current_password": PASSWORD}
+            assert (await alice.patch("/v1/users/me", json=change)).status_code == 200
+            await outbox_empties()
+    assert [message["to"] for message in mailbox.messages if VERIFY in message["subject"]].count(victim) == most
+
+
+async def test_a_recipient_of_too_many_keeps_the_link_that_arrived(
+    app: Any, mailbox: Mailbox, stranger: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit(monkeypatch, RECIPIENT, 1)
+    await signed_in(app, "violet")
+    await ask(stranger, "password-resets", "violet@example.org")
+    token = await mailbox.token(RESET)
+    for _ in range(2):
+        await EmailToken.update({EmailToken.created_at: datetime.now(UTC) - timedelta(minutes=2)}, force=True)
+        await ask(stranger, "password-resets", "Violet@example.org")
+        await outbox_empties()
+    assert [message["subject"] for message in mailbox.messages].count("A new password for your account") == 1
+    assert (await reset(stranger, token)).status_code == 204
+
+
+async def test_requests_that_send_nothing_use_nothing_up(
+    app: Any, mailbox: Mailbox, stranger: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit(monkeypatch, RECIPIENT, 1)
+    for _ in range(3):
+        await ask(stranger, "email-verifications", "vera@example.org")
+        await outbox_empties()
+    await signed_in(app, "vera")
+    assert (await mailbox.arrived(VERIFY))["to"] == "vera@example.org"
+
+
+async def test_notices_to_one_recipient_are_bounded_by_kind(
+    app: Any, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit(monkeypatch, RECIPIENT, 2)
+    vincent = await signed_in(app, "vincent")
+    for _ in range(4):
+        await with_key(app, vincent, "characters:read")
+        await outbox_empties()
+    change = {"current_password": PASSWORD, "new_password": NEW}
+    assert (await vincent.put("/v1/users/me/password", json=change)).status_code == 204
+    await mailbox.arrived(PASSWORD_CHANGED)
+    assert [KEY_CREATED in message["subject"] for message in mailbox.messages].count(True) == 2
 
 
 async def test_a_token_opens_what_it_is_for_and_nothing_else(
