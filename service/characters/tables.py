@@ -71,6 +71,11 @@ class Revision(Table, db=DB, tablename="revisions", help_text="What one change o
         default=None, null=False, help_text="The version that the change made; creation is 1, without a row."
     )
     replaced = JSONB(default="{}", null=False, help_text="The columns that changed, as they were before.")
+    unchanged = JSONB(
+        default=None,
+        null=True,
+        help_text="All other columns of the content; only in every 20th revision, so that reading one takes few steps.",
+    )
     created_at = Timestamptz(default=TimestamptzNow(), null=False)
 
     one_revision_per_version = Unique([character, number])
