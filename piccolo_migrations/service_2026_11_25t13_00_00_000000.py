@@ -1021,6 +1021,27 @@ async def forwards():
     manager.add_column(
         table_class_name="Revision",
         tablename="revisions",
+        column_name="unchanged",
+        db_column_name="unchanged",
+        column_class_name="JSONB",
+        column_class=JSONB,
+        params={
+            "default": None,
+            "null": True,
+            "primary_key": False,
+            "unique": False,
+            "index": False,
+            "index_method": IndexMethod.btree,
+            "choices": None,
+            "db_column_name": None,
+            "secret": False,
+        },
+        schema=None,
+    )
+
+    manager.add_column(
+        table_class_name="Revision",
+        tablename="revisions",
         column_name="created_at",
         db_column_name="created_at",
         column_class_name="Timestamptz",

@@ -1,6 +1,6 @@
 """Writes of one character: lock it, change it, keep the revision."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -18,6 +18,8 @@ from service.database.prepared import NOW, Param, Prepared, insert, written
 from service.errors import Conflict, Forbidden, NotFound
 from service.identifiers import uuid7
 from service.validation import is_same
+
+WHOLE_EVERY = 20  # revisions; each of the others is read in at most as many steps
 
 # Columns that a revision does not restore, with the reason. All other columns are content, which it restores.
 NOT_CONTENT = {
@@ -55,7 +57,8 @@ _LOCK = Prepared(
 def _update(columns: frozenset[str]) -> Prepared:
     """Changes ``columns`` of one character, keeps what they held before as a revision, and renders the result."""
     changes = {getattr(Character, name): Param(name) for name in sorted(columns)}
-    revision = insert(Revision, "replaced", id=Param("revision"), character=Param("id"), number=Param("version"))
+    kept = {"id": Param("revision"), "character": Param("id"), "number": Param("version")}
+    revision = insert(Revision, "replaced", "unchanged", **kept)
     return Prepared(
         lambda: written(
             Character.update({**changes, Character.version: Param("version"), Character.updated_at: NOW}).where(
@@ -102,8 +105,7 @@ async def change(row: Any, changes: Mapping[str, Any]) -> Any:
     if not differing:
         return await _GET.one(character=row["id"], member=row["owner"])
     await _record_what_others_notice(row, differing)
-    replaced = {name: msgspec.Raw(row[name].encode()) if name in DOCUMENTS else row[name] for name in differing}
-    return await _write(row, replaced, differing)
+    return await _write(row, _kept(row, differing), differing)
 
 
 def stored(name: str, kept: Any) -> Any:
@@ -122,13 +124,29 @@ async def touch(row: Any) -> None:
 
 
 async def _write(row: Any, replaced: Mapping[str, Any], differing: Mapping[str, Any]) -> Any:
+    number = row["version"] + 1
     return await _update(frozenset(differing)).one(
         id=row["id"],
-        version=row["version"] + 1,
+        version=number,
         revision=uuid7(),
-        replaced=msgspec.json.encode(replaced).decode(),
+        replaced=document(replaced),
+        unchanged=document(_kept(row, CONTENT, besides=replaced)) if number == next_whole(number) else None,
         **differing,
     )
+
+
+def next_whole(number: int) -> int:
+    """The first revision from ``number`` on that keeps the whole content, not only what its change replaced."""
+    return -(-number // WHOLE_EVERY) * WHOLE_EVERY
+
+
+def _kept(row: Any, names: Iterable[str], *, besides: Container[str] = ()) -> dict[str, Any]:
+    """Columns of ``row`` as a revision keeps them."""
+    return {
+        name: msgspec.Raw(row[name].encode()) if name in DOCUMENTS else row[name]
+        for name in names
+        if name not in besides
+    }
 
 
 async def _record_what_others_notice(row: Any, differing: Mapping[str, Any]) -> None:

@@ -72,6 +72,11 @@ class Revision(Table, db=DB, tablename="revisions", help_text="The values that e
         default=None, null=False, help_text="The version after the change; version 1, the creation, has no row."
     )
     replaced = JSONB(default="{}", null=False, help_text="The previous values of the changed columns.")
+    unchanged = JSONB(
+        default=None,
+        null=True,
+        help_text="All other columns of the content; only in every 20th revision, so that reading one takes few steps.",
+    )
     created_at = Timestamptz(default=TimestamptzNow(), null=False)
 
     one_revision_per_version = Unique([character, number])

@@ -1,5 +1,6 @@
 """A character's revisions. A revision stores the values that its change replaced. An earlier state is rebuilt from the
-current one by putting back the values that later changes replaced, the latest change first."""
+current one by putting back the values that later changes replaced, up to the next revision with the whole content.
+"""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,7 +12,7 @@ from piccolo.querystring import QueryString
 
 from service.callers import Caller
 from service.characters.scopes import owned_by, read
-from service.characters.store import CONTENT, change, lock_own, stored
+from service.characters.store import CONTENT, change, lock_own, next_whole, stored
 from service.characters.tables import Character, Revision
 from service.database.engine import DB
 from service.database.failures import on_constraint
@@ -61,11 +62,23 @@ _LIST = Prepared(_page)
 _CURRENT = Prepared(
     lambda: read().columns(Character.portrait).where(Character.id == Param("id"), owned_by(Param("user")))
 )
-_REPLACED_SINCE = Prepared(
-    lambda: (
-        Revision.select(Revision.number, Revision.replaced, utc(Revision.created_at).as_alias("created_at"))
-        .where(Revision.character == Param("character"), Revision.number >= Param("number"))
-        .order_by(Revision.number, ascending=False)
+_ONE = Prepared(
+    lambda: Revision.select(json_object(_SUMMARY).as_alias("item")).where(
+        Revision.character == Param("character"), Revision.number == Param("number")
+    )
+)
+# For each column the first value after a revision: what the column held at that revision. PostgreSQL reads the steps,
+# because each may be large.
+_KEPT_AFTER = Prepared(
+    lambda: QueryString(
+        "SELECT DISTINCT ON (name) name, value FROM revisions"
+        " CROSS JOIN LATERAL jsonb_each(coalesce(unchanged || replaced, replaced)) AS kept (name, value)"
+        " WHERE character = {} AND number > {} AND number <= coalesce((SELECT min(number) FROM revisions"
+        "  WHERE character = {} AND number >= {} AND unchanged IS NOT NULL), 2147483647) ORDER BY name, number",
+        Param("character"),
+        Param("number"),
+        Param("character"),
+        Param("whole"),  # the trigger raise_version writes revisions without it
     )
 )
 
@@ -90,15 +103,12 @@ async def _get_revision(user: Caller, character_id: UUID, number: int) -> tuple[
     if number > current["version"]:
         raise NotFound
     character: dict[str, Any] = msgspec.json.decode(current["item"])
-    portrait = current["portrait"]
     summary: dict[str, Any] = {"number": 1, "created_at": character["created_at"], "changed": []}
-    for revision in await _REPLACED_SINCE.all(character=character_id, number=number):
-        replaced = msgspec.json.decode(revision["replaced"])
-        if revision["number"] == number:
-            summary = {"number": number, "created_at": revision["created_at"], "changed": sorted(replaced)}
-        else:
-            _put_back(character, replaced)
-            portrait = replaced.get("portrait", portrait)
+    if row := await _ONE.one(character=character_id, number=number):
+        summary = msgspec.json.decode(row["item"])
+    kept = await _kept_after(character_id, number)
+    _put_back(character, kept)
+    portrait = kept.get("portrait", current["portrait"])
     if portrait != current["portrait"]:
         character["portrait"] = await get_past_picture(portrait) if portrait else None
     return summary | {"character": character | {"version": number, "updated_at": summary["created_at"]}}, portrait
@@ -122,10 +132,8 @@ async def restore_revision(user: Caller, character_id: UUID, number: int, if_mat
         check_if_match(if_match, character_id, row["version"])
         if number > row["version"]:
             raise NotFound
-        content: dict[str, Any] = {}
-        for revision in await _REPLACED_SINCE.all(character=character_id, number=number + 1):
-            replaced = msgspec.json.decode(revision["replaced"])
-            content |= {name: stored(name, value) for name, value in replaced.items() if name in CONTENT}
+        kept = await _kept_after(character_id, number)
+        content = {name: stored(name, value) for name, value in kept.items() if name in CONTENT}
         with on_constraint(_GONE):
             return await change(row, content)
 
@@ -134,6 +142,12 @@ async def _get_current(user: Caller, character_id: UUID) -> Any:
     if row := await _CURRENT.one(id=character_id, user=user.id):
         return row
     raise NotFound
+
+
+async def _kept_after(character_id: UUID, number: int) -> dict[str, Any]:
+    """The columns that later changes replaced, with their values at revision ``number``."""
+    rows = await _KEPT_AFTER.all(character=character_id, number=number, whole=next_whole(number + 1))
+    return {row["name"]: msgspec.json.decode(row["value"]) for row in rows}
 
 
 def _put_back(character: dict[str, Any], replaced: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from service.schemas import DESCRIPTION_LENGTH, MOST_TAGS, NAME_LENGTH, PROMPT_LENGTH, TAG_LENGTH
-from service.templates.rules import bounds, subset
+from service.templates.rules import bounds, subset, validator
 from tests.support.servers import ROOT, VARIABLES
 
 DOCUMENTS = sorted(
@@ -83,6 +83,10 @@ def test_bounds_are_those_of_the_code() -> None:
     attributes = f"{bounds.ATTRIBUTES_BYTES // 1024} KiB, {bounds.ATTRIBUTES_MEMBERS} members"
     values = f"{bounds.ATTRIBUTES_VALUES:,} values, {bounds.ATTRIBUTES_DEPTH} levels"
     assert f"| Attributes | {attributes}, {values} |" in guide
+    assert f"| Numbers | 0, or at least {bounds.SMALLEST_NUMBER} from it;" in guide
+    defaults = f"{bounds.ATTRIBUTES_VALUES:,} values and {bounds.ATTRIBUTES_BYTES // 1024} KiB in all"
+    assert f"| Defaults | {defaults}, each with the defaults within it |" in guide
+    assert f"| Texts that must match a pattern | {validator.PATTERN_TEXT:,} characters in all" in guide
 
 
 def test_every_keyword_of_schemas_is_in_the_guide() -> None:

@@ -1,6 +1,7 @@
 """A character's history: every state it was in is read back as it was, and can be had again."""
 
 import json
+import time
 from typing import Any
 
 import httpx
@@ -8,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.characters.tables import Revision
+from service.characters import store
+from service.characters.tables import Character, Revision
 from tests.conftest import character, create, template
 
 Client = httpx.AsyncClient
@@ -165,8 +167,14 @@ async def _play(alice: Client, ids: dict[str | None, str | None], steps: list[tu
     await history.check()
 
 
+@pytest.fixture(params=[1, 2, 20])
+def whole_every(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "WHOLE_EVERY", request.param)
+
+
+@pytest.mark.usefixtures("whole_every")
 @given(steps=operations)
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_every_state_is_read_back_as_it_was(
     alice: Client, ids: dict[str | None, str | None], steps: list[tuple[str, Any]]
 ) -> None:
@@ -180,6 +188,62 @@ async def test_every_state_is_read_back_as_it_was_many_times(
     alice: Client, ids: dict[str | None, str | None], steps: list[tuple[str, Any]]
 ) -> None:
     await _play(alice, ids, steps)
+
+
+async def test_a_revision_is_read_in_few_steps(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies behind the next revision that keeps the whole content is not read: here it is gone."""
+    monkeypatch.setattr(store, "WHOLE_EVERY", 3)
+    made = await character(alice, name="Mira 1", extensions={"n": 1}, tags=["first"])
+    path = f"/v1/characters/{made['id']}"
+    states = {1: made}
+    for number in range(2, 12):
+        change = {"name": f"Mira {number}"} | ({"extensions": {"n": number}} if number in (5, 11) else {})
+        states[number] = (await alice.patch(path, json=change)).json()
+    for number in range(9, 0, -1):  # the newest first, because each takes away what lies behind it
+        await Revision.delete().where(Revision.number > -(-(number + 1) // 3) * 3)
+        read = (await alice.get(f"{path}/revisions/{number}")).json()
+        assert _content(read["character"]) == _content(states[number])
+        restored = await alice.post(f"{path}/revisions/{number}/restorations", params={"dry_run": "true"})
+        assert _content(restored.json()) == _content(states[number])
+
+
+async def test_a_history_of_a_thousand_revisions_is_read_as_fast_as_a_short_one(
+    alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "WHOLE_EVERY", 1)
+    made = await character(alice)
+    path = f"/v1/characters/{made['id']}"
+    await alice.patch(path, json={"name": "Mira 2"})
+    monkeypatch.undo()
+
+    async def best_time() -> float:
+        times = []
+        for _ in range(5):
+            began = time.perf_counter()
+            answer = await alice.get(f"{path}/revisions/2")
+            times.append(time.perf_counter() - began)
+            assert answer.json()["character"]["name"] == "Mira 2"
+        return min(times)
+
+    short = await best_time()
+    await Revision.raw(
+        "INSERT INTO revisions (id, character, number, replaced, unchanged, created_at)"
+        " SELECT gen_random_uuid(), character, n, jsonb_build_object('name', 'Mira 2', 'extensions', large),"
+        " CASE WHEN n % 20 = 0 THEN unchanged - 'extensions' END, created_at"
+        " FROM revisions, generate_series(3, 1000) AS n, LATERAL (SELECT jsonb_build_object('x',"
+        " string_agg(md5(n::text || i::text), '')) AS large FROM generate_series(1, 1000) AS i) AS made"
+    )
+    await Character.update({Character.version: 1000}).where(Character.id == made["id"])
+    assert await best_time() < short + 0.05
+
+
+async def test_every_twentieth_revision_keeps_the_whole_content(alice: Client) -> None:
+    made = await character(alice)
+    for number in range(2, 42):
+        assert (await alice.patch(f"/v1/characters/{made['id']}", json={"name": f"Mira {number}"})).status_code == 200
+    rows = await Revision.select().order_by(Revision.number).output(load_json=True)
+    assert [row["number"] for row in rows if row["unchanged"]] == [20, 40]
+    assert {*rows[18]["unchanged"], *rows[18]["replaced"]} == {*store.CONTENT}
 
 
 @pytest.mark.parametrize("other", [True, 1.5, "1", [1], {"n": 1}])
