@@ -17,7 +17,7 @@ from service.mail.tables import Message
 from service.media.tables import StoredFile
 from service.relationships.tables import Relationship
 from service.templates.tables import Template, TemplateVersion
-from service.users.tables import User
+from service.users.tables import ReservedUsername, User
 
 APP_CONFIG = AppConfig(
     app_name="service",
@@ -25,6 +25,7 @@ APP_CONFIG = AppConfig(
     table_classes=[
         StoredFile,
         User,
+        ReservedUsername,
         Token,
         EmailToken,
         Message,

@@ -13,7 +13,7 @@ from litestar import Litestar
 from litestar.handlers.http_handlers import HTTPRouteHandler
 
 from service.errors import PROBLEMS, Problem
-from service.schemas import FieldsQuery
+from service.schemas import VISIBLE, FieldsQuery
 from service.web.openapi_config import Json
 from service.web.openapi_parameters import (
     IDEMPOTENCY_KEY,
@@ -93,7 +93,7 @@ def openapi_document(app: Litestar) -> Json:
         kind for handler in handlers.values() for kind in (_body_of(handler), _answer_of(handler)) if _named(kind)
     }
     kinds = [Problem, *sorted(wanted, key=str)]
-    schemas, components = msgspec.json.schema_components(kinds, ref_template=_REF)
+    schemas, components = _shortened(msgspec.json.schema_components(kinds, ref_template=_REF))
     for component in components.values():
         if "description" in component:
             component["description"] = cleandoc(component["description"])  # Python 3.13 has done so already
@@ -106,6 +106,12 @@ def openapi_document(app: Litestar) -> Json:
     document["components"]["schemas"] = components
     document["components"]["responses"] = {slug: _problem_response(slug) for slug in PROBLEMS}
     return document
+
+
+def _shortened(schemas: Any) -> Any:
+    """With ``\\S`` for the class of all visible characters, which would fill pages."""
+    visible = msgspec.json.encode(VISIBLE.pattern)[1:-1]
+    return msgspec.json.decode(msgspec.json.encode(schemas).replace(visible, rb"\\S"))
 
 
 def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str, schema_of: dict[Any, Json]) -> None:
