@@ -141,6 +141,10 @@ async def forwards():
     )
 
     manager.add_table(
+        class_name="ReservedUsername", tablename="reserved_usernames", schema=None, columns=None
+    )
+
+    manager.add_table(
         class_name="EmailToken",
         tablename="email_tokens",
         schema=None,
@@ -1991,6 +1995,49 @@ async def forwards():
             "default": None,
             "null": False,
             "primary_key": True,
+            "unique": False,
+            "index": False,
+            "index_method": IndexMethod.btree,
+            "choices": None,
+            "db_column_name": None,
+            "secret": False,
+        },
+        schema=None,
+    )
+
+    manager.add_column(
+        table_class_name="ReservedUsername",
+        tablename="reserved_usernames",
+        column_name="username",
+        db_column_name="username",
+        column_class_name="Varchar",
+        column_class=Varchar,
+        params={
+            "length": 32,
+            "default": None,
+            "null": False,
+            "primary_key": True,
+            "unique": False,
+            "index": False,
+            "index_method": IndexMethod.btree,
+            "choices": None,
+            "db_column_name": None,
+            "secret": False,
+        },
+        schema=None,
+    )
+
+    manager.add_column(
+        table_class_name="ReservedUsername",
+        tablename="reserved_usernames",
+        column_name="until",
+        db_column_name="until",
+        column_class_name="Timestamptz",
+        column_class=Timestamptz,
+        params={
+            "default": None,
+            "null": False,
+            "primary_key": False,
             "unique": False,
             "index": False,
             "index_method": IndexMethod.btree,

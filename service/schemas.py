@@ -1,7 +1,10 @@
 """Wire types that features share: bounded aliases, inputs, pages and query parameters."""
 
+import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import chain, groupby
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 import msgspec
@@ -15,6 +18,38 @@ UNPRINTABLE = "[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
 PLAIN = f"^[^{UNPRINTABLE[1:-1]}]*" + END
 PLAIN_FAULT = {"fault": "Must not contain control characters."}  # the fault that is reported instead of the pattern
 
+# Letters and symbols that show nothing, and the code points that Unicode ignores by default
+_BLANK = {0x115F, 0x1160, 0x2065, 0x2800, 0x3164, 0xFFA0, *range(0xFFF0, 0xFFF9), 0x1D159, *range(0xE0000, 0xE1000)}
+
+
+def _invisible() -> str:
+    """The characters that show nothing by themselves, for a character class: separators, controls, formats, marks
+    without a letter, and the blank ones."""
+    kinds = {"Zs", "Zl", "Zp", "Cc", "Cf", "Mn", "Mc", "Me"}
+    planes = chain(range(0x20000), range(0xE0000, 0xE1000))  # the others have none
+    codes = [code for code in planes if code in _BLANK or unicodedata.category(chr(code)) in kinds]
+    runs = [[code for _, code in run] for _, run in groupby(enumerate(codes), lambda pair: pair[1] - pair[0])]
+    return "".join(f"\\U{run[0]:08x}-\\U{run[-1]:08x}" for run in runs)
+
+
+VISIBLE = re.compile(f"[^{_invisible()}]")
+
+
+def line(max_length: int, *examples: str, may_be_empty: bool = False) -> Meta:
+    """A line of text in which something is to be seen."""
+    pattern = rf"^(?=[\s\S]*?{VISIBLE.pattern}){PLAIN[1:]}"
+    return Meta(
+        min_length=None if may_be_empty else 1,
+        max_length=max_length,
+        pattern=f"{pattern}|^{END}" if may_be_empty else pattern,
+        extra={
+            "unless": {PLAIN: "Must not contain control characters."},
+            "fault": "Must contain at least one visible character.",
+        },
+        examples=list(examples) or None,
+    )
+
+
 NAME_LENGTH = 120
 DESCRIPTION_LENGTH = 10_000
 PROMPT_LENGTH = 4_000
@@ -24,12 +59,10 @@ MAX_PARAMETERS = 100  # in a query string
 CURSOR_LENGTH = 2_000
 EXTENSIONS_SIZE = 256 * 1024  # bytes of JSON
 
-Name = Annotated[
-    str, Meta(min_length=1, max_length=NAME_LENGTH, pattern=PLAIN, extra=PLAIN_FAULT, examples=["Mira Halloran"])
-]
+Name = Annotated[str, line(NAME_LENGTH, "Mira Halloran")]
 Description = Annotated[str, Meta(max_length=DESCRIPTION_LENGTH)]
 Prompt = Annotated[str, Meta(max_length=PROMPT_LENGTH)]
-Tag = Annotated[str, Meta(min_length=1, max_length=TAG_LENGTH, pattern=PLAIN, extra=PLAIN_FAULT)]
+Tag = Annotated[str, line(TAG_LENGTH)]
 Tags = Annotated[list[Tag], Meta(max_length=MOST_TAGS, examples=[["detective", "night"]])]
 Style = Literal["realistic", "cartoon", "anime", "fantasy", "cyberpunk", "vintage", "minimalist"]
 Visibility = Literal["private", "unlisted", "public"]

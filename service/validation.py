@@ -128,14 +128,17 @@ def fault_message(error: msgspec.ValidationError, wanted: Any, value: Any) -> st
 
 
 def _message_from_type(wanted: Any, value: Any) -> str | None:
-    """The choices of a Literal, or the ``fault`` that the Meta of a pattern has among its ``extra``."""
+    """The choices of a Literal, or what the Meta of a pattern has among its ``extra``: the sentence for the first
+    pattern of ``unless`` that does not match, or else ``fault``."""
     for choice in _choices(wanted):
         if typing.get_origin(choice) is typing.Literal:
             return f"Must be one of: {', '.join(map(str, typing.get_args(choice)))}."
     for meta in _metas(wanted):
         fits = isinstance(value, str) and (meta.min_length or 0) <= len(value) <= (meta.max_length or len(value))
         if meta.pattern and fits:
-            return (meta.extra or {}).get("fault")
+            extra = meta.extra or {}
+            unmet = (fault for pattern, fault in extra.get("unless", {}).items() if not re.search(pattern, value))
+            return next(unmet, extra.get("fault"))
     return None
 
 

@@ -36,7 +36,7 @@ from service.media.tables import StoredFile
 from service.relationships.tables import Relationship
 from service.settings import settings
 from service.templates.tables import Template, TemplateVersion
-from service.users.tables import User
+from service.users.tables import ReservedUsername, User
 from service.web.csp import application_policy
 
 # Hides Piccolo Admin's buttons for changing rows, as such requests are refused
@@ -112,6 +112,7 @@ def _table(table: type[Table], group: str, columns: str, newest_by: str = "creat
 
 _TABLES = [
     _table(User, "Members", "username avatar display_name email status created_at deleted_at"),
+    _table(ReservedUsername, "Members", "username until", newest_by="until"),
     _table(Token, "Members", "kind user name device address scopes last_used_at expires_at"),
     _table(EmailToken, "Members", "purpose user created_at expires_at"),
     _table(Message, "Members", "kind address attempts due_at created_at"),

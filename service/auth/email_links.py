@@ -16,7 +16,7 @@ from service.identifiers import uuid7
 from service.mail.outbox import may_send, queue_message
 from service.mail.worker import Recipient
 from service.users.passwords import check_password, hash_password
-from service.users.schemas import folded
+from service.users.schemas import account_key
 from service.users.scopes import is_active
 from service.users.tables import EMAIL_LENGTH, User
 
@@ -73,7 +73,7 @@ _FIND = Prepared(
 
 async def request_link(purpose: Purpose, email: str) -> None:
     """Queues the message without looking up the account, so the response and its time do not show whether it exists."""
-    if len(key := folded(email)) <= EMAIL_LENGTH:
+    if len(key := account_key(email)) <= EMAIL_LENGTH:
         await queue_message(purpose, key)
 
 

@@ -20,7 +20,7 @@ from service.masking import masked
 from service.settings import settings
 from service.users.passwords import is_outdated, password_matches
 from service.users.queries import find_credentials, lock_account, own_fields, rehash_password
-from service.users.schemas import folded
+from service.users.schemas import account_key
 from service.users.scopes import is_active
 
 _IDLE = timedelta(days=settings.session_idle_days)
@@ -110,7 +110,7 @@ async def create_session(data: SessionCreate, device: str, address: str) -> tupl
     """The session's id and row. Raises Unauthorized, with the same text and timing for each reason, and TooManyRequests
     after too many failures, whether or not the account exists."""
     user_id, password_hash, active = await find_credentials(data.login)
-    attempt = SignIn(folded(data.login), address)
+    attempt = SignIn(account_key(data.login), address)
     known = bool(await _IS_KNOWN.value(user=user_id, address=address))
     attempt.begin(known=known)
     if not await password_matches(password_hash, data.password) or not active:

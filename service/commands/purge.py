@@ -6,6 +6,7 @@ from uuid import UUID
 import asyncpg
 from loguru import logger
 from piccolo.columns.combination import WhereRaw
+from piccolo.querystring import QueryString
 from piccolo.table import Table
 
 from service.admin.operators import OperatorSession, is_expired
@@ -14,13 +15,24 @@ from service.auth.email_links import ENDED as ENDED_EMAIL_TOKEN
 from service.auth.tables import EmailToken, Token
 from service.characters.tables import TRASH_DAYS, Character
 from service.database.engine import DB
+from service.database.prepared import Param, Prepared
 from service.idempotency.queries import ENDED
 from service.idempotency.tables import IdempotencyKey
 from service.mail.outbox import OVERDUE
 from service.mail.tables import Message
 from service.settings import settings
 from service.templates.tables import Template, TemplateVersion
-from service.users.tables import User
+from service.users.tables import RESERVED_DAYS, ReservedUsername, User
+
+_RESERVE = Prepared(
+    lambda: QueryString(
+        "INSERT INTO reserved_usernames (username, until)"
+        " SELECT username, now() + {}::int * interval '1 day' FROM users WHERE id = {}"
+        " ON CONFLICT (username) DO UPDATE SET until = excluded.until",
+        RESERVED_DAYS,
+        Param("id"),
+    )
+)
 
 VERIFICATION_DAYS = 30  # after sign-up, in which an address must be verified
 
@@ -43,6 +55,7 @@ async def purge_everything() -> dict[str, int]:
         "operators' sessions": await _delete(OperatorSession, is_expired()),
         "idempotency keys": await _delete(IdempotencyKey, ENDED),
         "accounts": await _purge_accounts(),
+        "reserved usernames": await _delete(ReservedUsername, WhereRaw("{} < now()", ReservedUsername.until)),
         "audit entries": await purge_entries(settings.audit_days),
     }
 
@@ -86,6 +99,7 @@ async def _purge_account(user_id: UUID, doomed: Any) -> bool:
             await Template.update({Template.owner: None, Template.version: Template.version + 1}).where(
                 Template.owner == user_id
             )
+            await _RESERVE.one(id=user_id)
             await User.delete().where(User.id == user_id)
             await record("purge", "user", user_id)
     except asyncpg.ForeignKeyViolationError as error:

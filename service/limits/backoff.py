@@ -54,7 +54,7 @@ _by_account = Attempts(free=50, longest=60)
 
 
 class SignIn:
-    """One attempt to sign in: ``account`` is the login in lower case."""
+    """One attempt to sign in: ``account`` is the key of the login."""
 
     def __init__(self, account: str, address: str) -> None:
         self._account = account

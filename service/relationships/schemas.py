@@ -6,10 +6,10 @@ from msgspec import UNSET, Meta, UnsetType
 
 from service.relationships.tables import LABEL_LENGTH
 from service.relationships.types import Category, TypeName
-from service.schemas import Description, DryRunQuery, Input, ListQuery, Query, Time
+from service.schemas import Description, DryRunQuery, Input, ListQuery, Query, Time, line
 
 Attitude = Annotated[int, Meta(ge=-100, le=100, description="From −100 (hatred) to 100 (devotion).")]
-Label = Annotated[str, Meta(min_length=1, max_length=LABEL_LENGTH, examples=["haunted by"])]
+Label = Annotated[str, line(LABEL_LENGTH, "haunted by")]
 
 
 class RelationshipTypeRead(msgspec.Struct, kw_only=True):

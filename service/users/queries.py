@@ -1,3 +1,4 @@
+from copy import copy
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +19,7 @@ from service.media.queries import picture_fields
 from service.schemas import given
 from service.settings import settings
 from service.users.passwords import check_password, hash_password, password_matches
-from service.users.schemas import RESERVED_USERNAMES, UserCreate, UserUpdate, folded, is_username
+from service.users.schemas import RESERVED_USERNAMES, UserCreate, UserUpdate, account_key, is_username, normal_email
 from service.users.scopes import is_active
 from service.users.tables import EMAIL_LENGTH, User
 
@@ -68,6 +69,11 @@ _CREATE = Prepared(
         also=insert_message("id", kind="verification", address=Param("email_key")),
     )
 )
+_IS_RESERVED = Prepared(
+    lambda: QueryString(
+        "SELECT EXISTS (SELECT FROM reserved_usernames WHERE username = {} AND until > now())", Param("username")
+    )
+)
 _GET_ME = Prepared(lambda: _own_view().where(User.id == Param("id")))
 _GET_PROFILE = Prepared(
     lambda: User.select(json_object(profile_fields()).as_alias("item")).where(
@@ -77,20 +83,26 @@ _GET_PROFILE = Prepared(
 
 
 async def create_user(data: UserCreate) -> Any:
-    """Raises Conflict when the e-mail address (whatever its case) or the username has an account."""
+    """Raises Conflict when the e-mail address, in any spelling, has an account, or the username has or had one."""
     if data.username in RESERVED_USERNAMES:
         raise Unprocessable.of([Violation("This username is reserved.", pointer="/username")])
     await check_password(data.password, {data.email, data.username, data.display_name}, "/password")
+    password_hash = await hash_password(data.password)
     with on_constraint(_TAKEN):
-        return await _CREATE.one(
-            id=uuid7(),
-            email=data.email,
-            email_key=_email_key(data.email),
-            username=data.username,
-            password_hash=await hash_password(data.password),
-            display_name=data.display_name,
-            must_verify=settings.sends_mail,
-        )
+        async with DB.transaction():
+            row = await _CREATE.one(
+                id=uuid7(),
+                email=_normal_email(data.email),
+                email_key=_email_key(data.email),
+                username=data.username,
+                password_hash=password_hash,
+                display_name=data.display_name,
+                must_verify=settings.sends_mail,
+            )
+            # After the row exists: the insertion waits for a purge of the same username
+            if await _IS_RESERVED.value(username=data.username):
+                raise copy(_TAKEN["one_account_per_username"])
+            return row
 
 
 async def get_account(user: Caller) -> Any:
@@ -117,6 +129,7 @@ async def update_me(user: Caller, data: UserUpdate, if_match: str | None) -> Any
     password = changes.pop("current_password", "")
     checked = None
     if "email" in changes:
+        changes["email"] = _normal_email(changes["email"])
         changes["email_key"] = _email_key(changes["email"])
         checked = (await get_account(user))["password_hash"]
         await confirm_password(user, checked, password, _NEEDS_CURRENT)
@@ -164,9 +177,16 @@ async def confirm_password(user: Caller, password_hash: str | None, password: st
     _confirmations.forget(key)
 
 
+def _normal_email(email: str) -> str:
+    """Raises Unprocessable for an address that is none any more once it is normalised."""
+    if normal := normal_email(email):
+        return normal
+    raise Unprocessable.of([Violation("Must be an e-mail address.", pointer="/email")])
+
+
 def _email_key(email: str) -> str:
     """Raises Unprocessable for an address that is too long once normalised: one character may become eighteen."""
-    key = folded(email)
+    key = account_key(email)
     if len(key) > EMAIL_LENGTH:
         raise Unprocessable.of([Violation("Must be an e-mail address.", pointer="/email")])
     return key
@@ -174,7 +194,7 @@ def _email_key(email: str) -> str:
 
 async def find_credentials(login: str) -> tuple[UUID | None, str | None, bool]:
     """Id, password hash and whether the account is active, of the account with this e-mail or username, if any."""
-    key = folded(login)
+    key = account_key(login)
     row = (
         await User.select(User.id, User.password_hash, User.status)
         .where((User.email_key == key) | (User.username == key))

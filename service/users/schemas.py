@@ -1,14 +1,16 @@
 import re
 import unicodedata
+from contextlib import suppress
 from typing import Annotated
 from uuid import UUID
 
+import idna
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from service.media.schemas import Portrait
-from service.schemas import END, PLAIN, PLAIN_FAULT, Input, Name, Time
-from service.users.tables import BIO_LENGTH, EMAIL_LENGTH, USERNAME_LENGTH
+from service.schemas import END, Input, Name, Time, line
+from service.users.tables import BIO_LENGTH, DISPLAY_NAME_LENGTH, EMAIL_LENGTH, USERNAME_LENGTH
 
 RESERVED_USERNAMES = frozenset({"me", "admin", "api", "system", "platform", "null", "undefined"})
 
@@ -42,7 +44,7 @@ Username = Annotated[
 ]
 Password = Annotated[str, Meta(min_length=PASSWORD_LENGTH, max_length=256, examples=["correct horse battery staple"])]
 GivenPassword = Annotated[str, Meta(max_length=256)]
-DisplayName = Annotated[str, Meta(max_length=120, pattern=PLAIN, extra=PLAIN_FAULT)]
+DisplayName = Annotated[str, line(DISPLAY_NAME_LENGTH, may_be_empty=True)]
 Bio = Annotated[str, Meta(max_length=BIO_LENGTH)]
 Url = Annotated[
     str,
@@ -113,6 +115,22 @@ class Me(Profile, kw_only=True):
 def is_username(text: str) -> bool:
     """Whether ``text``, for example from a path, is a valid username."""
     return re.fullmatch(_USERNAME, text) is not None
+
+
+def normal_email(address: str) -> str | None:
+    """The NFKC form, to which e-mails are sent, so that nobody verifies a lookalike of an address; None when that is no
+    address."""
+    normal = unicodedata.normalize("NFKC", address)
+    return normal if len(normal) <= EMAIL_LENGTH and re.search(_EMAIL, normal) else None
+
+
+def account_key(login: str) -> str:
+    """What makes two e-mail addresses or usernames the same one: the folded form, with the domain as DNS spells it."""
+    key = folded(login)
+    domain = unicodedata.normalize("NFKC", login).rpartition("@")[2].rstrip(".")
+    with suppress(idna.IDNAError):
+        key = key.rpartition("@")[0] + "@" + idna.encode(domain, uts46=True).decode() if "@" in key else key
+    return key
 
 
 def folded(text: str) -> str:

@@ -9,7 +9,9 @@ from service.media.tables import StoredFile
 
 EMAIL_LENGTH = 254
 USERNAME_LENGTH = 32
+DISPLAY_NAME_LENGTH = 120
 BIO_LENGTH = 2_000
+RESERVED_DAYS = 90  # nobody takes the username of a purged account for so long
 
 
 class User(Table, db=DB, tablename="users", help_text="A member: somebody who uses the API."):
@@ -23,7 +25,7 @@ class User(Table, db=DB, tablename="users", help_text="A member: somebody who us
     username = Varchar(length=USERNAME_LENGTH, default=None, null=False)
     password_hash = Varchar(length=255, default=None, null=True, secret=True, help_text="Argon2id; none: no sign-in.")
     status = Varchar(length=16, default="active", null=False)
-    display_name = Varchar(length=120, default="", null=False)
+    display_name = Varchar(length=DISPLAY_NAME_LENGTH, default="", null=False)
     bio = Text(default="", null=False)
     links = JSON(default="[]", null=False)
     avatar = ForeignKey(StoredFile, on_delete=OnDelete.restrict, on_update=OnUpdate.restrict, default=None, null=True)
@@ -39,3 +41,8 @@ class User(Table, db=DB, tablename="users", help_text="A member: somebody who us
     @classmethod
     def get_readable(cls) -> Readable:
         return Readable("%s", [cls.username])
+
+
+class ReservedUsername(Table, db=DB, tablename="reserved_usernames", help_text="Usernames of purged accounts."):
+    username = Varchar(length=USERNAME_LENGTH, primary_key=True, default=None, null=False)
+    until = Timestamptz(default=None, null=False)

@@ -10,7 +10,7 @@ from typing import Any, get_args, get_origin
 
 import msgspec
 
-from service.schemas import UNPRINTABLE
+from service.schemas import UNPRINTABLE, VISIBLE
 from service.web.openapi_config import Json
 
 REF = "#/components/schemas/{name}"
@@ -119,7 +119,8 @@ def _complete(part: Any, names: Mapping[frozenset[str], str], found: dict[str, J
         elif schema.get("type") == "object" and not schema.keys() & {"properties", "additionalProperties"}:
             schema["additionalProperties"] = True
         elif isinstance(pattern := schema.get("pattern"), str):
-            schema["pattern"] = _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", pattern)
+            shorter = pattern.replace(VISIBLE.pattern, r"\S")  # the class of all visible characters fills pages
+            schema["pattern"] = _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", shorter)
 
 
 def _dictionaries(part: Any) -> Iterator[Json]:

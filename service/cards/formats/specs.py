@@ -11,7 +11,15 @@ import msgspec
 
 from service.cards.formats.json import equals_stored, write_document
 from service.errors import Unprocessable, Violation
-from service.schemas import DESCRIPTION_LENGTH, EXTENSIONS_SIZE, MOST_TAGS, NAME_LENGTH, TAG_LENGTH, UNPRINTABLE
+from service.schemas import (
+    DESCRIPTION_LENGTH,
+    EXTENSIONS_SIZE,
+    MOST_TAGS,
+    NAME_LENGTH,
+    TAG_LENGTH,
+    UNPRINTABLE,
+    VISIBLE,
+)
 from service.validation import pointer
 
 VERSION_LENGTH = 32
@@ -149,7 +157,7 @@ def _wrong_types(data: dict[str, Any], at: str) -> Iterable[Violation]:
 
 def _name(name: str, notes: list[str]) -> str:
     plain = _UNPRINTABLE.sub(" ", name)
-    if not plain.strip():
+    if not VISIBLE.search(plain[:NAME_LENGTH]):
         notes.append(f"The name is empty; the character is called {DEFAULT_NAME}, and the card is unchanged.")
         return DEFAULT_NAME
     if plain != name:
@@ -164,7 +172,7 @@ def _tags(given: list[Any], notes: list[str]) -> list[str]:
     valid: dict[str, str] = {}
     for tag in given:
         text = tag if isinstance(tag, str) else ""
-        if 0 < len(text) <= TAG_LENGTH and not _UNPRINTABLE.search(text):
+        if len(text) <= TAG_LENGTH and VISIBLE.search(text) and not _UNPRINTABLE.search(text):
             valid.setdefault(text.casefold(), text)
     tags = [*valid.values()][:MOST_TAGS]
     if len(tags) < len(given):
