@@ -54,3 +54,38 @@ def test_request_smuggling_is_refused(running_service: Service, headers: str) ->
 async def test_path_traversal_is_refused(stranger: httpx.AsyncClient, root: str, up: str) -> None:
     for name in ("endpoints.py", "__init__.py", "pyproject.toml"):
         assert (await stranger.get(f"{root}/{up}/{name}")).status_code == 404
+
+
+PATHS = (
+    "/", "/docs", "/docs-assets/none.js", "/health/live", "/metrics", "/openapi.json", "/problems/", "/v1/characters",
+    "/v1/nowhere", "/media/none", "/admin", "/admin/", "/admin/public/meta", "/nowhere",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost:99999999", "localhost:65536", "localhost:", "localhost:-1", "localhost:+1", "localhost:1x",
+        "localhost:80:80", ":80", "[::1]:65536", "[::1", "::1", "[::1]x", "[]", "[v1.x]", "localhost@localhost",
+        "localhost/docs", "localhost?", "localhost#", "localhost\\", "local host", "localhost:\xb2", "local\xe9host",
+        "localhost,localhost", "localhost%00",
+    ],
+)  # fmt: skip
+async def test_a_malformed_host_is_refused(stranger: httpx.AsyncClient, host: str) -> None:
+    for path in PATHS:
+        answer = await stranger.get(path, headers=[("Host", host.encode("latin-1"))])
+        assert (answer.status_code, answer.json()["type"]) == (400, "/problems/bad-request"), path
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8000", "127.0.0.1:65535", "[::1]", "[::1]:80"])
+async def test_a_host_may_have_a_port(stranger: httpx.AsyncClient, host: str) -> None:
+    for path in ("/health/live", "/v1/characters", "/admin/"):
+        assert (await stranger.get(path, headers={"Host": host})).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["localhost:99999999", "elsewhere.example", "[::1", ""])
+async def test_a_forwarded_host_is_ignored(stranger: httpx.AsyncClient, host: str) -> None:
+    for path in PATHS:
+        plain, forwarded = await stranger.get(path), await stranger.get(path, headers={"X-Forwarded-Host": host})
+        assert forwarded.status_code == plain.status_code
+        assert forwarded.headers.get("location") == plain.headers.get("location")
