@@ -56,6 +56,35 @@ async def test_path_traversal_is_refused(stranger: httpx.AsyncClient, root: str,
         assert (await stranger.get(f"{root}/{up}/{name}")).status_code == 404
 
 
+NO_NAMES = {
+    "NUL": "%00",
+    "NUL inside": "a%00b",
+    "300 letters": "x" * 300,
+    "300 letters of two bytes": "%C3%A9" * 150,
+    "5,000 letters": "x" * 5_000,
+    "2,000 directories": "a/" * 2_000,
+    "not UTF-8": "%FF",
+    "a surrogate": "%ED%A0%80",
+    "a line feed": "a%0Ab",
+    "a device": "con",
+    "a directory": ".",
+    "absolute": "%2Fetc%2Fpasswd",
+    "below a file": "swagger-ui-bundle.js/x",
+}
+
+
+@pytest.mark.parametrize("root", ["/docs-assets", "/media", "/admin", "/admin/assets", "/problems", "/v1/users"])
+async def test_a_name_that_no_file_has_is_not_found(stranger: httpx.AsyncClient, root: str) -> None:
+    for kind, name in NO_NAMES.items():
+        assert (await stranger.get(f"{root}/{name}")).status_code == 404, kind
+
+
+@pytest.mark.filterwarnings("ignore:If running sessions in production:UserWarning")
+async def test_an_operator_finds_no_picture_under_a_name_that_no_file_has(operator: httpx.AsyncClient) -> None:
+    for kind, name in NO_NAMES.items():
+        assert (await operator.get(f"/admin/api/pictures/{name}")).status_code == 404, kind
+
+
 PATHS = (
     "/", "/docs", "/docs-assets/none.js", "/health/live", "/metrics", "/openapi.json", "/problems/", "/v1/characters",
     "/v1/nowhere", "/media/none", "/admin", "/admin/", "/admin/public/meta", "/nowhere",
