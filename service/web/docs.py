@@ -21,6 +21,7 @@ from service.web.openapi import openapi_document
 from service.web.openapi_config import ASSETS_PATH
 from service.web.routes import get
 
+
 class _Assets(BaseLocalFileSystem):
     async def info(self, path: Any, **options: Any) -> FileInfo:
         """Raises FileNotFoundError also for names that no file can have: too long, with NUL, or below a file. Litestar

@@ -67,7 +67,6 @@ NO_NAMES = {
     "a surrogate": "%ED%A0%80",
     "a line feed": "a%0Ab",
     "a device": "con",
-    "a directory": ".",
     "absolute": "%2Fetc%2Fpasswd",
     "below a file": "swagger-ui-bundle.js/x",
 }

@@ -13,17 +13,21 @@ _REFUSED = Counter("rate_limit_refusals", "Requests refused because there were t
 
 
 class RateLimits:
-    """Counts every request below /v1, known path or not, as a read or as a write."""
+    """Counts every request below /v1, known path or not, as a read or as a write. Methods that the service does not
+    have, such as TRACE, count as writes on every path."""
 
     def __init__(self, app: ASGIApp, reads: Limit, writes: Limit) -> None:
         self.app = app
         self._by_method = dict.fromkeys(("GET", "OPTIONS"), reads)
         self._by_method |= dict.fromkeys(("POST", "PUT", "PATCH", "DELETE"), writes)
+        self._of_unknown_methods = writes
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         limit = self._by_method.get(scope["method"])
-        if limit is not None and scope["path"].startswith("/v1"):
-            await _count(limit, scope)
+        if limit is None:
+            await count_request(self._of_unknown_methods, scope)
+        elif scope["path"].startswith("/v1"):
+            await count_request(limit, scope)
         await self.app(scope, receive, send)
 
 
@@ -35,11 +39,11 @@ class RateLimit(ASGIMiddleware):
         self.limit = limit
 
     async def handle(self, scope: Any, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        await _count(self.limit, scope)
+        await count_request(self.limit, scope)
         await next_app(scope, receive, send)
 
 
-async def _count(limit: Limit, scope: Any) -> None:
+async def count_request(limit: Limit, scope: Any) -> None:
     """Raises TooManyRequests above the limit."""
     count, seconds = await limit.counter.count(limit.key(scope))
     headers = scope["state"]["headers"]
