@@ -14,11 +14,15 @@ from piccolo.columns import UUID, Bytea, Integer, Timestamptz
 from piccolo.columns.defaults import TimestamptzNow
 from piccolo.constraints import Unique
 from piccolo.table import Table
+from starlette.exceptions import HTTPException
 
 from service.audit.queries import record
 from service.auth.secrets import digest
 from service.database.engine import DB
+from service.errors import TooManyRequests
 from service.identifiers import uuid7
+from service.limits.backoff import SignIn
+from service.log import REQUEST
 
 IDLE = timedelta(hours=1)
 MAX_AGE = timedelta(hours=12)
@@ -29,9 +33,11 @@ class Operator(BaseUser, tablename="piccolo_user"):
 
     @classmethod
     async def login(cls, username: Any, password: Any) -> int | None:
-        """The id of the active operator with this name and password, or None. Also called by the password form."""
+        """The id of the active operator with this name and password, or None. Also called by the password form. Raises
+        HTTPException, which the site answers, after too many failures of the network or for the name."""
         operator = None
         if _is_text(username, cls.username.length) and _is_text(password, cls._max_password_length):
+            attempt = await _begin(username)
             operator = (
                 await cls.select(cls.id, cls.username, cls.password)
                 .where(cls.username == username, cls.active.eq(True), cls.admin.eq(True))
@@ -41,6 +47,7 @@ class Operator(BaseUser, tablename="piccolo_user"):
             _, iterations, salt, _ = cls.split_stored_password(stored)
             hashed = await asyncio.to_thread(cls.hash_password, password, salt, int(iterations))
             if operator is not None and hmac.compare_digest(hashed, stored):
+                await attempt.succeed()
                 if int(iterations) != cls._pbkdf2_iteration_count:
                     await cls._store_password(operator["id"], password)
                 await cls.update({cls.last_login: datetime.now()}).where(cls.id == operator["id"])
@@ -60,6 +67,18 @@ class Operator(BaseUser, tablename="piccolo_user"):
     async def _store_password(cls, operator_id: int, password: str) -> None:
         hashed = await asyncio.to_thread(cls.hash_password, password)
         await cls.update({cls.password: hashed}).where(cls.id == operator_id)
+
+
+async def _begin(username: str) -> SignIn:
+    """An attempt of this request. Members' failures count for the network, too."""
+    scope = REQUEST.get()
+    address = scope["client"][0] if scope and scope.get("client") else "-"
+    attempt = SignIn(f"operator {username}", address)
+    try:
+        await attempt.begin(known=False)
+    except TooManyRequests as error:
+        raise HTTPException(error.status, error.detail, dict(error.headers)) from None
+    return attempt
 
 
 def _is_operator(user: str | int) -> Any:
