@@ -34,7 +34,7 @@ from service.database.engine import pool
 from service.exports.controller import ExportController
 from service.health import HealthController
 from service.idempotency.queries import Attempt
-from service.limits.rate_limits import READS, WRITES
+from service.limits.rate_limits import READS, TOKEN_LOOK_UPS, WRITES
 from service.limits.valkey import connection as valkey_connection
 from service.log import set_up_logging
 from service.mail.worker import mail_worker
@@ -157,7 +157,7 @@ def _with_middleware(app: Litestar) -> ASGIApp:
         SizeLimits,
         partial(Hosts, allowed=settings.allowed_hosts),
         partial(LoadShedding, max_in_flight=settings.max_requests_in_flight),
-        partial(Authentication, identify=identify),
+        partial(Authentication, identify=identify, look_ups=TOKEN_LOOK_UPS),
         partial(RateLimits, reads=READS, writes=WRITES),
         partial(Options, router=app.asgi_router),
     ]

@@ -18,6 +18,7 @@ from service.web.routes import get
 
 _CONNECTIONS = Gauge("database_connections", "Connections of this worker's pool.", ["state"])
 
+_FROM_PROXIES = ("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "forwarded", "via")
 # Other states only degrade: a load balancer that removed a busy worker would overload the others
 _PREVENTS_SERVING = {"away", "pending", "not writable"}
 
@@ -95,12 +96,17 @@ def _write_temporary_file() -> None:
 
 def _may_read_metrics(request: Request[Any, Any, Any]) -> bool:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if settings.metrics_token and scheme.lower() == "bearer" and hmac.compare_digest(token, settings.metrics_token):
+    if settings.metrics_token and scheme.lower() == "bearer" and _is_same(token, settings.metrics_token):
         return True
-    if "x-forwarded-for" in request.headers and not settings.trusted_proxies:
+    if any(name in request.headers for name in _FROM_PROXIES) and not settings.trusted_proxies:
         return False  # from a proxy on this machine, for a client elsewhere
     client = request.client.host if request.client else ""
     try:
         return ip_address(client).is_loopback
     except ValueError:
         return False
+
+
+def _is_same(given: str, secret: str) -> bool:
+    """In constant time. compare_digest() accepts only ASCII in strings."""
+    return hmac.compare_digest(given.encode(), secret.encode())

@@ -4,6 +4,7 @@ Production writes lines of JSON to standard output, development writes coloured 
 """
 
 import logging
+import re
 import sys
 import traceback
 from contextvars import ContextVar
@@ -84,7 +85,7 @@ def log_request(line: AccessLine) -> None:
     if _access_lines_are_json:
         _write(_encoder.encode(line) + b"\n")
     else:
-        logger.bind(**msgspec.structs.asdict(line)).info("{}", line.message)
+        logger.bind(**msgspec.structs.asdict(line)).info("{}", _escape(line.message).replace("\n", "\\n"))
 
 
 def _complete(record: "Record") -> None:
@@ -106,7 +107,13 @@ def _write_json(message: "Message") -> None:
     }
     if (failure := record["exception"]) and failure.type is not None:
         line["exception"] = masked(_traceback(failure))
-    _write(_encoder.encode(line) + b"\n")
+    try:
+        encoded = _encoder.encode(line)
+    except UnicodeEncodeError:  # a lone surrogate: JSON cannot hold it
+        encoded = _encoder.encode(
+            {key: _escape(value) if isinstance(value, str) else value for key, value in line.items()}
+        )
+    _write(encoded + b"\n")
 
 
 def _traceback(failure: Any) -> str:
@@ -119,8 +126,20 @@ def _write(line: bytes) -> None:
 
 
 def _development_format(record: "Record") -> str:
+    """Escapes control characters, and indents each line after the first: a client could invent lines otherwise."""
+    text = record["message"]
+    if (failure := record["exception"]) and failure.type is not None:
+        text += "\n" + masked(_traceback(failure)).rstrip()
+    record["message"] = _escape(text).replace("\n", "\n    ")
     request = " <dim>{extra[request_id]}</dim>" if "request_id" in record["extra"] else ""
-    exception = "{exception}"
-    if (failure := record["exception"]) and (text := _traceback(failure)) != masked(text):
-        record["extra"]["exception"], exception = masked(text), "{extra[exception]}"
-    return "<dim>{time:HH:mm:ss.SSS}</dim> <level>{level: <7}</level> {message}" + request + "\n" + exception
+    return "<dim>{time:HH:mm:ss.SSS}</dim> <level>{level: <7}</level> {message}" + request + "\n"
+
+
+def _escape(text: str) -> str:
+    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+# What can change a terminal, or the order in which it shows text, and lone surrogates; a line feed is none of these
+_UNPRINTABLE = re.compile(
+    "[\\x00-\\x09\\x0b-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]"
+)

@@ -124,9 +124,15 @@ def _production_faults(settings: Settings, given: Mapping[str, Any]) -> list[str
         faults.append("DATABASE_URL: required in production; the embedded PostgreSQL is for development only.")
     if "*" in (hosts := given.get("allowed_hosts", ())) or not hosts:
         faults.append("ALLOWED_HOSTS: required in production: the host names that clients use, without '*'.")
+    if any(_trusts_everybody(proxy) for proxy in settings.trusted_proxies):
+        faults.append("TRUSTED_PROXIES: name the proxies: with '*' or /0 every client could claim any address.")
     if settings.secret_key == DEVELOPMENT_SECRET or len(set(settings.secret_key)) < 10:
         faults.append("SECRET_KEY: required in production; at least 32 random characters.")
     return faults
+
+
+def _trusts_everybody(proxy: str) -> bool:
+    return "*" in proxy or proxy.endswith("/0")
 
 
 def _read_or_exit() -> Settings:

@@ -14,12 +14,15 @@ from litestar import asgi
 from litestar.types import Message, Receive, Send
 
 from service.audit.queries import count_refused_operators
-from service.errors import Forbidden, MethodNotAllowed, NotFound, TooManyRequests
+from service.errors import BadRequest, Forbidden, MethodNotAllowed, NotFound, RequestTimeout, TooLarge, TooManyRequests
 from service.settings import settings
+from service.web.middleware.headers import request_header
 
 PREFIX = "/admin"
 _REFUSAL_WINDOW = timedelta(minutes=5)
 MOST_REFUSED = max(1, round(20 * settings.rate_limit_scale))  # wrong passwords from one address, over all workers
+MAX_BODY = 1024 * 1024  # no form of the site uploads files
+BODY_PATIENCE = 10.0  # seconds in which a body must arrive
 
 _WRITABLE = (
     f"{PREFIX}/public/login/",
@@ -47,6 +50,7 @@ async def admin(scope: Any, receive: Receive, send: Send) -> None:
 
     if scope["method"] != "GET":
         _check_origin(scope)
+        receive = await _read_body(scope, receive)
     if path.startswith(_WITH_PASSWORD) and await count_refused_operators(_REFUSAL_WINDOW) >= MOST_REFUSED:
         raise TooManyRequests(headers={"Retry-After": str(round(_REFUSAL_WINDOW.total_seconds()))})
 
@@ -60,6 +64,36 @@ async def admin(scope: Any, receive: Receive, send: Send) -> None:
 
     scope["root_path"] = PREFIX
     await module.site(scope, receive, send_with_headers)
+
+
+async def _read_body(scope: Any, receive: Receive) -> Receive:
+    """Reads the body, and returns a ``receive`` that repeats it. Raises TooLarge and RequestTimeout."""
+    length = request_header(scope, b"content-length") or b""
+    if length.isdigit() and (len(length) > 10 or int(length) > MAX_BODY):
+        raise TooLarge
+    body, more = bytearray(), True
+    try:
+        async with asyncio.timeout(BODY_PATIENCE):
+            while more:
+                message: Any = await receive()
+                if message["type"] == "http.disconnect":
+                    raise BadRequest("The body broke off.")
+                body += message.get("body", b"")
+                if len(body) > MAX_BODY:
+                    raise TooLarge
+                more = message.get("more_body", False)
+    except TimeoutError:
+        raise RequestTimeout from None
+    is_repeated = False
+
+    async def repeat() -> Any:
+        nonlocal is_repeated
+        if is_repeated:
+            return await receive()
+        is_repeated = True
+        return {"type": "http.request", "body": bytes(body), "more_body": False}
+
+    return repeat
 
 
 def _check_origin(scope: Any) -> None:

@@ -20,7 +20,10 @@ from starlette.exceptions import HTTPException
 from service.audit.queries import record
 from service.auth.secrets import digest
 from service.database.engine import DB
+from service.errors import TooManyRequests
 from service.identifiers import uuid7
+from service.limits.backoff import SignIn
+from service.log import REQUEST
 
 # The stored password that ``login`` found right in this request, for the change that follows it; none in commands
 _checked: ContextVar[str | None] = ContextVar("_checked", default=None)
@@ -34,9 +37,11 @@ class Operator(BaseUser, tablename="piccolo_user"):
 
     @classmethod
     async def login(cls, username: Any, password: Any) -> int | None:
-        """The id of the active operator with this name and password, or None. Also called by the password form."""
+        """The id of the active operator with this name and password, or None. Also called by the password form. Raises
+        HTTPException, which the site answers, after too many failures of the network or for the name."""
         operator = None
         if _is_text(username, cls.username.length) and _is_text(password, cls._max_password_length):
+            attempt = await _begin(username)
             operator = (
                 await cls.select(cls.id, cls.username, cls.password)
                 .where(cls.username == username, cls.active.eq(True), cls.admin.eq(True))
@@ -46,6 +51,7 @@ class Operator(BaseUser, tablename="piccolo_user"):
             _, iterations, salt, _ = cls.split_stored_password(stored)
             hashed = await asyncio.to_thread(cls.hash_password, password, salt, int(iterations))
             if operator is not None and hmac.compare_digest(hashed, stored):
+                await attempt.succeed()
                 if int(iterations) != cls._pbkdf2_iteration_count:
                     hashed = await asyncio.to_thread(cls.hash_password, password)
                     await cls._replace_password(operator["id"], stored, hashed)
@@ -75,6 +81,18 @@ class Operator(BaseUser, tablename="piccolo_user"):
         if checked is not None:
             change = change.where(cls.password == checked)
         return bool(await change.returning(cls.id))
+
+
+async def _begin(username: str) -> SignIn:
+    """An attempt of this request. Members' failures count for the network, too."""
+    scope = REQUEST.get()
+    address = scope["client"][0] if scope and scope.get("client") else "-"
+    attempt = SignIn(f"operator {username}", address)
+    try:
+        await attempt.begin(known=False)
+    except TooManyRequests as error:
+        raise HTTPException(error.status, error.detail, dict(error.headers)) from None
+    return attempt
 
 
 def _is_operator(user: str | int) -> Any:

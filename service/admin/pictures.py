@@ -1,5 +1,6 @@
 """Shows pictures in the admin site: a script adds a picture wherever the site shows the name of a file."""
 
+import re
 from typing import Any
 
 from starlette.requests import Request
@@ -9,6 +10,7 @@ from starlette.routing import Route
 from service.media.queries import file_name
 from service.media.storage import STORAGE, WEBP
 
+_NAME = re.compile("[0-9a-f]{64}")
 _SCRIPT = """
 const isName = /^[0-9a-f]{64}$/;
 
@@ -52,8 +54,11 @@ async def _get_script(_: Request) -> Response:
 
 
 async def _get_picture(request: Request) -> Response:
+    name = request.path_params["name"]
+    if not _NAME.fullmatch(name):
+        return Response(status_code=404)
     try:
-        content = await STORAGE.get(file_name(request.path_params["name"], "64"))
+        content = await STORAGE.get(file_name(name, "64"))
     except FileNotFoundError:
         return Response(status_code=404)
     return Response(content, media_type=WEBP, headers={"Cache-Control": "private, max-age=3600"})

@@ -14,6 +14,7 @@ from service.audit.tables import ADDRESS_LENGTH, DEVICE_LENGTH, AuditEntry
 from service.database.engine import DB
 from service.database.prepared import Param, Prepared, insert, utc
 from service.identifiers import uuid7
+from service.limits.rate_limits import network_of
 from service.log import REQUEST
 from service.masking import masked
 
@@ -43,9 +44,8 @@ _RECORD = Prepared(
     )
 )  # fmt: skip
 _REFUSED = Prepared(
-    lambda: AuditEntry.count().where(
+    lambda: AuditEntry.select(AuditEntry.address).where(
         WhereRaw("{} = 'operator' AND {} = 'refuse_password'", AuditEntry.kind, AuditEntry.action),
-        AuditEntry.address == Param("address"),
         WhereRaw("{} > now() - {}::interval", AuditEntry.created_at, Param("within")),
     )
 )
@@ -74,8 +74,9 @@ async def record(
 
 
 async def count_refused_operators(within: timedelta) -> int:
-    """Counts wrong admin passwords from the address of this request within that time, in all workers."""
-    return int(await _REFUSED.value(address=_request_origin()["address"], within=within) or 0)
+    """Counts wrong admin passwords from the network of this request within that time, in all workers."""
+    network = network_of(_request_origin()["address"] or "-")
+    return sum(network_of(row["address"] or "-") == network for row in await _REFUSED.all(within=within))
 
 
 async def purge_entries(days: int) -> int:

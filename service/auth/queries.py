@@ -112,11 +112,11 @@ async def create_session(data: SessionCreate, device: str, address: str) -> tupl
     user_id, password_hash, active = await find_credentials(data.login)
     attempt = SignIn(account_key(data.login), address)
     known = bool(await _IS_KNOWN.value(user=user_id, address=address))
-    attempt.begin(known=known)
+    await attempt.begin(known=known)
     if not await password_matches(password_hash, data.password) or not active:
         await record("refuse_password", "user", user_id)
         raise Unauthorized(_NOT_RIGHT)
-    attempt.succeed()
+    await attempt.succeed()
     token = new_token("session")
     async with DB.transaction():
         if not await lock_account(user_id, password_hash):

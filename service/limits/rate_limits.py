@@ -63,6 +63,7 @@ def network_of(address: str) -> str:
 
 READS = Limit("reads", 6_000, 60)
 WRITES = Limit("writes", 1_200, 60)
+TOKEN_LOOK_UPS = Limit("token-look-ups", 1_200, 60, by="address")  # of tokens that this worker does not know
 SIGN_IN = Limit("sign-in", 20, 60, by="address")
 SIGN_UP = Limit("sign-up", 10, 3_600, by="address")
 MAIL = Limit("mail", 10, 3_600, by="address")

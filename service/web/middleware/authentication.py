@@ -6,22 +6,41 @@ from typing import Any
 from litestar.types import ASGIApp, Receive, Send
 
 from service.callers import STRANGER, Caller
+from service.limits.rate_limits import Limit
+from service.web.middleware.rate_limit import count_request
+
+_MOST_KNOWN = 10_000
 
 
 class Authentication:
     """Sets ``scope["user"]``. With an invalid token it sets ``scope["auth"]`` to the reason, and the route's guards
-    decide whether to refuse. Outside /v1 every caller is anonymous: health checks work without the database."""
+    decide whether to refuse. Outside /v1 every caller is anonymous: health checks work without the database.
 
-    def __init__(self, app: ASGIApp, identify: Callable[[str], Awaitable[Caller | str]]) -> None:
+    A token that was not valid here before counts against ``look_ups`` before it is looked up, so invented tokens cost
+    the database little, and nobody who has used a valid one is refused because of them."""
+
+    def __init__(self, app: ASGIApp, identify: Callable[[str], Awaitable[Caller | str]], look_ups: Limit) -> None:
         self.app = app
         self.identify = identify
+        self.look_ups = look_ups
+        self._known: set[bytes] = set()
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        caller: Caller | str = STRANGER
-        if scope["path"].startswith("/v1/"):
-            for name, value in scope["headers"]:
-                if name == b"authorization":
-                    caller = await self.identify(value.decode("latin-1"))
-                    break
-        scope["user"], scope["auth"] = (STRANGER, caller) if isinstance(caller, str) else (caller, None)
+        scope["user"], scope["auth"] = STRANGER, None
+        header = next((value for name, value in scope["headers"] if name == b"authorization"), None)
+        if header is not None and scope["path"].startswith("/v1/"):
+            if header not in self._known:
+                await count_request(self.look_ups, scope)
+            caller = await self.identify(header.decode("latin-1"))
+            if isinstance(caller, str):
+                scope["auth"] = caller
+                self._known.discard(header)
+            else:
+                scope["user"] = caller
+                self._remember(header)
         await self.app(scope, receive, send)
+
+    def _remember(self, header: bytes) -> None:
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known.add(header)

@@ -10,6 +10,10 @@ from litestar.utils import normalize_path
 
 from service.errors import BadRequest
 
+# A name or an IPv6 address in brackets, and a port. Other spellings fail later: in URL parsers, and in redirects
+_WELL_FORMED = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
+_MAX_PORT = 65_535
+
 
 class Hosts:
     """``allowed`` are names; ``*.example.org`` allows every subdomain, ``*`` any host."""
@@ -18,7 +22,7 @@ class Hosts:
         self.app = app
         self.names = {host.lower() for host in allowed if not host.startswith("*.")}
         self.parents = tuple(host[1:].lower() for host in allowed if host.startswith("*."))
-        self._is_allowed = lru_cache(maxsize=100)(self._check)
+        self._judge = lru_cache(maxsize=100)(self._check)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         host, hosts = b"", 0
@@ -29,13 +33,17 @@ class Hosts:
         if hosts > 1:  # two parts of the service might each believe another one
             raise BadRequest("There is more than one Host header.")
         path = scope["path"]
-        if not self._is_allowed(host) and not path.startswith("/health/"):
+        is_allowed, is_well_formed = self._judge(host)
+        if not is_allowed and not (is_well_formed and path.startswith("/health/")):
             raise BadRequest("The Host header names no host of this service.")
         if "//" in path or path[-1:] == "/" or path[:1] != "/":
             scope["path"] = normalize_path(path)  # middleware that looks for /v1 must also find //v1
         await self.app(scope, receive, send)
 
-    def _check(self, host: bytes) -> bool:
-        text = host.decode("latin-1")
-        name = (text if text.endswith("]") else re.sub(r":\d+$", "", text)).lower()
-        return name in self.names or (bool(self.parents) and name.endswith(self.parents)) or "*" in self.names
+    def _check(self, host: bytes) -> tuple[bool, bool]:
+        """Whether the host is allowed, and whether it is well-formed. A request may have none: it is empty then."""
+        match = _WELL_FORMED.fullmatch(host.decode("latin-1"))
+        if match is None or int(match[2] or 0) > _MAX_PORT:
+            return not host and "*" in self.names, not host
+        name = match[1].lower()
+        return name in self.names or (bool(self.parents) and name.endswith(self.parents)) or "*" in self.names, True

@@ -1,11 +1,14 @@
-"""Answers OPTIONS with every method of the path; Litestar would list those of one handler."""
+"""Answers OPTIONS with every method of the path (Litestar would list those of one handler), and unknown methods."""
 
 from typing import Any, Protocol
 
 from litestar.exceptions import MethodNotAllowedException, NotFoundException
 from litestar.types import ASGIApp, Receive, Send
 
+from service.errors import MethodNotAllowed
 from service.web.problems import allowed
+
+_SERVED = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}
 
 
 class Router(Protocol):
@@ -20,11 +23,14 @@ class Options:
         self.router = router
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        if scope["method"] != "OPTIONS" or not (methods := self._methods(scope["path"])):
+        method = scope["method"]
+        if method in _SERVED or not (methods := self._methods(scope["path"])):
             await self.app(scope, receive, send)
             return
-        allow = ", ".join(methods).encode()
-        await send({"type": "http.response.start", "status": 204, "headers": [(b"allow", allow)]})
+        allow = ", ".join(methods)
+        if method != "OPTIONS":  # TRACE, CONNECT, or any other word: a mounted application might accept it
+            raise MethodNotAllowed(headers={"Allow": allow})
+        await send({"type": "http.response.start", "status": 204, "headers": [(b"allow", allow.encode())]})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _methods(self, path: str) -> list[str]:

@@ -13,16 +13,20 @@ _REFUSED = Counter("rate_limit_refusals", "Requests refused because there were t
 
 
 class RateLimits:
-    """Counts every request below /v1, known path or not, as a read or as a write."""
+    """Counts every request below /v1, known path or not, as a read or as a write. Methods that the service does not
+    have, such as TRACE, count as writes on every path."""
 
     def __init__(self, app: ASGIApp, reads: Limit, writes: Limit) -> None:
         self.app = app
         self._by_method = dict.fromkeys(("GET", "OPTIONS"), reads)
         self._by_method |= dict.fromkeys(("POST", "PUT", "PATCH", "DELETE"), writes)
+        self._of_unknown_methods = writes
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         limit = self._by_method.get(scope["method"])
-        if limit is not None and scope["path"].startswith("/v1"):
+        if limit is None:
+            await count_request(self._of_unknown_methods, scope)
+        elif scope["path"].startswith("/v1"):
             await count_request(limit, scope)
         await self.app(scope, receive, send)
 

@@ -1,5 +1,8 @@
 """Operators: their sessions, what the audit log tells of them, and how often they may be mistaken."""
 
+import asyncio
+import json
+from collections.abc import AsyncIterator
 from hashlib import sha256
 from typing import Any
 from uuid import uuid4
@@ -13,6 +16,8 @@ from service.admin.operators import Operator, OperatorSession
 from service.audit.tables import AuditEntry
 from service.commands.purge import purge_everything
 from service.database.engine import DB
+from service.limits import backoff
+from service.limits.backoff import Attempts
 from tests.conftest import OPERATORS_PASSWORD, browser, character, sign_in
 
 Client = httpx.AsyncClient
@@ -143,6 +148,84 @@ async def test_wrong_passwords_are_counted_for_all_workers(
             assert refused.json()["type"] == "/problems/too-many-requests"
     async with browser(app, "198.51.100.7") as elsewhere:
         assert (await sign_in(elsewhere, "olga")).status_code == 200
+
+
+async def test_a_network_of_ipv6_has_one_count(app: Any, operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mount, "MOST_REFUSED", 3)
+    network = f"2001:db8:{uuid4().hex[:4]}:1"
+    for number in range(3):
+        assert (await guess(app, f"{network}::{number}")) == 401
+    assert (await guess(app, f"{network}:ffff:1:2:3", OPERATORS_PASSWORD)) == 429
+    assert (await guess(app, f"{network[:-1]}2::1", OPERATORS_PASSWORD)) == 200
+
+
+@pytest.mark.parametrize("name", ["olga", "nobody"])
+async def test_guesses_at_one_account_from_many_networks_have_to_wait(
+    app: Any, operator: Client, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(backoff, "_by_account", Attempts(free=0, longest=60))
+    backoff._by_account._free = 4
+    for number in range(4):
+        assert (await guess(app, f"2001:db8:0:{number}::1", name=name)) == 401
+    async with browser(app, "2001:db8:0:9::1") as elsewhere:
+        refused = await sign_in(elsewhere, name)
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+        assert (await sign_in(elsewhere, "somebody-else")).status_code == 401
+
+
+async def test_guesses_at_one_account_from_one_network_have_to_wait(
+    app: Any, operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backoff, "_by_pair", Attempts(free=0, longest=300))
+    backoff._by_pair._free = 3
+    guesses = await asyncio.gather(*(guess(app, f"2001:db8:7:7::{number}") for number in range(12)))
+    assert sorted(guesses) == [401] * 3 + [429] * 9
+    assert (await guess(app, "2001:db8:7:8::1", OPERATORS_PASSWORD)) == 200
+    given = {"current_password": "a wrong one", "new_password": "a newer password"}
+    given["confirm_new_password"] = given["new_password"]
+    answers = [await operator.post(CHANGE_PASSWORD, json=given) for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [422, 422, 422, 429]
+
+
+async def guess(app: Any, address: str, password: str = "a guess", name: str = "olga") -> int:
+    async with browser(app, address) as guesser:
+        return (await sign_in(guesser, name, password)).status_code
+
+
+FORM = "/admin/api/forms/suspend-a-member/"
+
+
+@pytest.mark.parametrize("path", ["/admin/public/login/", "/admin/public/logout/", CHANGE_PASSWORD, FORM, FORM + "x/"])
+async def test_a_body_is_bounded(app: Any, operator: Client, path: str) -> None:
+    async def unannounced() -> AsyncIterator[bytes]:
+        for _ in range(17):
+            yield bytes(64 * 1024)
+
+    async with browser(app) as visitor:
+        for client in (visitor, operator):
+            for body in (bytes(mount.MAX_BODY + 1), unannounced()):
+                answer = await client.post(path, content=body)
+                assert (answer.status_code, answer.json()["type"]) == (413, "/problems/too-large")
+        assert (await visitor.post(path, content=b" " * mount.MAX_BODY)).status_code < 500
+    username = json.dumps({"username": " " * (mount.MAX_BODY - 40) + "nobody"})
+    assert (await operator.post(FORM, content=username)).status_code != 413
+
+
+@pytest.mark.parametrize("path", ["/admin/public/login/", FORM])
+async def test_a_slow_body_times_out(operator: Client, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.setattr(mount, "BODY_PATIENCE", 0.3)
+
+    async def slow() -> AsyncIterator[bytes]:
+        for _ in range(40):
+            yield b" "
+            await asyncio.sleep(0.05)
+
+    answer = await operator.post(path, content=slow())
+    assert (answer.status_code, answer.json()["type"]) == (408, "/problems/request-timeout")
+
+
+def test_the_bounds_of_a_body() -> None:
+    assert (mount.MAX_BODY, mount.BODY_PATIENCE) == (1024 * 1024, 10)
 
 
 @pytest.mark.parametrize(("begun_at", "status"), [("same-origin", 200), ("same-site", 403), ("cross-site", 403)])

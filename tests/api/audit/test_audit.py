@@ -58,6 +58,23 @@ async def test_a_wrong_password_is_recorded_without_the_password(alice: Client, 
     assert "nobody-there" not in str(entry)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PUT", "/v1/users/me/password", {"current_password": "hunter2 hunter2", "new_password": NEW_PASSWORD}),
+        ("DELETE", "/v1/users/me", {"password": "hunter2 hunter2"}),
+    ],
+)
+async def test_a_wrong_current_password_is_recorded(alice: Client, method: str, path: str, body: Any) -> None:
+    answer = await alice.request(method, path, json=body, headers={"X-Request-ID": (mark := str(uuid4()))})
+    assert answer.status_code == 403
+    [entry] = await entries(mark)
+    who = await id_of(alice)
+    assert (entry["action"], entry["kind"], entry["row"], entry["member"]) == ("refuse_password", "user", str(who), who)
+    assert entry["token"] is not None
+    assert "hunter2" not in str(entry)
+
+
 async def test_every_deed_on_a_character_and_a_template(alice: Client) -> None:
     who, session = await id_of(alice), UUID((await alice.get("/v1/sessions")).json()["items"][0]["id"])
     mira, rules = await character(alice), await template(alice)

@@ -1,0 +1,84 @@
+"""Log lines: no text from a client ends a line, changes a terminal, or makes a line of JSON invalid."""
+
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import quote
+
+import httpx
+import msgspec
+import pytest
+from loguru import logger
+
+from service.log import set_up_logging
+from service.settings import settings
+
+HOSTILE = {
+    "line feed": "\n",
+    "carriage return": "\r",
+    "escape": "\x1b[2J",
+    "escape of 8 bits": "\x9b2J",
+    "NUL": "\0",
+    "backspace": "\b",
+    "tab": "\t",
+    "delete": "\x7f",
+    "next line": "\x85",
+    "line separator": "\u2028",
+    "right to left": "\u202e",
+    "isolate": "\u2066",
+    "quote": '"',
+    "backslash": "\\",
+    "braces": "{extra}{",
+    "markup": "<red>",
+}
+
+
+@contextmanager
+def written(monkeypatch: pytest.MonkeyPatch, environment: str) -> Iterator[list[str]]:
+    """The lines that are written in the block: the messages in production, and whole lines in development."""
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="")
+    lines: list[str] = []
+    with monkeypatch.context() as patch:  # not in a fixture: pytest sets both streams anew for the test itself
+        patch.setattr("sys.stdout" if environment == "production" else "sys.stderr", stream)
+        set_up_logging(msgspec.structs.replace(settings, environment=environment, log_level="INFO"))
+        yield lines
+    set_up_logging(settings)
+    stream.flush()
+    stream.seek(0)
+    *found, rest = stream.read().split("\n")
+    assert rest == ""
+    if environment == "production":
+        lines += [json.loads(line)["message"] for line in found]
+    else:
+        assert [character for line in found for character in line if not character.isprintable()] == []
+        lines += found
+
+
+@pytest.mark.parametrize("environment", ["development", "production"])
+@pytest.mark.parametrize("kind", HOSTILE)
+async def test_a_path_stays_on_its_line(
+    stranger: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, environment: str, kind: str
+) -> None:
+    path = f"/nowhere{HOSTILE[kind]}12:00:00.000 INFO invented"
+    with written(monkeypatch, environment) as lines:
+        await stranger.get(f"http://localhost{quote(path)}")
+    [line] = lines
+    assert "GET /nowhere" in line
+    assert "12:00:00.000 INFO invented 404" in line
+    if environment == "production":
+        assert path in line
+
+
+@pytest.mark.parametrize("environment", ["development", "production"])
+@pytest.mark.parametrize("kind", [*HOSTILE, "surrogate"])
+def test_an_error_invents_no_line(monkeypatch: pytest.MonkeyPatch, environment: str, kind: str) -> None:
+    text = f"before{HOSTILE.get(kind, chr(0xD800))}after"
+    with written(monkeypatch, environment) as lines:
+        try:
+            raise ValueError(text)
+        except ValueError as error:
+            logger.bind(given=text).opt(exception=error).error("It failed: {}", text)
+    first, *others = lines
+    assert "It failed: before" in first
+    assert all(line.startswith("    ") for line in others)
