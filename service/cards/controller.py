@@ -33,7 +33,7 @@ class CardController(Controller):
         card = await queries.get_card(user, character_id, query)
         return Response(card.content, media_type=MEDIA_TYPES[query.format], headers=_headers(card, query.format))  # type: ignore[arg-type] # rendered already
 
-    @put("/", guards=[WRITE_CHARACTERS], dry_run=True, card=True)
+    @put("/", guards=[WRITE_CHARACTERS], dry_run=True, quota=True, card=True)
     async def update_card(
         self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[CardUpdate], if_match: IfMatch = None
     ) -> Rendered[CardRead]:

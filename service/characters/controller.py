@@ -34,7 +34,7 @@ class CharacterController(Controller):
     path = "/characters"
     tags = ("Characters",)
 
-    @post("/", guards=[WRITE_CHARACTERS], dry_run=True, idempotent=True, look_further=_into_new)
+    @post("/", guards=[WRITE_CHARACTERS], dry_run=True, idempotent=True, quota=True, look_further=_into_new)
     async def create_character(self, user: CurrentUser, data: JSONBody[CharacterCreate]) -> Rendered[CharacterRead]:
         """Create a character.
 

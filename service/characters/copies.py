@@ -48,6 +48,7 @@ class CopyController(Controller):
         guards=[WRITE_CHARACTERS],
         dry_run=True,
         idempotent=True,
+        quota=True,
     )
     async def copy_character(
         self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[CopyCreate]

@@ -60,7 +60,7 @@ class PortraitController(Controller):
     path = "/characters/{character_id:uuid}/portrait"
     tags = ("Characters",)
 
-    @put("/", guards=[WRITE_CHARACTERS], dry_run=True, upload=True, request_max_body_size=MAX_BODY)
+    @put("/", guards=[WRITE_CHARACTERS], dry_run=True, quota=True, upload=True, request_max_body_size=MAX_BODY)
     async def update_portrait(
         self, request: Request[Any, Any, Any], user: CurrentUser, character_id: FromPath[UUID], if_match: IfMatch = None
     ) -> Rendered[CharacterRead]:

@@ -99,6 +99,8 @@ class Database(PostgresEngine):
                 "application_name": "character-service",
                 "timezone": "UTC",
                 "pg_trgm.word_similarity_threshold": "0.5",  # forgives a name of five letters one that is wrong
+                "service.quota_characters": str(settings.quota_characters),  # the function add_usage reads them
+                "service.quota_stored_bytes": str(settings.quota_stored_bytes),
                 **{name: str(round(seconds * 1000)) for name, seconds in milliseconds.items()},
             },
         )

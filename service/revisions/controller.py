@@ -46,7 +46,7 @@ class RevisionController(Controller):
         against = request.parameters.against or max(1, number - 1)
         return await queries.compare_revisions(user, character_id, against, number)
 
-    @post("/{number:int}/restorations", guards=[WRITE_CHARACTERS], dry_run=True)
+    @post("/{number:int}/restorations", guards=[WRITE_CHARACTERS], dry_run=True, quota=True)
     async def restore_revision(
         self, user: CurrentUser, character_id: FromPath[UUID], number: Number, if_match: IfMatch = None
     ) -> Rendered[CharacterRead]:

@@ -152,6 +152,8 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str
         str(PROBLEMS[slug].status.value): {"$ref": f"#/components/responses/{slug}"}
         for slug in sorted(_problems_of(handler, path, method), key=lambda slug: PROBLEMS[slug].status)
     }
+    if handler.opt.get("quota"):
+        operation["responses"]["403"] = _problem_response("forbidden", "quota-exceeded")
     operation["security"] = [{"token": []}, {}] if handler.opt.get("public") else [{"token": []}]
     if scope := next((guard.scope for guard in handler.guards or () if hasattr(guard, "scope")), None):
         operation["x-scope"] = scope
@@ -222,7 +224,7 @@ def _named(kind: Any) -> bool:
     return isinstance(origin, type) and issubclass(origin, msgspec.Struct)
 
 
-def _problem_response(slug: str) -> Json:
-    kind = PROBLEMS[slug]
+def _problem_response(*slugs: str) -> Json:
+    meaning = " Or: ".join(PROBLEMS[slug].meaning for slug in slugs)
     content = {MEDIA_TYPE: {"schema": {"$ref": _REF.format(name="Problem")}}}
-    return {"description": kind.meaning, "content": content}
+    return {"description": meaning, "content": content}

@@ -31,7 +31,7 @@ class VersionController(Controller):
         query = request.parameters
         return page(request, await queries.list_versions(user, template_id, query), query.limit)
 
-    @post("/", guards=[WRITE_TEMPLATES], dry_run=True, idempotent=True)
+    @post("/", guards=[WRITE_TEMPLATES], dry_run=True, idempotent=True, quota=True)
     async def create_template_version(
         self, user: CurrentUser, template_id: FromPath[UUID], data: JSONBody[TemplateVersionCreate]
     ) -> Rendered[TemplateVersionRead]:
