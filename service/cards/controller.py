@@ -10,6 +10,7 @@ from service.cards.queries import ExportedCard
 from service.cards.schemas import CardQuery, CardRead, CardUpdate, Format
 from service.etags import etag
 from service.web.guards import READ_CHARACTERS, WRITE_CHARACTERS, CurrentUser
+from service.web.middleware.rate_limit import Cost
 from service.web.requests import IfMatch, StrictRequest
 from service.web.responses import Rendered
 from service.web.routes import get, put
@@ -24,7 +25,7 @@ class CardController(Controller):
     path = "/characters/{character_id:uuid}/card"
     tags = ("Cards",)
 
-    @get("/", public=True, guards=[READ_CHARACTERS], card=True)
+    @get("/", public=True, guards=[READ_CHARACTERS], card=True, middleware=[Cost(5)])
     async def get_card(
         self, request: StrictRequest[CardQuery], user: CurrentUser, character_id: FromPath[UUID]
     ) -> Response[CardRead]:

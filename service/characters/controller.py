@@ -17,6 +17,7 @@ from service.errors import Violation
 from service.lists.pages import page
 from service.schemas import FieldsQuery, Page
 from service.web.guards import READ_CHARACTERS, WRITE_CHARACTERS, CurrentUser
+from service.web.middleware.rate_limit import Cost, list_cost
 from service.web.requests import IfMatch, StrictRequest
 from service.web.responses import Rendered, resource
 from service.web.routes import delete, get, patch, post
@@ -43,7 +44,7 @@ class CharacterController(Controller):
         row = await queries.create_character(user, data)
         return resource(row, created_at=f"/v1/characters/{row['id']}")
 
-    @get("/", public=True, guards=[READ_CHARACTERS], listing=queries.CHARACTERS)
+    @get("/", public=True, guards=[READ_CHARACTERS], listing=queries.CHARACTERS, middleware=[Cost(list_cost)])
     async def list_characters(self, request: StrictRequest[CharacterQuery]) -> Rendered[Page[CharacterSummary]]:
         """List your own characters and the public ones of all users.
 

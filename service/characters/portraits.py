@@ -17,6 +17,7 @@ from service.media.queries import picture_columns, store_picture
 from service.media.schemas import PortraitLinks, SizeQuery
 from service.media.transfer import MAX_BODY, read_upload, show_picture
 from service.web.guards import READ_CHARACTERS, WRITE_CHARACTERS, CurrentUser
+from service.web.middleware.rate_limit import spend
 from service.web.requests import IfMatch, StrictRequest
 from service.web.responses import Rendered, resource
 from service.web.routes import delete, get, put
@@ -69,6 +70,7 @@ class PortraitController(Controller):
         Accepted are PNG, JPEG, WebP and AVIF images and the first frame of a GIF, up to 10 MiB and 40 megapixels. Only
         the pixels are stored, upright and in sRGB; all metadata is removed.
         """
+        await spend(request.scope, 10)
         return resource(await update_portrait(user, character_id, await read_upload(request), if_match))
 
     @get("/", public=True, guards=[READ_CHARACTERS], picture=True)

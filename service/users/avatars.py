@@ -15,6 +15,7 @@ from service.users.queries import get_me
 from service.users.schemas import Me, is_username
 from service.users.tables import User
 from service.web.guards import CurrentUser, requires_session
+from service.web.middleware.rate_limit import spend
 from service.web.requests import IfMatch, StrictRequest
 from service.web.responses import Rendered, resource
 from service.web.routes import delete, get, put
@@ -69,6 +70,7 @@ class AvatarController(Controller):
 
         Accepted are PNG, JPEG, WebP and AVIF images and the first frame of a GIF, up to 10 MiB and 40 megapixels.
         """
+        await spend(request.scope, 10)
         return resource(await update_avatar(user, await read_upload(request), if_match))
 
     @get("/me/avatar", guards=[requires_session], picture=True, may_be_none=True)

@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from uuid import UUID
 
 from litestar import Controller, Response
@@ -9,10 +10,16 @@ from service.relationships.graph import queries
 from service.relationships.graph.mermaid import draw
 from service.relationships.graph.schemas import Graph, GraphQuery
 from service.web.guards import READ_CHARACTERS, CurrentUser
+from service.web.middleware.rate_limit import Cost
 from service.web.requests import StrictRequest
 from service.web.routes import get
 
 MERMAID = "text/vnd.mermaid"
+
+
+def _cost(parameters: Mapping[str, str]) -> int:
+    depth = parameters.get("depth", "")
+    return 2 * (int(depth) if depth in {"1", "2", "3", "4"} else GraphQuery().depth)
 
 
 class GraphController(Controller):
@@ -22,6 +29,7 @@ class GraphController(Controller):
         "/characters/{character_id:uuid}/graph",
         public=True,
         guards=[READ_CHARACTERS],
+        middleware=[Cost(_cost)],
         also=MERMAID,
     )
     async def get_graph(

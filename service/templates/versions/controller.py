@@ -9,6 +9,7 @@ from service.schemas import Page, PageQuery
 from service.templates.versions import queries
 from service.templates.versions.schemas import TemplateChanges, TemplateVersionCreate, TemplateVersionRead
 from service.web.guards import READ_TEMPLATES, WRITE_TEMPLATES, CurrentUser
+from service.web.middleware.rate_limit import Cost
 from service.web.requests import Number, StrictRequest
 from service.web.responses import Rendered, created
 from service.web.routes import get, post, put
@@ -20,7 +21,7 @@ class VersionController(Controller):
     path = "/templates/{template_id:uuid}/versions"
     tags = ("Templates",)
 
-    @get("/", public=True, guards=[READ_TEMPLATES])
+    @get("/", public=True, guards=[READ_TEMPLATES], middleware=[Cost(2)])
     async def list_template_versions(
         self, request: StrictRequest[PageQuery], user: CurrentUser, template_id: FromPath[UUID]
     ) -> Rendered[Page[TemplateVersionRead]]:

@@ -1,13 +1,17 @@
-"""Counts requests against rate limits, and refuses those above them."""
+"""Counts requests against rate limits, and refuses those above them. A request that costs more counts as several."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from litestar import Request
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Send
 from prometheus_client import Counter
 
 from service.errors import TooManyRequests
 from service.limits.rate_limits import Limit
+
+LARGE_FIELDS = frozenset({"description", "prompt", "attributes", "extensions"})
 
 _REFUSED = Counter("rate_limit_refusals", "Requests refused because there were too many.", ["limit"])
 
@@ -23,6 +27,7 @@ class RateLimits:
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         limit = self._by_method.get(scope["method"])
         if limit is not None and scope["path"].startswith("/v1"):
+            scope["state"]["rate_limit"] = limit
             await _count(limit, scope)
         await self.app(scope, receive, send)
 
@@ -39,9 +44,34 @@ class RateLimit(ASGIMiddleware):
         await next_app(scope, receive, send)
 
 
-async def _count(limit: Limit, scope: Any) -> None:
+class Cost(ASGIMiddleware):
+    """A read that counts as ``units`` reads, or as many as follow from its query parameters:
+    ``middleware=[Cost(50)]``. They are checked after this, so they may be anything."""
+
+    def __init__(self, units: int | Callable[[Mapping[str, str]], int]) -> None:
+        self.units = units
+
+    async def handle(self, scope: Any, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        units = self.units if isinstance(self.units, int) else self.units(Request(scope).query_params)
+        await spend(scope, units)
+        await next_app(scope, receive, send)
+
+
+async def spend(scope: Any, units: int) -> None:
+    """Makes the request, which was counted once, count as ``units``. Raises TooManyRequests above the limit."""
+    if units > 1 and (limit := scope["state"].get("rate_limit")) is not None:
+        await _count(limit, scope, units - 1)
+
+
+def list_cost(parameters: Mapping[str, str]) -> int:
+    """The units of a page."""
+    has_large_fields = not LARGE_FIELDS.isdisjoint(parameters.get("fields", "").replace(" ", "").split(","))
+    return 1 + ("q" in parameters) + has_large_fields + (4 if "count" in parameters else 0)
+
+
+async def _count(limit: Limit, scope: Any, units: int = 1) -> None:
     """Raises TooManyRequests above the limit."""
-    count, seconds = await limit.counter.count(limit.key(scope))
+    count, seconds = await limit.counter.count(limit.key(scope), units)
     headers = scope["state"]["headers"]
     headers[b"ratelimit-limit"] = limit.header
     headers[b"ratelimit-remaining"] = b"%d" % max(0, limit.most - count)
