@@ -253,7 +253,108 @@ VERSIONS = [
     ),
 ]
 
-STEPS = [*PINNED_VERSION, *RELATIONSHIPS, *CHANGES, *INACTIVE_OWNERS, *SEARCH, *FILTERS, *LISTS, *FILES, *AUDIT_LOG, *VERSIONS]
+# What each user stores, kept by triggers, so that it is exact for every way to write. The limits are settings of the
+# connection: only the API sets them. Limits are checked where usage grows, while the user's row is locked.
+USAGE = [
+    (
+        'CREATE TABLE user_usage ("user" uuid PRIMARY KEY REFERENCES users ON DELETE CASCADE ON UPDATE RESTRICT,'
+        " characters bigint NOT NULL, stored_bytes bigint NOT NULL) WITH (fillfactor = 50)",
+        "DROP TABLE user_usage",
+    ),
+    (
+        "CREATE FUNCTION add_usage(member uuid, more_characters bigint, more_bytes bigint) RETURNS void"
+        " LANGUAGE plpgsql AS $$ DECLARE used user_usage; BEGIN"
+        " UPDATE user_usage SET characters = characters + more_characters, stored_bytes = stored_bytes + more_bytes"
+        '  WHERE "user" = member RETURNING * INTO used;'
+        " IF NOT FOUND AND more_characters >= 0 THEN"  # a user who is being purged has no row
+        '  INSERT INTO user_usage AS old ("user", characters, stored_bytes)'
+        '   VALUES (member, more_characters, more_bytes) ON CONFLICT ("user") DO UPDATE SET'
+        "   characters = old.characters + excluded.characters, stored_bytes = old.stored_bytes + excluded.stored_bytes"
+        "   RETURNING * INTO used;"
+        " END IF;"
+        " IF more_characters > 0 AND"
+        "  used.characters > nullif(current_setting('service.quota_characters', true), '')::bigint THEN"
+        "  RAISE EXCEPTION 'Too many characters.' USING ERRCODE = 'check_violation', CONSTRAINT = 'quota_characters';"
+        " END IF;"
+        " IF more_bytes > 0 AND"
+        "  used.stored_bytes > nullif(current_setting('service.quota_stored_bytes', true), '')::bigint THEN"
+        "  RAISE EXCEPTION 'Too many bytes.' USING ERRCODE = 'check_violation', CONSTRAINT = 'quota_stored_bytes';"
+        " END IF;"
+        " END $$",
+        "DROP FUNCTION add_usage(uuid, bigint, bigint)",
+    ),
+    (
+        "CREATE FUNCTION size_of_file(of text) RETURNS bigint LANGUAGE sql STABLE"
+        " RETURN coalesce((SELECT size FROM files WHERE name = of), 0)",
+        "DROP FUNCTION size_of_file(text)",
+    ),
+    (  # for each row: for each statement, with a transition table, takes twice as long
+        "CREATE FUNCTION use_character() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " PERFORM add_usage(NEW.owner, 1, CASE WHEN NEW.portrait IS NULL THEN 0 ELSE size_of_file(NEW.portrait) END);"
+        " RETURN NULL;"
+        " END $$",
+        "DROP FUNCTION use_character()",
+    ),
+    (
+        "CREATE TRIGGER use_character AFTER INSERT ON characters FOR EACH ROW WHEN (NOT NEW.ended)"
+        " EXECUTE FUNCTION use_character()",
+        "DROP TRIGGER use_character ON characters",
+    ),
+    (  # before: its card and its revisions are deleted with it
+        "CREATE FUNCTION free_character() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " PERFORM add_usage(OLD.owner, -1, -sum(bytes)::bigint) FROM ("
+        "  SELECT size_of_file(OLD.portrait) AS bytes"
+        "  UNION ALL SELECT size_of_file(replaced ->> 'portrait') FROM revisions"
+        "   WHERE character = OLD.id AND replaced ->> 'portrait' IS NOT NULL"
+        "  UNION ALL SELECT octet_length(data::text) FROM cards WHERE character = OLD.id"
+        "  UNION ALL SELECT size_of_file(card_assets.file) FROM card_assets JOIN cards ON cards.id = card"
+        "   WHERE cards.character = OLD.id) AS stored;"
+        " RETURN OLD;"
+        " END $$",
+        "DROP FUNCTION free_character()",
+    ),
+    (
+        "CREATE TRIGGER free_character BEFORE DELETE ON characters FOR EACH ROW WHEN (NOT OLD.ended)"
+        " EXECUTE FUNCTION free_character()",
+        "DROP TRIGGER free_character ON characters",
+    ),
+    (
+        "CREATE FUNCTION use_bytes() RETURNS trigger LANGUAGE plpgsql AS $$ DECLARE of uuid; more bigint; BEGIN"
+        " CASE TG_TABLE_NAME"
+        "  WHEN 'characters' THEN"
+        "   of := NEW.id; more := size_of_file(NEW.portrait) - size_of_file(OLD.portrait);"
+        "  WHEN 'revisions' THEN"
+        "   of := NEW.character; more := size_of_file(NEW.replaced ->> 'portrait');"
+        "  WHEN 'cards' THEN"
+        "   of := NEW.character; more := octet_length(NEW.data::text);"
+        "   IF TG_OP = 'UPDATE' THEN more := more - octet_length(OLD.data::text); END IF;"
+        "  ELSE"
+        "   SELECT character INTO of FROM cards WHERE id = NEW.card; more := size_of_file(NEW.file);"
+        " END CASE;"
+        " PERFORM add_usage(owner, 0, more) FROM characters WHERE id = of;"
+        " RETURN NULL;"
+        " END $$",
+        "DROP FUNCTION use_bytes()",
+    ),
+    *(
+        (
+            f"CREATE TRIGGER use_bytes AFTER {when} EXECUTE FUNCTION use_bytes()",
+            f"DROP TRIGGER use_bytes ON {table}",
+        )
+        for table, when in {
+            "characters": "UPDATE OF portrait ON characters FOR EACH ROW"
+            " WHEN (OLD.portrait IS DISTINCT FROM NEW.portrait)",
+            "revisions": "INSERT ON revisions FOR EACH ROW WHEN (NEW.replaced ->> 'portrait' IS NOT NULL)",
+            "cards": "INSERT OR UPDATE OF data ON cards FOR EACH ROW",
+            "card_assets": "INSERT ON card_assets FOR EACH ROW",
+        }.items()
+    ),
+]
+
+STEPS = [
+    *PINNED_VERSION, *RELATIONSHIPS, *CHANGES, *INACTIVE_OWNERS, *SEARCH, *FILTERS, *LISTS, *FILES, *AUDIT_LOG, *VERSIONS,
+    *USAGE,
+]  # fmt: skip
 
 
 async def forwards() -> MigrationManager:

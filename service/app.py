@@ -52,6 +52,7 @@ from service.templates.versions.controller import VersionController
 from service.trash.controller import TrashController
 from service.users.avatars import AvatarController
 from service.users.controller import UserController
+from service.users.usage import UsageController
 from service.web.docs import ASSETS, ProblemController, get_openapi, get_root
 from service.web.guards import authenticated, current_user, known_parameters
 from service.web.middleware.access_log import AccessLog
@@ -90,6 +91,7 @@ v1 = Router(
     route_handlers=[
         UserController,
         AvatarController,
+        UsageController,
         AccountController,
         ExportController,
         SessionController,

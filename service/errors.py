@@ -3,13 +3,14 @@
 ServiceError
 ├── BadRequest 400             ├── UrlTooLong 414
 ├── Unauthorized 401           ├── UnsupportedMediaType 415
-├── Forbidden 403              ├── Unprocessable 422
-├── NotFound 404               ├── FailedDependency 424
-├── MethodNotAllowed 405       ├── TooManyRequests 429
-├── RequestTimeout 408         ├── HeadersTooLarge 431
-├── Conflict 409               ├── InternalError 500
-├── PreconditionFailed 412     └── Unavailable 503
-└── TooLarge 413                   └── Overloaded
+├── QuotaExceeded 403          ├── Unprocessable 422
+├── Forbidden 403              ├── FailedDependency 424
+├── NotFound 404               ├── TooManyRequests 429
+├── MethodNotAllowed 405       ├── HeadersTooLarge 431
+├── RequestTimeout 408         ├── InternalError 500
+├── Conflict 409               └── Unavailable 503
+├── PreconditionFailed 412         └── Overloaded
+└── TooLarge 413
 
 A class has a status; an instance has a detail, a complete sentence for a person.
 """
@@ -90,6 +91,12 @@ class Unauthorized(ServiceError):
 
     def __init__(self, detail: str = "") -> None:
         super().__init__(detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+class QuotaExceeded(ServiceError):
+    status = HTTPStatus.FORBIDDEN
+    slug = "quota-exceeded"
+    meaning = "The request would exceed a quota of the caller. GET /v1/users/me/usage shows what is used."
 
 
 class Forbidden(ServiceError):

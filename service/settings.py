@@ -15,6 +15,7 @@ from dotenv import load_dotenv
 from msgspec import Meta
 
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
+Quota = Annotated[int, Meta(ge=1, le=2**53)]
 Days = Annotated[int, Meta(ge=1, le=3650)]
 ValkeyUrl = Annotated[str, Meta(pattern="^((valkey|redis)s?://|unix://|$)")]
 Names = tuple[str, ...]  # written as a,b,c
@@ -57,6 +58,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     trusted_proxies: Names = ()  # addresses or networks whose X-Forwarded-* headers are trusted
     metrics_token: str = ""  # lets other machines read /metrics, as a Bearer token; empty: only this machine
     rate_limit_scale: Annotated[float, Meta(gt=0, le=1_000_000)] = 1  # multiplies every rate limit
+
+    quota_characters: Quota = 10_000  # of one user, including those in the trash
+    quota_stored_bytes: Quota = 1024**3  # of one user's portraits and cards
+    quota_template_versions: Quota = 200  # of one template
 
     smtp_host: str = ""  # the mail server; empty: e-mails are logged in development and dropped in production
     smtp_port: Annotated[int, Meta(ge=1, le=65535)] = 587

@@ -10,7 +10,8 @@ from service.cards.queries import ExportedCard
 from service.cards.schemas import CardQuery, CardRead, CardUpdate, Format
 from service.etags import etag
 from service.web.guards import READ_CHARACTERS, WRITE_CHARACTERS, CurrentUser
-from service.web.openapi_content import ETAG, CardOperation
+from service.web.middleware.rate_limit import Cost
+from service.web.openapi_content import ETAG, QUOTA, CardOperation
 from service.web.requests import IfMatch, StrictRequest
 from service.web.responses import Rendered
 from service.web.routes import get, put
@@ -25,7 +26,14 @@ class CardController(Controller):
     path = "/characters/{character_id:uuid}/card"
     tags = ("Cards",)
 
-    @get("/", public=True, guards=[READ_CHARACTERS], operation_class=CardOperation, response_headers=[ETAG])
+    @get(
+        "/",
+        public=True,
+        guards=[READ_CHARACTERS],
+        operation_class=CardOperation,
+        response_headers=[ETAG],
+        middleware=[Cost(5)],
+    )
     async def get_card(
         self, request: StrictRequest[CardQuery], user: CurrentUser, character_id: FromPath[UUID]
     ) -> Response[CardRead]:
@@ -34,7 +42,7 @@ class CardController(Controller):
         card = await queries.get_card(user, character_id, query)
         return Response(card.content, media_type=MEDIA_TYPES[query.format], headers=_headers(card, query.format))  # type: ignore[arg-type] # rendered already
 
-    @put("/", guards=[WRITE_CHARACTERS], dry_run=True, response_headers=[ETAG])
+    @put("/", guards=[WRITE_CHARACTERS], dry_run=True, response_headers=[ETAG], responses=QUOTA)
     async def update_card(
         self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[CardUpdate], if_match: IfMatch = None
     ) -> Rendered[CardRead]:

@@ -3,6 +3,7 @@ from litestar import Controller
 from service.changes import queries
 from service.changes.schemas import ChangePage, ChangeQuery
 from service.web.guards import READ_CHARACTERS, CurrentUser
+from service.web.middleware.rate_limit import Cost
 from service.web.requests import StrictRequest
 from service.web.responses import Rendered
 from service.web.routes import get
@@ -12,7 +13,7 @@ class ChangeController(Controller):
     path = "/changes"
     tags = ("Changes",)
 
-    @get("/", guards=[READ_CHARACTERS])
+    @get("/", guards=[READ_CHARACTERS], middleware=[Cost(2)])
     async def list_changes(self, request: StrictRequest[ChangeQuery], user: CurrentUser) -> Rendered[ChangePage]:
         """List the changes of your characters.
 

@@ -19,6 +19,7 @@ from service.etags import etag
 from service.schemas import Input, VersionNumber
 from service.validation import convert, pointer
 from service.web.guards import WRITE_CHARACTERS, CurrentUser
+from service.web.middleware.rate_limit import spend
 from service.web.responses import Rendered
 from service.web.routes import post
 
@@ -128,6 +129,7 @@ class BulkController(Controller):
         The status is 200 even if operations fail: each item has a `status` of its own. If `atomic` is true and an
         operation fails, none takes effect: each failed operation has its problem, the others have the status 424.
         """
+        await spend(request.scope, len(data.operations))
         results = await change_characters(user, data.operations, atomic=data.atomic)
         items = [_outcome(*pair, request.scope) for pair in zip(data.operations, results, strict=True)]
         return Rendered(msgspec.json.encode({"items": items}))

@@ -18,6 +18,8 @@ from service.errors import Violation
 from service.lists.pages import page
 from service.schemas import Page
 from service.web.guards import READ_CHARACTERS, WRITE_CHARACTERS, CurrentUser
+from service.web.middleware.rate_limit import Cost, list_cost
+from service.web.openapi_content import QUOTA
 from service.web.requests import IfMatch, StrictRequest
 from service.web.responses import Rendered, resource
 from service.web.routes import delete, get, patch, post
@@ -35,7 +37,7 @@ class CharacterController(Controller):
     path = "/characters"
     tags = ("Characters",)
 
-    @post("/", guards=[WRITE_CHARACTERS], dry_run=True, idempotent=True, look_further=_into_new)
+    @post("/", guards=[WRITE_CHARACTERS], dry_run=True, idempotent=True, responses=QUOTA, look_further=_into_new)
     async def create_character(self, user: CurrentUser, data: JSONBody[CharacterCreate]) -> Rendered[CharacterRead]:
         """Create a character.
 
@@ -44,7 +46,7 @@ class CharacterController(Controller):
         row = await queries.create_character(user, data)
         return resource(row, created_at=f"/v1/characters/{row['id']}")
 
-    @get("/", public=True, guards=[READ_CHARACTERS])
+    @get("/", public=True, guards=[READ_CHARACTERS], middleware=[Cost(list_cost)])
     async def list_characters(self, request: StrictRequest[CharacterQuery]) -> Rendered[Page[CharacterSummary]]:
         """List your own characters and the public ones of all users.
 

@@ -13,6 +13,7 @@ from service.database.prepared import Param, Prepared
 from service.identifiers import uuid7
 from service.schemas import CopyCreate
 from service.web.guards import WRITE_CHARACTERS, CurrentUser
+from service.web.openapi_content import QUOTA
 from service.web.responses import Rendered, resource
 from service.web.routes import post
 
@@ -48,6 +49,7 @@ class CopyController(Controller):
         guards=[WRITE_CHARACTERS],
         dry_run=True,
         idempotent=True,
+        responses=QUOTA,
     )
     async def copy_character(
         self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[CopyCreate]

@@ -17,7 +17,8 @@ from service.media.queries import picture_columns, store_picture
 from service.media.schemas import PortraitLinks, SizeQuery
 from service.media.transfer import MAX_BODY, read_upload, show_picture
 from service.web.guards import READ_CHARACTERS, WRITE_CHARACTERS, CurrentUser
-from service.web.openapi_content import ETAG, PictureOperation, UploadOperation
+from service.web.middleware.rate_limit import spend
+from service.web.openapi_content import ETAG, QUOTA, PictureOperation, UploadOperation
 from service.web.requests import IfMatch, StrictRequest
 from service.web.responses import Rendered, resource
 from service.web.routes import delete, get, put
@@ -61,7 +62,14 @@ class PortraitController(Controller):
     path = "/characters/{character_id:uuid}/portrait"
     tags = ("Characters",)
 
-    @put("/", guards=[WRITE_CHARACTERS], dry_run=True, operation_class=UploadOperation, request_max_body_size=MAX_BODY)
+    @put(
+        "/",
+        guards=[WRITE_CHARACTERS],
+        dry_run=True,
+        operation_class=UploadOperation,
+        responses=QUOTA,
+        request_max_body_size=MAX_BODY,
+    )
     async def update_portrait(
         self, request: Request[Any, Any, Any], user: CurrentUser, character_id: FromPath[UUID], if_match: IfMatch = None
     ) -> Rendered[CharacterRead]:
@@ -70,6 +78,7 @@ class PortraitController(Controller):
         Accepted are PNG, JPEG, WebP and AVIF images and the first frame of a GIF, up to 10 MiB and 40 megapixels. Only
         the pixels are stored, upright and in sRGB; all metadata is removed.
         """
+        await spend(request.scope, 10)
         return resource(await update_portrait(user, character_id, await read_upload(request), if_match))
 
     @get("/", public=True, guards=[READ_CHARACTERS], operation_class=PictureOperation, response_headers=[ETAG])

@@ -87,9 +87,11 @@ async def _purge_account(user_id: UUID, doomed: Any) -> bool:
     Returns False when it is no longer ``doomed``, and when such a character is created at the same time; the next run
     tries again."""
     try:
-        async with DB.transaction():
+        async with DB.transaction() as transaction:
             if not await User.select(User.id).where(User.id == user_id, doomed).lock_rows("UPDATE").first():
                 return False
+            # Without this row, its trigger has nothing to count down for each character.
+            await transaction.connection.execute('DELETE FROM user_usage WHERE "user" = $1', user_id)
             await Character.delete().where(Character.owner == user_id)
             unused = WhereRaw("NOT EXISTS (SELECT FROM characters WHERE template = {})", Template.id)
             own = await Template.select(Template.id).where(Template.owner == user_id, unused).output(as_list=True)

@@ -6,7 +6,8 @@ from copy import copy
 
 import asyncpg
 
-from service.errors import BadRequest, InternalError, ServiceError, Unavailable
+from service.errors import BadRequest, InternalError, QuotaExceeded, ServiceError, Unavailable
+from service.settings import settings
 
 # A broken connection, a server that stops or starts, or a time-out: the same request may succeed in a second.
 TRANSIENT = (
@@ -21,6 +22,12 @@ TRANSIENT = (
     asyncpg.InternalClientError,
 )
 
+# By the names that the function add_usage gives to its errors.
+_QUOTAS = {
+    "quota_characters": f"A user may have {settings.quota_characters} characters, including those in the trash.",
+    "quota_stored_bytes": f"A user may store {settings.quota_stored_bytes} bytes of portraits and cards.",
+}
+
 
 def to_service_error(error: Exception) -> ServiceError:
     """The error to send to a client. It contains no details of an unexpected error."""
@@ -28,6 +35,8 @@ def to_service_error(error: Exception) -> ServiceError:
         return to_service_error(error.exceptions[0])
     if isinstance(error, ServiceError):
         return error
+    if isinstance(error, asyncpg.CheckViolationError) and error.constraint_name in _QUOTAS:
+        return QuotaExceeded(_QUOTAS[error.constraint_name])
     if isinstance(error, TRANSIENT):
         return Unavailable()
     if isinstance(error, asyncpg.DataError):

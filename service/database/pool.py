@@ -26,6 +26,8 @@ async def create_pool(dsn: str) -> asyncpg.Pool:
             "application_name": "character-service",
             "timezone": "UTC",
             "pg_trgm.word_similarity_threshold": "0.5",  # finds a name of five letters with one wrong letter
+            "service.quota_characters": str(settings.quota_characters),  # the function add_usage reads them
+            "service.quota_stored_bytes": str(settings.quota_stored_bytes),
             **{name: str(round(seconds * 1000)) for name, seconds in milliseconds.items()},
         },
     )

@@ -6,6 +6,7 @@ from litestar.response import Stream
 
 from service.exports import queries
 from service.web.guards import CurrentUser, requires_session
+from service.web.middleware.rate_limit import Cost
 from service.web.openapi_content import LinesOperation
 from service.web.routes import get
 
@@ -17,7 +18,7 @@ class ExportController(Controller):
     tags = ("Users",)
     guards = (requires_session,)
 
-    @get("/", media_type=NDJSON, operation_class=LinesOperation)
+    @get("/", media_type=NDJSON, operation_class=LinesOperation, middleware=[Cost(50)])
     async def export_account(self, user: CurrentUser) -> Stream:
         """Export all your data.
 

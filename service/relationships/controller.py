@@ -17,6 +17,7 @@ from service.relationships.schemas import (
 from service.relationships.types import TYPES
 from service.schemas import Collection, Page
 from service.web.guards import READ_CHARACTERS, WRITE_CHARACTERS, CurrentUser
+from service.web.middleware.rate_limit import Cost, list_cost
 from service.web.requests import IfMatch, StrictRequest
 from service.web.responses import Rendered, resource
 from service.web.routes import delete, get, patch, post
@@ -55,6 +56,7 @@ class RelationshipController(Controller):
         "/characters/{character_id:uuid}/relationships",
         public=True,
         guards=[READ_CHARACTERS],
+        middleware=[Cost(list_cost)],
     )
     async def list_relationships(
         self, request: StrictRequest[RelationshipQuery], user: CurrentUser, character_id: FromPath[UUID]

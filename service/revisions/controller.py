@@ -10,6 +10,7 @@ from service.revisions import queries
 from service.revisions.schemas import AgainstQuery, RevisionDifferences, RevisionRead, RevisionSummary
 from service.schemas import Page, PageQuery
 from service.web.guards import READ_CHARACTERS, WRITE_CHARACTERS, CurrentUser
+from service.web.openapi_content import QUOTA
 from service.web.requests import IfMatch, Number, StrictRequest
 from service.web.responses import Rendered, resource
 from service.web.routes import get, post
@@ -46,7 +47,7 @@ class RevisionController(Controller):
         against = request.parameters.against or max(1, number - 1)
         return await queries.compare_revisions(user, character_id, against, number)
 
-    @post("/{number:int}/restorations", guards=[WRITE_CHARACTERS], dry_run=True)
+    @post("/{number:int}/restorations", guards=[WRITE_CHARACTERS], dry_run=True, responses=QUOTA)
     async def restore_revision(
         self, user: CurrentUser, character_id: FromPath[UUID], number: Number, if_match: IfMatch = None
     ) -> Rendered[CharacterRead]:

@@ -14,6 +14,7 @@ from service.templates.schemas import (
     TemplateUpdate,
 )
 from service.web.guards import READ_TEMPLATES, WRITE_TEMPLATES, CurrentUser
+from service.web.middleware.rate_limit import Cost, list_cost
 from service.web.requests import IfMatch, StrictRequest
 from service.web.responses import Rendered, resource
 from service.web.routes import delete, get, patch, post
@@ -32,7 +33,7 @@ class TemplateController(Controller):
         row = await queries.create_template(user, data)
         return resource(row, created_at=f"/v1/templates/{row['id']}")
 
-    @get("/", public=True, guards=[READ_TEMPLATES])
+    @get("/", public=True, guards=[READ_TEMPLATES], middleware=[Cost(list_cost)])
     async def list_templates(
         self, request: StrictRequest[TemplateQuery], user: CurrentUser
     ) -> Rendered[Page[TemplateSummary]]:

@@ -9,6 +9,7 @@ from service.schemas import Page
 from service.trash import queries
 from service.trash.schemas import TrashedCharacter, TrashQuery
 from service.web.guards import READ_CHARACTERS, WRITE_CHARACTERS, CurrentUser
+from service.web.middleware.rate_limit import Cost, list_cost
 from service.web.requests import StrictRequest
 from service.web.responses import Rendered, resource
 from service.web.routes import delete, get, post
@@ -18,7 +19,7 @@ class TrashController(Controller):
     path = "/trash"
     tags = ("Trash",)
 
-    @get("/", guards=[READ_CHARACTERS])
+    @get("/", guards=[READ_CHARACTERS], middleware=[Cost(list_cost)])
     async def list_trash(
         self, request: StrictRequest[TrashQuery], user: CurrentUser
     ) -> Rendered[Page[TrashedCharacter]]:

@@ -16,6 +16,7 @@ from service.users.schemas import Me, is_username
 from service.users.scopes import is_active
 from service.users.tables import User
 from service.web.guards import CurrentUser, requires_session
+from service.web.middleware.rate_limit import spend
 from service.web.openapi_content import ETAG, NOT_FOUND, PictureOperation, UploadOperation
 from service.web.requests import IfMatch, StrictRequest
 from service.web.responses import Rendered, resource
@@ -71,6 +72,7 @@ class AvatarController(Controller):
 
         Accepted are PNG, JPEG, WebP and AVIF images and the first frame of a GIF, up to 10 MiB and 40 megapixels.
         """
+        await spend(request.scope, 10)
         return resource(await update_avatar(user, await read_upload(request), if_match))
 
     @get(

@@ -126,10 +126,13 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str
     if status == "201" and handler.opt.get("dry_run"):
         answers["200"] = success | {"description": "Dry run: the resource that would be created.", "headers": {}}
     answers |= {other: operation["responses"][other] for other in operation["responses"] if "300" <= other < "400"}
+    has_quota = "403" in operation["responses"]
     operation["responses"] = answers | {
         str(PROBLEMS[slug].status.value): {"$ref": f"#/components/responses/{slug}"}
         for slug in sorted(_problems_of(handler, operation, path, method), key=lambda slug: PROBLEMS[slug].status)
     }
+    if has_quota:
+        operation["responses"]["403"] = _problem_response("forbidden", "quota-exceeded")
     scope = next((guard.scope for guard in handler.guards or () if hasattr(guard, "scope")), None)
     operation["security"] = [{"token": []}]
     if handler.opt.get("public"):  # where no scope is asked for, a token changes nothing
@@ -215,7 +218,7 @@ def _named(kind: Any) -> bool:
     return isinstance(origin, type) and issubclass(origin, msgspec.Struct)
 
 
-def _problem_response(slug: str) -> Json:
-    kind = PROBLEMS[slug]
+def _problem_response(*slugs: str) -> Json:
+    meaning = " Or: ".join(PROBLEMS[slug].meaning for slug in slugs)
     content = {MEDIA_TYPE: {"schema": {"$ref": reference_to("Problem")}}}
-    return {"description": kind.meaning, "content": content}
+    return {"description": meaning, "content": content}

@@ -19,6 +19,7 @@ from litestar.openapi.spec import (
 from service.errors import Problem
 
 NOT_FOUND = {404: ResponseSpec(Problem, generate_examples=False)}
+QUOTA = {403: ResponseSpec(Problem, generate_examples=False)}  # also when a quota is used up
 ETAG = ResponseHeader(name="ETag", documentation_only=True)
 
 _TEXT = Schema(type=OpenAPIType.STRING)

@@ -20,6 +20,7 @@ from service.errors import (
     MethodNotAllowed,
     Overloaded,
     Problem,
+    QuotaExceeded,
     ServiceError,
     Unavailable,
     Violation,
@@ -27,7 +28,7 @@ from service.errors import (
 from service.validation import sentence
 
 MEDIA_TYPE = "application/problem+json"
-_BY_STATUS = {kind.status: kind for kind in PROBLEMS.values()}
+_BY_STATUS = {kind.status: kind for kind in PROBLEMS.values() if kind is not QuotaExceeded}  # 403 is Forbidden
 
 
 def to_problem(error: Exception, handler: BaseRouteHandler | None = None) -> ServiceError:

@@ -281,6 +281,7 @@ def test_a_window_ends() -> None:
     counter = LocalCounter(seconds=1)
     assert [counter.count("a") for _ in range(3)] == [(1, 1), (2, 1), (3, 1)]
     assert counter.count("b") == (1, 1)
+    assert counter.count("b", 5) == (6, 1)
     time.sleep(1.05)
     assert counter.count("a") == (1, 1)
 

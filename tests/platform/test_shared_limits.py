@@ -174,6 +174,8 @@ async def test_two_counters_of_one_name_share_their_windows(valkey: Valkey, monk
     one, other, third = Counter("a-test", 60), Counter("a-test", 60), Counter("another-test", 60)
     assert await one.count("a") == (1, 60)
     assert await other.count("a") == (2, 60)
+    assert await other.count("c", 5) == (5, 60)
+    assert await one.count("c", 2) == (7, 60)
     assert await one.count("b") == await third.count("a") == (1, 60)
     await connection.close()
 

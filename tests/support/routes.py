@@ -69,6 +69,7 @@ GET    /v1/trash                                                          charac
 GET    /v1/users/me                                                       session          401     200 200     403 401   etag
 GET    /v1/users/me/avatar                                                session          401     200 404     403 401   etag
 GET    /v1/users/me/export                                                session          401     200 200     403 401   tells
+GET    /v1/users/me/usage                                                 characters:read  401     200 200     200 401
 GET    /v1/users/{username}                                               -                200     200 200     200 401
 GET    /v1/users/{username}/avatar                                        -                200     200 200     200 401   etag
 POST   /v1/api-keys                                                       session          401     201 201     403 401

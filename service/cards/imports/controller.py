@@ -9,11 +9,13 @@ from service.cards.tables import FILE_LENGTH
 from service.errors import ServiceError, UnsupportedMediaType
 from service.media.transfer import FORM, content_type, read_files
 from service.web.guards import WRITE_CHARACTERS, CurrentUser
+from service.web.middleware.rate_limit import spend
 from service.web.openapi_content import UploadsOperation
 from service.web.responses import Rendered
 from service.web.routes import post
 
 MAX_FILES = 100
+COST = 10  # writes that each file counts as
 MAX_BODY = 50 * 1024 * 1024
 
 
@@ -40,7 +42,9 @@ class ImportController(Controller):
         if content_type(request) != FORM:
             raise UnsupportedMediaType(f"The body must be a form ({FORM}) with one or more files as 'file'.")
         items = []
-        for file in await read_files(request, most=MAX_FILES):
+        files = await read_files(request, most=MAX_FILES)
+        await spend(request.scope, COST * len(files))
+        for file in files:
             name = _base_name(file.filename)
             result = await queries.import_file(user, name, await file.read())
             items.append({"file": name} | _outcome(result, request.scope))

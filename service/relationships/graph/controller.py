@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from uuid import UUID
 
 from litestar import Controller, Response
@@ -9,11 +10,17 @@ from service.relationships.graph import queries
 from service.relationships.graph.mermaid import draw
 from service.relationships.graph.schemas import Graph, GraphQuery
 from service.web.guards import READ_CHARACTERS, CurrentUser
+from service.web.middleware.rate_limit import Cost
 from service.web.openapi_content import GraphOperation
 from service.web.requests import StrictRequest
 from service.web.routes import get
 
 MERMAID = "text/vnd.mermaid"
+
+
+def _cost(parameters: Mapping[str, str]) -> int:
+    depth = parameters.get("depth", "")
+    return 2 * (int(depth) if depth in {"1", "2", "3", "4"} else GraphQuery().depth)
 
 
 class GraphController(Controller):
@@ -24,6 +31,7 @@ class GraphController(Controller):
         public=True,
         guards=[READ_CHARACTERS],
         operation_class=GraphOperation,
+        middleware=[Cost(_cost)],
     )
     async def get_graph(
         self, request: StrictRequest[GraphQuery], user: CurrentUser, character_id: FromPath[UUID]

@@ -9,6 +9,8 @@ from service.schemas import Page, PageQuery
 from service.templates.versions import queries
 from service.templates.versions.schemas import TemplateChanges, TemplateVersionCreate, TemplateVersionRead
 from service.web.guards import READ_TEMPLATES, WRITE_TEMPLATES, CurrentUser
+from service.web.middleware.rate_limit import Cost
+from service.web.openapi_content import QUOTA
 from service.web.requests import Number, StrictRequest
 from service.web.responses import Rendered, created
 from service.web.routes import get, post, put
@@ -20,7 +22,7 @@ class VersionController(Controller):
     path = "/templates/{template_id:uuid}/versions"
     tags = ("Templates",)
 
-    @get("/", public=True, guards=[READ_TEMPLATES])
+    @get("/", public=True, guards=[READ_TEMPLATES], middleware=[Cost(2)])
     async def list_template_versions(
         self, request: StrictRequest[PageQuery], user: CurrentUser, template_id: FromPath[UUID]
     ) -> Rendered[Page[TemplateVersionRead]]:
@@ -31,7 +33,7 @@ class VersionController(Controller):
         query = request.parameters
         return page(request, await queries.list_versions(user, template_id, query), query.limit)
 
-    @post("/", guards=[WRITE_TEMPLATES], dry_run=True, idempotent=True)
+    @post("/", guards=[WRITE_TEMPLATES], dry_run=True, idempotent=True, responses=QUOTA)
     async def create_template_version(
         self, user: CurrentUser, template_id: FromPath[UUID], data: JSONBody[TemplateVersionCreate]
     ) -> Rendered[TemplateVersionRead]:

@@ -9,11 +9,12 @@ from service.callers import Caller
 from service.database.coalesced import Coalesced
 from service.database.engine import DB
 from service.database.prepared import NOW, Param, Prepared, json_object, sql, utc
-from service.errors import Conflict, NotFound, Violation
+from service.errors import Conflict, NotFound, QuotaExceeded, Violation
 from service.lists.cursors import decode_cursor
 from service.lists.listing import Rows
 from service.lists.sizes import with_sizes
 from service.schemas import PageQuery
+from service.settings import settings
 from service.templates.queries import (
     check_version,
     get_template,
@@ -112,7 +113,8 @@ async def get_version(user: Caller, template_id: UUID, number: int) -> Any:
 
 
 async def create_version(user: Caller, template_id: UUID, data: TemplateVersionCreate) -> tuple[int, Any]:
-    """Creates a draft. Raises Unprocessable if schema or prompt is not valid, Conflict on a retired template."""
+    """Creates a draft. Raises Unprocessable if schema or prompt is not valid, Conflict on a retired template, and
+    QuotaExceeded."""
     async with DB.transaction():
         row = await lock_own(user, template_id)
         if row["retired_at"] is not None:
@@ -122,6 +124,8 @@ async def create_version(user: Caller, template_id: UUID, data: TemplateVersionC
             prompt = (await get_version(user, template_id, row["newest_version"]))["prompt"]
         check_version(data.attribute_schema, prompt)
         number = await TemplateVersion.count().where(TemplateVersion.template == template_id) + 1
+        if number > settings.quota_template_versions:
+            raise QuotaExceeded(f"A template may have {settings.quota_template_versions} versions.")
         await insert_version(template_id, number, prompt, data.attribute_schema)
         return number, await get_version(user, template_id, number)
 

@@ -1,13 +1,17 @@
-"""Counts requests against rate limits, and refuses those above them."""
+"""Counts requests against rate limits, and refuses those above them. A request that costs more counts as several."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from litestar import Request
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Send
 from prometheus_client import Counter
 
 from service.errors import TooManyRequests
 from service.limits.rate_limits import Limit
+
+LARGE_FIELDS = frozenset({"description", "prompt", "attributes", "extensions"})
 
 _REFUSED = Counter("rate_limit_refusals", "Requests refused because there were too many.", ["limit"])
 
@@ -27,6 +31,7 @@ class RateLimits:
         if limit is None:
             await count_request(self._of_unknown_methods, scope)
         elif scope["path"].startswith("/v1"):
+            scope["state"]["rate_limit"] = limit
             await count_request(limit, scope)
         await self.app(scope, receive, send)
 
@@ -43,9 +48,34 @@ class RateLimit(ASGIMiddleware):
         await next_app(scope, receive, send)
 
 
-async def count_request(limit: Limit, scope: Any) -> None:
+class Cost(ASGIMiddleware):
+    """A read that counts as ``units`` reads, or as many as follow from its query parameters:
+    ``middleware=[Cost(50)]``. They are checked after this, so they may be anything."""
+
+    def __init__(self, units: int | Callable[[Mapping[str, str]], int]) -> None:
+        self.units = units
+
+    async def handle(self, scope: Any, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        units = self.units if isinstance(self.units, int) else self.units(Request(scope).query_params)
+        await spend(scope, units)
+        await next_app(scope, receive, send)
+
+
+async def spend(scope: Any, units: int) -> None:
+    """Makes the request, which was counted once, count as ``units``. Raises TooManyRequests above the limit."""
+    if units > 1 and (limit := scope["state"].get("rate_limit")) is not None:
+        await count_request(limit, scope, units - 1)
+
+
+def list_cost(parameters: Mapping[str, str]) -> int:
+    """The units of a page."""
+    has_large_fields = not LARGE_FIELDS.isdisjoint(parameters.get("fields", "").replace(" ", "").split(","))
+    return 1 + ("q" in parameters) + has_large_fields + (4 if "count" in parameters else 0)
+
+
+async def count_request(limit: Limit, scope: Any, units: int = 1) -> None:
     """Raises TooManyRequests above the limit."""
-    count, seconds = await limit.counter.count(limit.key(scope))
+    count, seconds = await limit.counter.count(limit.key(scope), units)
     headers = scope["state"]["headers"]
     headers[b"ratelimit-limit"] = limit.header
     headers[b"ratelimit-remaining"] = b"%d" % max(0, limit.most - count)

@@ -13,7 +13,10 @@ from litestar import Request
 from litestar.types import ASGIApp, Message, Receive, Send
 
 from service.database.engine import DB
+from service.errors import TooLarge
 from service.web.problems import answer_problem
+
+MAX_KEPT = 1024 * 1024  # bytes of a stored response
 
 
 class Answer(msgspec.Struct):
@@ -22,6 +25,12 @@ class Answer(msgspec.Struct):
     status: int = 0
     headers: dict[str, str] = {}
     body: bytes = b""
+
+
+_NOT_KEPT = (
+    "The response would be larger than 1 MiB, which is too large to be repeated for an Idempotency-Key. Nothing was"
+    " changed. Send less in one request, or send it without the key."
+)
 
 
 class Attempt(Protocol):
@@ -81,6 +90,8 @@ class Writes:
                 answer.headers["idempotency-replayed"] = "true"
                 return answer
             answer = await self._answer(request)
+            if answer.status < 300 and len(answer.body) > MAX_KEPT:
+                raise TooLarge(_NOT_KEPT)  # which rolls the work back
             if answer.status < 300:
                 await attempt.keep_answer(answer.status, answer.headers, answer.body)
             else:

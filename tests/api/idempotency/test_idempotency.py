@@ -351,3 +351,28 @@ async def _write_until_it_is_killed(service: Service, headers: dict[str, str]) -
     ends = await asyncio.gather(*writers, return_exceptions=True)
     assert all(isinstance(end, httpx.TransportError) for end in ends), ends
     return sent
+
+
+async def test_an_answer_that_is_too_large_to_keep_is_refused_and_nothing_is_done(alice: Client) -> None:
+    large = {"name": "Mira", "extensions": {"notes": "n" * 250_000}}
+    made = [await character(alice, **large) for _ in range(5)]
+
+    async def rename(number: int) -> httpx.Response:
+        operations = [{"action": "update", "id": each["id"], "body": {"name": "New"}} for each in made[:number]]
+        return await alice.post("/v1/characters/bulk", json={"operations": operations}, headers=KEY)
+
+    answer = await rename(5)
+    assert (answer.status_code, answer.json()["type"]) == (413, "/problems/too-large")
+    assert "larger than 1 MiB" in answer.json()["detail"]
+    assert await Character.count().where(Character.name == "New") == 0
+    assert await IdempotencyKey.count() == 0
+    done = await rename(4)
+    assert (done.status_code, await Character.count().where(Character.name == "New")) == (200, 4)
+    again = await rename(4)
+    assert (again.content, again.headers["idempotency-replayed"]) == (done.content, "true")
+
+
+async def test_without_a_key_an_answer_may_be_larger(alice: Client) -> None:
+    made = [await character(alice, extensions={"notes": "n" * 250_000}) for _ in range(5)]
+    operations = [{"action": "update", "id": each["id"], "body": {"name": "New"}} for each in made]
+    assert (await alice.post("/v1/characters/bulk", json={"operations": operations})).status_code == 200

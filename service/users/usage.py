@@ -1,0 +1,49 @@
+"""What a user stores, and the quotas. Triggers keep the numbers (see the migrations)."""
+
+import msgspec
+from litestar import Controller
+from piccolo.querystring import QueryString
+
+from service.callers import Caller
+from service.database.prepared import Param, Prepared
+from service.settings import settings
+from service.web.guards import READ_CHARACTERS, CurrentUser
+from service.web.routes import get
+
+_GET = Prepared(lambda: QueryString('SELECT characters, stored_bytes FROM user_usage WHERE "user" = {}', Param("user")))
+
+
+class Used(msgspec.Struct, kw_only=True):
+    used: int
+    limit: int
+
+
+class Usage(msgspec.Struct, kw_only=True):
+    """`characters` includes those in the trash. `stored_bytes` are those of portraits, also of earlier ones that
+    revisions keep, and of cards; a file that is used twice counts twice. `versions_per_template` is a limit."""
+
+    characters: Used
+    stored_bytes: Used
+    versions_per_template: int
+
+
+async def get_usage(user: Caller) -> Usage:
+    row = await _GET.one(user=user.id) or {"characters": 0, "stored_bytes": 0}
+    return Usage(
+        characters=Used(used=row["characters"], limit=settings.quota_characters),
+        stored_bytes=Used(used=row["stored_bytes"], limit=settings.quota_stored_bytes),
+        versions_per_template=settings.quota_template_versions,
+    )
+
+
+class UsageController(Controller):
+    path = "/users/me/usage"
+    tags = ("Users",)
+
+    @get("/", guards=[READ_CHARACTERS])
+    async def get_usage(self, user: CurrentUser) -> Usage:
+        """Get what you use of your quotas.
+
+        A request that would exceed a quota is refused with 403 and the problem `quota-exceeded`.
+        """
+        return await get_usage(user)

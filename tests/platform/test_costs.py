@@ -1,0 +1,97 @@
+"""A request that costs more counts as several against the rate limits, as docs/api.md states."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from service.characters.tables import Character
+from service.limits.rate_limits import READS, WRITES
+from tests.conftest import character, client, relationship, template
+from tests.support.cards import V3, in_json
+from tests.support.pictures import drawn
+
+Client = httpx.AsyncClient
+
+PNG = {"Content-Type": "image/png"}
+
+
+@pytest.fixture(autouse=True)
+def new_windows() -> None:
+    for limit in (READS, WRITES):
+        limit.counter._local._ends_and_counts.clear()
+
+
+async def counted(member: Client, method: str, path: str, **request: Any) -> int:
+    """What the request counts as."""
+    before = await member.request("GET" if method == "GET" else "PATCH", "/v1/nowhere")
+    answer = await member.request(method, path, **request)
+    assert answer.is_success, answer.text
+    assert answer.headers["ratelimit-limit"] == before.headers["ratelimit-limit"]
+    return int(before.headers["ratelimit-remaining"]) - int(answer.headers["ratelimit-remaining"])
+
+
+@pytest.mark.parametrize(
+    ("path", "units"),
+    [
+        ("/v1/characters", 1),
+        ("/v1/characters?limit=100&fields=name,tags&sort=name", 1),
+        ("/v1/characters?q=mira", 2),
+        ("/v1/characters?count=exact", 5),
+        ("/v1/characters?count=estimated", 5),
+        ("/v1/characters?fields=name,extensions", 2),
+        ("/v1/characters?fields=name,%20attributes", 2),
+        ("/v1/characters?q=mira&count=exact&fields=prompt", 7),
+        ("/v1/templates?fields=description", 2),
+        ("/v1/trash?count=exact", 5),
+        ("/v1/changes", 2),
+        ("/v1/users/me", 1),
+        ("/v1/users/me/export", 50),
+        ("/v1/characters/{id}", 1),
+        ("/v1/characters/{id}?fields=extensions", 1),
+        ("/v1/characters/{id}/relationships?count=exact", 5),
+        ("/v1/characters/{id}/graph", 4),
+        ("/v1/characters/{id}/graph?depth=1", 2),
+        ("/v1/characters/{id}/graph?depth=4", 8),
+        ("/v1/characters/{id}/card", 5),
+        ("/v1/templates/{template}/versions", 2),
+    ],
+)
+async def test_reads(alice: Client, path: str, units: int) -> None:
+    mira, fighter = await character(alice), await template(alice)
+    await relationship(alice, mira, await character(alice, name="Otto"))
+    assert await counted(alice, "GET", path.format(id=mira["id"], template=fighter["id"])) == units
+
+
+async def test_writes(alice: Client) -> None:
+    mira = await character(alice)
+    path = f"/v1/characters/{mira['id']}"
+    assert await counted(alice, "PATCH", path, json={"name": "New"}) == 1
+    operations = [{"action": "create", "body": {"name": "Otto"}}] * 7
+    assert await counted(alice, "POST", "/v1/characters/bulk", json={"operations": operations}) == 7
+    files = [("file", (f"{number}.json", in_json(V3))) for number in range(3)]
+    assert await counted(alice, "POST", "/v1/imports", files=files) == 30
+    assert await counted(alice, "PUT", f"{path}/portrait", content=drawn(), headers=PNG) == 10
+    assert await counted(alice, "PUT", "/v1/users/me/avatar", content=drawn(), headers=PNG) == 10
+
+
+async def test_a_request_that_costs_more_than_is_left_is_refused_without_effect(
+    alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(WRITES.__dict__, "most", 10)
+    operations = [{"action": "create", "body": {"name": "Otto"}}] * 11
+    for headers in ({}, {"Idempotency-Key": "a-key"}):
+        WRITES.counter._local._ends_and_counts.clear()
+        answer = await alice.post("/v1/characters/bulk", json={"operations": operations}, headers=headers)
+        assert (answer.status_code, answer.json()["type"]) == (429, "/problems/too-many-requests")
+        assert answer.headers["ratelimit-remaining"] == "0"
+        assert 0 < int(answer.headers["retry-after"]) <= 60
+    assert await Character.count() == 0
+
+
+@pytest.mark.parametrize("query", ["depth=9", "depth=%FF", "depth=1&depth=4", "fields", "q", "count", "%00=1"])
+async def test_parameters_that_are_not_valid_are_refused_as_ever(app: Any, alice: Client, query: str) -> None:
+    mira = await character(alice)
+    async with client(app) as stranger:
+        for path in ("/v1/characters", f"/v1/characters/{mira['id']}/graph"):
+            assert (await stranger.get(f"{path}?{query}")).status_code in (400, 404)
