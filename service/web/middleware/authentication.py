@@ -5,7 +5,7 @@ from typing import Any
 
 from litestar.types import ASGIApp, Receive, Send
 
-from service.callers import STRANGER, Caller
+from service.callers import ANONYMOUS, Caller
 
 
 class Authentication:
@@ -17,11 +17,11 @@ class Authentication:
         self.identify = identify
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        caller: Caller | str = STRANGER
+        caller: Caller | str = ANONYMOUS
         if scope["path"].startswith("/v1/"):
             for name, value in scope["headers"]:
                 if name == b"authorization":
                     caller = await self.identify(value.decode("latin-1"))
                     break
-        scope["user"], scope["auth"] = (STRANGER, caller) if isinstance(caller, str) else (caller, None)
+        scope["user"], scope["auth"] = (ANONYMOUS, caller) if isinstance(caller, str) else (caller, None)
         await self.app(scope, receive, send)
