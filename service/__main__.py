@@ -72,7 +72,7 @@ def _serve(started: float, port: socket.socket) -> None:
 
 @contextlib.contextmanager
 def _own_port() -> Iterator[socket.socket]:
-    """Taken before a database is made for nothing. Nobody is let in yet: uvicorn listens once it can answer."""
+    """Binds the port first, so that nothing is created if it is in use. Uvicorn listens on it later."""
     with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as port:
         port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

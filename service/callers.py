@@ -1,4 +1,4 @@
-"""Who is calling, and the guards that state what a route asks of them."""
+"""The caller of a request, and the scopes of API keys."""
 
 from datetime import datetime
 from typing import Literal
@@ -10,7 +10,7 @@ Scope = Literal["characters:read", "characters:write", "templates:read", "templa
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
-    """A member behind a token, or a stranger: somebody without one, whose ``id`` is None and owns nothing."""
+    """The user whose token a request has. A request without a token is anonymous: its ``id`` is None."""
 
     id: UUID | None = None
     username: str = ""
@@ -20,4 +20,4 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None = None
 
 
-STRANGER = Caller()
+ANONYMOUS = Caller()

@@ -1,8 +1,8 @@
 """ETags name one version of one row; ``If-Match`` compares them.
 
-No bytes change under the same ETag, so a representation holds only what changes with the row's ``version``. A value of
-another row is shown in one of two ways: a change of it raises the version too, by a trigger or in the same transaction,
-or only ``expand`` shows it, whose answers have no ETag. tests/contracts/test_etags.py tries both.
+The same ETag always means the same bytes. So a representation may contain a value of another row only if a change of
+that value also raises the ``version`` of this row, by a trigger or in the same transaction. Other values of other rows
+are shown by ``expand`` only, as responses with it have no ETag. tests/contracts/test_etags.py checks this.
 """
 
 import re
@@ -18,8 +18,8 @@ def etag(row_id: UUID | None, version: int) -> str:
 
 
 def check_if_match(if_match: str | None, row_id: UUID | None, version: int) -> None:
-    """Raises PreconditionFailed unless the header names this row's version (or is absent or ``*``), BadRequest when
-    it is no list of ETags."""
+    """Raises PreconditionFailed if the header is present but is neither ``*`` nor names this row's version, BadRequest
+    if it is not a list of ETags."""
     if if_match is None or if_match.strip() == "*":
         return
     tags = [tag.strip() for tag in if_match.split(",")]

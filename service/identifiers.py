@@ -7,7 +7,7 @@ from uuid import UUID
 
 
 def uuid7() -> UUID:
-    """A new id: 48 bits of milliseconds, 12 bits of a millisecond's fraction, 62 random bits that nobody guesses."""
+    """A new id: 48 bits of milliseconds, 12 bits of a millisecond's fraction, 62 random bits."""
     return UUID(int=_now(int.from_bytes(os.urandom(8), "big") & (1 << 62) - 1))
 
 

@@ -115,12 +115,12 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     return settings
 
 
-def _convert(text: str, wanted: Any) -> Any:
-    if wanted == Names:
+def _convert(text: str, expected: Any) -> Any:
+    if expected == Names:
         return tuple(part for part in (piece.strip() for piece in text.split(",")) if part)
-    if wanted is Path:
+    if expected is Path:
         return Path(text)
-    return msgspec.convert(text, wanted, strict=False)
+    return msgspec.convert(text, expected, strict=False)
 
 
 def _production_faults(settings: Settings, given: Mapping[str, Any]) -> list[str]:

@@ -18,18 +18,18 @@ _MAX_ITEMS_CHECKED = 1_000  # of each list, when faults are collected; no list o
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
-def convert(plain: Any, wanted: Any, may_have_nul: bool = True) -> Any:
-    """Converts decoded JSON to the type ``wanted``. Raises Unprocessable with at most MAX_VIOLATIONS faults."""
+def convert(plain: Any, expected: Any, may_have_nul: bool = True) -> Any:
+    """Converts decoded JSON to the type ``expected``. Raises Unprocessable with at most MAX_VIOLATIONS faults."""
     unstorable = storage_violations(plain) if may_have_nul else ()
-    if found := list(islice(chain(violations(plain, wanted), unstorable), MAX_VIOLATIONS)):
+    if found := list(islice(chain(violations(plain, expected), unstorable), MAX_VIOLATIONS)):
         raise Unprocessable.of(found)
-    return msgspec.convert(plain, wanted)
+    return msgspec.convert(plain, expected)
 
 
-def valid_members(plain: Any, wanted: type[msgspec.Struct]) -> dict[str, Any]:
-    """The members of decoded JSON that are valid for the fields of ``wanted``, converted, by field name."""
+def valid_members(plain: Any, expected: type[msgspec.Struct]) -> dict[str, Any]:
+    """The members of decoded JSON that are valid for the fields of ``expected``, converted, by field name."""
     valid = {}
-    for field in msgspec.structs.fields(wanted):
+    for field in msgspec.structs.fields(expected):
         if isinstance(plain, dict) and field.encode_name in plain:
             with suppress(msgspec.ValidationError):
                 valid[field.name] = msgspec.convert(plain[field.encode_name], field.type)
@@ -96,18 +96,18 @@ def pointer(at: str, *path: str | int) -> str:
     return at + "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in path)
 
 
-def violations(value: Any, wanted: Any, at: str = "") -> Iterator[Violation]:
-    """All faults of ``value``, decoded JSON at the JSON Pointer ``at``, that keep it from being a ``wanted``."""
+def violations(value: Any, expected: Any, at: str = "") -> Iterator[Violation]:
+    """All faults of ``value``, decoded JSON at the JSON Pointer ``at``, by which it is not of the type ``expected``."""
     try:
-        msgspec.convert(value, wanted)
+        msgspec.convert(value, expected)
     except msgspec.ValidationError as error:
-        inner = _inner_violations(value, wanted, at)
-        yield next(inner, Violation(fault_message(error, wanted, value), pointer=at))
+        inner = _inner_violations(value, expected, at)
+        yield next(inner, Violation(fault_message(error, expected, value), pointer=at))
         yield from inner
 
 
-def _inner_violations(value: Any, wanted: Any, at: str) -> Iterator[Violation]:
-    for choice in _choices(wanted):
+def _inner_violations(value: Any, expected: Any, at: str) -> Iterator[Violation]:
+    for choice in _choices(expected):
         if isinstance(value, dict) and isinstance(choice, type) and issubclass(choice, msgspec.Struct):
             fields = {field.encode_name: field for field in msgspec.structs.fields(choice)}
             for name in value.keys() - fields.keys():
@@ -122,18 +122,18 @@ def _inner_violations(value: Any, wanted: Any, at: str) -> Iterator[Violation]:
                 yield from violations(item, typing.get_args(choice)[0], pointer(at, index))
 
 
-def fault_message(error: msgspec.ValidationError, wanted: Any, value: Any) -> str:
-    """A sentence that tells the client why ``value`` is not a valid ``wanted``."""
-    return _message_from_type(wanted, value) or sentence(str(error))
+def fault_message(error: msgspec.ValidationError, expected: Any, value: Any) -> str:
+    """A sentence for the client that says why ``value`` is not of the type ``expected``."""
+    return _message_from_type(expected, value) or sentence(str(error))
 
 
-def _message_from_type(wanted: Any, value: Any) -> str | None:
+def _message_from_type(expected: Any, value: Any) -> str | None:
     """The choices of a Literal, or what the Meta of a pattern has among its ``extra``: the sentence for the first
     pattern of ``unless`` that does not match, or else ``fault``."""
-    for choice in _choices(wanted):
+    for choice in _choices(expected):
         if typing.get_origin(choice) is typing.Literal:
             return f"Must be one of: {', '.join(map(str, typing.get_args(choice)))}."
-    for meta in _metas(wanted):
+    for meta in _metas(expected):
         fits = isinstance(value, str) and (meta.min_length or 0) <= len(value) <= (meta.max_length or len(value))
         if meta.pattern and fits:
             extra = meta.extra or {}
@@ -142,23 +142,23 @@ def _message_from_type(wanted: Any, value: Any) -> str | None:
     return None
 
 
-def _choices(wanted: Any) -> Iterator[Any]:
+def _choices(expected: Any) -> Iterator[Any]:
     """The members of a union, or the type itself; Annotated is removed."""
-    if typing.get_origin(wanted) is typing.Annotated:
-        yield from _choices(typing.get_args(wanted)[0])
-    elif typing.get_origin(wanted) in (typing.Union, types.UnionType):
-        for member in typing.get_args(wanted):
+    if typing.get_origin(expected) is typing.Annotated:
+        yield from _choices(typing.get_args(expected)[0])
+    elif typing.get_origin(expected) in (typing.Union, types.UnionType):
+        for member in typing.get_args(expected):
             yield from _choices(member)
     else:
-        yield wanted
+        yield expected
 
 
-def _metas(wanted: Any) -> Iterator[msgspec.Meta]:
+def _metas(expected: Any) -> Iterator[msgspec.Meta]:
     """The Metas of a type and of the members of a union."""
-    if typing.get_origin(wanted) is typing.Annotated:
-        yield from wanted.__metadata__
-    elif typing.get_origin(wanted) in (typing.Union, types.UnionType):
-        for member in typing.get_args(wanted):
+    if typing.get_origin(expected) is typing.Annotated:
+        yield from expected.__metadata__
+    elif typing.get_origin(expected) in (typing.Union, types.UnionType):
+        for member in typing.get_args(expected):
             yield from _metas(member)
 
 
@@ -206,8 +206,8 @@ def sentence(message: str) -> str:
         words = {"<=": "at most", ">=": "at least", "<": "less than", ">": "more than"}[side]
         return f"Must be {words} {bound}."
     if found := _KINDS.match(message):
-        wanted, got = (" or ".join(_WORDS.get(kind, kind) for kind in part.split(" | ")) for part in found.groups())
-        return f"Must be {wanted}, not {got}."
+        expected, got = (" or ".join(_WORDS.get(kind, kind) for kind in part.split(" | ")) for part in found.groups())
+        return f"Must be {expected}, not {got}."
     if message.startswith("Invalid "):
         message = message.replace("Invalid", "Is not a valid", 1)
     return message.replace("`", "'").rstrip(".") + "."

@@ -100,8 +100,8 @@ async def lock_own(user: Caller, character_id: UUID, *, in_trash: bool = False) 
 async def change(row: Any, changes: Mapping[str, Any]) -> Any:
     """Writes the changes as the next version of the locked ``row``, and returns the new row. If nothing differs, it
     writes nothing."""
-    wanted = {name: document(value) if name in DOCUMENTS else value for name, value in changes.items()}
-    differing = {name: value for name, value in wanted.items() if not _same(name, row[name], value)}
+    values = {name: document(value) if name in DOCUMENTS else value for name, value in changes.items()}
+    differing = {name: value for name, value in values.items() if not _same(name, row[name], value)}
     if not differing:
         return await _GET.one(character=row["id"], member=row["owner"])
     await _record_what_others_notice(row, differing)

@@ -36,7 +36,7 @@ async def seed(characters: int = 0, users: int = 1_000) -> None:
     if settings.in_production:
         raise SystemExit("Seeds are for development: the demo members' characters are public.")
     inserted = await insert_seeds()
-    print(f"Seeds: {inserted} rows inserted." if inserted else "Seeds: all there already.")  # noqa: T201 (a command's answer)
+    print(f"Seeds: {inserted} rows inserted." if inserted else "Seeds: nothing to insert.")  # noqa: T201 (a command's answer)
     if characters:
         _check_synthetic_data(characters, users)
         began = time.perf_counter()

@@ -1,6 +1,6 @@
 """Synthetic data, to try the service with many rows: users, their public characters, and relationships between those.
 
-For a given number of users, each character follows from its number alone. So the data can be inserted in steps.
+For a given number of users, each character depends only on its number. So the data can be inserted in steps.
 """
 
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -60,24 +60,25 @@ class Ruled(NamedTuple):
 
 
 async def insert_synthetic_data(characters: int, users: int) -> int:
-    """Inserts the missing ones of that many characters and users. Returns how many characters were inserted."""
+    """Inserts users and characters until there are ``users`` and ``characters`` of them. Returns the number of inserted
+    characters."""
     async with DB.transaction() as transaction:
         connection = transaction.connection
-        begun = await _count(connection, User)
-        rows = (_user(number) for number in range(begun, users))
+        existing = await _count(connection, User)
+        rows = (_user(number) for number in range(existing, users))
         await connection.copy_records_to_table(User._meta.tablename, records=rows, columns=_USER)
-        begun = await _count(connection, Character)
+        existing = await _count(connection, Character)
         ruled = [_ruled(version) for version in await _platforms_versions(connection)]
-        async with _checked_and_indexed_at_once(connection, characters - begun, begun):
+        async with _indexes_built_at_the_end(connection, characters - existing, existing):
             transaction_number = int(await connection.fetchval("SELECT pg_current_xact_id()::text"))
-            made = (_character(number, users, ruled, transaction_number) for number in range(begun, characters))
+            made = (_character(number, users, ruled, transaction_number) for number in range(existing, characters))
             await connection.copy_records_to_table(Character._meta.tablename, records=made, columns=_CHARACTER)
-            knowing = (number for number in range(begun, characters) if number // CAST % 10 == 0)
-            related = (row for number in knowing for row in _relationships(number))
+            related_numbers = (number for number in range(existing, characters) if number // CAST % 10 == 0)
+            related = (row for number in related_numbers for row in _relationships(number))
             await connection.copy_records_to_table(Relationship._meta.tablename, records=related, columns=_RELATIONSHIP)
     for table in (User, Character, Relationship):
         await DB.run_ddl(f"ANALYZE {table._meta.tablename}")
-    return max(0, characters - begun)
+    return max(0, characters - existing)
 
 
 async def _count(connection: asyncpg.Connection, table: type[Table]) -> int:
@@ -90,10 +91,10 @@ async def _count(connection: asyncpg.Connection, table: type[Table]) -> int:
 
 
 @asynccontextmanager
-async def _checked_and_indexed_at_once(connection: asyncpg.Connection, rows: int, beside: int) -> AsyncIterator[None]:
-    """Drops the indexes and foreign keys and creates them again after the block: for many rows, a third of the time.
-    It is one transaction, so other connections wait, and a failure changes nothing."""
-    if rows < max(MANY, beside / 2):
+async def _indexes_built_at_the_end(connection: asyncpg.Connection, rows: int, existing: int) -> AsyncIterator[None]:
+    """Drops the indexes and foreign keys, and creates them again after the block. For many rows this takes a third of
+    the time. In the transaction, other connections wait for the tables, and a failure changes nothing."""
+    if rows < max(MANY, existing / 2):
         yield
         return
     keys = await connection.fetch(
@@ -108,9 +109,7 @@ async def _checked_and_indexed_at_once(connection: asyncpg.Connection, rows: int
         " WHERE schemaname = current_schema AND tablename IN ('characters', 'relationships')"
         " AND indexname NOT IN (SELECT conname FROM pg_constraint)"
     )
-    await connection.execute(
-        "ALTER TABLE characters DISABLE TRIGGER number_transaction"
-    )  # each row has its number already
+    await connection.execute("ALTER TABLE characters DISABLE TRIGGER number_transaction")  # the rows contain the number
     for key in keys:
         await connection.execute(f"ALTER TABLE {key['of']} DROP CONSTRAINT {key['name']}")
     for index in indexes:

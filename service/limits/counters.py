@@ -36,7 +36,7 @@ class Counter:
 
 
 class LocalCounter:
-    """Of this process."""
+    """The counters of this process."""
 
     def __init__(self, seconds: int) -> None:
         self.seconds = seconds

@@ -26,7 +26,7 @@ from service.relationships.queries import create_relationship
 from service.relationships.schemas import RelationshipCreate
 from service.users.tables import User
 from tests.conftest import FIGHTER, PASSWORD, character, create, public, relationship, template
-from tests.support.pictures import drawn, give_portrait
+from tests.support.pictures import draw_picture, give_portrait
 from tests.support.routes import routes_with
 
 Client = httpx.AsyncClient
@@ -139,7 +139,7 @@ WRITES: dict[str, tuple[Callable[[World], Awaitable[None]], set[str]]] = {
         {"me"},
     ),
     "change the owner's picture": (
-        lambda world: world.put("/v1/users/me/avatar", content=drawn(), headers=PNG),
+        lambda world: world.put("/v1/users/me/avatar", content=draw_picture(), headers=PNG),
         {"me", "avatar"},
     ),
     "delete the owner's picture": (lambda world: world.delete("/v1/users/me/avatar"), {"me", "avatar"}),
@@ -148,7 +148,7 @@ WRITES: dict[str, tuple[Callable[[World], Awaitable[None]], set[str]]] = {
         {"character", "portrait", "card"},
     ),
     "replace the portrait": (
-        lambda world: world.put("/v1/characters/{character_id}/portrait", content=drawn(), headers=PNG),
+        lambda world: world.put("/v1/characters/{character_id}/portrait", content=draw_picture(), headers=PNG),
         {"character", "portrait", "card"},
     ),
     "edit the card": (

@@ -173,7 +173,7 @@ def test_a_service_is_ready_once_its_migrations_ran(empty_database: str) -> None
 
 def test_commands_work_beside_a_running_service(running_service: Service) -> None:
     done = piccolo("service", "seed", DATA_DIR=str(running_service.data_dir))
-    assert (done.returncode, done.stdout.strip()) == (0, "Seeds: all there already."), done.stderr
+    assert (done.returncode, done.stdout.strip()) == (0, "Seeds: nothing to insert."), done.stderr
     with running_service.client() as client:
         assert client.get("/health/ready").status_code == 200
 

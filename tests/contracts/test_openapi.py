@@ -21,7 +21,7 @@ def _operations(document: Any) -> list[tuple[str, str, Any]]:
     ]
 
 
-async def test_the_document_is_as_it_was(stranger: httpx.AsyncClient) -> None:
+async def test_the_document_is_unchanged(stranger: httpx.AsyncClient) -> None:
     document = (await stranger.get("/openapi.json")).json()
     # In its own order: generators take the first media type.
     text = msgspec.json.format(msgspec.json.encode(document), indent=1)
@@ -44,7 +44,7 @@ async def test_operations_are_named_by_their_handlers(stranger: httpx.AsyncClien
     assert document["openapi"].startswith("3.1")
 
 
-async def test_every_operation_tells_its_problems_and_its_token(stranger: httpx.AsyncClient) -> None:
+async def test_every_operation_documents_its_problems_and_its_token(stranger: httpx.AsyncClient) -> None:
     document = (await stranger.get("/openapi.json")).json()
     for path, method, operation in _operations(document):
         responses = operation["responses"].keys()

@@ -48,7 +48,9 @@ def test_the_properties_are_those_of_the_handlers() -> None:
 
 @pytest.mark.parametrize("visibility", ["private", "public"])
 @pytest.mark.parametrize("caller", CALLERS)
-async def test_what_each_route_answers(app: Any, alice: Client, charlie: Client, caller: str, visibility: str) -> None:
+async def test_each_route_answers_each_caller_as_declared(
+    app: Any, alice: Client, charlie: Client, caller: str, visibility: str
+) -> None:
     ids = await belongings(alice, visibility)
     before = await all_of(alice, ids)
     member = {

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import httpx
 
-from service.callers import STRANGER
+from service.callers import ANONYMOUS
 from service.characters.queries import get_character
 from service.database.coalesced import MAX_TOGETHER
 from service.database.engine import DB
@@ -39,7 +39,7 @@ async def test_each_caller_gets_the_same_as_alone(
 
 async def test_cancelling_one_read_leaves_the_others(alice: Client) -> None:
     made = await character(alice, visibility="public")
-    readers = [asyncio.create_task(get_character(STRANGER, made["id"])) for _ in range(3)]
+    readers = [asyncio.create_task(get_character(ANONYMOUS, made["id"])) for _ in range(3)]
     await asyncio.sleep(0)  # all three now wait
     readers[0].cancel()
     rows = await asyncio.gather(*readers, return_exceptions=True)
@@ -48,7 +48,7 @@ async def test_cancelling_one_read_leaves_the_others(alice: Client) -> None:
 
 
 async def test_every_caller_gets_the_error(app: Any) -> None:
-    unreadable = [get_character(STRANGER, "no id at all") for _ in range(2)]  # type: ignore[arg-type] # a wrong type on purpose
+    unreadable = [get_character(ANONYMOUS, "no id at all") for _ in range(2)]  # type: ignore[arg-type] # a wrong type on purpose
     failures = await asyncio.gather(*unreadable, return_exceptions=True)
     assert all(isinstance(failure, Exception) and not isinstance(failure, NotFound) for failure in failures)
 
@@ -58,7 +58,7 @@ async def test_a_transaction_reads_what_it_has_written(alice: Client) -> None:
     async with DB.transaction() as transaction:
         await transaction.connection.execute("UPDATE characters SET name = 'Written here' WHERE id = $1", made["id"])
         here, elsewhere = await asyncio.gather(
-            get_character(STRANGER, made["id"]), asyncio.create_task(_outside(made["id"]))
+            get_character(ANONYMOUS, made["id"]), asyncio.create_task(_outside(made["id"]))
         )
         assert "Written here" in here["item"]
         assert "Written here" not in elsewhere["item"]
@@ -67,4 +67,4 @@ async def test_a_transaction_reads_what_it_has_written(alice: Client) -> None:
 
 async def _outside(character_id: Any) -> Any:
     with DB.outside_transaction():
-        return await get_character(STRANGER, character_id)
+        return await get_character(ANONYMOUS, character_id)

@@ -15,7 +15,7 @@ from service.media import queries, transfer
 from service.media.queries import store_file, stored_names
 from service.media.storage import STORAGE, Bucket
 from tests.conftest import PASSWORD, character
-from tests.support.pictures import drawn
+from tests.support.pictures import draw_picture
 from tests.support.s3 import s3_server
 from tests.support.servers import directory_of_its_own
 
@@ -50,7 +50,7 @@ async def files_in_storage(name: str) -> set[str]:
 
 async def put(member: Client, row: Any, width: int) -> None:
     path = f"/v1/characters/{row['id']}/portrait"
-    answer = await member.put(path, content=drawn(width=width), headers={"Content-Type": "image/png"})
+    answer = await member.put(path, content=draw_picture(width=width), headers={"Content-Type": "image/png"})
     assert answer.status_code == 200
 
 
@@ -72,7 +72,7 @@ async def test_files_with_references_are_kept(alice: Client) -> None:
     await put(alice, otto, 43)
     trashed = await portrait_name(otto)
     await alice.delete(f"/v1/characters/{otto['id']}")
-    await alice.put("/v1/users/me/avatar", content=drawn(width=44), headers={"Content-Type": "image/png"})
+    await alice.put("/v1/users/me/avatar", content=draw_picture(width=44), headers={"Content-Type": "image/png"})
     await age()
     before = await names()
     assert len(before) == 4
@@ -87,7 +87,7 @@ async def test_files_with_references_are_kept(alice: Client) -> None:
 
 async def test_files_of_a_purged_member_are_deleted(alice: Client) -> None:
     await put(alice, await character(alice), 41)
-    await alice.put("/v1/users/me/avatar", content=drawn(width=44), headers={"Content-Type": "image/png"})
+    await alice.put("/v1/users/me/avatar", content=draw_picture(width=44), headers={"Content-Type": "image/png"})
     await alice.request("DELETE", "/v1/users/me", json={"password": PASSWORD})
     await age()
     assert await delete_unused_files() == 0

@@ -9,7 +9,7 @@ from service.characters.tables import Character
 from service.limits.rate_limits import READS, WRITES
 from tests.conftest import character, client, relationship, template
 from tests.support.cards import V3, in_json
-from tests.support.pictures import drawn
+from tests.support.pictures import draw_picture
 
 Client = httpx.AsyncClient
 
@@ -71,8 +71,8 @@ async def test_writes(alice: Client) -> None:
     assert await counted(alice, "POST", "/v1/characters/bulk", json={"operations": operations}) == 7
     files = [("file", (f"{number}.json", in_json(V3))) for number in range(3)]
     assert await counted(alice, "POST", "/v1/imports", files=files) == 30
-    assert await counted(alice, "PUT", f"{path}/portrait", content=drawn(), headers=PNG) == 10
-    assert await counted(alice, "PUT", "/v1/users/me/avatar", content=drawn(), headers=PNG) == 10
+    assert await counted(alice, "PUT", f"{path}/portrait", content=draw_picture(), headers=PNG) == 10
+    assert await counted(alice, "PUT", "/v1/users/me/avatar", content=draw_picture(), headers=PNG) == 10
 
 
 async def test_a_request_that_costs_more_than_is_left_is_refused_without_effect(

@@ -9,7 +9,7 @@ from service.database.engine import DB
 from service.piccolo_app import APP_CONFIG
 from tests.conftest import FIGHTER, character, faults, public, relationship, template, with_key
 from tests.support.cards import V2, in_json
-from tests.support.pictures import drawn, give_portrait
+from tests.support.pictures import draw_picture, give_portrait
 from tests.support.routes import ROWS, route_of, routes_with
 
 Client = httpx.AsyncClient
@@ -48,7 +48,7 @@ WRITES = [
     ("POST", "/v1/characters/bulk", {"operations": [{"action": "create", "body": {"name": "New"}}]}, 200),
     ("PATCH", "/v1/characters/{mira}", {"name": "Other", "attributes": {"strength": 3}}, 200),
     ("DELETE", "/v1/characters/{mira}", None, 204),
-    ("PUT", "/v1/characters/{mira}/portrait", drawn(), 200),
+    ("PUT", "/v1/characters/{mira}/portrait", draw_picture(), 200),
     ("DELETE", "/v1/characters/{mira}/portrait", None, 204),
     ("POST", "/v1/characters/{mira}/copies", {}, 200),
     ("POST", "/v1/imports", [("file", ("mira.json", in_json(V2)))], 200),

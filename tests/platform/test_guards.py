@@ -48,7 +48,7 @@ async def test_an_invalid_token_is_refused_on_public_routes_too(app: Any) -> Non
     assert set((await statuses(pretender, V1)).values()) == {401}
 
 
-async def test_a_key_lacking_a_scope_is_refused_what_needs_it(app: Any, alice: Client) -> None:
+async def test_a_key_without_the_scope_of_a_route_is_refused(app: Any, alice: Client) -> None:
     for scope in sorted(SCOPES):
         program = await with_key(app, alice, *sorted(SCOPES - {scope}))
         needing = {row.route for row in ROWS if row.needs == scope}

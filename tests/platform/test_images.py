@@ -19,7 +19,7 @@ from service.media.images.process import Refused
 from service.media.images.sniffing import sniff_format
 from service.media.images.workers import Workers
 from service.media.schemas import Size
-from tests.support.pictures import FORMATS, chunk, drawn, huge_png, opened, saved
+from tests.support.pictures import FORMATS, chunk, draw_picture, huge_png, opened, saved
 
 
 def cleaned(content: bytes) -> Image.Image:
@@ -69,13 +69,13 @@ def test_pictures_are_rotated_upright_and_lose_their_metadata() -> None:
 
 
 def test_texts_and_data_after_a_picture_are_dropped() -> None:
-    body = drawn()
+    body = draw_picture()
     end = body.index(b"IEND") - 4
     texts = chunk(b"tEXt", b"Comment\0the secret") + chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"the secret"))
     polyglot = body[:end] + texts + body[end:] + b"PK\x03\x04the secret<script>alert(1)</script>"
     for file in clean(polyglot)[1].values():
         assert b"secret" not in file
-    script = drawn("GIF", comment=b"*/=1;alert('the secret')//")
+    script = draw_picture("GIF", comment=b"*/=1;alert('the secret')//")
     assert b"secret" not in clean(script)[1]["original"]
 
 
@@ -119,7 +119,7 @@ def test_the_first_frame_of_an_animation_is_used(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_truncated_pictures_are_refused(kind: str) -> None:
-    content = drawn(kind, 200, 200)
+    content = draw_picture(kind, 200, 200)
     for part in (0.3, 0.6, 0.9):
         assert "damaged" in refusal(content[: int(len(content) * part)])
 
@@ -134,7 +134,7 @@ def test_pictures_that_are_too_large_are_refused_before_decoding() -> None:
     bombs = {
         huge_png(40_000, 40_000): "40000 × 40000",
         huge_png(16_384, 100): "16384 × 100",
-        b"GIF89a" + (65535).to_bytes(2, "little") * 2 + b"\0\0\0" + drawn("GIF")[13:]: "65535 × 65535",
+        b"GIF89a" + (65535).to_bytes(2, "little") * 2 + b"\0\0\0" + draw_picture("GIF")[13:]: "65535 × 65535",
     }
     for bomb, size in bombs.items():
         assert len(bomb) < 30_000
@@ -152,17 +152,17 @@ async def refused(content: bytes, by: Workers | None = None) -> ServiceError:
 
 async def test_the_process_returns_the_picture_or_its_fault() -> None:
     assert isinstance(await refused(b"<svg/>"), UnsupportedMediaType)
-    assert isinstance(await refused(drawn()[:-30]), Unprocessable)
-    picture = await Workers(1, 1).clean(drawn(width=50))
+    assert isinstance(await refused(draw_picture()[:-30]), Unprocessable)
+    picture = await Workers(1, 1).clean(draw_picture(width=50))
     assert (picture.width, picture.files.keys()) == (50, {"original", "1024", "512", "256", "64"})
 
 
 async def test_uploads_are_refused_when_too_many_wait() -> None:
     few = Workers(1, 2)
-    outcomes = await asyncio.gather(*(few.clean(drawn()) for _ in range(5)), return_exceptions=True)
+    outcomes = await asyncio.gather(*(few.clean(draw_picture()) for _ in range(5)), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes].count(Unavailable) == 2
     assert all(not isinstance(outcome, Exception) or isinstance(outcome, Unavailable) for outcome in outcomes)
-    assert (await few.clean(drawn())).height == 30
+    assert (await few.clean(draw_picture())).height == 30
 
 
 @pytest.mark.slow
@@ -185,8 +185,8 @@ async def test_a_process_that_crashes_or_hangs_fails_only_its_upload(
     with monkeypatch.context() as patched:
         patched.setattr(workers, "_PROGRAM", program)
         patched.setattr(workers, "PATIENCE", 3)
-        assert type(await refused(drawn(), own)) is error
-    assert (await own.clean(drawn())).height == 30
+        assert type(await refused(draw_picture(), own)) is error
+    assert (await own.clean(draw_picture())).height == 30
 
 
 def test_the_process_has_limits_and_no_environment(tmp_path: Any) -> None:
@@ -203,7 +203,7 @@ def write_report(*_, **__):
 PIL.Image.open = write_report
 runpy.run_path({process.__file__!r}, run_name="__main__")
 """
-    done = subprocess.run([sys.executable, "-I", "-c", program], input=drawn(), capture_output=True, env={})
+    done = subprocess.run([sys.executable, "-I", "-c", program], input=draw_picture(), capture_output=True, env={})
     memory, cpu, seconds, nice, variables = eval(report.read_text())
     assert memory == process.MEMORY
     assert (cpu, seconds) == (process.SECONDS, process.PATIENCE)

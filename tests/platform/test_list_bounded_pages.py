@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.callers import STRANGER
+from service.callers import ANONYMOUS
 from service.characters.queries import CHARACTERS, list_characters
 from service.characters.schemas import CharacterQuery
 from service.characters.tables import Character
@@ -131,7 +131,7 @@ async def test_counts_and_lists_with_few_matches_use_ordinary_pages(alice: Clien
 async def test_a_ranked_search_is_planned_for_its_words(app: Any) -> None:
     async with DB.transaction() as transaction:
         for _ in range(7):
-            await list_characters(STRANGER, CharacterQuery(q="the"))
+            await list_characters(ANONYMOUS, CharacterQuery(q="the"))
         kept = await transaction.connection.fetchval(
             "SELECT sum(generic_plans) FROM pg_prepared_statements WHERE statement LIKE 'WITH%1e6%'"
         )

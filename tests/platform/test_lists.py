@@ -139,7 +139,9 @@ async def test_a_page_has_twenty_items_by_default(alice: Client) -> None:
 
 
 @every_list
-async def test_a_cursor_is_of_one_list_and_untouched(alice: Client, charlie: Client, fill: Fill) -> None:
+async def test_a_cursor_of_another_list_or_an_altered_one_is_refused(
+    alice: Client, charlie: Client, fill: Fill
+) -> None:
     path, _ = await fill(alice, charlie)
     cursor: str = (await alice.get(f"{path}?limit=1")).json()["next_cursor"]
     other = await character(alice)

@@ -63,7 +63,7 @@ async def test_implicit_tls_with_a_sign_in(
 
 
 @pytest.mark.parametrize("trusted", [True, False], ids=["no TLS is offered", "a stranger's certificate"])
-async def test_no_message_leaves_in_clear_or_to_a_stranger_where_tls_is_asked_for(
+async def test_with_tls_no_message_is_sent_unencrypted_or_to_an_unverified_server(
     app: Any, certificate: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, trusted: bool
 ) -> None:
     mailbox = Mailbox()

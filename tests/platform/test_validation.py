@@ -14,7 +14,7 @@ from service.templates.rules.bounds import bounds_violations, count_values
 from service.templates.rules.subset import schema_violations
 from service.validation import MAX_DEPTH, convert, pointer, storage_violations
 from tests.conftest import character, faults
-from tests.support.pictures import drawn
+from tests.support.pictures import draw_picture
 
 Door = Callable[[Any], list[Violation]]
 
@@ -181,7 +181,7 @@ def test_faults_of_types_have_escaped_pointers() -> None:
 
 async def test_fields_of_forms_have_escaped_pointers(alice: httpx.AsyncClient) -> None:
     mira = await character(alice)
-    files = [("file", ("a", drawn())), ("a/b~", ("b", b"x")), ("a/b~", ("c", b"x"))]
+    files = [("file", ("a", draw_picture())), ("a/b~", ("b", b"x")), ("a/b~", ("c", b"x"))]
     for method, path in (("PUT", f"/v1/characters/{mira['id']}/portrait"), ("POST", "/v1/imports")):
         answer = await alice.request(method, path, files=files)
         assert (answer.status_code, faults(answer)) == (422, {"/a~1b~0": "Is not a known field."})

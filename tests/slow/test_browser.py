@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.support.pictures import drawn
+from tests.support.pictures import draw_picture
 
 pytestmark = pytest.mark.slow
 
@@ -198,7 +198,7 @@ def test_operators_see_portraits(operator: Browser, url: str) -> None:
         mira = petra.post("/characters", json={"name": "Mira Halloran"}).json()
         png = {"Content-Type": "image/png"}
         for path in (f"/characters/{mira['id']}/portrait", "/users/me/avatar"):
-            assert petra.put(path, content=drawn(width=300, height=300), headers=png).status_code == 200
+            assert petra.put(path, content=draw_picture(width=300, height=300), headers=png).status_code == 200
     for table in ("characters", "users", "files"):
         operator.open(f"/admin/#/{table}/")
         picture = operator.wait_for("td img[data-file]")

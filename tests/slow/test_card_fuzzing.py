@@ -14,7 +14,7 @@ from service.cards.formats.reader import read_file
 from service.cards.formats.specs import character_fields
 from service.errors import TooLarge, Unprocessable, UnsupportedMediaType
 from tests.support.cards import V1, V2, V3, V3_DATA, in_charx, in_json, in_png
-from tests.support.pictures import chunk, drawn
+from tests.support.pictures import chunk, draw_picture
 
 pytestmark = pytest.mark.slow
 
@@ -22,7 +22,7 @@ ROUNDS = 60_000
 LONGEST = 2.0  # seconds for one file of a few KiB
 MOST = 100 * 1024**2  # bytes
 
-PICTURE = drawn("PNG", 8, 8)
+PICTURE = draw_picture("PNG", 8, 8)
 ICON = {"type": "icon", "uri": "embeded://assets/icon/a.png", "name": "main", "ext": "png"}
 CORPUS = [
     in_json(V1),
@@ -31,7 +31,7 @@ CORPUS = [
     in_png(PICTURE, chara=V2),
     in_png(PICTURE, chara=V2, ccv3=V3),
     in_charx(V3 | {"data": V3_DATA | {"assets": [ICON]}}, **{"assets/icon/a.png": PICTURE, "b": b"b" * 999}),
-    drawn("JPEG", 8, 8) + in_charx(V3),
+    draw_picture("JPEG", 8, 8) + in_charx(V3),
     PICTURE + in_charx(V2),
 ]
 TOKENS = [

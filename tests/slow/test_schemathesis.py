@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.conftest import FIGHTER, PASSWORD
-from tests.support.pictures import drawn
+from tests.support.pictures import draw_picture
 from tests.support.routes import routes_with
 from tests.support.servers import ROOT, Service, service_of_its_own
 
@@ -125,7 +125,7 @@ def _furnish(member: httpx.Client, directory: Path) -> None:
     """Gives the member things, and schemathesis their ids."""
     png, shown = {"Content-Type": "image/png"}, _made(member, "/v1/characters", name="Mira")["id"]
     for path in (f"/v1/characters/{shown}/portrait", "/v1/users/me/avatar"):
-        assert member.put(path, content=drawn(), headers=png).status_code == 200
+        assert member.put(path, content=draw_picture(), headers=png).status_code == 200
     characters = [_made(member, f"/v1/characters/{shown}/copies")["id"] for _ in range(THERE)]
     trash = [_made(member, "/v1/characters", name="Gone")["id"] for _ in range(3 * THERE)]
     for character in trash:

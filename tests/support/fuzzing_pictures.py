@@ -1,4 +1,4 @@
-"""``python -m tests.support.fuzzing_pictures PNG``: cleans valid pictures of one kind, damaged in 2,000 ways."""
+"""``python -m tests.support.fuzzing_pictures PNG``: cleans 2,000 damaged pictures of one format."""
 
 import random
 import resource
@@ -8,11 +8,11 @@ import warnings
 
 from service.media.images.process import Refused, clean
 from service.media.images.sniffing import sniff_format
-from tests.support.pictures import drawn
+from tests.support.pictures import draw_picture
 
 ROUNDS = 2_000
-LONGEST = 10  # seconds for one picture
-GROWTH = 200 * 1024  # KiB that the process may grow by after the first hundred
+MAX_SECONDS = 10  # for one picture
+MAX_GROWTH = 200 * 1024  # KiB, after the first hundred pictures
 
 
 def damaged(content: bytes, chance: random.Random) -> bytes:
@@ -42,21 +42,21 @@ def main(kind: str) -> None:
     warnings.simplefilter("ignore")
     resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
     chance = random.Random(1)
-    seeds = [drawn(kind, width, height) for width, height in ((1, 1), (33, 17), (120, 90))]
-    taken, refused, grown = 0, 0, 0
+    seeds = [draw_picture(kind, width, height) for width, height in ((1, 1), (33, 17), (120, 90))]
+    accepted, refused, grown = 0, 0, 0
     for number in range(ROUNDS):
-        signal.alarm(LONGEST)
+        signal.alarm(MAX_SECONDS)
         content = damaged(chance.choice(seeds), chance)
         try:
             clean(content, sniff_format(content) or kind)
-            taken += 1
+            accepted += 1
         except Refused:
             refused += 1
         if number == 100:
             grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - grown
-    assert grown < GROWTH, f"The memory grew by {grown} KiB."
-    print(f"{kind}: {taken} taken, {refused} refused, grown by {grown} KiB")  # noqa: T201 (its answer)
+    assert grown < MAX_GROWTH, f"The memory grew by {grown} KiB."
+    print(f"{kind}: {accepted} accepted, {refused} refused, grown by {grown} KiB")  # noqa: T201 (its answer)
 
 
 if __name__ == "__main__":

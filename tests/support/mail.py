@@ -1,4 +1,4 @@
-"""A mail server on loopback, and what the service sends to it."""
+"""A mail server on loopback, and the messages that it receives."""
 
 import asyncio
 import re
@@ -22,7 +22,7 @@ SENDER = "Character service <no-reply@example.org>"
 
 
 class Mailbox:
-    """What arrived, and, once it is set, how the next recipients are refused."""
+    """The received messages. ``refusals`` are the replies to the next recipients."""
 
     def __init__(self) -> None:
         self.messages: list[EmailMessage] = []
@@ -41,7 +41,7 @@ class Mailbox:
         return "250 OK"
 
     async def arrived(self, about: str, number: int = 1) -> EmailMessage:
-        """The message with this in its subject, the ``number``th of them, once it is there."""
+        """Waits for the ``number``th message that has ``about`` in its subject."""
         for _ in range(1000):
             found = [message for message in self.messages if about in message["subject"]]
             if len(found) >= number:
@@ -60,7 +60,7 @@ class Mailbox:
 async def mail_server(
     mailbox: Mailbox, port: int, certificate: ssl.SSLContext | None = None, **given: Any
 ) -> AsyncIterator[None]:
-    """With ``implicit`` TLS, or as aiosmtpd's options say."""
+    """Runs a mail server: with implicit TLS if there is a ``certificate``, else with aiosmtpd's options."""
     server = Controller(mailbox, hostname="127.0.0.1", port=port, ssl_context=certificate, ready_timeout=10, **given)
     server.start()
     try:
@@ -71,14 +71,14 @@ async def mail_server(
 
 
 async def outbox_rests() -> None:
-    """Deletes the messages that wait, and returns once none is being sent (those are leased for longer). A server that
-    stopped during a conversation would delay the messages of the next test."""
+    """Deletes the waiting messages and waits until none is being sent; those are leased for longer. A server that stops
+    while it receives a message would delay the messages of the next test."""
     for _ in range(1000):
         await Message.delete().where(Message.due_at < datetime.now(UTC) + timedelta(seconds=60))
         if not await Message.exists():
             return
         await asyncio.sleep(0.02)
-    raise AssertionError("A message is still on its way.")
+    raise AssertionError("A message is still being sent.")
 
 
 def configure(monkeypatch: pytest.MonkeyPatch, **given: Any) -> int:

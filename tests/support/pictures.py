@@ -1,4 +1,4 @@
-"""Pictures for tests, drawn by the tests."""
+"""Draws pictures for tests."""
 
 import io
 import struct
@@ -16,8 +16,8 @@ from service.media.storage import STORAGE
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF")
 
 
-def drawn(kind: str = "PNG", width: int = 40, height: int = 30, color: str = "#c81e1e", **options: Any) -> bytes:
-    """One color, with a black corner above on the left."""
+def draw_picture(kind: str = "PNG", width: int = 40, height: int = 30, color: str = "#c81e1e", **options: Any) -> bytes:
+    """A picture of one color with a black rectangle in the upper left corner."""
     picture = Image.new("RGB", (width, height), color)
     picture.paste((0, 0, 0), (0, 0, width // 4, height // 4))
     return saved(picture, kind, **options)
@@ -36,22 +36,22 @@ def opened(content: bytes) -> Image.Image:
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
-    """One of a PNG's."""
+    """A chunk of a PNG."""
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
 def huge_png(width: int, height: int) -> bytes:
-    """A bomb: few bytes that say they are many pixels."""
+    """A decompression bomb: a small file whose header declares a large picture."""
     header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
     lines = zlib.compress(bytes((width // 8 + 1) * min(height, 2_000)), 9)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", lines) + chunk(b"IEND", b"")
 
 
 async def give_portrait(character: Any, color: str = "#123456") -> str:
-    """The name of its file, stored as an upload would, but without the process that cleans it."""
+    """Stores a portrait without the process that cleans uploads. Returns the name of its file."""
     name = color.strip("#") * 10 + "abcd"
     for size in ("original", "1024", "512", "256", "64"):
-        await STORAGE.put(file_name(name, size), drawn("WEBP", 20, 10, color))
+        await STORAGE.put(file_name(name, size), draw_picture("WEBP", 20, 10, color))
     await DB._run_in_pool(
         "INSERT INTO files (name, size, width, height, color, stored_at) VALUES ($1, 99, 20, 10, $2, now())"
         " ON CONFLICT DO NOTHING",

@@ -1,19 +1,19 @@
-"""Every route once: who may call it, what it answers to each caller, and what it can do. All tests read this table.
+"""The table of all routes: the scope that each needs, its status for each caller, and its properties.
 
-A row is a method, a path, what an API key needs (a scope, or ``session``: no key will do, or ``-``: any), and what is
-answered to a stranger, to the owner, to another member, to a key of the owner's that may only read, and to the owner
-while suspended. Where two statuses are given, the first is for what is private, the second for what is public. The rows
-are called in their order, so what ends something comes last.
+A row has a method, a path, the scope that an API key needs (``session``: API keys are refused, ``-``: any key), and the
+status for an anonymous caller, the owner, another user, a read-only API key of the owner, and the suspended owner. Of
+two statuses, the first is for a private resource, the second for a public one. The tests call the rows in their order,
+so routes that delete something come last.
 
-Behind them are the route's properties:
+The last columns are the route's properties:
 
 dry-run   It takes ``?dry_run=true``: tests/platform/test_dry_run.py needs an example.
-ends      It ends the session that it is called with, or takes away what other routes need.
-etag      Its answer has an ETag: tests/contracts/test_etags.py needs an address.
+ends      It ends the caller's session, or deletes something that other routes need.
+etag      Its response has an ETag: tests/contracts/test_etags.py needs an address.
 if-match  It takes If-Match.
 key       It takes an Idempotency-Key: tests/api/idempotency/test_idempotency.py needs an example.
-list      It answers pages.
-tells     It may tell of a character that was there before: tests/api/characters/test_visibility.py needs a probe.
+list      It returns pages.
+tells     Its response may contain data of an existing character: tests/api/characters/test_visibility.py needs a probe.
 """
 
 import re
@@ -21,12 +21,12 @@ from typing import Any, NamedTuple
 
 from service.app import app as application
 from tests.conftest import FIGHTER, PASSWORD
-from tests.support.pictures import drawn
+from tests.support.pictures import draw_picture
 
-PICTURE = drawn()
+PICTURE = draw_picture()
 CALLERS = ("stranger", "owner", "other", "key", "suspended")
 
-# A row that lets strangers in is read by everybody: think twice.
+# A route that is open to anonymous callers is open to the whole world: review such a row with care.
 TABLE = """
 GET    /                                                                  -                302     302 302     302 302
 GET    /admin                                                             -                307     307 307     307 307
@@ -113,7 +113,7 @@ PUT    /v1/users/me/password                                              sessio
 DELETE /v1/users/me                                                       session          401     204 204     403 401   ends
 """  # noqa: E501 (a table)
 
-# What is sent where an empty object will not do; bytes go as a file. `target` is a character of the caller's own.
+# Bodies of routes that refuse an empty object. Bytes are sent as a file. `target` is another character of the caller.
 BODIES: dict[str, Any] = {
     "POST /v1/users": {"email": "dora@example.org", "username": "dora", "password": PASSWORD},
     "PATCH /v1/users/me": {"bio": "Writes."},
@@ -147,7 +147,7 @@ class Row(NamedTuple):
     properties: frozenset[str]
 
     def answer(self, caller: str, visibility: str) -> int:
-        """The status that is expected."""
+        """The expected status."""
         private, _, public = self.answers[caller].partition("/")
         return int(public or private if visibility == "public" else private)
 

@@ -148,9 +148,9 @@ def _parse_envelope(document: dict[str, Any], data: dict[str, Any]) -> CardConte
 
 
 def _wrong_types(data: dict[str, Any], at: str) -> Iterable[Violation]:
-    wanted = {"name": str, "description": str, "tags": list, "extensions": dict}
+    expected = {"name": str, "description": str, "tags": list, "extensions": dict}
     words = {str: "a string", list: "a list", dict: "an object"}
-    for name, kind in wanted.items():
+    for name, kind in expected.items():
         if not isinstance(data.get(name), kind | None):
             yield Violation(f"Must be {words[kind]}.", pointer=pointer(at, name))
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from litestar.types import ASGIApp, Receive, Send
 
-from service.callers import STRANGER, Caller
+from service.callers import ANONYMOUS, Caller
 from service.limits.rate_limits import Limit
 from service.web.middleware.rate_limit import count_request
 
@@ -26,7 +26,7 @@ class Authentication:
         self._known: set[bytes] = set()
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        scope["user"], scope["auth"] = STRANGER, None
+        scope["user"], scope["auth"] = ANONYMOUS, None
         header = next((value for name, value in scope["headers"] if name == b"authorization"), None)
         if header is not None and scope["path"].startswith("/v1/"):
             if header not in self._known:

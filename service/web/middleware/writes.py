@@ -60,7 +60,7 @@ class Writes:
         request: Request[Any, Any, Any] = Request(scope, receive)
         try:
             answer = await run(request)
-        except Exception as error:  # Litestar would not answer it: it believes that the response has begun
+        except Exception as error:  # Litestar would not handle it, as it assumes that the response has started
             await answer_problem(request, error).to_asgi_response(None, request)(scope, receive, send)
         else:
             await _send(answer, send)

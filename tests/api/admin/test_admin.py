@@ -29,7 +29,7 @@ SECRETS = {"users": "password_hash", "tokens": "digest", "piccolo_user": "passwo
 pytestmark = pytest.mark.filterwarnings("ignore:If running sessions in production:UserWarning")
 
 
-async def test_the_address_without_its_slash_leads_to_the_page(stranger: httpx.AsyncClient) -> None:
+async def test_the_address_without_a_slash_redirects_to_the_page(stranger: httpx.AsyncClient) -> None:
     answer = await stranger.get("/admin")
     assert (answer.status_code, answer.headers["location"]) == (307, "/admin/")
     page = await stranger.get("/admin/")
@@ -38,20 +38,20 @@ async def test_the_address_without_its_slash_leads_to_the_page(stranger: httpx.A
     assert (await stranger.get(f"/admin/{script}")).headers["content-type"].startswith("text/javascript")
 
 
-async def test_a_redirect_inside_keeps_the_prefix(stranger: httpx.AsyncClient) -> None:
+async def test_a_redirect_of_the_site_keeps_the_prefix(stranger: httpx.AsyncClient) -> None:
     answer = await stranger.get("/admin/public/meta")
     assert answer.headers["location"] == "http://localhost/admin/public/meta/"
 
 
 @pytest.mark.parametrize("path", ["/administrator", "/admin-old/", "/admin/api/docs/", "/admin/public/docs/"])
-async def test_what_is_not_the_site_is_a_problem(stranger: httpx.AsyncClient, path: str) -> None:
+async def test_a_path_outside_of_the_site_is_a_problem(stranger: httpx.AsyncClient, path: str) -> None:
     answer = await stranger.get(path)
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["instance"] == path
 
 
-async def test_its_page_runs_no_script_but_its_own(stranger: httpx.AsyncClient) -> None:
+async def test_the_page_runs_only_its_own_scripts(stranger: httpx.AsyncClient) -> None:
     policy = (await stranger.get("/admin/")).headers["content-security-policy"].split("; ")
     assert "default-src 'none'" in policy
     assert "script-src 'self'" in policy
@@ -80,14 +80,14 @@ async def test_wrong_credentials_open_nothing(app: Any, operator: Any, name: Any
 
 
 @pytest.mark.parametrize("missing", ["active", "admin"])
-async def test_who_is_no_active_operator_does_not_get_in(app: Any, operator: Any, missing: str) -> None:
+async def test_only_active_operators_sign_in(app: Any, operator: Any, missing: str) -> None:
     async with browser(app) as former:
         await BaseUser.update({missing: False}, force=True)
         assert (await sign_in(former, "olga")).status_code == 401
     assert (await operator.get("/admin/api/tables/")).status_code == 401
 
 
-async def test_members_are_no_operators(app: Any, alice: httpx.AsyncClient) -> None:
+async def test_users_are_not_operators(app: Any, alice: httpx.AsyncClient) -> None:
     assert (await alice.get("/admin/api/tables/")).status_code == 401
     async with browser(app) as member:
         assert (await sign_in(member, "alice", PASSWORD)).status_code == 401
@@ -118,7 +118,7 @@ def test_allowed_hosts_may_be_all_subdomains() -> None:
     assert "api.example.net" not in hosts
 
 
-async def test_its_cookies_stay_on_the_site(app: Any, operator: Any) -> None:
+async def test_cookies_are_sent_to_the_site_only(app: Any, operator: Any) -> None:
     async with client(app) as visitor:
         given = (await visitor.get("/admin/")).headers["set-cookie"].split("; ")
         assert {"Path=/admin/", "SameSite=strict"} <= set(given)
@@ -133,7 +133,7 @@ async def test_signing_out_ends_the_session(operator: httpx.AsyncClient) -> None
     assert (await operator.get("/admin/api/tables/", headers={"Cookie": f"id={cookie}"})).status_code == 401
 
 
-async def test_hashing_a_password_does_not_hold_up_the_others(app: Any) -> None:
+async def test_hashing_a_password_does_not_delay_other_requests(app: Any) -> None:
     async with browser(app) as slow:
         longest, last = 0.0, time.perf_counter()
         signing_in = asyncio.create_task(sign_in(slow, "nobody"))
@@ -144,7 +144,7 @@ async def test_hashing_a_password_does_not_hold_up_the_others(app: Any) -> None:
     assert longest < (time.perf_counter() - last) / 2
 
 
-async def test_a_password_hashed_with_less_care_is_hashed_again(app: Any, operator: httpx.AsyncClient) -> None:
+async def test_a_password_with_a_weaker_hash_is_hashed_again(app: Any, operator: httpx.AsyncClient) -> None:
     async def iterations() -> str:
         return str((await BaseUser.select(BaseUser.password).first())["password"].split("$")[1])
 
@@ -167,7 +167,7 @@ async def test_operators_change_their_password(app: Any, operator: httpx.AsyncCl
     assert (await operator.get("/admin/api/tables/")).status_code == 401
 
 
-async def test_every_table_is_there_and_in_a_group(operator: httpx.AsyncClient) -> None:
+async def test_every_table_is_shown_in_a_group(operator: httpx.AsyncClient) -> None:
     assert sorted((await operator.get("/admin/api/tables/")).json()) == sorted(TABLES)
     groups = (await operator.get("/admin/api/tables/grouped/")).json()
     assert groups["ungrouped"] == []
@@ -201,7 +201,7 @@ async def a_row_everywhere(alice: httpx.AsyncClient) -> None:
     )
 
 
-async def test_every_table_can_be_looked_at_and_none_be_written(operator: Any, alice: httpx.AsyncClient) -> None:
+async def test_every_table_can_be_read_and_none_written(operator: Any, alice: httpx.AsyncClient) -> None:
     await a_row_everywhere(alice)
     for name in TABLES:
         path = f"/admin/api/tables/{name}/"
@@ -218,7 +218,7 @@ async def test_every_table_can_be_looked_at_and_none_be_written(operator: Any, a
         assert (await operator.get(path, params={"__readable": "true"})).json()["rows"] == rows
 
 
-async def test_portraits_are_shown_to_operators_alone(
+async def test_portraits_are_shown_to_operators_only(
     operator: httpx.AsyncClient, alice: httpx.AsyncClient, stranger: httpx.AsyncClient
 ) -> None:
     await give_portrait(await character(alice))
@@ -268,12 +268,12 @@ async def test_a_secret_is_neither_shown_nor_searchable(
     assert secret not in {*schema["visible_column_names"], *schema["visible_filter_names"]}
 
 
-async def test_a_secret_of_another_table_stays_there(operator: httpx.AsyncClient, alice: httpx.AsyncClient) -> None:
+async def test_a_secret_is_not_shown_through_a_join(operator: httpx.AsyncClient, alice: httpx.AsyncClient) -> None:
     for query in ("__visible_fields=user.password_hash", "__order=user.password_hash", "user.password_hash=a"):
         assert (await operator.get(f"/admin/api/tables/tokens/?{query}")).status_code == 400
 
 
-async def test_suspending_shuts_a_member_out_until_reactivated(
+async def test_a_suspended_user_has_no_access_until_reactivated(
     operator: httpx.AsyncClient, alice: httpx.AsyncClient, stranger: httpx.AsyncClient
 ) -> None:
     credentials = {"login": "alice", "password": PASSWORD}
@@ -290,18 +290,18 @@ async def test_suspending_shuts_a_member_out_until_reactivated(
 
 
 @pytest.mark.parametrize("username", ["nobody", "", "al\0ice"])
-async def test_only_members_are_suspended(operator: httpx.AsyncClient, username: str) -> None:
+async def test_only_users_are_suspended(operator: httpx.AsyncClient, username: str) -> None:
     answer = await operator.post("/admin/api/forms/suspend-a-member/", json={"username": username})
     assert (answer.status_code, answer.json()) == (422, {"custom_form_error": "There is no such member."})
 
 
-async def test_who_left_is_not_reactivated(operator: httpx.AsyncClient, alice: httpx.AsyncClient) -> None:
+async def test_a_deleted_account_is_not_reactivated(operator: httpx.AsyncClient, alice: httpx.AsyncClient) -> None:
     assert (await alice.request("DELETE", "/v1/users/me", json={"password": PASSWORD})).status_code == 204
     answer = await operator.post("/admin/api/forms/reactivate-a-member/", json={"username": "alice"})
     assert answer.status_code == 422
 
 
-async def test_strangers_and_forgers_suspend_nobody(
+async def test_only_operators_with_a_csrf_token_suspend_users(
     app: Any, operator: httpx.AsyncClient, alice: httpx.AsyncClient
 ) -> None:
     path = "/admin/api/forms/suspend-a-member/"

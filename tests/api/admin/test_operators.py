@@ -69,13 +69,13 @@ async def test_a_session_in_use_lasts_longer_but_not_for_ever(operator: Client) 
     assert absolute == 720
 
 
-async def test_who_is_an_operator_no_more_is_out_at_once(operator: Client) -> None:
+async def test_a_former_operator_loses_access_at_once(operator: Client) -> None:
     assert (await operator.get("/admin/api/tables/")).status_code == 200
     await BaseUser.update({BaseUser.active: False}, force=True)
     assert (await operator.get("/admin/api/tables/")).status_code == 401
 
 
-async def test_the_log_tells_of_operators(app: Any, operator: Client, alice: Client) -> None:
+async def test_the_log_names_operators(app: Any, operator: Client, alice: Client) -> None:
     olga, member = await id_of("olga"), (await alice.get("/v1/users/me")).json()["id"]
     async with browser(app) as again:
         assert (await sign_in(again, "olga")).status_code == 200
@@ -119,7 +119,7 @@ async def test_a_password_that_is_changed_meanwhile_is_not_overwritten(
         assert (await sign_in(again, "olga", "of the command")).status_code == 200
 
 
-async def test_the_log_is_shown_the_newest_first(operator: Client, alice: Client) -> None:
+async def test_the_log_is_shown_newest_first(operator: Client, alice: Client) -> None:
     mira = await character(alice)
     await alice.delete(f"/v1/characters/{mira['id']}")
     rows = (await operator.get("/admin/api/tables/audit_log/")).json()["rows"]
@@ -229,7 +229,7 @@ def test_the_bounds_of_a_body() -> None:
 
 
 @pytest.mark.parametrize(("begun_at", "status"), [("same-origin", 200), ("same-site", 403), ("cross-site", 403)])
-async def test_no_other_page_operates_the_site(operator: Client, alice: Client, begun_at: str, status: int) -> None:
+async def test_no_other_page_can_control_the_site(operator: Client, alice: Client, begun_at: str, status: int) -> None:
     answer = await operator.post(
         "/admin/api/forms/suspend-a-member/", json={"username": "alice"}, headers={"Sec-Fetch-Site": begun_at}
     )

@@ -23,8 +23,8 @@ async def entries(request_id: str) -> list[Any]:
     return await rows.output(load_json=True)
 
 
-async def told(member: Client, method: str, path: str, body: Any = None, **headers: str) -> list[Any]:
-    """What a request that must succeed leaves in the log."""
+async def recorded(member: Client, method: str, path: str, body: Any = None, **headers: str) -> list[Any]:
+    """The entries that a successful request leaves in the audit log."""
     headers["X-Request-ID"] = str(uuid4())
     answer = await member.request(method, path, json=body, headers=headers)
     assert answer.is_success, answer.text
@@ -35,9 +35,9 @@ async def id_of(member: Client) -> UUID:
     return UUID((await member.get("/v1/users/me")).json()["id"])
 
 
-async def test_signing_in_tells_who_and_from_where(alice: Client, stranger: Client) -> None:
+async def test_a_sign_in_is_recorded_with_user_and_address(alice: Client, stranger: Client) -> None:
     credentials = {"login": "alice", "password": PASSWORD}
-    [entry] = await told(stranger, "POST", "/v1/sessions", credentials, **{"User-Agent": "Lynx/2.9"})
+    [entry] = await recorded(stranger, "POST", "/v1/sessions", credentials, **{"User-Agent": "Lynx/2.9"})
     sessions = (await alice.get("/v1/sessions")).json()["items"]
     assert entry["action"] == "sign_in"
     assert (entry["kind"], entry["row"]) == ("session", sessions[0]["id"])
@@ -75,7 +75,7 @@ async def test_a_wrong_current_password_is_recorded(alice: Client, method: str, 
     assert "hunter2" not in str(entry)
 
 
-async def test_every_deed_on_a_character_and_a_template(alice: Client) -> None:
+async def test_deletions_and_visibility_changes_are_recorded(alice: Client) -> None:
     who, session = await id_of(alice), UUID((await alice.get("/v1/sessions")).json()["items"][0]["id"])
     mira, rules = await character(alice), await template(alice)
     for thing, made in (("character", mira), ("template", rules)):
@@ -85,38 +85,38 @@ async def test_every_deed_on_a_character_and_a_template(alice: Client) -> None:
             ("PATCH", {"name": "Otto"}, []),
             ("DELETE", None, ["trash" if thing == "character" else "retire"]),
         ]:
-            found = await told(alice, method, f"/v1/{thing}s/{made['id']}", body)
+            found = await recorded(alice, method, f"/v1/{thing}s/{made['id']}", body)
             assert [entry["action"] for entry in found] == expected
             for entry in found:
                 assert (entry["kind"], entry["row"]) == (thing, made["id"])
                 assert (entry["member"], entry["token"]) == (who, session)
                 if entry["action"] == "change_visibility":
                     assert entry["detail"] == {"before": "private", "after": "public"}
-    [restored] = await told(alice, "POST", f"/v1/trash/{mira['id']}/restorations")
+    [restored] = await recorded(alice, "POST", f"/v1/trash/{mira['id']}/restorations")
     assert (restored["action"], restored["row"]) == ("restore", mira["id"])
     await alice.delete(f"/v1/characters/{mira['id']}")
-    [purged] = await told(alice, "DELETE", f"/v1/trash/{mira['id']}")
+    [purged] = await recorded(alice, "DELETE", f"/v1/trash/{mira['id']}")
     assert (purged["action"], purged["kind"], purged["row"]) == ("purge", "character", mira["id"])
 
 
-async def test_making_changing_and_reading_leave_nothing(alice: Client) -> None:
+async def test_creating_editing_and_reading_are_not_recorded(alice: Client) -> None:
     mira = await character(alice)
     path = f"/v1/characters/{mira['id']}"
-    assert await told(alice, "POST", "/v1/characters", {"name": "Otto", "visibility": "public"}) == []
-    assert await told(alice, "PATCH", path, {"attributes": {"strength": 3}}) == []
-    assert await told(alice, "GET", path) == []
+    assert await recorded(alice, "POST", "/v1/characters", {"name": "Otto", "visibility": "public"}) == []
+    assert await recorded(alice, "PATCH", path, {"attributes": {"strength": 3}}) == []
+    assert await recorded(alice, "GET", path) == []
 
 
 async def test_bulk_changes_are_recorded_one_by_one(alice: Client) -> None:
     made = [(await character(alice))["id"] for _ in range(3)]
     shown = [{"action": "update", "id": each, "body": {"visibility": "public"}} for each in made]
-    found = await told(alice, "POST", "/v1/characters/bulk", {"operations": shown})
+    found = await recorded(alice, "POST", "/v1/characters/bulk", {"operations": shown})
     assert [(entry["action"], entry["row"]) for entry in found] == [("change_visibility", each) for each in made]
 
 
 async def test_a_refused_change_is_not_recorded(alice: Client, charlie: Client) -> None:
     mira = await character(alice, visibility="public")
-    assert await told(alice, "DELETE", f"/v1/characters/{mira['id']}?dry_run=true") == []
+    assert await recorded(alice, "DELETE", f"/v1/characters/{mira['id']}?dry_run=true") == []
     refused = await charlie.delete(f"/v1/characters/{mira['id']}", headers={"X-Request-ID": (mark := str(uuid4()))})
     assert refused.status_code == 403
     assert await entries(mark) == []
@@ -132,31 +132,31 @@ async def test_a_change_that_cannot_be_recorded_is_rolled_back(alice: Client) ->
     assert (await alice.get(f"/v1/characters/{mira['id']}")).status_code == 200
 
 
-async def test_keys_and_sign_outs(app: Any, alice: Client) -> None:
+async def test_api_keys_and_sign_outs_are_recorded(app: Any, alice: Client) -> None:
     key = {"name": "program", "scopes": ["characters:write", "characters:read"], "current_password": PASSWORD}
-    [made] = await told(alice, "POST", "/v1/api-keys", key)
+    [made] = await recorded(alice, "POST", "/v1/api-keys", key)
     assert (made["action"], made["kind"]) == ("create", "api_key")
     assert made["detail"] == {"scopes": ["characters:read", "characters:write"]}
-    [revoked] = await told(alice, "DELETE", f"/v1/api-keys/{made['row']}")
+    [revoked] = await recorded(alice, "DELETE", f"/v1/api-keys/{made['row']}")
     assert (revoked["action"], revoked["kind"], revoked["row"]) == ("revoke", "api_key", made["row"])
-    [out] = await told(alice, "DELETE", "/v1/sessions/current")
+    [out] = await recorded(alice, "DELETE", "/v1/sessions/current")
     assert (out["action"], out["kind"], out["row"]) == ("sign_out", "session", str(out["token"]))
 
 
-async def test_signing_out_everywhere(alice: Client) -> None:
+async def test_signing_out_everywhere_is_recorded(alice: Client) -> None:
     who = await id_of(alice)
-    [out] = await told(alice, "DELETE", "/v1/sessions")
+    [out] = await recorded(alice, "DELETE", "/v1/sessions")
     assert (out["action"], out["kind"], out["row"]) == ("sign_out", "user", str(who))
 
 
-async def test_a_deed_of_a_program_names_its_key(app: Any, alice: Client) -> None:
+async def test_an_action_of_an_api_key_names_the_key(app: Any, alice: Client) -> None:
     key = await create(alice, "/v1/api-keys", name="program", scopes=["characters:write"], current_password=PASSWORD)
     program = client(app, Authorization=f"Bearer {key['token']}")
-    [entry] = await told(program, "DELETE", f"/v1/characters/{(await character(alice))['id']}")
+    [entry] = await recorded(program, "DELETE", f"/v1/characters/{(await character(alice))['id']}")
     assert entry["token"] == UUID(key["id"])
 
 
-async def test_accounts(alice: Client) -> None:
+async def test_changes_of_accounts_are_recorded(alice: Client) -> None:
     who = await id_of(alice)
     for method, path, body, expected in [
         ("PATCH", "/v1/users/me", {"bio": "Writes."}, []),
@@ -169,7 +169,7 @@ async def test_accounts(alice: Client) -> None:
         ),
         ("DELETE", "/v1/users/me", {"password": NEW_PASSWORD}, ["leave"]),
     ]:
-        found = await told(alice, method, path, body)
+        found = await recorded(alice, method, path, body)
         assert [entry["action"] for entry in found] == expected
         assert all((entry["row"], entry["member"]) == (str(who), who) for entry in found)
         assert "al@example.org" not in str(found)
@@ -180,7 +180,7 @@ async def test_accounts(alice: Client) -> None:
     assert await AuditEntry.count().where(AuditEntry.member == who) > 0
 
 
-async def test_members_get_their_own_with_their_export(alice: Client, charlie: Client) -> None:
+async def test_users_get_their_entries_with_their_export(alice: Client, charlie: Client) -> None:
     assert (await charlie.delete(f"/v1/characters/{(await character(charlie))['id']}")).status_code == 204
     found = of_kind(await export(alice), "audit_entry")
     assert [entry["action"] for entry in found] == ["sign_in"]
@@ -199,14 +199,14 @@ async def test_members_get_their_own_with_their_export(alice: Client, charlie: C
         " ON CONFLICT (id) DO UPDATE SET action = 'read'",
     ],
 )
-async def test_nothing_is_changed_or_taken_away(alice: Client, statement: str) -> None:
+async def test_entries_cannot_be_changed_or_deleted(alice: Client, statement: str) -> None:
     before = await AuditEntry.count()
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match="append-only"):
         await DB.run_ddl(statement)
     assert await AuditEntry.count() == before > 0
 
 
-async def test_what_is_past_its_time_goes_and_nothing_else(alice: Client) -> None:
+async def test_only_expired_entries_are_purged(alice: Client) -> None:
     def aged(days: int) -> str:
         return (
             "INSERT INTO audit_log (id, created_at, action, kind, row)"

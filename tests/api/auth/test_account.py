@@ -65,7 +65,7 @@ async def test_a_new_password_is_refused(alice: Client, body: dict[str, Any], ex
     assert faults(answer) == expected
 
 
-async def test_who_leaves_is_gone_at_once(app: Any, alice: Client, stranger: Client) -> None:
+async def test_a_deleted_account_is_gone_at_once(app: Any, alice: Client, stranger: Client) -> None:
     program = await with_key(app, alice, "characters:read")
     assert (await leave(alice, password=PASSWORD)).status_code == 204
     assert (await alice.get("/v1/users/me")).status_code == 401
@@ -75,7 +75,7 @@ async def test_who_leaves_is_gone_at_once(app: Any, alice: Client, stranger: Cli
     assert await Token.count() == 0
 
 
-async def test_leaving_needs_the_password(alice: Client) -> None:
+async def test_deleting_an_account_needs_the_password(alice: Client) -> None:
     assert (await leave(alice, password="not the right one")).status_code == 403
     assert faults(await leave(alice)) == {"/password": "Is required."}
     without_body = await alice.delete("/v1/users/me")
@@ -83,7 +83,7 @@ async def test_leaving_needs_the_password(alice: Client) -> None:
     assert (await alice.get("/v1/users/me")).status_code == 200
 
 
-async def test_one_members_leaving_is_not_anothers(alice: Client, charlie: Client) -> None:
+async def test_deleting_one_account_leaves_others_unchanged(alice: Client, charlie: Client) -> None:
     made = await character(charlie, name="Stays")
     await leave(alice, password=PASSWORD)
     assert (await charlie.get(f"/v1/characters/{made['id']}")).status_code == 200

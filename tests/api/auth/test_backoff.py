@@ -86,7 +86,7 @@ def test_free_failures_and_the_longest_wait(attempts: Attempts, free: int, longe
     assert (attempts._free / settings.rate_limit_scale, attempts._longest) == (free, longest)
 
 
-async def test_who_waited_gets_in_and_all_is_forgiven(app: Any, alice: Client, clock: Clock) -> None:
+async def test_a_sign_in_after_the_wait_succeeds_and_resets_the_failures(app: Any, alice: Client, clock: Clock) -> None:
     await fail(app, CAFE, 3)
     assert (await sign_in(app, CAFE, PASSWORD)).status_code == 429
     clock.now += 1
@@ -94,7 +94,9 @@ async def test_who_waited_gets_in_and_all_is_forgiven(app: Any, alice: Client, c
     await fail(app, CAFE, 3)
 
 
-async def test_one_address_that_fails_holds_up_no_other(app: Any, alice: Client, charlie: Client, clock: Clock) -> None:
+async def test_failures_of_one_address_do_not_delay_another(
+    app: Any, alice: Client, charlie: Client, clock: Clock
+) -> None:
     await fail(app, CAFE, 3)
     assert (await sign_in(app, CAFE, PASSWORD)).status_code == 429
     assert (await sign_in(app, HOME, PASSWORD)).status_code == 201
@@ -102,7 +104,7 @@ async def test_one_address_that_fails_holds_up_no_other(app: Any, alice: Client,
 
 
 @pytest.mark.parametrize("login", ["alice", "nobody"])
-async def test_many_addresses_that_fail_hold_up_each_other_but_not_those_that_signed_in_before(
+async def test_failures_of_many_addresses_delay_new_addresses_only(
     app: Any, alice: Client, clock: Clock, login: str
 ) -> None:
     assert (await sign_in(app, HOME, PASSWORD)).status_code == 201
@@ -124,19 +126,19 @@ async def test_one_address_that_tries_many_accounts_has_to_wait(
     assert (await sign_in(app, HOME, PASSWORD)).status_code == 201
 
 
-async def test_many_at_once_do_not_slip_through(app: Any, alice: Client, clock: Clock) -> None:
+async def test_concurrent_attempts_are_all_counted(app: Any, alice: Client, clock: Clock) -> None:
     answers = await asyncio.gather(*(sign_in(app, CAFE) for _ in range(12)))
     assert sorted(answer.status_code for answer in answers) == [401] * 3 + [429] * 9
 
 
-async def test_of_ipv6_a_network_counts_as_one(app: Any, alice: Client, clock: Clock) -> None:
+async def test_an_ipv6_network_counts_as_one_address(app: Any, alice: Client, clock: Clock) -> None:
     for number in range(3):
         await fail(app, f"2001:db8::{number}", 1)
     assert (await sign_in(app, "2001:db8::ffff", PASSWORD)).status_code == 429
     assert (await sign_in(app, "2001:db8:0:1::1", PASSWORD)).status_code == 201
 
 
-async def test_a_stolen_session_is_no_licence_to_guess(alice: Client, clock: Clock) -> None:
+async def test_password_attempts_within_a_session_are_limited_too(alice: Client, clock: Clock) -> None:
     change = {"email": "eve@example.org", "current_password": "a wrong password"}
     ways = [
         ("PATCH", "/v1/users/me", change),
@@ -154,13 +156,13 @@ async def test_a_stolen_session_is_no_licence_to_guess(alice: Client, clock: Clo
     assert (await alice.patch("/v1/users/me", json=change)).status_code == 403
 
 
-async def test_a_session_shows_where_it_began(app: Any, alice: Client) -> None:
+async def test_a_session_shows_its_address(app: Any, alice: Client) -> None:
     assert (await sign_in(app, HOME, PASSWORD)).status_code == 201
     sessions = (await alice.get("/v1/sessions")).json()["items"]
     assert [session["address"] for session in sessions] == [HOME, "127.0.0.1"]
 
 
-def test_a_wait_has_an_end_and_failures_are_forgotten(clock: Clock) -> None:
+def test_a_wait_ends_and_failures_are_forgotten(clock: Clock) -> None:
     attempts = Attempts(free=2, longest=300)
     for _ in range(100):
         attempts.begin("a")
@@ -170,7 +172,7 @@ def test_a_wait_has_an_end_and_failures_are_forgotten(clock: Clock) -> None:
     assert attempts.wait("a") == 0
 
 
-def test_only_so_many_are_remembered(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_remembered_failures_is_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.limits.backoff._MOST_KEYS", 10)
     attempts = Attempts(free=1, longest=300)
     for number in range(50):

@@ -119,7 +119,7 @@ async def test_a_new_address_must_be_verified_and_the_old_one_is_notified(
     assert (await me(await signed_in_again(app)))["email_verified"] is True
 
 
-async def test_a_token_is_good_for_the_address_alone_that_it_was_sent_to(
+async def test_a_token_verifies_only_the_address_it_was_sent_to(
     mailbox: Mailbox, alice: Client, stranger: Client
 ) -> None:
     old = await mailbox.token(VERIFY)
@@ -141,7 +141,7 @@ async def test_other_changes_leave_the_address_verified(
     assert len(mailbox.messages) == 1
 
 
-async def test_a_forgotten_password_is_chosen_anew(app: Any, mailbox: Mailbox, alice: Client, stranger: Client) -> None:
+async def test_a_forgotten_password_is_reset(app: Any, mailbox: Mailbox, alice: Client, stranger: Client) -> None:
     program = await with_key(app, alice, "characters:read")
     await ask(stranger, "password-resets", "ALICE@example.org")
     assert (await mailbox.arrived(RESET))["to"] == "alice@example.org"
@@ -200,7 +200,7 @@ async def test_a_new_key_is_reported_by_mail(app: Any, mailbox: Mailbox, alice: 
     assert (await mailbox.arrived(KEY_CREATED))["to"] == "alice@example.org"
 
 
-async def test_what_a_letter_opened_is_in_the_audit_log(mailbox: Mailbox, alice: Client, stranger: Client) -> None:
+async def test_actions_by_e_mail_link_are_in_the_audit_log(mailbox: Mailbox, alice: Client, stranger: Client) -> None:
     verified = await stranger.put("/v1/email-verifications", json={"token": await mailbox.token(VERIFY)})
     await ask(stranger, "password-resets", "alice@example.org")
     changed = await reset(stranger, await mailbox.token(RESET))
@@ -216,7 +216,7 @@ async def test_a_password_change_is_notified_by_mail(mailbox: Mailbox, alice: Cl
 
 
 @pytest.mark.parametrize("purpose", ["password-resets", "email-verifications"])
-async def test_who_has_no_account_is_answered_alike_and_gets_nothing(
+async def test_an_unknown_address_gets_the_same_response_and_no_message(
     mailbox: Mailbox, stranger: Client, purpose: str
 ) -> None:
     await ask(stranger, purpose, "nobody@example.org")
@@ -227,7 +227,7 @@ async def test_who_has_no_account_is_answered_alike_and_gets_nothing(
     assert faults(refused) == {"/email": "Must be an e-mail address."}
 
 
-async def test_a_suspended_member_gets_no_message_and_the_one_before_opens_nothing(
+async def test_a_suspended_user_gets_no_message_and_older_links_are_refused(
     mailbox: Mailbox, alice: Client, stranger: Client
 ) -> None:
     await ask(stranger, "password-resets", "alice@example.org")
@@ -240,7 +240,7 @@ async def test_a_suspended_member_gets_no_message_and_the_one_before_opens_nothi
     assert len(mailbox.messages) == 2
 
 
-async def test_a_bad_password_leaves_the_token_as_it_is(mailbox: Mailbox, alice: Client, stranger: Client) -> None:
+async def test_a_refused_password_does_not_use_up_the_token(mailbox: Mailbox, alice: Client, stranger: Client) -> None:
     await ask(stranger, "password-resets", "alice@example.org")
     token = await mailbox.token(RESET)
     for password in ("qwertyuiop", "alice12345", "short"):
@@ -249,7 +249,7 @@ async def test_a_bad_password_leaves_the_token_as_it_is(mailbox: Mailbox, alice:
     assert (await reset(stranger, token)).status_code == 204
 
 
-async def test_of_two_at_once_one_resets(mailbox: Mailbox, alice: Client, stranger: Client) -> None:
+async def test_of_two_concurrent_resets_one_succeeds(mailbox: Mailbox, alice: Client, stranger: Client) -> None:
     await ask(stranger, "password-resets", "alice@example.org")
     token = await mailbox.token(RESET)
     answers = await asyncio.gather(*(reset(stranger, token, f"{NEW} {number}") for number in range(4)))
@@ -257,7 +257,7 @@ async def test_of_two_at_once_one_resets(mailbox: Mailbox, alice: Client, strang
 
 
 @pytest.mark.parametrize(("purpose", "lifetime"), [("reset", 30), ("verification", 24 * 60)])
-async def test_a_token_ends(mailbox: Mailbox, alice: Client, stranger: Client, purpose: str, lifetime: int) -> None:
+async def test_a_token_expires(mailbox: Mailbox, alice: Client, stranger: Client, purpose: str, lifetime: int) -> None:
     await ask(stranger, "password-resets", "alice@example.org")
     tokens = {"reset": await mailbox.token(RESET), "verification": await mailbox.token(VERIFY)}
     row = await EmailToken.select().where(EmailToken.purpose == purpose).first()
@@ -271,7 +271,7 @@ async def test_a_token_ends(mailbox: Mailbox, alice: Client, stranger: Client, p
     assert (await purge_everything())["email tokens"] == 1
 
 
-async def test_asking_again_within_a_minute_sends_nothing_and_later_replaces_the_token(
+async def test_a_repeated_request_sends_nothing_for_a_minute_and_then_replaces_the_token(
     mailbox: Mailbox, alice: Client, stranger: Client
 ) -> None:
     for _ in range(3):
@@ -344,7 +344,7 @@ async def test_notices_to_one_recipient_are_bounded_by_kind(
     assert [KEY_CREATED in message["subject"] for message in mailbox.messages].count(True) == 2
 
 
-async def test_a_token_opens_what_it_is_for_and_nothing_else(
+async def test_a_token_works_for_its_own_purpose_only(
     app: Any, mailbox: Mailbox, alice: Client, stranger: Client
 ) -> None:
     token = await mailbox.token(VERIFY)
@@ -357,7 +357,7 @@ async def test_a_token_opens_what_it_is_for_and_nothing_else(
     assert await verify(stranger, token) == 204
 
 
-async def test_what_is_stored_opens_nothing(mailbox: Mailbox, alice: Client, stranger: Client) -> None:
+async def test_email_tokens_are_stored_as_hashes(mailbox: Mailbox, alice: Client, stranger: Client) -> None:
     token = await mailbox.token(VERIFY)
     await outbox_empties()
     rows = await EmailToken.select()
@@ -419,9 +419,7 @@ async def test_an_account_that_no_mail_could_reach_stays(app: Any, monkeypatch: 
     assert await User.exists().where(User.must_verify.eq(True)) is False
 
 
-async def test_a_letter_that_a_failed_sign_up_would_send_is_not_sent(
-    app: Any, mailbox: Mailbox, stranger: Client
-) -> None:
+async def test_a_failed_sign_up_sends_no_message(app: Any, mailbox: Mailbox, stranger: Client) -> None:
     await signed_in(app, "bea")
     await outbox_empties()
     taken = {"email": "other@example.org", "username": "bea", "password": PASSWORD}

@@ -39,25 +39,25 @@ async def test_a_common_password_is_refused(stranger: Client, password: str) -> 
         "ada_l_ada_l", "ada_l00000", "Character Service", "characterservice1", "ＡｄａＬｏｖｅｌａｃｅ",
     ],
 )  # fmt: skip
-async def test_the_accounts_own_words_are_refused_with_little_added(stranger: Client, password: str) -> None:
+async def test_a_password_made_of_the_own_name_is_refused(stranger: Client, password: str) -> None:
     answer = await sign_up(stranger, password)
     assert (answer.status_code, faults(answer)) == (422, OWN)
 
 
 @pytest.mark.parametrize("password", ["ada reads numbers", " " * 10, "вышедшие из употребления", "🐎🔋📎" * 4])
-async def test_no_composition_is_asked_for(stranger: Client, password: str) -> None:
+async def test_a_password_needs_no_mix_of_characters(stranger: Client, password: str) -> None:
     assert (await sign_up(stranger, password)).status_code == 201
     assert await sign_in(stranger, password) == 201
 
 
-async def test_a_new_password_is_judged_alike(alice: Client) -> None:
+async def test_a_changed_password_is_checked_too(alice: Client) -> None:
     for password, fault in (("qwertyuiop", COMMON), ("alice12345", OWN)):
         change = {"current_password": PASSWORD, "new_password": password}
         answer = await alice.put("/v1/users/me/password", json=change)
         assert faults(answer) == {"/new_password": fault["/password"]}
 
 
-async def test_a_password_is_the_same_however_a_keyboard_spells_it(stranger: Client) -> None:
+async def test_a_password_is_compared_normalised(stranger: Client) -> None:
     composed, decomposed = "d\u00e9j\u00e0 vu, mon ami", "de\u0301ja\u0300 vu, mon ami"
     assert (await sign_up(stranger, composed)).status_code == 201
     assert await sign_in(stranger, decomposed) == 201
@@ -65,7 +65,7 @@ async def test_a_password_is_the_same_however_a_keyboard_spells_it(stranger: Cli
 
 
 @pytest.mark.parametrize("weaker", [{"memory_cost": 1024, "time_cost": 1}, {"memory_cost": 4096, "time_cost": 2}])
-async def test_a_hash_that_became_weak_is_made_anew_at_the_next_sign_in(
+async def test_a_weak_hash_is_replaced_at_the_next_sign_in(
     alice: Client, stranger: Client, weaker: dict[str, int]
 ) -> None:
     await User.update({User.password_hash: PasswordHasher(parallelism=1, **weaker).hash(PASSWORD)}, force=True)
@@ -76,7 +76,7 @@ async def test_a_hash_that_became_weak_is_made_anew_at_the_next_sign_in(
     assert await sign_in(stranger, PASSWORD, "alice") == 201
 
 
-async def test_a_hash_that_is_stronger_stays(alice: Client, stranger: Client) -> None:
+async def test_a_stronger_hash_is_kept(alice: Client, stranger: Client) -> None:
     stronger = PasswordHasher(parallelism=1, memory_cost=settings.password_memory_kib * 2, time_cost=2)
     await User.update({User.password_hash: stronger.hash(PASSWORD)}, force=True)
     assert await sign_in(stranger, PASSWORD, "alice") == 201
@@ -97,7 +97,7 @@ async def memory_of_hash() -> int:
 
 
 @pytest.mark.parametrize("character", ["\u202e", "\u2066", "\n", "\x7f", "\u2028"])
-async def test_a_name_with_control_characters_is_refused_and_not_mangled(alice: Client, character: str) -> None:
+async def test_a_name_with_control_characters_is_refused_and_not_changed(alice: Client, character: str) -> None:
     name = f"evil{character}live"
     expected = "Must not contain control characters."
     me = await alice.patch(
@@ -134,6 +134,6 @@ async def test_an_address_that_is_the_same_normalised_is_taken(stranger: Client,
     ["a,b@example.org", "a;b@example.org", "<a@example.org>", '"a"@example.org', "a(b)@example.org",
      "a\u202eb@example.org", "a\\b@example.org", "a\x85b@example.org", "\ufdfa" * 20 + "@example.org"],
 )  # fmt: skip
-async def test_an_address_that_mail_would_read_otherwise_is_refused(stranger: Client, email: str) -> None:
+async def test_an_address_with_a_meaning_in_mail_headers_is_refused(stranger: Client, email: str) -> None:
     answer = await stranger.post("/v1/users", json={"email": email, "username": "first", "password": PASSWORD})
     assert (answer.status_code, faults(answer)) == (422, {"/email": "Must be an e-mail address."})

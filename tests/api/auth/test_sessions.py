@@ -33,7 +33,7 @@ async def test_sign_in_with_username_or_email(alice: Client, stranger: Client, l
     assert session["user"] == (await alice.get("/v1/users/me")).json()
 
 
-async def test_a_refused_sign_in_never_says_why(alice: Client, stranger: Client) -> None:
+async def test_a_refused_sign_in_does_not_say_why(alice: Client, stranger: Client) -> None:
     refused = [
         await stranger.post("/v1/sessions", json={"login": login, "password": "a wrong password"})
         for login in ("alice", "alice@example.org", "nobody", "' OR 1=1 --")
@@ -68,13 +68,13 @@ async def test_sessions_are_listed_newest_first_with_their_device(alice: Client,
     assert "token" not in sessions[0]
 
 
-async def test_a_device_may_call_itself_anything(alice: Client, stranger: Client) -> None:
+async def test_a_device_may_have_any_name(alice: Client, stranger: Client) -> None:
     login = {"login": "alice", "password": PASSWORD}
     made = await stranger.post("/v1/sessions", json=login, headers={"User-Agent": b"\xff\x01\x00" * 300})
     assert made.status_code == 201
 
 
-async def test_signing_out_ends_this_session_alone(app: Any, alice: Client) -> None:
+async def test_signing_out_ends_only_this_session(app: Any, alice: Client) -> None:
     session = await create(client(app), "/v1/sessions", login="alice", password=PASSWORD)
     phone = client(app, Authorization=f"Bearer {session['token']}")
     assert (await phone.get("/v1/users/me")).status_code == 200
@@ -83,7 +83,9 @@ async def test_signing_out_ends_this_session_alone(app: Any, alice: Client) -> N
     assert (await alice.get("/v1/users/me")).status_code == 200
 
 
-async def test_a_session_can_be_ended_elsewhere_but_not_by_another(app: Any, alice: Client, charlie: Client) -> None:
+async def test_a_session_can_be_ended_from_another_session_of_its_user_only(
+    app: Any, alice: Client, charlie: Client
+) -> None:
     session = await create(client(app), "/v1/sessions", login="alice", password=PASSWORD)
     phone = client(app, Authorization=f"Bearer {session['token']}")
     assert (await charlie.delete(f"/v1/sessions/{session['id']}")).status_code == 404
@@ -93,7 +95,9 @@ async def test_a_session_can_be_ended_elsewhere_but_not_by_another(app: Any, ali
     assert (await alice.delete(f"/v1/sessions/{session['id']}")).status_code == 404
 
 
-async def test_all_sessions_end_at_once_but_no_key_and_nobody_elses(app: Any, alice: Client, charlie: Client) -> None:
+async def test_signing_out_everywhere_ends_all_sessions_of_the_user_and_no_key(
+    app: Any, alice: Client, charlie: Client
+) -> None:
     session = await create(client(app), "/v1/sessions", login="alice", password=PASSWORD)
     phone = client(app, Authorization=f"Bearer {session['token']}")
     program = await with_key(app, alice, "characters:read")
@@ -104,7 +108,7 @@ async def test_all_sessions_end_at_once_but_no_key_and_nobody_elses(app: Any, al
     assert (await program.get("/v1/characters")).status_code == 200
 
 
-async def test_a_sign_in_does_not_outlive_a_new_password_that_came_in_between(alice: Client, stranger: Client) -> None:
+async def test_a_sign_in_during_a_password_change_is_refused(alice: Client, stranger: Client) -> None:
     login = {"login": "alice", "password": PASSWORD}
     elsewhere = await asyncpg.connect(embedded.dsn(DATA_DIR))
     try:
@@ -147,14 +151,14 @@ async def test_the_pattern_for_secret_scanners_finds_every_token_and_nothing_els
     [{Token.expires_at: YESTERDAY}, {Token.last_used_at: YESTERDAY - timedelta(days=30)}],
     ids=["its time is up", "not used for too long"],
 )
-async def test_a_session_ends_by_itself(alice: Client, shifted: dict[Any, Any]) -> None:
+async def test_a_session_expires(alice: Client, shifted: dict[Any, Any]) -> None:
     assert (await alice.get("/v1/users/me")).status_code == 200
     await Token.update(shifted, force=True)
     forget_tokens()
     assert (await alice.get("/v1/users/me")).status_code == 401
 
 
-async def test_a_remembered_session_ends_on_time_too(alice: Client) -> None:
+async def test_a_cached_session_expires_on_time_too(alice: Client) -> None:
     await Token.update({Token.expires_at: datetime.now(UTC) + timedelta(seconds=0.5)}, force=True)
     assert (await alice.get("/v1/users/me")).status_code == 200
     await asyncio.sleep(0.6)
@@ -172,7 +176,7 @@ async def test_a_revocation_by_another_worker_takes_effect_within_five_seconds(
     assert (await alice.get("/v1/users/me")).status_code == 401
 
 
-async def test_what_is_stored_opens_nothing(alice: Client) -> None:
+async def test_tokens_are_stored_as_hashes(alice: Client) -> None:
     token = alice.headers["authorization"].removeprefix("Bearer ")
     stored = await Token.select(Token.digest).first()
     assert stored is not None
@@ -251,12 +255,12 @@ async def test_an_account_has_a_hundred_keys_at_most(alice: Client) -> None:
     assert (refused.status_code, refused.json()["detail"]) == (403, "An account has at most 100 API keys.")
 
 
-async def test_a_scope_that_is_none_is_refused_where_it_stands(alice: Client) -> None:
+async def test_an_unknown_scope_is_refused_with_its_pointer(alice: Client) -> None:
     answer = await alice.post(KEYS, json=KEY | {"scopes": ["characters:read", "admin"]})
     assert faults(answer).keys() == {"/scopes/1"}
 
 
-async def test_a_key_ends_at_its_time_or_when_revoked(app: Any, alice: Client) -> None:
+async def test_a_key_expires_or_is_revoked(app: Any, alice: Client) -> None:
     program = await with_key(app, alice, "characters:write")
     assert (await program.post("/v1/characters", json={"name": "Mira"})).status_code == 201
     await Token.update({Token.expires_at: YESTERDAY}).where(Token.kind == "key")
@@ -268,7 +272,7 @@ async def test_a_key_ends_at_its_time_or_when_revoked(app: Any, alice: Client) -
     assert (await other.post("/v1/characters", json={"name": "Mira"})).status_code == 401
 
 
-async def test_a_key_is_its_owners_alone(alice: Client, charlie: Client) -> None:
+async def test_a_key_is_visible_to_its_owner_only(alice: Client, charlie: Client) -> None:
     key = await create(alice, KEYS, **KEY)
     assert (await charlie.get(f"{KEYS}/{key['id']}")).status_code == 404
     assert (await charlie.delete(f"{KEYS}/{key['id']}")).status_code == 404
@@ -276,12 +280,12 @@ async def test_a_key_is_its_owners_alone(alice: Client, charlie: Client) -> None
     assert (await alice.get(f"{KEYS}/{key['id']}")).status_code == 200
 
 
-async def test_a_session_is_no_key(alice: Client) -> None:
+async def test_a_session_is_not_listed_as_a_key(alice: Client) -> None:
     session = (await alice.get("/v1/sessions")).json()["items"][0]
     assert (await alice.delete(f"{KEYS}/{session['id']}")).status_code == 404
 
 
-async def test_a_suspended_members_tokens_open_nothing(app: Any, alice: Client) -> None:
+async def test_the_tokens_of_a_suspended_user_are_refused(app: Any, alice: Client) -> None:
     await User.update({User.status: "suspended"}, force=True)
     forget_tokens()
     assert (await alice.get("/v1/users/me")).status_code == 401
@@ -290,7 +294,7 @@ async def test_a_suspended_members_tokens_open_nothing(app: Any, alice: Client) 
     assert (await client(app).get("/v1/users/alice")).status_code == 404
 
 
-async def test_two_members_sign_in_side_by_side(app: Any) -> None:
+async def test_two_users_sign_in_at_the_same_time(app: Any) -> None:
     bea, dora = await signed_in(app, "bea"), await signed_in(app, "dora")
     assert (await bea.get("/v1/users/me")).json()["username"] == "bea"
     assert (await dora.get("/v1/users/me")).json()["username"] == "dora"

@@ -13,7 +13,7 @@ from service.cards.formats import json as card_json
 from service.cards.formats.png import read_texts
 from tests.conftest import character, faults, public
 from tests.support.cards import V1, V2, V2_DATA, V3, V3_DATA, exported, imported, in_charx, in_json, in_png
-from tests.support.pictures import drawn, give_portrait, opened
+from tests.support.pictures import draw_picture, give_portrait, opened
 
 Client = httpx.AsyncClient
 
@@ -76,7 +76,7 @@ async def test_the_placeholder_does_not_become_a_portrait(alice: Client) -> None
 
 
 async def test_a_png_has_both_specifications_and_shows_the_portrait(alice: Client) -> None:
-    made = (await imported(alice, in_png(drawn("PNG", 60, 40, "#00ff00"), chara=V2)))["character"]
+    made = (await imported(alice, in_png(draw_picture("PNG", 60, 40, "#00ff00"), chara=V2)))["character"]
     answer = await card(alice, made, format="png")
     assert answer.headers["content-type"] == "image/png"
     picture = opened(answer.content)
@@ -92,7 +92,7 @@ async def test_a_charx_carries_its_files_and_the_portrait(alice: Client) -> None
     icon = {"type": "icon", "uri": "embeded://assets/icon/me.jpeg", "name": "main", "ext": "jpeg"}
     content = in_charx(
         V3 | {"data": V3_DATA | {"assets": [icon]}},
-        **{"assets/icon/me.jpeg": drawn("JPEG", 60, 40), "assets/emotion/a.bin": b"\0\1", "notes.txt": b"x"},
+        **{"assets/icon/me.jpeg": draw_picture("JPEG", 60, 40), "assets/emotion/a.bin": b"\0\1", "notes.txt": b"x"},
     )
     made = (await imported(alice, content))["character"]
     answer = await card(alice, made, format="charx")

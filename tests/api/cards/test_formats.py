@@ -18,9 +18,9 @@ from service.cards.formats.reader import read_file
 from service.cards.formats.specs import character_fields, parse_card
 from service.errors import ServiceError, TooLarge, Unprocessable, UnsupportedMediaType
 from tests.support.cards import V1, V2, V2_DATA, V3, V3_DATA, in_charx, in_json, in_png
-from tests.support.pictures import chunk, drawn, opened
+from tests.support.pictures import chunk, draw_picture, opened
 
-PICTURE = drawn("PNG")
+PICTURE = draw_picture("PNG")
 ICON = "assets/icon/image/main.png"
 
 
@@ -57,7 +57,9 @@ def test_json_may_begin_with_a_byte_order_mark_and_blanks() -> None:
     assert read_file(b"\r\n  " + in_json(V2)).card.data == V2_DATA
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"hello", b"<svg/>", b"[]", b"GIF89a" + bytes(50), drawn("JPEG")])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"hello", b"<svg/>", b"[]", b"GIF89a" + bytes(50), draw_picture("JPEG")]
+)
 def test_other_files_are_refused(content: bytes) -> None:
     refused(content, Unprocessable if content == b"{" else UnsupportedMediaType)
 
@@ -111,7 +113,7 @@ def test_the_picture_loses_only_its_texts() -> None:
     found = read_file(in_png(PICTURE, chara=V2))
     assert found.picture == PICTURE
     animated = io.BytesIO()
-    frames = [opened(drawn("PNG", color=color)) for color in ("#ff0000", "#00ff00")]
+    frames = [opened(draw_picture("PNG", color=color)) for color in ("#ff0000", "#00ff00")]
     frames[0].save(animated, "PNG", save_all=True, append_images=frames[1:])
     found = read_file(in_png(animated.getvalue(), ccv3=V3))
     assert found.picture == animated.getvalue()
@@ -125,7 +127,7 @@ def test_files_in_a_png() -> None:
 
 
 def test_the_icon_becomes_the_picture() -> None:
-    other, files = drawn("WEBP"), {"assets/a.webp": drawn("WEBP"), ICON: PICTURE}
+    other, files = draw_picture("WEBP"), {"assets/a.webp": draw_picture("WEBP"), ICON: PICTURE}
     assets = [
         {"type": "emotion", "uri": "embeded://assets/a.webp", "name": "happy", "ext": "webp"},
         {"type": "icon", "uri": "embeded://assets/a.webp", "name": "second", "ext": "webp"},
@@ -160,7 +162,7 @@ def test_assets_that_are_not_valid_are_ignored() -> None:
 
 
 def test_a_picture_followed_by_a_zip() -> None:
-    for picture in (PICTURE, drawn("JPEG")):
+    for picture in (PICTURE, draw_picture("JPEG")):
         found = read_file(picture + in_charx(V3, **{"a.bin": b"1"}))
         assert (found.card.data, found.picture, found.files) == (V3_DATA, picture, {"a.bin": b"1"})
 

@@ -34,7 +34,7 @@ from tests.support.cards import (
     in_json,
     in_png,
 )
-from tests.support.pictures import drawn, huge_png
+from tests.support.pictures import draw_picture, huge_png
 
 Client = httpx.AsyncClient
 
@@ -60,9 +60,9 @@ async def test_a_card_becomes_a_private_character(alice: Client) -> None:
 
 
 async def test_the_picture_becomes_the_portrait(alice: Client) -> None:
-    files = {ICON: drawn("PNG", 60, 40), "assets/other/sound.ogg": b"OggS"}
+    files = {ICON: draw_picture("PNG", 60, 40), "assets/other/sound.ogg": b"OggS"}
     in_zip = V3 | {"data": V3_DATA | {"assets": [ICON_ASSET]}}
-    for content in (in_png(drawn("PNG", 60, 40), chara=V2, ccv3=V3), in_charx(in_zip, **files)):
+    for content in (in_png(draw_picture("PNG", 60, 40), chara=V2, ccv3=V3), in_charx(in_zip, **files)):
         made = (await imported(alice, content))["character"]
         assert (made["portrait"]["width"], made["portrait"]["height"]) == (60, 40)
         portrait = await alice.get(f"/v1/characters/{made['id']}/portrait")
@@ -81,7 +81,7 @@ async def test_an_invalid_picture_does_not_prevent_the_import(alice: Client) -> 
 
 async def test_a_picture_that_is_too_large_for_a_portrait(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queries, "MAX_UPLOAD", 50)
-    assert "larger than" in (await imported(alice, in_png(drawn("PNG"), chara=V2)))["notes"][0]
+    assert "larger than" in (await imported(alice, in_png(draw_picture("PNG"), chara=V2)))["notes"][0]
 
 
 async def test_each_file_has_its_own_outcome(alice: Client) -> None:
@@ -147,7 +147,7 @@ async def test_the_body_is_bounded(alice: Client) -> None:
     assert (answer.status_code, answer.json()["type"]) == (413, "/problems/too-large")
 
 
-async def test_who_may_import(app: Any, alice: Client, stranger: Client) -> None:
+async def test_importing_needs_write_access(app: Any, alice: Client, stranger: Client) -> None:
     files = [("file", ("a", in_json(V1)))]
     assert (await stranger.post("/v1/imports", files=files)).status_code == 401
     reader = await with_key(app, alice, "characters:read")
@@ -191,7 +191,7 @@ async def test_an_import_can_be_repeated_after_the_storage_failed(
 
 
 async def test_a_dry_run_leaves_nothing(alice: Client) -> None:
-    contents = (in_png(drawn("PNG"), chara=V2), b"no card", in_charx(V3, **{"a.bin": b"1"}))
+    contents = (in_png(draw_picture("PNG"), chara=V2), b"no card", in_charx(V3, **{"a.bin": b"1"}))
     dry = await import_files(alice, *contents, params={"dry_run": "true"})
     assert [item["status"] for item in dry] == [201, 415, 201]
     assert dry[0]["character"]["name"] == "Mira Halloran"

@@ -18,11 +18,11 @@ from service.cards.formats.specs import character_fields
 from service.cards.formats.writer import Export, StoredCard, as_charx, as_json, as_png
 from tests.conftest import signed_in
 from tests.support.cards import exported, import_files, in_charx, in_json, in_png
-from tests.support.pictures import drawn
+from tests.support.pictures import draw_picture
 
 Client = httpx.AsyncClient
 
-PICTURE = drawn("PNG")
+PICTURE = draw_picture("PNG")
 FIELDS = ("name", "description", "tags", "extensions")
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)

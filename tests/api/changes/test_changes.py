@@ -60,7 +60,7 @@ async def everything_of(member: Client) -> dict[str, Any]:
     return {answer.json()["id"]: answer.json() for answer in answers}
 
 
-async def test_the_feed_begins_with_everything_and_goes_on(alice: Client) -> None:
+async def test_the_feed_starts_with_all_characters_and_continues_with_changes(alice: Client) -> None:
     first, second = await character(alice, name="Mira"), await character(alice, name="Otto")
     reader = Reader(alice, limit=1)
     assert await reader.read() == [
@@ -94,7 +94,7 @@ async def test_deletions_restorations_and_purges_are_in_the_feed(alice: Client) 
     assert await reader.read() == [{"id": made["id"], "version": 5, "deleted": True}]
 
 
-async def test_what_ended_leaves_nothing_but_its_place_in_the_feed(alice: Client) -> None:
+async def test_a_purged_character_leaves_only_its_row_in_the_feed(alice: Client) -> None:
     made, other = await character(alice, name="Mira", attributes={"secret": 1}), await character(alice)
     copy = (await alice.post(f"/v1/characters/{made['id']}/copies", json={})).json()
     await relationship(alice, made, other)
@@ -115,7 +115,9 @@ async def test_what_ended_leaves_nothing_but_its_place_in_the_feed(alice: Client
     assert (await purge_everything())["trash"] == 1
 
 
-async def test_the_feed_is_the_callers_own(app: Any, alice: Client, charlie: Client, stranger: Client) -> None:
+async def test_the_feed_contains_only_the_callers_characters(
+    app: Any, alice: Client, charlie: Client, stranger: Client
+) -> None:
     await public(alice)
     alices, charlies = Reader(alice), Reader(charlie)
     assert len(await alices.read()) == 1
@@ -205,7 +207,7 @@ async def test_fifty_writers_and_a_reader(app: Any, alice: Client) -> None:
 
 
 @pytest.mark.parametrize("after", ["x", "", "AAAA", "é"])
-async def test_a_strange_cursor_is_refused(alice: Client, after: str) -> None:
+async def test_an_invalid_cursor_is_refused(alice: Client, after: str) -> None:
     refused = await alice.get("/v1/changes", params={"after": after})
     assert (refused.status_code, list(faults(refused))) == (400, ["after"])
 
@@ -226,7 +228,7 @@ async def name_of_feed(member: Client) -> str:
     return f"changes {me} {row['history']}"
 
 
-async def test_a_cursor_that_was_left_for_too_long_is_refused(alice: Client) -> None:
+async def test_a_cursor_that_is_too_old_is_refused(alice: Client) -> None:
     feed = await name_of_feed(alice)
     for days, status in ((28, 200), (30, 400)):
         place = [0, UUID(int=0), datetime.now(UTC) - timedelta(days=days)]

@@ -32,7 +32,7 @@ async def names(member: Client) -> list[str]:
     return sorted(item["name"] for item in (await member.get("/v1/characters?limit=100")).json()["items"])
 
 
-async def test_each_operation_does_and_answers_what_its_own_request_would(alice: Client) -> None:
+async def test_each_operation_has_the_effect_and_response_of_its_own_request(alice: Client) -> None:
     mira, otto = await character(alice), await character(alice, name="Otto")
     items = await bulk(
         alice,
@@ -87,13 +87,13 @@ async def test_each_operation_is_refused_as_its_own_request_would_be(alice: Clie
     assert await Character.count() == 3
 
 
-async def test_what_fails_leaves_the_others_done(alice: Client) -> None:
+async def test_a_failed_operation_does_not_stop_the_others(alice: Client) -> None:
     items = await bulk(alice, making("First"), INVALID, making("Last"))
     assert [item["status"] for item in items] == [201, 422, 201]
     assert await names(alice) == ["First", "Last"]
 
 
-async def test_what_the_database_refuses_leaves_the_others_done(alice: Client) -> None:
+async def test_an_operation_refused_by_the_database_does_not_stop_the_others(alice: Client) -> None:
     dsn = embedded.dsn(DATA_DIR)
     await execute(
         dsn,
@@ -112,7 +112,7 @@ async def test_what_the_database_refuses_leaves_the_others_done(alice: Client) -
     assert await names(alice) == ["First", "Last"]
 
 
-async def test_atomic_all_or_none(alice: Client) -> None:
+async def test_an_atomic_bulk_does_all_or_nothing(alice: Client) -> None:
     mira = await character(alice)
     change = {"action": "update", "id": mira["id"], "body": {"name": "Other"}}
     end = {"action": "delete", "id": mira["id"]}
@@ -128,7 +128,7 @@ async def test_atomic_all_or_none(alice: Client) -> None:
     assert await names(alice) == ["First"]
 
 
-async def test_a_failed_atomic_bulk_is_answered_again_and_done_by_neither(alice: Client) -> None:
+async def test_a_failed_atomic_bulk_is_replayed_and_changes_nothing(alice: Client) -> None:
     body = {"operations": [making("First"), INVALID], "atomic": True}
     first = await alice.post(BULK, json=body, headers={"Idempotency-Key": "a"})
     again = await alice.post(BULK, json=body, headers={"Idempotency-Key": "a"})
@@ -136,7 +136,7 @@ async def test_a_failed_atomic_bulk_is_answered_again_and_done_by_neither(alice:
     assert await names(alice) == []
 
 
-async def test_a_rehearsal_writes_nothing(alice: Client) -> None:
+async def test_a_dry_run_writes_nothing(alice: Client) -> None:
     dry = await alice.post(f"{BULK}?dry_run=true", json={"operations": [making("First"), INVALID]})
     assert [item["status"] for item in dry.json()["items"]] == [201, 422]
     assert await names(alice) == []
@@ -185,7 +185,7 @@ async def test_a_hundred_at_once_are_quick(alice: Client) -> None:
     assert await Character.count() == 100
 
 
-async def test_who_may_not_write(app: Any, alice: Client, stranger: Client) -> None:
+async def test_callers_without_write_access_are_refused(app: Any, alice: Client, stranger: Client) -> None:
     reader = await with_key(app, alice, "characters:read")
     body = {"operations": [making("First")]}
     assert (await reader.post(BULK, json=body)).status_code == 403

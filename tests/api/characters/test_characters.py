@@ -14,7 +14,7 @@ NOWHERE = "0199a0a0-0000-7000-8000-000000000000"
 JSON = {"Content-Type": "application/json"}
 
 
-async def test_create_answers_the_same_bytes_as_get(alice: Client) -> None:
+async def test_create_returns_the_same_bytes_as_get(alice: Client) -> None:
     made = await alice.post(CHARACTERS, json={"name": "Mira", "tags": ["night"], "attributes": {"hp": 3}})
     assert made.status_code == 201
     read = await alice.get(made.headers["location"])
@@ -32,7 +32,7 @@ async def test_a_name_is_enough(alice: Client) -> None:
     }  # fmt: skip
 
 
-async def test_everything_given_is_kept(alice: Client) -> None:
+async def test_all_fields_are_stored(alice: Client) -> None:
     given = {
         "name": "Mira “Nachtfalter” 夜 🦋", "description": "Line\nline", "prompt": "{name}", "style": "anime",
         "tags": ["b", "a"], "visibility": "unlisted", "attributes": {"z": 1, "a": [None, 1.5, {"b": True}]},
@@ -42,14 +42,14 @@ async def test_everything_given_is_kept(alice: Client) -> None:
     assert {name: made[name] for name in given} == given
 
 
-async def test_a_template_completes_and_pins(alice: Client) -> None:
+async def test_a_template_adds_defaults_and_pins_the_version(alice: Client) -> None:
     fighter = await template(alice)
     made = await character(alice, template=fighter["id"], attributes={"strength": 15})
     assert made["attributes"] == {"strength": 15, "race": "human"}
     assert made["template"] == {"id": fighter["id"], "version": 1}
 
 
-async def test_a_template_tells_every_violation_at_once(alice: Client) -> None:
+async def test_all_violations_of_a_template_are_reported_at_once(alice: Client) -> None:
     fighter = await template(alice)
     wrong = {"strength": 30, "race": "orc", "wings": 2}
     answer = await alice.post(CHARACTERS, json={"name": "Mira", "template": fighter["id"], "attributes": wrong})
@@ -69,7 +69,7 @@ async def test_a_version_can_be_chosen(alice: Client) -> None:
     assert (await character(alice, template=fighter["id"], template_version=1))["template"]["version"] == 1
 
 
-async def test_nothing_begins_on_a_retired_template(alice: Client) -> None:
+async def test_no_character_is_created_from_a_retired_template(alice: Client) -> None:
     fighter = await template(alice)
     before = await character(alice, template=fighter["id"])
     await alice.delete(f"/v1/templates/{fighter['id']}")
@@ -79,7 +79,7 @@ async def test_nothing_begins_on_a_retired_template(alice: Client) -> None:
     assert (await alice.patch(f"{CHARACTERS}/{before['id']}", json=change)).status_code == 200
 
 
-async def test_a_template_must_be_there_to_be_used(alice: Client, charlie: Client) -> None:
+async def test_an_unknown_template_is_refused(alice: Client, charlie: Client) -> None:
     secret = await template(alice)
     for unknown in (secret["id"], NOWHERE):
         answer = await charlie.post(CHARACTERS, json={"name": "Spy", "template": unknown})
@@ -160,7 +160,7 @@ async def test_create_refuses(alice: Client, given: dict[str, Any], expected: di
         (b'{"name": "\\\\u0000 with its backslash escaped"}', 201),
     ],
 )
-async def test_no_body_is_too_strange(alice: Client, body: bytes, status: int) -> None:
+async def test_unusual_bodies_are_never_an_internal_error(alice: Client, body: bytes, status: int) -> None:
     answer = await alice.post(CHARACTERS, content=body, headers=JSON)
     assert answer.status_code == status, answer.text
     if status >= 400:
@@ -174,7 +174,7 @@ async def test_only_json_is_read(alice: Client, media_type: str) -> None:
     assert (answer.status_code, answer.json()["type"]) == (415, "/problems/unsupported-media-type")
 
 
-async def test_a_patch_changes_what_it_brings(alice: Client) -> None:
+async def test_a_patch_changes_only_the_fields_it_contains(alice: Client) -> None:
     made = await character(alice, description="Old", tags=["a"], style="anime", extensions={"a": 1})
     path = f"{CHARACTERS}/{made['id']}"
     changed = (
@@ -187,7 +187,7 @@ async def test_a_patch_changes_what_it_brings(alice: Client) -> None:
     assert changed == (await alice.get(path)).json()
 
 
-async def test_a_patch_that_changes_nothing_makes_no_version(alice: Client) -> None:
+async def test_a_patch_that_changes_nothing_creates_no_version(alice: Client) -> None:
     made = await character(alice, attributes={"a": 1})
     for same in ({}, {"name": "Mira"}, {"attributes": {"a": 1, "b": None}}):
         assert (await alice.patch(f"{CHARACTERS}/{made['id']}", json=same)).json() == made
@@ -200,7 +200,7 @@ async def test_attributes_are_merged_and_null_removes(alice: Client) -> None:
     assert changed["attributes"] == {"kept": 1, "deep": {"kept": 3}, "new": [1]}
 
 
-async def test_a_removed_attribute_comes_back_as_its_default(alice: Client) -> None:
+async def test_a_removed_attribute_gets_its_default(alice: Client) -> None:
     fighter = await template(alice)
     made = await character(alice, template=fighter["id"], attributes={"strength": 3, "motto": "On!"})
     path = f"{CHARACTERS}/{made['id']}"
@@ -233,7 +233,7 @@ async def test_a_patch_refuses_and_changes_nothing(
     assert (await alice.get(f"{CHARACTERS}/{made['id']}")).json() == made
 
 
-async def test_what_is_deleted_is_gone(alice: Client) -> None:
+async def test_a_deleted_character_is_not_found(alice: Client) -> None:
     made = await public(alice)
     path = f"{CHARACTERS}/{made['id']}"
     deleted = await alice.delete(path)
@@ -251,7 +251,7 @@ async def test_an_unknown_id_is_not_found(alice: Client, method: str, unknown: s
     assert (answer.status_code, answer.json()["type"]) == (404, "/problems/not-found")
 
 
-async def test_faults_of_members_and_of_attributes_are_told_together(alice: Client) -> None:
+async def test_faults_of_fields_and_of_attributes_are_reported_together(alice: Client) -> None:
     rules = await template(alice)
     broken = {"name": "x" * 121, "attributes": {"strength": 30}, "extensions": {"x": "x" * 262_144}}
     expected = {
@@ -275,7 +275,7 @@ async def test_extensions_are_at_most_256_kib_of_json(alice: Client) -> None:
 
 
 @pytest.mark.parametrize("visibility", ["private", "public"])
-async def test_faults_of_others_characters_tell_nothing_of_them(
+async def test_faults_reveal_nothing_about_characters_of_others(
     alice: Client, charlie: Client, visibility: str
 ) -> None:
     made = await character(alice, template=(await template(alice))["id"], visibility=visibility)

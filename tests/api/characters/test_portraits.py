@@ -8,7 +8,7 @@ import pytest
 
 from service.media.schemas import MAX_UPLOAD, SIZES
 from tests.conftest import character, faults, public
-from tests.support.pictures import drawn, opened
+from tests.support.pictures import draw_picture, opened
 
 Client = httpx.AsyncClient
 
@@ -26,7 +26,7 @@ async def get(member: Client, row: Any, size: str = "original", **headers: str) 
 @pytest.mark.parametrize("kind", ["PNG", "AVIF"])
 async def test_a_picture_becomes_the_portrait(alice: Client, kind: str) -> None:
     mira = await character(alice)
-    answer = await put(alice, mira, drawn(kind, 120, 80), **{"Content-Type": "application/octet-stream"})
+    answer = await put(alice, mira, draw_picture(kind, 120, 80), **{"Content-Type": "application/octet-stream"})
     assert answer.status_code == 200, answer.text
     portrait = answer.json()["portrait"]
     assert (portrait["url"], portrait["width"], portrait["height"]) == (
@@ -44,9 +44,9 @@ async def test_a_picture_becomes_the_portrait(alice: Client, kind: str) -> None:
     assert (await alice.get("/v1/characters")).json()["items"][0]["portrait"] == portrait
 
 
-async def test_it_is_given_in_every_size_and_never_larger_than_it_was(alice: Client) -> None:
+async def test_a_portrait_is_served_in_every_size_and_never_enlarged(alice: Client) -> None:
     mira = await character(alice)
-    await put(alice, mira, drawn("JPEG", 600, 300))
+    await put(alice, mira, draw_picture("JPEG", 600, 300))
     bounds = {}
     for size in SIZES:
         answer = await get(alice, mira, size)
@@ -58,22 +58,24 @@ async def test_it_is_given_in_every_size_and_never_larger_than_it_was(alice: Cli
     assert bounds == {"64": (64, 32), "256": (256, 128), "512": (512, 256), "1024": (600, 300), "original": (600, 300)}
 
 
-async def test_without_a_size_it_is_the_original(alice: Client) -> None:
+async def test_a_portrait_without_a_size_is_the_original(alice: Client) -> None:
     mira = await character(alice)
-    await put(alice, mira, drawn(width=100))
+    await put(alice, mira, draw_picture(width=100))
     plain = await alice.get(f"/v1/characters/{mira['id']}/portrait")
     assert plain.content == (await get(alice, mira, "original")).content
     refused = await get(alice, mira, "65")
     assert faults(refused) == {"size": "Must be one of: 64, 256, 512, 1024, original."}
 
 
-async def test_a_form_may_bring_it(alice: Client) -> None:
+async def test_a_portrait_may_be_sent_as_a_form(alice: Client) -> None:
     mira = await character(alice)
     path = f"/v1/characters/{mira['id']}/portrait"
-    assert (await alice.put(path, files={"file": ("../../me.png", drawn(width=44))})).json()["portrait"]["width"] == 44
-    wrong = await alice.put(path, files={"picture": ("me.png", drawn())})
+    assert (await alice.put(path, files={"file": ("../../me.png", draw_picture(width=44))})).json()["portrait"][
+        "width"
+    ] == 44
+    wrong = await alice.put(path, files={"picture": ("me.png", draw_picture())})
     assert faults(wrong) == {"/picture": "Is not a known field.", "/file": "Must be one file."}
-    two = await alice.put(path, files=[("file", ("a.png", drawn())), ("file", ("b.png", drawn()))])
+    two = await alice.put(path, files=[("file", ("a.png", draw_picture())), ("file", ("b.png", draw_picture()))])
     assert faults(two) == {"/file": "Must be one file."}
     form = '--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n{}\r\n--x--\r\n'
     for text, status in ((form.format("text").encode(), 422), (form.format("\xff").encode("latin-1"), 400)):
@@ -86,7 +88,7 @@ async def test_a_form_may_bring_it(alice: Client) -> None:
     assert without.status_code == 400
 
 
-async def test_what_is_no_picture_is_told_by_its_first_bytes(alice: Client) -> None:
+async def test_the_type_of_a_picture_is_read_from_its_first_bytes(alice: Client) -> None:
     mira = await character(alice)
     for content in (
         b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>', b"<html></html>", b"", b"%PDF-1.7",
@@ -94,32 +96,34 @@ async def test_what_is_no_picture_is_told_by_its_first_bytes(alice: Client) -> N
     ):  # fmt: skip
         answer = await put(alice, mira, content)
         assert (answer.status_code, answer.json()["type"]) == (415, "/problems/unsupported-media-type"), content
-    plain = await put(alice, mira, drawn(), **{"Content-Type": "text/html"})
+    plain = await put(alice, mira, draw_picture(), **{"Content-Type": "text/html"})
     assert plain.status_code == 415
     assert (await alice.get(f"/v1/characters/{mira['id']}")).json() == mira
 
 
-async def test_what_is_damaged_or_too_large_is_told(alice: Client) -> None:
+async def test_damaged_and_too_large_pictures_are_refused(alice: Client) -> None:
     mira = await character(alice)
-    cut = await put(alice, mira, drawn(width=400, height=400)[:-40])
+    cut = await put(alice, mira, draw_picture(width=400, height=400)[:-40])
     assert (cut.status_code, cut.json()["detail"]) == (422, "The picture is damaged: it cannot be decoded completely.")
-    large = await put(alice, mira, drawn() + bytes(MAX_UPLOAD))
+    large = await put(alice, mira, draw_picture() + bytes(MAX_UPLOAD))
     assert (large.status_code, large.json()["type"]) == (413, "/problems/too-large")
-    form = await alice.put(f"/v1/characters/{mira['id']}/portrait", files={"file": ("a", drawn() + bytes(MAX_UPLOAD))})
+    form = await alice.put(
+        f"/v1/characters/{mira['id']}/portrait", files={"file": ("a", draw_picture() + bytes(MAX_UPLOAD))}
+    )
     assert form.status_code == 413
-    exactly = await put(alice, mira, drawn() + bytes(MAX_UPLOAD - len(drawn())))
+    exactly = await put(alice, mira, draw_picture() + bytes(MAX_UPLOAD - len(draw_picture())))
     assert exactly.status_code == 200
     assert (await alice.patch(f"/v1/characters/{mira['id']}", content=bytes(1024 * 1024 + 1))).status_code == 413
 
 
-async def test_it_is_a_change_like_any_other(alice: Client) -> None:
+async def test_a_portrait_is_a_change_of_the_character(alice: Client) -> None:
     mira = await character(alice)
-    red = await put(alice, mira, drawn(width=41), **{"If-Match": f'"{mira["id"]}-1"'})
-    stale = await put(alice, mira, drawn(width=42), **{"If-Match": f'"{mira["id"]}-1"'})
+    red = await put(alice, mira, draw_picture(width=41), **{"If-Match": f'"{mira["id"]}-1"'})
+    stale = await put(alice, mira, draw_picture(width=42), **{"If-Match": f'"{mira["id"]}-1"'})
     assert (red.status_code, stale.status_code) == (200, 412)
-    again = await put(alice, mira, drawn(width=41))
+    again = await put(alice, mira, draw_picture(width=41))
     assert again.json() == red.json()  # the same picture is no change
-    assert (await put(alice, mira, drawn(width=43))).json()["version"] == 3
+    assert (await put(alice, mira, draw_picture(width=43))).json()["version"] == 3
     path = f"/v1/characters/{mira['id']}/revisions"
     assert [each["changed"] for each in (await alice.get(path)).json()["items"]] == [["portrait"], ["portrait"], []]
     widths = [(await alice.get(f"{path}/{number}")).json()["character"]["portrait"] for number in (1, 2, 3)]
@@ -138,29 +142,29 @@ async def test_it_is_a_change_like_any_other(alice: Client) -> None:
     assert feed[0]["character"]["portrait"] == restored.json()["portrait"]
 
 
-async def test_a_copy_shares_it(alice: Client, charlie: Client) -> None:
+async def test_a_copy_has_the_same_portrait(alice: Client, charlie: Client) -> None:
     mira = await public(alice)
-    await put(alice, mira, drawn(width=41))
+    await put(alice, mira, draw_picture(width=41))
     copy = (await charlie.post(f"/v1/characters/{mira['id']}/copies", json={})).json()
     assert copy["portrait"]["width"] == 41
     await alice.delete(f"/v1/characters/{mira['id']}")
     assert (await get(charlie, copy)).status_code == 200
 
 
-async def test_it_can_be_taken_away(alice: Client) -> None:
+async def test_a_portrait_can_be_deleted(alice: Client) -> None:
     mira = await character(alice)
     path = f"/v1/characters/{mira['id']}/portrait"
     assert (await alice.delete(path)).status_code == 404
-    await put(alice, mira, drawn())
+    await put(alice, mira, draw_picture())
     assert (await alice.delete(path, headers={"If-Match": f'"{mira["id"]}-1"'})).status_code == 412
     assert (await alice.delete(path)).status_code == 204
     assert (await get(alice, mira)).status_code == 404
     assert (await alice.get(f"/v1/characters/{mira['id']}")).json()["portrait"] is None
 
 
-async def test_it_comes_and_goes_with_the_trash(alice: Client) -> None:
+async def test_a_portrait_in_the_trash_is_hidden_until_restored(alice: Client) -> None:
     mira = await character(alice)
-    await put(alice, mira, drawn())
+    await put(alice, mira, draw_picture())
     await alice.delete(f"/v1/characters/{mira['id']}")
     assert (await get(alice, mira)).status_code == 404
     assert (await alice.get("/v1/trash")).json()["items"][0]["portrait"] is not None
@@ -168,20 +172,20 @@ async def test_it_comes_and_goes_with_the_trash(alice: Client) -> None:
     assert (await get(alice, mira)).status_code == 200
 
 
-async def test_a_private_one_is_its_owners_alone(alice: Client, charlie: Client, stranger: Client) -> None:
+async def test_a_private_portrait_is_shown_to_its_owner_only(alice: Client, charlie: Client, stranger: Client) -> None:
     mira = await character(alice)
-    await put(alice, mira, drawn())
+    await put(alice, mira, draw_picture())
     assert {(await get(each, mira)).status_code for each in (charlie, stranger)} == {404}
-    assert (await put(charlie, mira, drawn())).status_code == 404
-    assert (await put(stranger, mira, drawn())).status_code == 401
+    assert (await put(charlie, mira, draw_picture())).status_code == 404
+    assert (await put(stranger, mira, draw_picture())).status_code == 401
     mine = await get(alice, mira)
     assert mine.headers["cache-control"] == "private, no-cache"
     assert mine.headers["vary"] == "Accept, Authorization, Accept-Encoding, Origin"
 
 
-async def test_a_public_one_is_kept_for_a_day(alice: Client, charlie: Client, stranger: Client) -> None:
+async def test_a_public_portrait_is_cached_for_a_day(alice: Client, charlie: Client, stranger: Client) -> None:
     mira = await public(alice)
-    await put(alice, mira, drawn())
+    await put(alice, mira, draw_picture())
     answer = await get(stranger, mira, "64")
     assert answer.headers["cache-control"] == "public, max-age=86400"
     assert answer.headers["vary"] == "Accept, Accept-Encoding, Origin"
@@ -191,19 +195,19 @@ async def test_a_public_one_is_kept_for_a_day(alice: Client, charlie: Client, st
     assert (again.status_code, again.content) == (304, b"")
     other = await get(stranger, mira, "256", **{"If-None-Match": answer.headers["etag"]})
     assert other.status_code == 200
-    assert (await put(charlie, mira, drawn())).status_code == 403
+    assert (await put(charlie, mira, draw_picture())).status_code == 403
 
 
-async def test_no_shared_cache_keeps_an_unlisted_one(alice: Client, stranger: Client) -> None:
+async def test_an_unlisted_portrait_is_not_cached_by_shared_caches(alice: Client, stranger: Client) -> None:
     mira = await character(alice, visibility="unlisted")
-    await put(alice, mira, drawn())
+    await put(alice, mira, draw_picture())
     answer = await get(stranger, mira, "64")
     assert (answer.status_code, answer.headers["cache-control"]) == (200, "private, no-cache")
 
 
-async def test_links_open_a_private_one_for_a_while(alice: Client, stranger: Client) -> None:
+async def test_links_to_a_private_portrait_work_for_a_limited_time(alice: Client, stranger: Client) -> None:
     mira = await character(alice)
-    await put(alice, mira, drawn(width=100))
+    await put(alice, mira, draw_picture(width=100))
     told = await get(alice, mira, Accept="application/json")
     assert told.headers["cache-control"] == "no-store"
     links = told.json()["links"]
@@ -227,9 +231,9 @@ async def test_links_open_a_private_one_for_a_while(alice: Client, stranger: Cli
         assert (await stranger.get(forged)).status_code == 404, forged
 
 
-async def test_a_link_ends(alice: Client, stranger: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_link_expires(alice: Client, stranger: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     mira = await character(alice)
-    await put(alice, mira, drawn())
+    await put(alice, mira, draw_picture())
     monkeypatch.setattr("service.media.transfer.LINK_SECONDS", 1)
     link = (await get(alice, mira, Accept="application/json")).json()["links"]["64"]
     assert (await stranger.get(link)).status_code == 200
@@ -237,17 +241,20 @@ async def test_a_link_ends(alice: Client, stranger: Client, monkeypatch: pytest.
     assert (await stranger.get(link)).status_code == 404
 
 
-async def test_a_browser_that_takes_anything_gets_the_picture(alice: Client) -> None:
+async def test_a_browser_that_accepts_anything_gets_the_picture(alice: Client) -> None:
     mira = await character(alice)
-    await put(alice, mira, drawn())
+    await put(alice, mira, draw_picture())
     for accept in ("*/*", "image/avif,image/webp,*/*;q=0.8", "text/html,application/xhtml+xml,*/*;q=0.8", "image/png"):
         assert (await get(alice, mira, Accept=accept)).headers["content-type"] == "image/webp", accept
 
 
-async def test_a_dry_run_checks_the_picture_and_keeps_nothing(alice: Client) -> None:
+async def test_a_dry_run_checks_the_picture_and_stores_nothing(alice: Client) -> None:
     mira = await character(alice)
     path = f"/v1/characters/{mira['id']}/portrait?dry_run=true"
-    for body in ({"content": drawn(width=77), "headers": PNG}, {"files": {"file": ("a.png", drawn(width=77))}}):
+    for body in (
+        {"content": draw_picture(width=77), "headers": PNG},
+        {"files": {"file": ("a.png", draw_picture(width=77))}},
+    ):
         dry = await alice.put(path, **body)  # type: ignore[arg-type]
         assert dry.json()["portrait"]["width"] == 77, dry.text
     assert (await alice.put(path, content=b"GIF89a", headers=PNG)).status_code == 422

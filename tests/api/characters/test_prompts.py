@@ -56,7 +56,7 @@ def test_values_as_text(value: object, text: str) -> None:
     assert rendered("<{a}>", a=value) == f"<{text}>"
 
 
-def test_what_is_missing_leaves_nothing_and_what_is_unknown_stays() -> None:
+def test_missing_values_are_removed_and_unknown_placeholders_kept() -> None:
     values: dict[str, object] = {"hair": None, "scars": [], "motto": ""}
     prompt = "[{hair}{scars}{motto}{style}{race}{stats.hp}] {foo} {hair} {foo.bar} {}"
     assert render(prompt, values, SCHEMA) == Rendered(

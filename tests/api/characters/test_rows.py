@@ -7,7 +7,7 @@ from tests.contracts.test_routes import belongings
 Client = httpx.AsyncClient
 
 
-async def test_what_is_unlisted_is_found_by_its_id_alone(alice: Client, charlie: Client) -> None:
+async def test_an_unlisted_character_is_found_by_its_id_only(alice: Client, charlie: Client) -> None:
     ids = await belongings(alice, "unlisted")
     for thing in ("character", "template"):
         assert (await charlie.get(f"/v1/{thing}s/{ids[f'{thing}_id']}")).status_code == 200
@@ -16,7 +16,7 @@ async def test_what_is_unlisted_is_found_by_its_id_alone(alice: Client, charlie:
             assert (await charlie.get(f"/v1/{thing}s{query}")).json()["items"] == []
 
 
-async def test_what_becomes_private_is_gone_for_the_others(alice: Client, charlie: Client) -> None:
+async def test_a_character_that_becomes_private_is_hidden_from_others(alice: Client, charlie: Client) -> None:
     ids = await belongings(alice, "public")
     path = f"/v1/characters/{ids['character_id']}"
     assert (await charlie.get(path)).status_code == 200

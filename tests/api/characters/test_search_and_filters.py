@@ -304,7 +304,7 @@ async def test_fields_narrow_and_expand_widens(alice: Client, charlie: Client) -
         ("limit=null", "limit", "integer"),
     ],
 )
-async def test_an_unknown_name_is_refused_with_the_known_ones(
+async def test_an_unknown_name_is_refused_with_a_list_of_known_names(
     alice: Client, query: str, parameter: str, told: str
 ) -> None:
     answer = await alice.get(f"{LIST}?{query}")

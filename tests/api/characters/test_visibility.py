@@ -189,7 +189,7 @@ ENDINGS = [
 ]
 
 
-def test_every_route_that_may_tell_of_a_character_is_probed() -> None:
+def test_every_route_that_may_reveal_a_character_is_tried() -> None:
     probed = {probe.route.replace(" ", " /v1", 1) for probe in PROBES + ENDINGS}
     assert probed == routes_with("tells"), "add a probe for it"
 
@@ -209,7 +209,7 @@ async def cast(stranger: Client, alice: Client, charlie: Client, key: Client) ->
 
 @pytest.mark.parametrize("visibility", VISIBILITIES)
 @pytest.mark.parametrize("name", ["stranger", "charlie", "key", "alice"])
-async def test_who_sees_which_character(cast: dict[str, Client], name: str, visibility: str) -> None:
+async def test_each_caller_sees_only_visible_characters(cast: dict[str, Client], name: str, visibility: str) -> None:
     expected, found = {}, {}
     for probes in (PROBES, ENDINGS):
         ids = await _world(cast["alice"], visibility)
@@ -283,7 +283,7 @@ async def test_a_private_template_stays_private_on_a_public_character(alice: Cli
     assert (await create(alice, f"{path}/copies"))["template"] == mira["template"]
 
 
-async def test_a_newer_version_of_a_private_template_is_not_told_to_others(alice: Client, charlie: Client) -> None:
+async def test_a_newer_version_of_a_private_template_is_hidden_from_others(alice: Client, charlie: Client) -> None:
     secret = await template(alice)
     mira = await character(alice, template=secret["id"], visibility="public")
     stricter = {"type": "object", "required": ["oath"], "properties": {"oath": {"type": "string"}}}
@@ -295,7 +295,7 @@ async def test_a_newer_version_of_a_private_template_is_not_told_to_others(alice
     assert (await charlie.get(path)).json() == {"state": "valid", "version": 1, "problems": []}
 
 
-async def test_the_characters_own_prompt_is_everyones_but_its_rules_are_not(alice: Client, charlie: Client) -> None:
+async def test_others_see_a_characters_own_prompt_but_not_its_rules(alice: Client, charlie: Client) -> None:
     secret = await template(alice, prompt="{name} of the hidden order")
     mira = await character(
         alice, template=secret["id"], visibility="public", prompt="{name}, {motto} {order}", attributes={"race": "elf"}
@@ -307,7 +307,7 @@ async def test_the_characters_own_prompt_is_everyones_but_its_rules_are_not(alic
     }  # fmt: skip
 
 
-async def test_a_private_original_does_not_show_through_its_copy(alice: Client, charlie: Client) -> None:
+async def test_a_copy_does_not_reveal_its_private_original(alice: Client, charlie: Client) -> None:
     mira = await character(alice)
     copy = await create(alice, f"/v1/characters/{mira['id']}/copies")
     assert (await alice.patch(f"/v1/characters/{copy['id']}", json={"visibility": "public"})).status_code == 200

@@ -70,7 +70,7 @@ async def test_without_if_match_the_last_wins(alice: Client) -> None:
     assert (await alice.get(path)).json() == last
 
 
-async def test_everyone_who_is_refused_gets_through_in_the_end(alice: Client) -> None:
+async def test_every_refused_writer_succeeds_after_retrying(alice: Client) -> None:
     mira = await character(alice, attributes={"count": 0})
     path = f"/v1/characters/{mira['id']}"
 
@@ -91,7 +91,7 @@ async def test_everyone_who_is_refused_gets_through_in_the_end(alice: Client) ->
     ("one", "other"),
     [("friend_of", "friend_of"), ("parent_of", "child_of"), ("mentor_of", "mentor_of"), ("custom", "custom")],
 )
-async def test_a_relationship_made_from_both_sides_is_one_row(alice: Client, one: str, other: str) -> None:
+async def test_a_relationship_created_from_both_sides_is_one_row(alice: Client, one: str, other: str) -> None:
     label = {"label": "haunted by", "inverse_label": "haunts"} if one == "custom" else {}
     swapped = {"label": "haunts", "inverse_label": "haunted by"} if one == "custom" else {}
     for _ in range(20):
@@ -110,7 +110,7 @@ async def test_a_relationship_made_from_both_sides_is_one_row(alice: Client, one
     assert await Relationship.count() == 20
 
 
-async def test_many_make_the_same_relationship(alice: Client) -> None:
+async def test_concurrent_identical_relationships_are_one_row(alice: Client) -> None:
     mira, otto = await character(alice), await character(alice, name="Otto")
     ways = [(mira, otto, "parent_of"), (otto, mira, "child_of")]
     statuses = await _statuses(
@@ -123,7 +123,7 @@ async def test_many_make_the_same_relationship(alice: Client) -> None:
     assert await Relationship.count() == 1
 
 
-async def test_both_attitudes_changed_at_once_are_kept(alice: Client) -> None:
+async def test_concurrent_changes_of_both_attitudes_are_kept(alice: Client) -> None:
     mira, otto = await character(alice), await character(alice, name="Otto")
     made = await create(alice, f"/v1/characters/{mira['id']}/relationships", target=otto["id"], type="rival_of")
     path = f"/v1/relationships/{made['id']}"
@@ -138,7 +138,7 @@ async def test_both_attitudes_changed_at_once_are_kept(alice: Client) -> None:
         assert read["version"] == 1 + 2 * attitude
 
 
-async def test_versions_drafted_and_published_at_once(alice: Client) -> None:
+async def test_concurrent_drafts_and_publications_of_versions(alice: Client) -> None:
     rules = await template(alice)
     path = f"/v1/templates/{rules['id']}"
     drafts = await asyncio.gather(
@@ -155,7 +155,7 @@ async def test_versions_drafted_and_published_at_once(alice: Client) -> None:
     assert published == {"published"}
 
 
-async def test_versions_deprecated_at_once_leave_one(alice: Client) -> None:
+async def test_concurrent_deprecations_leave_one_version(alice: Client) -> None:
     rules = await template(alice)
     path = f"/v1/templates/{rules['id']}"
     for number in range(2, 6):
@@ -178,7 +178,7 @@ async def _delete_against(alice: Client, other: Callable[[str], Awaitable[httpx.
     return mira, answer.status_code
 
 
-async def test_a_patch_against_a_deletion(alice: Client) -> None:
+async def test_a_concurrent_patch_and_deletion(alice: Client) -> None:
     for _ in range(10):
         mira, status = await _delete_against(alice, lambda path: alice.patch(path, json={"name": "Late"}))
         assert status in (200, 404)
@@ -187,7 +187,7 @@ async def test_a_patch_against_a_deletion(alice: Client) -> None:
         assert back["version"] == (4 if status == 200 else 3)
 
 
-async def test_two_deletions(alice: Client) -> None:
+async def test_two_concurrent_deletions(alice: Client) -> None:
     mira = await character(alice)
     path = f"/v1/characters/{mira['id']}"
     assert await _statuses(*(alice.delete(path) for _ in range(10))) == {204: 1, 404: 9}
@@ -196,7 +196,7 @@ async def test_two_deletions(alice: Client) -> None:
     assert await _history(alice, path) == [3, 2, 1]
 
 
-async def test_a_restoration_from_the_trash_against_its_end(alice: Client) -> None:
+async def test_a_concurrent_restoration_and_purge(alice: Client) -> None:
     for _ in range(10):
         mira = await character(alice)
         await alice.delete(f"/v1/characters/{mira['id']}")
@@ -209,7 +209,7 @@ async def test_a_restoration_from_the_trash_against_its_end(alice: Client) -> No
 
 
 @pytest.mark.parametrize("ending", ["source", "target"])
-async def test_a_relationship_against_the_end_of_one_of_its_ends(alice: Client, ending: str) -> None:
+async def test_a_relationship_created_while_a_character_is_purged(alice: Client, ending: str) -> None:
     ends = {"source": await character(alice), "target": await character(alice, name="Otto")}
     path = f"/v1/characters/{ends['source']['id']}/relationships"
     body = {"target": ends["target"]["id"], "type": "mentor_of"}

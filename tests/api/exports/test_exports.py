@@ -56,7 +56,7 @@ async def all_connections_idle() -> bool:
     return False
 
 
-async def test_everything_is_there(app: Any, alice: Client) -> None:
+async def test_an_export_contains_everything(app: Any, alice: Client) -> None:
     await with_key(app, alice, "characters:read")
     rules = await template(alice)
     draft = await create(alice, f"/v1/templates/{rules['id']}/versions", attribute_schema={"type": "object"})
@@ -89,7 +89,9 @@ async def test_everything_is_there(app: Any, alice: Client) -> None:
     assert of_kind(lines, "relationship") == [related]
 
 
-async def test_only_ones_own_and_no_secrets(app: Any, alice: Client, charlie: Client) -> None:
+async def test_an_export_contains_only_the_users_own_data_and_no_secrets(
+    app: Any, alice: Client, charlie: Client
+) -> None:
     made = await character(charlie, visibility="public")
     await template(charlie, visibility="public")
     lines = await export(alice)
@@ -100,7 +102,7 @@ async def test_only_ones_own_and_no_secrets(app: Any, alice: Client, charlie: Cl
     assert not any(secret in text for secret in ("password", "digest", "argon2", token, PASSWORD))
 
 
-async def test_it_is_for_sessions(app: Any, alice: Client, stranger: Client) -> None:
+async def test_an_export_needs_a_session(app: Any, alice: Client, stranger: Client) -> None:
     program = await with_key(app, alice, "characters:read", "templates:read")
     assert (await program.get("/v1/users/me/export")).status_code == 403
     assert (await stranger.get("/v1/users/me/export")).status_code == 401
@@ -115,7 +117,7 @@ async def test_a_row_is_one_line_whatever_its_json_looks_like(alice: Client) -> 
     assert version["attribute_schema"] == {"type": "object", "title": "a\nb"}
 
 
-async def test_it_is_one_moment_and_every_row_comes_once(alice: Client) -> None:
+async def test_an_export_is_one_snapshot_with_every_row_once(alice: Client) -> None:
     await fill(alice, 60)
     me = (await alice.get("/v1/users/me")).json()["id"]
     pieces = await queries.export_account(queries.Caller(id=me))
@@ -128,7 +130,7 @@ async def test_it_is_one_moment_and_every_row_comes_once(alice: Client) -> None:
     assert sorted(names) == sorted(f"Mira {number}" for number in range(1, 61))
 
 
-async def test_at_most_two_at_once(alice: Client) -> None:
+async def test_at_most_two_exports_run_at_the_same_time(alice: Client) -> None:
     me = (await alice.get("/v1/users/me")).json()["id"]
     under_way = [await queries.export_account(queries.Caller(id=me)) for _ in range(2)]
     refused = await alice.get("/v1/users/me/export")
@@ -190,7 +192,7 @@ async def test_memory_does_not_grow_with_the_number_of_rows(app: Any, alice: Cli
     assert peaks[1] < peaks[0] + 200_000
 
 
-async def test_a_reader_too_slow_is_broken_off(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_export_that_is_read_too_slowly_ends(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queries, "MAX_SECONDS", 0)
     me = (await alice.get("/v1/users/me")).json()["id"]
     pieces = await queries.export_account(queries.Caller(id=me))
@@ -200,7 +202,7 @@ async def test_a_reader_too_slow_is_broken_off(alice: Client, monkeypatch: pytes
 
 
 @pytest.mark.slow
-def test_twenty_thousand_characters_leave_a_process_as_small_as_it_was() -> None:
+def test_an_export_of_twenty_thousand_characters_does_not_grow_the_process() -> None:
     with service_of_its_own() as service, member_of(service.start()) as client:
         owner = client.get("/v1/users/me").json()["id"]
         dsn = embedded.dsn(service.data_dir)

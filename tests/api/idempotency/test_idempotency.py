@@ -43,7 +43,7 @@ async def _rows() -> tuple[int, int]:
     return await Character.count(), await IdempotencyKey.count()
 
 
-async def test_the_same_request_is_answered_again(alice: Client) -> None:
+async def test_a_repeated_request_gets_the_stored_response(alice: Client) -> None:
     first = await alice.post("/v1/characters", json=MIRA, headers=KEY)
     again = await alice.post("/v1/characters", json=MIRA, headers=KEY)
     assert (first.status_code, again.status_code) == (201, 201)
@@ -81,7 +81,7 @@ async def test_every_route_that_takes_a_key(alice: Client) -> None:
     assert await IdempotencyKey.count() == len(posts)
 
 
-async def test_what_was_answered_is_replayed_even_when_things_have_changed(alice: Client) -> None:
+async def test_the_stored_response_is_replayed_after_later_changes(alice: Client) -> None:
     first = await alice.post("/v1/characters", json=MIRA, headers=KEY)
     await alice.delete(first.headers["location"])
     assert (await alice.post("/v1/characters", json=MIRA, headers=KEY)).content == first.content
@@ -108,14 +108,14 @@ async def test_a_key_with_another_body_is_refused(alice: Client) -> None:
     assert await _rows() == (1, 1)
 
 
-async def test_a_failure_is_not_kept(alice: Client) -> None:
+async def test_a_failure_is_not_stored(alice: Client) -> None:
     refused = await alice.post("/v1/characters", json={"name": ""}, headers=KEY)
     assert refused.status_code == 422
     assert (await alice.post("/v1/characters", json=MIRA, headers=KEY)).status_code == 201
     assert await _rows() == (1, 1)
 
 
-async def test_what_a_handler_wrote_before_it_failed_is_undone(alice: Client) -> None:
+async def test_the_writes_of_a_failed_handler_are_rolled_back(alice: Client) -> None:
     @post("/v1/failing", idempotent=True)
     async def write_and_fail(user: CurrentUser, data: JSONBody[CharacterCreate]) -> None:
         await create_character(user, data)
@@ -137,14 +137,16 @@ async def test_what_a_handler_wrote_before_it_failed_is_undone(alice: Client) ->
     assert await _rows() == (0, 0)
 
 
-async def test_a_dry_run_is_not_kept(alice: Client) -> None:
+async def test_a_dry_run_is_not_stored(alice: Client) -> None:
     for _ in range(2):
         dry = await alice.post("/v1/characters?dry_run=true", json=MIRA, headers=KEY)
         assert (dry.status_code, "idempotency-replayed" in dry.headers) == (200, False)
     assert await _rows() == (0, 0)
 
 
-async def test_who_may_not_write_learns_nothing_of_a_key(app: Any, alice: Client, stranger: Client) -> None:
+async def test_a_caller_without_write_access_learns_nothing_about_a_key(
+    app: Any, alice: Client, stranger: Client
+) -> None:
     await alice.post("/v1/characters", json=MIRA, headers=KEY)
     reader = await with_key(app, alice, "characters:read")
     assert (await reader.post("/v1/characters", json=MIRA, headers=KEY)).status_code == 403
@@ -167,12 +169,12 @@ async def test_two_keys_are_refused(alice: Client) -> None:
     assert (refused.status_code, faults(refused)) == (400, {"Idempotency-Key": "Must be given only once."})
 
 
-async def test_the_longest_key_is_taken(alice: Client) -> None:
+async def test_the_longest_key_is_accepted(alice: Client) -> None:
     key = {"Idempotency-Key": "!" + "~" * 254}
     assert (await alice.post("/v1/characters", json=MIRA, headers=key)).status_code == 201
 
 
-async def test_a_key_is_refused_where_it_promises_nothing(alice: Client) -> None:
+async def test_a_key_is_refused_by_routes_without_idempotency(alice: Client) -> None:
     mira = await character(alice)
     for method, path in [
         ("GET", "/v1/characters"),
@@ -186,7 +188,7 @@ async def test_a_key_is_refused_where_it_promises_nothing(alice: Client) -> None
         assert (refused.status_code, faults(refused)) == (400, {"Idempotency-Key": "Is not taken here."}), path
 
 
-async def test_a_key_ends_after_24_hours(alice: Client) -> None:
+async def test_a_key_expires_after_24_hours(alice: Client) -> None:
     first = await alice.post("/v1/characters", json=MIRA, headers=KEY)
     await _age_keys("23 hours 59 minutes")
     assert (await alice.post("/v1/characters", json=MIRA, headers=KEY)).json() == first.json()
@@ -198,7 +200,7 @@ async def test_a_key_ends_after_24_hours(alice: Client) -> None:
     assert await _rows() == (2, 1)
 
 
-async def test_purge_ends_old_keys_only(alice: Client) -> None:
+async def test_purge_deletes_expired_keys_only(alice: Client) -> None:
     await alice.post("/v1/characters", json=MIRA, headers=KEY)
     await _age_keys("25 hours")
     await alice.post("/v1/characters", json=MIRA, headers={"Idempotency-Key": "young"})
@@ -213,7 +215,7 @@ async def _age_keys(by: str) -> None:
 # At the same time
 
 
-async def test_identical_requests_at_once_are_done_once(alice: Client) -> None:
+async def test_concurrent_identical_requests_are_done_once(alice: Client) -> None:
     answers = await asyncio.gather(*[alice.post("/v1/characters", json=MIRA, headers=KEY) for _ in range(8)])
     _check_done_once(answers)
     assert await _rows() == (1, 1)
@@ -295,7 +297,7 @@ async def test_identical_requests_to_two_workers_are_done_once(two_workers: tupl
 
 
 @pytest.mark.slow
-def test_work_and_key_survive_kill_9_together(two_workers: tuple[Service, Service]) -> None:
+def test_a_change_and_its_key_survive_kill_9_together(two_workers: tuple[Service, Service]) -> None:
     service, _ = two_workers
     headers = _signed_in(service, "killed")
     before = asyncio.run(_works_and_keys(service))

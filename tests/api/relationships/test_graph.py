@@ -42,7 +42,7 @@ def _depths(graph: Any) -> dict[str, int]:
     return {node["name"]: node["depth"] for node in graph["nodes"]}
 
 
-async def test_a_chain_as_deep_as_asked(alice: Client) -> None:
+async def test_a_chain_is_followed_to_the_given_depth(alice: Client) -> None:
     names = "ABCDEF"
     cast = await _cast(alice, *names)
     for source, target in pairwise(names):
@@ -58,7 +58,7 @@ async def test_a_chain_as_deep_as_asked(alice: Client) -> None:
         assert (await alice.get(f"/v1/characters/{cast['A']}/graph", params={"depth": wrong})).status_code == 400
 
 
-async def test_a_cycle_ends_where_it_began(alice: Client) -> None:
+async def test_a_cycle_ends(alice: Client) -> None:
     cast = await _cast(alice, "A", "B", "C")
     made = [
         await _relate(alice, cast["A"], "parent_of", cast["B"]),
@@ -73,7 +73,7 @@ async def test_a_cycle_ends_where_it_began(alice: Client) -> None:
         assert len(graph["edges"]) == 4
 
 
-async def test_the_edges_among_the_last_nodes_are_there(alice: Client) -> None:
+async def test_relationships_between_characters_of_the_last_level_are_shown(alice: Client) -> None:
     cast = await _cast(alice, "A", "B", "C")
     for name in "BC":
         await _relate(alice, cast["A"], "friend_of", cast[name])
@@ -102,7 +102,7 @@ async def test_an_edge_reads_from_source_to_target(alice: Client) -> None:
         ("custom, mentor_of", {"A", "Mentor", "Ghost"}),
     ],
 )
-async def test_only_the_types_asked_for_by_either_name(alice: Client, types: str, names: set[str]) -> None:
+async def test_types_are_selected_by_either_of_their_names(alice: Client, types: str, names: set[str]) -> None:
     cast = await _cast(alice, "A", "Child", "Mentor", "Ghost")
     await _relate(alice, cast["A"], "parent_of", cast["Child"])
     await _relate(alice, cast["Mentor"], "mentor_of", cast["A"])
@@ -121,7 +121,7 @@ async def test_an_unknown_type_is_refused(alice: Client) -> None:
 
 
 @pytest.mark.parametrize(("visibility", "status"), [("private", 404), ("unlisted", 200)])
-async def test_what_is_not_listed_is_no_way_through(
+async def test_the_graph_does_not_pass_through_hidden_characters(
     alice: Client, charlie: Client, visibility: str, status: int
 ) -> None:
     cast = await _cast(alice, "A", "C", visibility="public") | await _cast(alice, "B", visibility=visibility)
@@ -136,7 +136,7 @@ async def test_what_is_not_listed_is_no_way_through(
     assert (await charlie.get(f"/v1/characters/{cast['B']}/graph")).status_code == status
 
 
-async def test_the_drawing_has_an_arrow_for_each_relationship(alice: Client) -> None:
+async def test_the_diagram_has_an_arrow_for_each_relationship(alice: Client) -> None:
     cast = await _cast(alice, "Mira", "Otto")
     await _relate(alice, cast["Mira"], "mentor_of", cast["Otto"])
     answer = await alice.get(f"/v1/characters/{cast['Otto']}/graph", headers=MERMAID)
@@ -156,7 +156,7 @@ async def test_the_drawing_has_an_arrow_for_each_relationship(alice: Client) -> 
         ("", "application/json"),
     ],
 )
-async def test_it_is_drawn_for_who_prefers_that(alice: Client, accept: str, given: str) -> None:
+async def test_a_client_that_prefers_mermaid_gets_a_diagram(alice: Client, accept: str, given: str) -> None:
     cast = await _cast(alice, "Mira")
     answer = await alice.get(f"/v1/characters/{cast['Mira']}/graph", headers={"Accept": accept})
     assert (answer.status_code, answer.headers["content-type"].partition(";")[0]) == (200, given)
@@ -297,7 +297,7 @@ def _most_rows(depth: int) -> int:
     return 1 + depth * MAX_STEPS + (depth + 1) * MAX_STEPS * 2 + MAX_NODES
 
 
-async def test_five_hundred_nodes_and_no_more(alice: Client, world: World) -> None:
+async def test_a_graph_has_at_most_five_hundred_nodes(alice: Client, world: World) -> None:
     assert MAX_NODES == 500
     await world.populate(range(MAX_NODES + 1))
     await world.relate([(0, index) for index in range(1, MAX_NODES)])
@@ -314,7 +314,9 @@ async def test_five_hundred_nodes_and_no_more(alice: Client, world: World) -> No
     assert (len(cut["nodes"]), cut["truncated"]) == (MAX_NODES, True)
 
 
-async def test_what_was_not_looked_at_is_told(alice: Client, charlie: Client, world: World) -> None:
+async def test_a_graph_past_the_limit_of_relationships_is_truncated(
+    alice: Client, charlie: Client, world: World
+) -> None:
     """The only public neighbour comes after more private ones than are looked at."""
     await world.populate(range(1), visibility="public")
     await world.populate(range(1, MAX_STEPS + 1))
@@ -339,7 +341,7 @@ async def test_every_node_is_reached_by_an_edge(alice: Client, world: World) -> 
     assert reached == {node["id"] for node in graph["nodes"]}
 
 
-async def test_one_query_that_reads_a_bounded_number_of_rows(alice: Client, world: World) -> None:
+async def test_a_graph_is_one_query_that_reads_a_bounded_number_of_rows(alice: Client, world: World) -> None:
     """Among 10,000 characters with 40,000 relationships and, apart from them, a hub with 5,000."""
     await world.populate(range(15_001))
     ring = [(index, (index + far) % 10_000) for far in (1, 7, 61, 977) for index in range(10_000)]

@@ -32,7 +32,7 @@ def told(row: Any) -> tuple[str, str, str]:
     return row["source"]["name"], row["type"], row["target"]["name"]
 
 
-async def test_create_answers_the_same_bytes_as_get(alice: Client, mira: Any, sol: Any) -> None:
+async def test_create_returns_the_same_bytes_as_get(alice: Client, mira: Any, sol: Any) -> None:
     body = {"target": sol["id"], "type": "child_of", "attitude": -100, "returned_attitude": 100, "description": "Hm."}
     made = await alice.post(of(mira), json=body)
     assert made.status_code == 201
@@ -57,7 +57,7 @@ async def test_a_type_reads_as_its_inverse_from_the_other_side(
     assert await Relationship.count() == 1
 
 
-async def test_a_custom_type_brings_its_own_words(alice: Client, mira: Any, sol: Any) -> None:
+async def test_a_custom_type_has_its_own_labels(alice: Client, mira: Any, sol: Any) -> None:
     words = {"type": "custom", "label": "haunts", "inverse_label": "haunted by"}
     made = await relationship(alice, mira, sol, **words)
     assert made["label"] == "haunts"
@@ -86,12 +86,12 @@ async def test_create_refuses(alice: Client, mira: Any, sol: Any, body: dict[str
     assert faults(answer).keys() == expected
 
 
-async def test_nobody_is_related_to_themselves(alice: Client, mira: Any) -> None:
+async def test_a_character_has_no_relationship_with_itself(alice: Client, mira: Any) -> None:
     answer = await alice.post(of(mira), json={"target": mira["id"], "type": "sibling_of"})
     assert (answer.status_code, faults(answer)) == (422, {"/target": "Must be another character."})
 
 
-async def test_both_ends_are_ones_own(alice: Client, charlie: Client, mira: Any) -> None:
+async def test_both_characters_must_be_the_callers_own(alice: Client, charlie: Client, mira: Any) -> None:
     theirs = await public(charlie)
     for client, start, target in ((alice, mira, theirs), (alice, theirs, mira), (charlie, theirs, mira)):
         answer = await client.post(of(start), json={"target": target["id"], "type": "parent_of"})
@@ -130,26 +130,28 @@ async def test_a_patch_reads_and_writes_from_the_named_side(alice: Client, mira:
     ("patch", "pointer"),
     [({"type": "rival_of"}, "/type"), ({"target": NOWHERE}, "/target"), ({"attitude": "high"}, "/attitude")],
 )
-async def test_the_ends_and_the_type_stay(alice: Client, mira: Any, sol: Any, patch: Any, pointer: str) -> None:
+async def test_the_characters_and_the_type_cannot_change(
+    alice: Client, mira: Any, sol: Any, patch: Any, pointer: str
+) -> None:
     made = await relationship(alice, mira, sol)
     answer = await alice.patch(f"/v1/relationships/{made['id']}", json=patch)
     assert (answer.status_code, faults(answer).keys()) == (422, {pointer})
 
 
-async def test_a_side_is_an_id(alice: Client, mira: Any, sol: Any) -> None:
+async def test_a_side_that_is_not_an_id_is_refused(alice: Client, mira: Any, sol: Any) -> None:
     made = await relationship(alice, mira, sol)
     answer = await alice.get(f"/v1/relationships/{made['id']}?from=sol")
     assert (answer.status_code, faults(answer)) == (400, {"from": "Is not a valid UUID."})
 
 
-async def test_an_end_is_an_end_for_both(alice: Client, mira: Any, sol: Any) -> None:
+async def test_deleting_a_relationship_deletes_it_for_both_characters(alice: Client, mira: Any, sol: Any) -> None:
     made = await relationship(alice, mira, sol)
     assert (await alice.delete(f"/v1/relationships/{made['id']}")).status_code == 204
     assert (await alice.delete(f"/v1/relationships/{made['id']}")).status_code == 404
     assert (await alice.get(of(sol))).json()["items"] == []
 
 
-async def test_with_a_character_go_its_relationships(alice: Client, mira: Any, sol: Any) -> None:
+async def test_relationships_are_deleted_with_a_character(alice: Client, mira: Any, sol: Any) -> None:
     made = await relationship(alice, mira, sol)
     await alice.delete(f"/v1/characters/{sol['id']}")
     assert (await alice.get(of(mira))).json()["items"] == []

@@ -28,7 +28,7 @@ CHANGES: dict[str, Any] = {
 SET_OTHERWISE = {"portrait"}
 
 
-def test_every_column_is_content_or_named_as_left_alone() -> None:
+def test_every_column_is_content_or_excluded_by_name() -> None:
     columns = {column._meta.name for column in Character._meta.columns}
     assert {*CONTENT, *NOT_CONTENT} == columns
     assert not {*CONTENT} & NOT_CONTENT.keys()

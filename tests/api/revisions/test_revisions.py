@@ -175,7 +175,7 @@ def whole_every(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.usefixtures("whole_every")
 @given(steps=operations)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_every_state_is_read_back_as_it_was(
+async def test_every_earlier_state_is_read_back(
     alice: Client, ids: dict[str | None, str | None], steps: list[tuple[str, Any]]
 ) -> None:
     await _play(alice, ids, steps)
@@ -184,7 +184,7 @@ async def test_every_state_is_read_back_as_it_was(
 @pytest.mark.slow
 @given(steps=operations)
 @settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_every_state_is_read_back_as_it_was_many_times(
+async def test_every_earlier_state_is_read_back_many_times(
     alice: Client, ids: dict[str | None, str | None], steps: list[tuple[str, Any]]
 ) -> None:
     await _play(alice, ids, steps)
@@ -258,7 +258,7 @@ async def test_a_value_of_another_type_is_a_change(alice: Client, other: Any) ->
     assert [difference["pointer"] for difference in differences][:1] == ["/attributes/a"]
 
 
-async def test_the_same_written_differently_is_no_change(alice: Client) -> None:
+async def test_an_equal_value_in_another_notation_is_no_change(alice: Client) -> None:
     mira = await character(alice, attributes={"a": 1, "b": {"c": 2, "d": 3}, "e": 10**17}, extensions={"x": 1, "y": 2})
     path = f"/v1/characters/{mira['id']}"
     same = (
@@ -285,7 +285,7 @@ async def test_a_revision_stores_only_what_changed(alice: Client) -> None:
     ]
 
 
-async def test_what_a_revision_changed(alice: Client) -> None:
+async def test_the_changes_of_a_revision(alice: Client) -> None:
     mira = await character(alice, attributes={"a": {"b/c": 1}, "gone": 1})
     path = f"/v1/characters/{mira['id']}"
     await alice.patch(path, json={"name": "Mira II", "attributes": {"a": {"b/c": 2}, "gone": None, "new": []}})
@@ -318,7 +318,7 @@ async def test_a_history_is_paged(alice: Client) -> None:
     assert found == [6, 5, 4, 3, 2, 1]
 
 
-async def test_others_have_no_history_to_read(alice: Client, charlie: Client) -> None:
+async def test_others_cannot_read_revisions(alice: Client, charlie: Client) -> None:
     mira = await character(alice, visibility="public")
     path = f"/v1/characters/{mira['id']}/revisions"
     for part in ("", "/1", "/1/changes"):

@@ -73,7 +73,7 @@ async def test_each_character_has_its_outcome(alice: Client) -> None:
     assert await _versions(alice, rules["id"]) == {"1": 1, "2": 2}
 
 
-async def test_a_move_is_a_revision_and_can_go_back(alice: Client) -> None:
+async def test_a_migration_is_a_revision_and_can_be_undone(alice: Client) -> None:
     rules = await template(alice)
     mira = await character(alice, template=rules["id"])
     await _publish(alice, rules["id"], ELDER)
@@ -85,7 +85,7 @@ async def test_a_move_is_a_revision_and_can_go_back(alice: Client) -> None:
     assert (back["attributes"], back["template"]) == (mira["attributes"], mira["template"])
 
 
-async def test_a_dry_run_tells_the_same_and_commits_nothing(alice: Client) -> None:
+async def test_a_dry_run_reports_the_same_and_commits_nothing(alice: Client) -> None:
     rules = await template(alice)
     before = [
         await character(alice, name=f"Fighter {strength}", template=rules["id"], attributes={"strength": strength})
@@ -101,7 +101,7 @@ async def test_a_dry_run_tells_the_same_and_commits_nothing(alice: Client) -> No
     assert [item["outcome"] for item in preview["items"]] == ["moved", "moved", "invalid"]
 
 
-async def test_it_goes_on_where_it_ended(alice: Client) -> None:
+async def test_a_migration_continues_from_the_cursor(alice: Client) -> None:
     rules = await template(alice)
     strengths = [5, 15, 6, 7, 15]
     ids = [
@@ -122,7 +122,7 @@ async def test_it_goes_on_where_it_ended(alice: Client) -> None:
     assert (await alice.post(path, params={"limit": 2} | cursor)).status_code == 400
 
 
-async def test_only_the_callers_own_move(alice: Client, charlie: Client, stranger: Client) -> None:
+async def test_only_the_callers_characters_are_migrated(alice: Client, charlie: Client, stranger: Client) -> None:
     rules = await template(alice, visibility="public")
     hers = await character(alice, template=rules["id"], visibility="public")
     his = await character(charlie, template=rules["id"])
@@ -135,7 +135,7 @@ async def test_only_the_callers_own_move(alice: Client, charlie: Client, strange
     assert (await charlie.post(path)).status_code == 404
 
 
-async def test_nothing_moves_on_to_a_draft(alice: Client) -> None:
+async def test_no_character_is_migrated_to_a_draft(alice: Client) -> None:
     rules = await template(alice)
     mira = await character(alice, template=rules["id"])
     draft = await create(alice, f"/v1/templates/{rules['id']}/versions", attribute_schema=ELDER)
@@ -152,7 +152,7 @@ async def test_nothing_moves_on_to_a_draft(alice: Client) -> None:
     assert await _get(alice, f"/v1/characters/{mira['id']}") == mira
 
 
-async def test_characters_in_the_trash_do_not_move(alice: Client) -> None:
+async def test_characters_in_the_trash_are_not_migrated(alice: Client) -> None:
     rules = await template(alice)
     mira = await character(alice, template=rules["id"])
     assert (await alice.delete(f"/v1/characters/{mira['id']}")).status_code == 204
@@ -162,7 +162,7 @@ async def test_characters_in_the_trash_do_not_move(alice: Client) -> None:
     assert back["template"]["version"] == 1
 
 
-async def test_edits_while_moving_never_leave_half_a_character(alice: Client) -> None:
+async def test_edits_during_a_migration_are_never_half_applied(alice: Client) -> None:
     rules = await template(alice)
     ids = [(await character(alice, template=rules["id"], attributes={"strength": 5}))["id"] for _ in range(20)]
     await _publish(alice, rules["id"], ELDER)
@@ -186,7 +186,7 @@ async def test_edits_while_moving_never_leave_half_a_character(alice: Client) ->
         assert sum("template_version" in item["changed"] for item in history) == found["template"]["version"] - 1
 
 
-async def test_a_patch_moves_one_character_with_its_attributes(alice: Client) -> None:
+async def test_a_patch_migrates_one_character_with_its_attributes(alice: Client) -> None:
     rules = await template(alice)
     mira = await character(alice, template=rules["id"], attributes={"strength": 15})
     await _publish(alice, rules["id"], ELDER)
@@ -205,7 +205,7 @@ async def test_a_patch_moves_one_character_with_its_attributes(alice: Client) ->
     assert newest.json()["template"]["version"] == 2
 
 
-async def test_a_patch_changes_the_template_or_frees_of_it(alice: Client, charlie: Client) -> None:
+async def test_a_patch_changes_or_removes_the_template(alice: Client, charlie: Client) -> None:
     rules = await template(alice)
     other = await template(alice, name="Elder", attribute_schema=ELDER)
     secret = await template(charlie)
@@ -224,7 +224,7 @@ async def test_a_patch_changes_the_template_or_frees_of_it(alice: Client, charli
     assert freed["attributes"] == changed["attributes"] | {"anything": [1]}
 
 
-async def test_what_a_version_changed(alice: Client, charlie: Client) -> None:
+async def test_the_changes_of_a_version(alice: Client, charlie: Client) -> None:
     rules = await template(alice, visibility="public")
     path = f"/v1/templates/{rules['id']}/versions"
     first = await _get(charlie, f"{path}/1/changes")
@@ -254,7 +254,7 @@ async def test_a_published_version_never_changes(alice: Client) -> None:
     assert await _get(alice, path) == before
 
 
-async def test_the_newest_falls_back_from_a_deprecated_version(alice: Client, charlie: Client) -> None:
+async def test_a_deprecated_version_is_not_the_newest(alice: Client, charlie: Client) -> None:
     rules = await template(alice, visibility="public")
     path = f"/v1/templates/{rules['id']}"
     await _publish(alice, rules["id"], ELDER)
@@ -288,7 +288,7 @@ async def test_an_older_draft_published_late_is_not_the_newest(alice: Client) ->
         assert (await _get(alice, path))["newest_version"] == 3
 
 
-async def test_a_retired_template_rules_on_but_begins_nothing(alice: Client, charlie: Client) -> None:
+async def test_a_retired_template_applies_to_its_characters_but_not_to_new_ones(alice: Client, charlie: Client) -> None:
     rules = await template(alice, visibility="public")
     path = f"/v1/templates/{rules['id']}"
     mira = await character(charlie, template=rules["id"])
@@ -310,7 +310,7 @@ async def test_a_retired_template_rules_on_but_begins_nothing(alice: Client, cha
     assert [item["outcome"] for item in (await _move(charlie, rules["id"], 2))["items"]] == ["moved"]
 
 
-async def test_a_fork_knows_its_original(alice: Client, charlie: Client) -> None:
+async def test_a_fork_names_its_original(alice: Client, charlie: Client) -> None:
     rules = await template(alice, visibility="public", prompt="{name}, {race}", tags=["war"], style="fantasy")
     await _publish(alice, rules["id"], ELDER)
     await create(alice, f"/v1/templates/{rules['id']}/versions", attribute_schema=FIGHTER)
@@ -326,7 +326,9 @@ async def test_a_fork_knows_its_original(alice: Client, charlie: Client) -> None
     assert (await charlie.post(f"/v1/templates/{secret['id']}/copies", json={})).status_code == 404
 
 
-async def test_usage_counts_what_the_caller_may_see(alice: Client, charlie: Client, stranger: Client) -> None:
+async def test_usage_counts_characters_that_the_caller_may_see(
+    alice: Client, charlie: Client, stranger: Client
+) -> None:
     rules = await template(alice, visibility="public")
     await _publish(alice, rules["id"], FIGHTER)
     for visibility in ("private", "unlisted", "public"):
@@ -341,7 +343,7 @@ async def test_usage_counts_what_the_caller_may_see(alice: Client, charlie: Clie
 
 
 @pytest.mark.parametrize("limit", [0, 101])
-async def test_limits_of_a_move(alice: Client, limit: int) -> None:
+async def test_limits_of_a_migration(alice: Client, limit: int) -> None:
     rules = await template(alice)
     path = f"/v1/templates/{rules['id']}/versions/1/migration"
     assert (await alice.post(path, params={"limit": limit})).status_code == 400

@@ -72,7 +72,7 @@ async def test_deleted_characters_leave_everything_at_once(alice: Client) -> Non
     assert (await alice.delete(f"/v1/characters/{mira['id']}")).status_code == 404
 
 
-async def test_they_come_back_whole(alice: Client) -> None:
+async def test_a_restored_character_is_complete(alice: Client) -> None:
     mira, _, related = await _related(alice)
     path = f"/v1/characters/{mira['id']}"
     changed = (await alice.patch(path, json={"attributes": {"wits": 17}})).json()
@@ -95,7 +95,7 @@ async def test_they_come_back_whole(alice: Client) -> None:
     assert (await alice.post(f"/v1/trash/{mira['id']}/restorations")).status_code == 404
 
 
-async def test_a_relationship_comes_back_with_the_last_of_its_ends(alice: Client) -> None:
+async def test_a_relationship_returns_when_both_characters_are_restored(alice: Client) -> None:
     mira, otto, related = await _related(alice)
     for name in (mira, otto):
         await _delete(alice, f"/v1/characters/{name['id']}")
@@ -105,7 +105,7 @@ async def test_a_relationship_comes_back_with_the_last_of_its_ends(alice: Client
     assert (await alice.get(f"/v1/relationships/{related['id']}")).json() == related
 
 
-async def test_the_trash_is_a_list_like_others(alice: Client) -> None:
+async def test_the_trash_is_paged(alice: Client) -> None:
     ids = [(await character(alice, name=name))["id"] for name in "ABCDE"]
     for character_id in reversed(ids):
         await _delete(alice, f"/v1/characters/{character_id}")
@@ -117,7 +117,7 @@ async def test_the_trash_is_a_list_like_others(alice: Client) -> None:
     assert found == list("ABCDE")
 
 
-async def test_another_members_trash_is_not_there(alice: Client, charlie: Client, stranger: Client) -> None:
+async def test_the_trash_of_another_user_is_not_found(alice: Client, charlie: Client, stranger: Client) -> None:
     mira = await character(alice, visibility="public")
     await _delete(alice, f"/v1/characters/{mira['id']}")
     restorations = f"/v1/trash/{mira['id']}/restorations"
@@ -128,13 +128,13 @@ async def test_another_members_trash_is_not_there(alice: Client, charlie: Client
     assert (await alice.post(restorations)).status_code == 201
 
 
-async def test_what_is_not_in_the_trash_is_not_purged(alice: Client) -> None:
+async def test_only_characters_in_the_trash_are_purged(alice: Client) -> None:
     mira = await character(alice)
     assert (await alice.delete(f"/v1/trash/{mira['id']}")).status_code == 404
     assert (await alice.get(f"/v1/characters/{mira['id']}")).status_code == 200
 
 
-async def test_ending_one_for_good_takes_its_history_and_relationships(alice: Client) -> None:
+async def test_purging_a_character_deletes_its_revisions_and_relationships(alice: Client) -> None:
     mira, _, _ = await _related(alice)
     copy = await create(alice, f"/v1/characters/{mira['id']}/copies")
     await _delete(alice, f"/v1/characters/{mira['id']}")
@@ -147,7 +147,7 @@ async def test_ending_one_for_good_takes_its_history_and_relationships(alice: Cl
 
 
 @pytest.mark.parametrize(("days", "gone"), [(29.9, 0), (30.1, 1)])
-async def test_purge_ends_trash_after_thirty_days(alice: Client, days: float, gone: int) -> None:
+async def test_purge_empties_the_trash_after_thirty_days(alice: Client, days: float, gone: int) -> None:
     mira, _, _ = await _related(alice)
     await _delete(alice, f"/v1/characters/{mira['id']}")
     await _shift(Character, "deleted_at", days, mira["id"])
@@ -156,7 +156,7 @@ async def test_purge_ends_trash_after_thirty_days(alice: Client, days: float, go
     assert await Relationship.count() == 1 - gone
 
 
-async def test_purge_ends_tokens_past_their_time(app: Any, alice: Client) -> None:
+async def test_purge_deletes_expired_tokens(app: Any, alice: Client) -> None:
     async def new_session() -> str:
         return str((await create(client(app), "/v1/sessions", login="alice", password=PASSWORD))["id"])
 
@@ -181,7 +181,7 @@ async def test_purge_ends_tokens_past_their_time(app: Any, alice: Client) -> Non
 
 
 @pytest.mark.parametrize(("days", "gone"), [(29.9, 0), (30.1, 1)])
-async def test_purge_ends_accounts_thirty_days_after_their_member_left(
+async def test_purge_deletes_accounts_after_thirty_days(
     app: Any, alice: Client, charlie: Client, days: float, gone: int
 ) -> None:
     me = (await alice.get("/v1/users/me")).json()
@@ -210,7 +210,7 @@ async def _purged_after_leaving(member: Client) -> None:
     forget_tokens()
 
 
-async def test_what_others_built_on_stays_without_a_name(app: Any, alice: Client, charlie: Client) -> None:
+async def test_a_template_used_by_others_stays_without_its_owner(app: Any, alice: Client, charlie: Client) -> None:
     used = await template(charlie, name="Used", visibility="public", prompt="{name}, strength {strength}")
     unused = await template(charlie, name="Unused", visibility="public")
     fork = await create(alice, f"/v1/templates/{unused['id']}/copies")
@@ -240,7 +240,7 @@ async def test_what_others_built_on_stays_without_a_name(app: Any, alice: Client
         assert (await another.patch(f"/v1/templates/{used['id']}", json={"name": "Mine"})).status_code == 403
 
 
-async def test_a_private_template_keeps_ruling_after_its_member_left(alice: Client, charlie: Client) -> None:
+async def test_a_private_template_still_applies_after_its_owner_left(alice: Client, charlie: Client) -> None:
     rules = await template(charlie, visibility="public")
     mira = await character(alice, template=rules["id"])
     assert (await charlie.patch(f"/v1/templates/{rules['id']}", json={"visibility": "private"})).status_code == 200
@@ -263,7 +263,7 @@ async def test_a_revision_whose_template_is_gone_cannot_be_restored(alice: Clien
     assert (await alice.get(f"{path}/revisions/1")).json()["character"] == mira
 
 
-async def test_the_command_purges(alice: Client) -> None:
+async def test_the_purge_command(alice: Client) -> None:
     mira = await character(alice)
     await _delete(alice, f"/v1/characters/{mira['id']}")
     await _shift(Character, "deleted_at", 31, mira["id"])

@@ -3,7 +3,7 @@
 import httpx
 
 from service.auth.suspensions import suspend_user
-from tests.support.pictures import drawn, opened
+from tests.support.pictures import draw_picture, opened
 
 Client = httpx.AsyncClient
 
@@ -11,9 +11,9 @@ AVATAR = "/v1/users/me/avatar"
 PNG = {"Content-Type": "image/png"}
 
 
-async def test_everybody_sees_a_members_picture(alice: Client, stranger: Client) -> None:
+async def test_an_avatar_is_public(alice: Client, stranger: Client) -> None:
     assert (await stranger.get("/v1/users/alice/avatar")).status_code == 404
-    made = await alice.put(AVATAR, content=drawn(width=90, height=60), headers=PNG)
+    made = await alice.put(AVATAR, content=draw_picture(width=90, height=60), headers=PNG)
     assert made.status_code == 200
     me = made.json()
     assert (me["avatar"]["url"], me["avatar"]["width"], me["avatar"]["height"]) == ("/v1/users/alice/avatar", 90, 60)
@@ -26,17 +26,17 @@ async def test_everybody_sees_a_members_picture(alice: Client, stranger: Client)
 
 
 async def test_a_suspended_users_picture_is_not_shown(alice: Client, stranger: Client) -> None:
-    await alice.put(AVATAR, content=drawn(), headers=PNG)
+    await alice.put(AVATAR, content=draw_picture(), headers=PNG)
     await suspend_user("alice", "olga")
     assert (await stranger.get("/v1/users/alice/avatar")).status_code == 404
 
 
-async def test_it_is_a_change_of_the_account(alice: Client, stranger: Client) -> None:
+async def test_an_avatar_is_a_change_of_the_account(alice: Client, stranger: Client) -> None:
     me = (await alice.get("/v1/users/me")).json()
-    assert (await alice.put(AVATAR, content=drawn(), headers=PNG)).json()["version"] == 2
-    assert (await alice.put(AVATAR, content=drawn(), headers=PNG)).json()["version"] == 2
+    assert (await alice.put(AVATAR, content=draw_picture(), headers=PNG)).json()["version"] == 2
+    assert (await alice.put(AVATAR, content=draw_picture(), headers=PNG)).json()["version"] == 2
     stale = {"If-Match": f'"{me["id"]}-1"'}
-    assert (await alice.put(AVATAR, content=drawn(), headers=PNG | stale)).status_code == 412
+    assert (await alice.put(AVATAR, content=draw_picture(), headers=PNG | stale)).status_code == 412
     assert (await alice.delete(AVATAR, headers=stale)).status_code == 412
     assert (await alice.delete(AVATAR)).status_code == 204
     assert (await alice.get("/v1/users/me")).json()["version"] == 3
@@ -44,9 +44,9 @@ async def test_it_is_a_change_of_the_account(alice: Client, stranger: Client) ->
     assert (await stranger.get("/v1/users/alice/avatar")).status_code == 404
 
 
-async def test_lists_and_exports_tell_of_it(alice: Client) -> None:
+async def test_lists_and_exports_contain_the_avatar(alice: Client) -> None:
     await alice.post("/v1/characters", json={"name": "Mira"})
-    avatar = (await alice.put(AVATAR, content=drawn(), headers=PNG)).json()["avatar"]
+    avatar = (await alice.put(AVATAR, content=draw_picture(), headers=PNG)).json()["avatar"]
     listed = (await alice.get("/v1/characters", params={"expand": "owner"})).json()["items"]
     assert listed[0]["owner"]["avatar"] == avatar
     exported = (await alice.get("/v1/users/me/export")).text.splitlines()

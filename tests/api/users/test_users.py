@@ -12,7 +12,7 @@ Client = httpx.AsyncClient
 BEA = {"email": "bea@example.org", "username": "bea", "password": PASSWORD}
 
 
-async def test_sign_up_answers_the_own_view(stranger: Client) -> None:
+async def test_sign_up_returns_the_own_account(stranger: Client) -> None:
     made = await stranger.post("/v1/users", json=BEA | {"display_name": "Bea"})
     assert made.status_code == 201
     assert made.headers["location"] == "/v1/users/me"
@@ -62,7 +62,7 @@ async def test_sign_up_refuses(stranger: Client, given: dict[str, Any], pointer:
     assert faults(answer) == {pointer: detail}
 
 
-async def test_sign_up_tells_every_fault_at_once(stranger: Client) -> None:
+async def test_sign_up_reports_every_fault_at_once(stranger: Client) -> None:
     answer = await stranger.post("/v1/users", json={"username": "X", "password": 1, "role": "admin"})
     assert answer.json()["type"] == "/problems/validation"
     assert answer.json()["detail"] == "4 fields are not valid."
@@ -105,7 +105,7 @@ async def test_the_new_email_signs_in(alice: Client, stranger: Client) -> None:
     assert session.status_code == 201
 
 
-async def test_somebody_elses_email_is_a_conflict(alice: Client, charlie: Client) -> None:
+async def test_an_email_of_another_user_is_a_conflict(alice: Client, charlie: Client) -> None:
     change = {"email": "Charlie@example.org", "current_password": PASSWORD, "bio": "new"}
     assert (await alice.patch("/v1/users/me", json=change)).status_code == 409
     assert (await alice.get("/v1/users/me")).json()["bio"] == ""
@@ -118,7 +118,7 @@ async def test_a_key_changes_the_profile_but_not_the_email(app: Any, alice: Clie
     assert (await alice.get("/v1/users/me")).json()["email"] == "alice@example.org"
 
 
-async def test_a_profile_is_for_everybody_and_keeps_the_email(alice: Client, stranger: Client) -> None:
+async def test_a_profile_is_public_and_hides_the_email(alice: Client, stranger: Client) -> None:
     await alice.patch("/v1/users/me", json={"display_name": "Alice", "bio": "Paints."})
     profile = (await stranger.get("/v1/users/alice")).json()
     assert profile.keys() == {"id", "username", "display_name", "bio", "links", "avatar", "created_at"}
@@ -128,5 +128,5 @@ async def test_a_profile_is_for_everybody_and_keeps_the_email(alice: Client, str
 @pytest.mark.parametrize(
     "name", ["nobody", "ALICE", "alice%00", "%F0%9F", "a" * 4_000, "..", "alice%2F..", "alice@example.org"]
 )
-async def test_who_is_not_there_is_not_found(alice: Client, stranger: Client, name: str) -> None:
+async def test_an_unknown_user_is_not_found(alice: Client, stranger: Client, name: str) -> None:
     assert (await stranger.get(f"/v1/users/{name}")).status_code == 404
