@@ -1,7 +1,9 @@
 """Compressed answers, and the headers for caches."""
 
+import asyncio
 import gzip
 import json
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +11,7 @@ import brotli
 import httpx
 import pytest
 
-from service.web.middleware.compression import is_worth_it, preferred
+from service.web.middleware.compression import Compression, is_worth_it, preferred
 from tests.conftest import character, public, template
 
 Client = httpx.AsyncClient
@@ -188,3 +190,29 @@ async def test_a_public_template_may_be_cached_with_revalidation(alice: Client, 
     made: Any = await template(alice, visibility="public")
     answer, _ = await raw(stranger, f"/v1/templates/{made['id']}", Accept_Encoding=BROWSER)
     assert (answer.headers["cache-control"], vary(answer)[0]) == ("no-cache", "Authorization")
+
+
+@pytest.mark.parametrize("encoding", ["br", "gzip"])
+async def test_a_large_part_is_compressed_off_the_event_loop(encoding: str) -> None:
+    part = random.Random(1).randbytes(2 * 1024 * 1024).hex().encode()
+    sent: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b"end"})
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "headers": [(b"accept-encoding", encoding.encode())]}
+    answer = asyncio.create_task(Compression(app)(scope, None, send))  # type: ignore[arg-type] # receives nothing
+    turns = 0
+    while not answer.done():
+        turns += 1
+        await asyncio.sleep(0)
+    await answer
+    body = b"".join(message.get("body", b"") for message in sent)
+    assert (gzip.decompress if encoding == "gzip" else brotli.decompress)(body) == part + b"end"
+    assert turns > 20

@@ -16,7 +16,7 @@ from service.characters.tables import Character
 from service.database.engine import DB
 from service.users.tables import User
 from tests.conftest import FIGHTER, PASSWORD, character, client, create, relationship, template, with_key
-from tests.support.pictures import drawn
+from tests.support.pictures import draw_picture
 
 Client = httpx.AsyncClient
 
@@ -65,7 +65,7 @@ WRITES: dict[str, Any] = {
 
 
 async def belongings(alice: Client) -> dict[str, str]:
-    assert (await alice.put("/v1/users/me/avatar", content=drawn())).status_code == 200
+    assert (await alice.put("/v1/users/me/avatar", content=draw_picture())).status_code == 200
     rules = await template(alice, visibility="public")
     about = {"template": rules["id"], "tags": ["seen"], "style": "anime"}
     public = await character(alice, visibility="public", **about)

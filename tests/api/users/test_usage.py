@@ -15,7 +15,7 @@ from service.templates.versions import queries as versions
 from service.users.tables import User
 from tests.conftest import FIGHTER, character, public, template, with_key
 from tests.support.cards import V3, imported, in_charx, in_json
-from tests.support.pictures import drawn
+from tests.support.pictures import draw_picture
 
 Client = httpx.AsyncClient
 
@@ -146,7 +146,7 @@ async def test_each_way_to_create_a_character_is_refused_beyond_the_quota(alice:
 
 async def test_bytes_beyond_the_quota_are_refused(alice: Client) -> None:
     mira = await character(alice)
-    picture = drawn()
+    picture = draw_picture()
     await use(stored_bytes=MOST_BYTES - len(picture) + 1)
     detail = "A user may store 1073741824 bytes of portraits and cards."
     assert_refused(await put_portrait(alice, mira, picture), detail)
@@ -174,7 +174,7 @@ async def test_a_template_has_a_limited_number_of_versions(alice: Client, monkey
 
 
 async def test_a_purged_user_leaves_no_usage(alice: Client, charlie: Client) -> None:
-    await put_portrait(alice, await character(alice), drawn())
+    await put_portrait(alice, await character(alice), draw_picture())
     await character(charlie)
     await User.update({User.status: "suspended"}).where(User.username == "alice")
     await DB.run_ddl("UPDATE users SET deleted_at = now() - interval '31 days' WHERE username = 'alice'")
