@@ -82,7 +82,7 @@ async def test_characters_count_until_they_are_purged(alice: Client, charlie: Cl
 
 async def test_bytes_of_portraits_count_as_long_as_they_are_kept(alice: Client) -> None:
     mira = await character(alice)
-    red, blue = drawn(color="#ff0000"), drawn(width=400, height=300, color="#0000ff")
+    red, blue = draw_picture(color="#ff0000"), draw_picture(width=400, height=300, color="#0000ff")
     await put_portrait(alice, mira, red)
     assert await used(alice) == (1, len(red))
     await put_portrait(alice, mira, blue)
