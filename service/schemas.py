@@ -162,8 +162,8 @@ class FieldsQuery(Query, kw_only=True, frozen=True):
     whole: ClassVar[Any] = None
     expanded: ClassVar[Mapping[str, Any]] = {}
 
-    fields: Annotated[Names, Meta(description="The members to return, besides `id`: `name,tags`.")] | None = None
-    expand: Annotated[Names, Meta(description="Members to return in full: `owner,template`.")] | None = None
+    fields: Annotated[Names, Meta(description="The fields to return, besides `id`: `name,tags`.")] | None = None
+    expand: Annotated[Names, Meta(description="Related objects to return in full: `owner,template`.")] | None = None
 
 
 class DryRunQuery(Query, kw_only=True, frozen=True):

@@ -46,7 +46,7 @@ class CardController(Controller):
     async def update_card(
         self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[CardUpdate], if_match: IfMatch = None
     ) -> Rendered[CardRead]:
-        """Update the members that only a card has, such as greetings and the lorebook."""
+        """Update the fields that only a card has, such as greetings and the lorebook."""
         card = await queries.update_card(user, character_id, data, if_match)
         return Rendered(card.content, headers=_headers(card, "json"))
 

@@ -16,14 +16,16 @@ class CardQuery(Query, kw_only=True, frozen=True):
     spec: (
         Annotated[
             Literal["v2", "v3"],
-            Meta(description="Default: the card's own version (V2 for V1), or both in a PNG. A CHARX is always V3."),
+            Meta(
+                description="Default: the card's own version (V2 for a V1 card); both in a PNG. A CHARX is always V3."
+            ),
         ]
         | None
     ) = None
 
 
 class CardUpdate(Input, kw_only=True):
-    """The members that only a card has. Members that are not sent keep their values; null removes a member."""
+    """The fields that only a card has. Fields that are not sent keep their values; null removes a field."""
 
     personality: str | UnsetType = UNSET
     scenario: str | UnsetType = UNSET

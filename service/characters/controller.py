@@ -75,7 +75,7 @@ class CharacterController(Controller):
     ) -> Rendered[CharacterRead]:
         """Update a character.
 
-        Members that are not sent keep their values.
+        Fields that are not sent keep their values.
         """
         return resource(await queries.update_character(user, character_id, data, if_match))
 

@@ -75,7 +75,7 @@ class PortraitController(Controller):
     ) -> Rendered[CharacterRead]:
         """Upload a character's portrait.
 
-        Accepted are PNG, JPEG, WebP and AVIF images and the first frame of a GIF, up to 10 MiB and 40 megapixels. Only
+        PNG, JPEG, WebP and AVIF images and the first frame of a GIF are accepted, up to 10 MiB and 40 megapixels. Only
         the pixels are stored, upright and in sRGB; all metadata is removed.
         """
         await spend(request.scope, 10)

@@ -14,7 +14,7 @@ from service.web.routes import get
 
 class PromptRead(msgspec.Struct, kw_only=True):
     """The prompt with its placeholders filled in. `missing` lists the placeholders that have no value, `unknown` those
-    that name no attribute."""
+    that name neither a field nor an attribute."""
 
     prompt: str
     missing: list[str]

@@ -25,9 +25,7 @@ from service.schemas import (
 from service.users.schemas import Owner, Profile
 
 Attributes = Annotated[dict[str, Any], Meta(examples=[{"strength": 12}])]
-Extensions = Annotated[
-    dict[str, Any], Meta(description="Data of the client's own, up to 256 KiB of JSON.", examples=[{}])
-]
+Extensions = Annotated[dict[str, Any], Meta(description="The client's own data, up to 256 KiB of JSON.", examples=[{}])]
 
 
 class CharacterCreate(Input, kw_only=True):
@@ -47,8 +45,8 @@ class CharacterCreate(Input, kw_only=True):
 
 
 class CharacterUpdate(Input, kw_only=True):
-    """The members to change. `attributes` is a merge patch (RFC 7396): null removes an attribute, or resets it to its
-    default. Other members are replaced. A new template or version applies immediately; a null template removes it."""
+    """The fields to change. `attributes` is a merge patch (RFC 7396): null removes an attribute, or resets it to its
+    default. Other fields are replaced. A new template or version applies immediately; a null template removes it."""
 
     name: Name | UnsetType = UNSET
     description: Description | None | UnsetType = UNSET
@@ -63,15 +61,15 @@ class CharacterUpdate(Input, kw_only=True):
 
 
 class Pin(msgspec.Struct, kw_only=True):
-    """The template of a character, and the version that applies."""
+    """The template of a character, and the version that it uses."""
 
     id: UUID
     version: int
 
 
 class ExpandedTemplate(Pin, kw_only=True):
-    """The template of a character; `version` is the character's. A private template of somebody else has no more than
-    `id` and `version`."""
+    """The template of a character. `version` is the one that the character uses. A private template of another user has
+    only `id` and `version`."""
 
     name: str
     description: str
@@ -105,14 +103,14 @@ class CharacterRead(CharacterSummary, kw_only=True):
 
 
 class CharacterFields(FieldsQuery, kw_only=True, frozen=True):
-    """The members of a character to return."""
+    """The fields of a character to return."""
 
     expanded: ClassVar[Mapping[str, Any]] = {"owner": Profile, "template": ExpandedTemplate}
 
 
 class CharacterQuery(OwnerQuery, kw_only=True, frozen=True):
     """Filters are joined by and. `attributes.<name>` compares an attribute; `.ne`, `.lt`, `.lte`, `.gt`, `.gte`, `.in`,
-    `.contains` and `.exists` behind it compare otherwise."""
+    `.contains` and `.exists` after it compare in other ways."""
 
     open_prefix: ClassVar[str] = "attributes."
     whole: ClassVar[Any] = CharacterRead

@@ -12,7 +12,7 @@ MAX_UPLOAD = 10 * 1024 * 1024  # bytes of one picture
 
 
 class Portrait(msgspec.Struct, kw_only=True):
-    """A picture: its URL, and a placeholder to show until it is loaded."""
+    """A picture: its URL, its size, and a colour to show until it is loaded."""
 
     url: str
     width: int

@@ -33,7 +33,7 @@ class RelationshipCreate(Input, kw_only=True):
 
 
 class RelationshipUpdate(Input, kw_only=True):
-    """The members to change, as read from the side that `from` names."""
+    """The fields to change, as read from the side that `from` names."""
 
     description: Description | None | UnsetType = UNSET
     attitude: Attitude | None | UnsetType = UNSET

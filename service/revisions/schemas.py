@@ -8,7 +8,7 @@ from service.schemas import Query, Time, VersionNumber
 
 
 class RevisionSummary(msgspec.Struct, kw_only=True):
-    """A change, with the names of the members it changed. The list is empty for the creation."""
+    """A change, with the names of the fields that it changed. The list is empty for the creation."""
 
     number: int
     created_at: Time
@@ -22,7 +22,7 @@ class RevisionRead(RevisionSummary, kw_only=True):
 
 
 class Difference(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """A member that differs. An added member has no `before`, a removed one no `after`."""
+    """A field that differs. An added field has no `before`, a removed one has no `after`."""
 
     pointer: str
     before: Any = msgspec.UNSET

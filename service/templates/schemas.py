@@ -47,7 +47,7 @@ class TemplateCreate(Input, kw_only=True):
 
 
 class TemplateUpdate(Input, kw_only=True):
-    """The members to change. Only a new version changes the prompt or the schema."""
+    """The fields to change. Only a new version changes the prompt or the schema."""
 
     name: Name | UnsetType = UNSET
     description: Description | None | UnsetType = UNSET

@@ -70,7 +70,7 @@ class AvatarController(Controller):
     ) -> Rendered[Me]:
         """Upload your avatar.
 
-        Accepted are PNG, JPEG, WebP and AVIF images and the first frame of a GIF, up to 10 MiB and 40 megapixels.
+        PNG, JPEG, WebP and AVIF images and the first frame of a GIF are accepted, up to 10 MiB and 40 megapixels.
         """
         await spend(request.scope, 10)
         return resource(await update_avatar(user, await read_upload(request), if_match))

@@ -75,7 +75,7 @@ class UserCreate(Input, kw_only=True):
 
 
 class UserUpdate(Input, kw_only=True):
-    """The members to change. A new e-mail address requires the current password."""
+    """The fields to change. A new e-mail address requires the current password."""
 
     display_name: DisplayName | None | UnsetType = UNSET
     bio: Bio | None | UnsetType = UNSET

@@ -81,7 +81,7 @@ def partial_of(name: str, components: dict[str, Json], whole: str | None = None)
     else:
         components[partial] = component | {
             "title": partial,
-            "description": "Only the members that `fields` names, and `id`.",
+            "description": "Only the fields that `fields` names, and `id`.",
             "required": ["id"],
         }
     return {"$ref": reference_to(partial)}

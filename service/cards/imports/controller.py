@@ -35,7 +35,7 @@ class ImportController(Controller):
     async def import_cards(self, request: Request[Any, Any, Any], user: CurrentUser) -> Rendered[ImportOutcomes]:
         """Import characters from up to 100 Character Cards.
 
-        Accepted are cards of V1, V2 and V3 as JSON, PNG or CHARX files. The status is 200 even if files are refused:
+        Cards of V1, V2 and V3 are accepted as JSON, PNG or CHARX files. The status is 200 even if files are refused:
         each item has a `status` of its own, and `notes` that list what was normalised. All data of a card is kept for
         its export. Files that a card links to are not downloaded.
         """

@@ -38,7 +38,7 @@ class GraphController(Controller):
     ) -> Response[Graph]:
         """Get the relationships around a character as a graph.
 
-        It has up to 500 of the characters that you may see. `Accept: text/vnd.mermaid` returns a Mermaid diagram.
+        It has up to 500 characters, only those that you may see. `Accept: text/vnd.mermaid` returns a Mermaid diagram.
         """
         query = request.parameters
         graph = await queries.get_graph(user, character_id, query.depth, query.types)

@@ -10,7 +10,8 @@ from service.templates.schemas import AttributeSchema, TemplatePrompt
 
 
 class TemplateVersionCreate(Input, kw_only=True):
-    """A draft. Only its owner sees it until it is published. Without a prompt it gets that of the newest version."""
+    """A draft. Only its owner sees it until it is published. Without a prompt it gets that of the newest published
+    version."""
 
     prompt: TemplatePrompt | UnsetType = UNSET
     attribute_schema: AttributeSchema
