@@ -228,6 +228,16 @@ async def public(member: httpx.AsyncClient, name: str = "Mira") -> Any:
     return await character(member, name=name, visibility="public")
 
 
+@asynccontextmanager
+async def without_quotas() -> AsyncIterator[None]:
+    """For tests that insert more characters than a user may have."""
+    await DB.run_ddl("ALTER TABLE characters DISABLE TRIGGER use_character")
+    try:
+        yield
+    finally:
+        await DB.run_ddl("ALTER TABLE characters ENABLE TRIGGER use_character")
+
+
 async def relationship(member: httpx.AsyncClient, source: Any, target: Any, **given: Any) -> Any:
     path = f"/v1/characters/{source['id']}/relationships"
     return await create(member, path, **{"target": target["id"], "type": "parent_of"} | given)

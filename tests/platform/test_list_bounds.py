@@ -26,6 +26,8 @@ LIGHTS = 80
 COMMON_TEMPLATE, RARE_TEMPLATE = UUID(int=1), UUID(int=2)
 
 FILL = """
+ALTER TABLE characters DISABLE TRIGGER use_character;
+
 INSERT INTO users (id, username)
 SELECT lpad(to_hex(n), 32, '0')::uuid, 'member-' || n FROM generate_series(1, 1000) AS n;
 
