@@ -18,7 +18,9 @@ class ExportController(Controller):
 
     @get("/", media_type=NDJSON)
     async def export_account(self, user: CurrentUser) -> Stream:
-        """Everything you own, one JSON object a line; `kind` says what it is."""
+        """Everything you own, one JSON object a line; `kind` says what it is.
+
+        While another export of yours is under way, this answers 429."""
         pieces = await queries.export_account(user)
         headers = {"Content-Disposition": 'attachment; filename="export.ndjson"'}
         return Stream(pieces, media_type=NDJSON, headers=headers, background=BackgroundTask(_close, pieces))

@@ -14,7 +14,7 @@ from service.characters.scopes import CHARACTER
 from service.characters.tables import Character, Revision
 from service.database.engine import DB
 from service.database.prepared import Param, Prepared, json_object, utc
-from service.errors import Unavailable
+from service.errors import TooManyRequests, Unavailable
 from service.relationships.queries import RELATIONSHIP
 from service.relationships.tables import Relationship
 from service.templates.queries import SUMMARY as TEMPLATE
@@ -27,6 +27,8 @@ ROWS_AT_ONCE = 25  # of an export; a character can be 300 KiB
 CARDS_AT_ONCE = 1  # of 8 MiB
 LONGEST_EXPORT = 600.0  # seconds
 LONGEST_PAUSE = 60  # seconds in which the client takes a batch
+RETRY_AFTER = "10"  # seconds
+_LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))"
 _exports = asyncio.Semaphore(2)  # each keeps a connection of this worker's pool for as long as its client reads
 
 
@@ -64,7 +66,8 @@ _EVERYTHING = {
 async def export_account(user: Caller) -> AsyncGenerator[bytes, None]:
     """All that the member owns, as it was at one moment, as NDJSON in pieces: read them all, or close it.
 
-    Raises Unavailable while too many exports are under way; one that is read too slowly breaks off.
+    Raises TooManyRequests while another export of the user is under way, Unavailable while this worker has too many.
+    An export that is read too slowly breaks off.
     """
     pieces = _export(user)
     await anext(pieces)  # as long as nothing is sent, a failure can be told
@@ -81,6 +84,9 @@ async def _export(user: Caller) -> AsyncGenerator[bytes, None]:
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
         await connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{LONGEST_PAUSE}s'")
+        # Held until the transaction ends, and seen by all workers
+        if not await connection.fetchval(_LOCK, f"export of {user.id}"):
+            raise TooManyRequests("Another export of yours is under way.", headers={"Retry-After": RETRY_AFTER})
         yield b""
         for kind, rows in _EVERYTHING.items():
             at_once = CARDS_AT_ONCE if kind == "card" else ROWS_AT_ONCE
