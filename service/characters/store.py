@@ -48,7 +48,7 @@ _LOCK = Prepared(
     lambda: (
         Character.select(*(getattr(Character, name) for name in (*_GIVEN, "version", "deleted_at")))
         .where(Character.id == Param("id"), Character.owner == Param("user"), Character.ended.eq(False))
-        .lock_rows("UPDATE")
+        .lock_rows("NO KEY UPDATE")  # which does not wait for others who copy the character
     )
 )
 

@@ -15,7 +15,7 @@ from service.characters.scopes import CHARACTER
 from service.characters.tables import Character, Revision
 from service.database.engine import DB
 from service.database.prepared import Param, Prepared, json_object, utc
-from service.errors import Unavailable
+from service.errors import TooManyRequests, Unavailable
 from service.relationships.queries import RELATIONSHIP
 from service.relationships.tables import Relationship
 from service.templates.queries import SUMMARY as TEMPLATE
@@ -28,6 +28,8 @@ BATCH_SIZE = 25  # rows; a character can have 300 KiB
 CARD_BATCH_SIZE = 1  # a card can have 8 MiB
 MAX_SECONDS = 600.0  # for an export
 MAX_SECONDS_PER_BATCH = 60  # for the client to read it
+RETRY_AFTER = "10"  # seconds
+_LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))"
 _exports = asyncio.Semaphore(2)  # each uses a connection of this worker's pool until its client has read it
 
 
@@ -66,7 +68,8 @@ async def export_account(user: Caller) -> AsyncGenerator[bytes, None]:
     """The user's data as NDJSON, in chunks, all from one snapshot of the database. The caller must read to the end or
     close the generator.
 
-    Raises Unavailable if too many exports are running. If the client reads too slowly, iterating raises an error.
+    Raises TooManyRequests while another export of the user is running, and Unavailable while this worker has too many.
+    If the client reads too slowly, iterating raises an error.
     """
     chunks = _export(user)
     await anext(chunks)  # a failure before the first byte can still become a problem response
@@ -83,6 +86,9 @@ async def _export(user: Caller) -> AsyncGenerator[bytes, None]:
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
         await connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{MAX_SECONDS_PER_BATCH}s'")
+        # Held until the transaction ends, and seen by all workers
+        if not await connection.fetchval(_LOCK, f"export of {user.id}"):
+            raise TooManyRequests("Another export of yours is running.", headers={"Retry-After": RETRY_AFTER})
         yield b""
         for kind, rows in _EVERYTHING.items():
             size = CARD_BATCH_SIZE if kind == "card" else BATCH_SIZE

@@ -223,15 +223,12 @@ async def update_row(template_id: UUID, changes: dict[Any, Any]) -> None:
 async def lock_own(user: Caller, template_id: UUID) -> Any:
     """The caller's template, locked. Raises NotFound if the caller may not see it, Forbidden if they do not own it."""
     row = (
-        await Template.select(
-            Template.owner, Template.visibility, Template.version, Template.newest_version, Template.retired_at
-        )
-        .where(Template.id == template_id, visible_to(user.id))
-        .lock_rows("UPDATE")
+        await Template.select(Template.visibility, Template.version, Template.newest_version, Template.retired_at)
+        .where(Template.id == template_id, Template.owner == user.id)
+        .lock_rows("NO KEY UPDATE")  # which does not wait for others who use or copy the template
         .first()
     )
     if row is None:
-        raise NotFound
-    if row["owner"] != user.id:
+        await get_template(user, template_id)
         raise Forbidden("Only its owner may change a template.")
     return row

@@ -1,5 +1,6 @@
 """``?dry_run=true``: a write answers as usual and stores nothing."""
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -7,6 +8,7 @@ import pytest
 
 from service.database.engine import DB
 from service.piccolo_app import APP_CONFIG
+from service.web.middleware.writes import Writes
 from tests.conftest import FIGHTER, character, faults, public, relationship, template, with_key
 from tests.support.cards import V2, in_json
 from tests.support.pictures import draw_picture, give_portrait
@@ -169,3 +171,47 @@ async def test_a_dry_run_releases_its_connection(alice: Client) -> None:
         assert (await alice.post("/v1/characters", json={"name": ""}, params=DRY)).status_code == 422
     assert DB.pool is not None
     assert DB.idle_connections() == DB.pool.get_size()
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/characters", {"name": "New", "template": "{template}"}),
+        ("/v1/templates/{template}/copies", {}),
+        ("/v1/characters/{mira}/copies", {}),
+        ("/v1/templates/{template}/versions", {"attribute_schema": FIGHTER}),  # which is refused
+    ],
+)
+async def test_a_dry_run_of_others_does_not_keep_the_owner_waiting(
+    alice: Client, charlie: Client, there: dict[str, Any], monkeypatch: pytest.MonkeyPatch, path: str, body: Any
+) -> None:
+    for own in (f"/v1/templates/{there['template']}", f"/v1/characters/{there['mira']}"):
+        assert (await alice.patch(own, json={"visibility": "public"})).status_code == 200
+    begun, release = asyncio.Event(), asyncio.Event()
+    answer = Writes._answer
+
+    async def answer_and_hold(self: Writes, request: Any) -> Any:
+        answered = await answer(self, request)
+        if request.user.username == "charlie":
+            begun.set()
+            await release.wait()
+        return answered
+
+    monkeypatch.setattr(Writes, "_answer", answer_and_hold)
+    dry = asyncio.create_task(charlie.post(path.format(**there), json=_named(body, there), params=DRY))
+    await asyncio.wait_for(begun.wait(), 5)
+    found = {
+        call: (await alice.request(*call.format(**there).split(), json=given)).status_code
+        for call, given in {
+            "PATCH /v1/templates/{template}": {"name": "Other"},
+            "POST /v1/templates/{template}/versions": {"attribute_schema": FIGHTER},
+            "PUT /v1/templates/{template}/versions/2/publication": None,
+            "PUT /v1/templates/{template}/versions/1/deprecation": None,
+            "DELETE /v1/templates/{template}": None,
+            "PATCH /v1/characters/{mira}": {"name": "Other"},
+            "DELETE /v1/characters/{mira}": None,
+        }.items()
+    }
+    release.set()
+    await dry
+    assert list(found.values()) == [200, 201, 200, 200, 204, 200, 204], found

@@ -5,7 +5,7 @@ import gc
 import json
 import re
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from service.database import embedded
 from service.database.engine import DB
 from service.errors import Unavailable
 from service.exports import queries
-from tests.conftest import PASSWORD, character, create, relationship, template, with_key
+from tests.conftest import PASSWORD, character, create, relationship, signed_in, template, with_key
 from tests.support.servers import Service, execute, service_of_its_own, wait_until
 
 Client = httpx.AsyncClient
@@ -130,15 +130,31 @@ async def test_an_export_is_one_snapshot_with_every_row_once(alice: Client) -> N
     assert sorted(names) == sorted(f"Mira {number}" for number in range(1, 61))
 
 
-async def test_at_most_two_exports_run_at_the_same_time(alice: Client) -> None:
-    me = (await alice.get("/v1/users/me")).json()["id"]
-    under_way = [await queries.export_account(queries.Caller(id=me)) for _ in range(2)]
+async def test_a_user_has_one_export_at_a_time(alice: Client, charlie: Client) -> None:
+    under_way = await started(alice)
     refused = await alice.get("/v1/users/me/export")
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "10")
+    assert refused.json()["type"] == "/problems/too-many-requests"
+    assert await export(charlie)  # whom it does not hinder
+    await under_way.aclose()
+    assert await export(alice)
+    assert await all_connections_idle()
+
+
+async def started(member: Client) -> AsyncGenerator[bytes, None]:
+    me = (await member.get("/v1/users/me")).json()["id"]
+    return await queries.export_account(queries.Caller(id=me))
+
+
+async def test_at_most_two_exports_run_at_the_same_time(app: Any, alice: Client, charlie: Client) -> None:
+    dora = await signed_in(app, "dora")
+    under_way = [await started(alice), await started(charlie)]
+    refused = await dora.get("/v1/users/me/export")
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
     assert refused.headers["content-type"] == "application/problem+json"
     for pieces in under_way:
         await pieces.aclose()
-    assert await export(alice)
+    assert await export(dora)
 
 
 async def test_a_client_that_goes_away_leaves_no_connection_behind(app: Any, alice: Client) -> None:
