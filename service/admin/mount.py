@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any
 from urllib.parse import unquote
 
+import msgspec
 from litestar import asgi
 from litestar.types import Message, Receive, Send
 
@@ -30,7 +31,9 @@ _WRITABLE = (
     f"{PREFIX}/api/change-password/",
     f"{PREFIX}/api/forms/",
 )
-_WITH_PASSWORD = (f"{PREFIX}/public/login", f"{PREFIX}/api/change-password")
+_WITHOUT_BODY = f"{PREFIX}/public/logout"
+_CHANGE_PASSWORD = f"{PREFIX}/api/change-password"
+_WITH_PASSWORD = (f"{PREFIX}/public/login", _CHANGE_PASSWORD)
 _SWAGGER = (f"{PREFIX}/api/docs", f"{PREFIX}/public/docs")  # hidden: it loads scripts from another host
 
 
@@ -50,7 +53,9 @@ async def admin(scope: Any, receive: Receive, send: Send) -> None:
 
     if scope["method"] != "GET":
         _check_origin(scope)
-        receive = await _read_body(scope, receive)
+        body = await _read_body(scope, receive)
+        _check_json(path, body)
+        receive = _repeat(body, receive)
     if path.startswith(_WITH_PASSWORD) and await count_refused_operators(_REFUSAL_WINDOW) >= MOST_REFUSED:
         raise TooManyRequests(headers={"Retry-After": str(round(_REFUSAL_WINDOW.total_seconds()))})
 
@@ -66,8 +71,8 @@ async def admin(scope: Any, receive: Receive, send: Send) -> None:
     await module.site(scope, receive, send_with_headers)
 
 
-async def _read_body(scope: Any, receive: Receive) -> Receive:
-    """Reads the body, and returns a ``receive`` that repeats it. Raises TooLarge and RequestTimeout."""
+async def _read_body(scope: Any, receive: Receive) -> bytes:
+    """Raises TooLarge, RequestTimeout, and BadRequest when the body breaks off."""
     length = request_header(scope, b"content-length") or b""
     if length.isdigit() and (len(length) > 10 or int(length) > MAX_BODY):
         raise TooLarge
@@ -84,6 +89,21 @@ async def _read_body(scope: Any, receive: Receive) -> Receive:
                 more = message.get("more_body", False)
     except TimeoutError:
         raise RequestTimeout from None
+    return bytes(body)
+
+
+def _check_json(path: str, body: bytes) -> None:
+    """The site would answer 500 to a body that is not a JSON object. Its own pages send nothing else."""
+    if not body and path.startswith(_WITHOUT_BODY):
+        return
+    try:
+        msgspec.json.decode(body, type=dict[str, str] if path.startswith(_CHANGE_PASSWORD) else dict[str, Any])
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        raise BadRequest("The body is not a JSON object.") from None
+
+
+def _repeat(body: bytes, receive: Receive) -> Receive:
+    """``receive`` for the site, after the body has been read."""
     is_repeated = False
 
     async def repeat() -> Any:
@@ -91,7 +111,7 @@ async def _read_body(scope: Any, receive: Receive) -> Receive:
         if is_repeated:
             return await receive()
         is_repeated = True
-        return {"type": "http.request", "body": bytes(body), "more_body": False}
+        return {"type": "http.request", "body": body, "more_body": False}
 
     return repeat
 

@@ -22,7 +22,8 @@ class ExportController(Controller):
     async def export_account(self, user: CurrentUser) -> Stream:
         """Export all your data.
 
-        Each line is a JSON object; its `kind` names the type. While another export of yours is running, the response is 429.
+        Each line is a JSON object; its `kind` names the type. While another export of yours is running, the response is
+        429.
         """
         pieces = await queries.export_account(user)
         headers = {"Content-Disposition": 'attachment; filename="export.ndjson"'}

@@ -224,6 +224,32 @@ async def test_a_slow_body_times_out(operator: Client, monkeypatch: pytest.Monke
     assert (answer.status_code, answer.json()["type"]) == (408, "/problems/request-timeout")
 
 
+NO_OBJECTS = {
+    "empty": "",
+    "a list": "[]",
+    "a string": '"x"',
+    "null": "null",
+    "a number": "1",
+    "not UTF-8": b"\xff",
+    "deep": "[" * 100_000,
+    "deep in an object": '{"username":' + "[" * 100_000,
+    "a surrogate": '{"username": "olga", "password": "\\ud800"}',
+    "not finite": '{"username": 1e999}',
+    "a form": "username=olga&password=x",
+}
+
+
+@pytest.mark.parametrize("path", ["/admin/public/login/", CHANGE_PASSWORD, FORM])
+async def test_a_body_is_a_json_object(app: Any, operator: Client, path: str) -> None:
+    async with browser(app) as visitor:
+        for kind, body in NO_OBJECTS.items():
+            for client in (visitor, operator):
+                answer = await client.post(path, content=body)
+                assert (answer.status_code, answer.json()["type"]) == (400, "/problems/bad-request"), kind
+    given = {"current_password": OPERATORS_PASSWORD, "new_password": 7, "confirm_new_password": 7}
+    assert (await operator.post(CHANGE_PASSWORD, json=given)).status_code == 400
+
+
 def test_the_bounds_of_a_body() -> None:
     assert (mount.MAX_BODY, mount.BODY_PATIENCE) == (1024 * 1024, 10)
 
