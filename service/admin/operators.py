@@ -18,6 +18,7 @@ from piccolo.table import Table
 from service.audit.queries import record
 from service.auth.secrets import digest
 from service.database.engine import DB
+from service.database.held import check_no_connection
 from service.identifiers import uuid7
 
 IDLE = timedelta(hours=1)
@@ -39,10 +40,10 @@ class Operator(BaseUser, tablename="piccolo_user"):
             )
             stored = operator["password"] if operator else _UNUSABLE_PASSWORD
             _, iterations, salt, _ = cls.split_stored_password(stored)
-            hashed = await asyncio.to_thread(cls.hash_password, password, salt, int(iterations))
+            hashed = await _hash(password, salt, int(iterations))
             if operator is not None and hmac.compare_digest(hashed, stored):
                 if int(iterations) != cls._pbkdf2_iteration_count:
-                    await cls._store_password(operator["id"], password)
+                    await cls._store_hash(operator["id"], await _hash(password))
                 await cls.update({cls.last_login: datetime.now()}).where(cls.id == operator["id"])
                 return int(operator["id"])
         await record("refuse_password", "operator", operator["id"] if operator else None)
@@ -52,14 +53,19 @@ class Operator(BaseUser, tablename="piccolo_user"):
     async def update_password(cls, user: str | int, password: str) -> None:
         cls._validate_password(password)
         operator: Any = await cls.select(cls.id, cls.username).where(_is_operator(user)).first()
+        hashed = await _hash(password)
         async with DB.transaction():
-            await cls._store_password(operator["id"], password)
+            await cls._store_hash(operator["id"], hashed)
             await record("change_password", "operator", operator["id"], operator=operator["username"])
 
     @classmethod
-    async def _store_password(cls, operator_id: int, password: str) -> None:
-        hashed = await asyncio.to_thread(cls.hash_password, password)
+    async def _store_hash(cls, operator_id: int, hashed: str) -> None:
         await cls.update({cls.password: hashed}).where(cls.id == operator_id)
+
+
+async def _hash(password: str, salt: str = "", iterations: int | None = None) -> str:
+    check_no_connection("Hashing a password")
+    return await asyncio.to_thread(Operator.hash_password, password, salt, iterations)
 
 
 def _is_operator(user: str | int) -> Any:

@@ -11,7 +11,7 @@ from piccolo.querystring import QueryString
 from service.callers import Caller
 from service.cards.drawing import render_picture
 from service.cards.formats.json import MAX_BYTES, write_document
-from service.cards.formats.specs import VERSIONS, CardContent
+from service.cards.formats.specs import VERSIONS
 from service.cards.formats.writer import Export, StoredCard, as_charx, as_json, as_png
 from service.cards.schemas import CardQuery, CardUpdate
 from service.cards.tables import Card, CardAsset
@@ -20,7 +20,7 @@ from service.characters.store import lock_own, touch
 from service.characters.tables import Character
 from service.database.engine import DB
 from service.database.prepared import NOW, Param, Prepared, insert, utc
-from service.errors import BadRequest, NotFound, TooLarge, Violation
+from service.errors import BadRequest, NotFound, TooLarge, Unavailable, Violation
 from service.etags import check_if_match
 from service.identifiers import uuid7
 from service.media.queries import file_name
@@ -68,6 +68,11 @@ _UPDATE = Prepared(
 )
 
 
+MOST_WAITING = 32
+_ONE_AT_A_TIME = asyncio.Semaphore(1)
+_waiting = 0
+
+
 class ExportedCard(msgspec.Struct):
     """The bytes of a card, and the row of its character."""
 
@@ -85,8 +90,25 @@ async def get_card(user: Caller, character_id: UUID, query: CardQuery) -> Export
     export = await asyncio.to_thread(_export, row)  # in a thread, here and below: a card may have 8 MiB
     if query.format == "json":
         return ExportedCard(row, await asyncio.to_thread(as_json, export, query.spec or export.spec))
+    return await _export_with_files(row, export, query)
+
+
+async def _export_with_files(row: Any, export: Export, query: CardQuery) -> ExportedCard:
+    """Raises Unavailable if too many wait. One at a time: a card with its files takes some 200 MiB to write."""
+    global _waiting
+    if _waiting >= MOST_WAITING:
+        raise Unavailable("Too many cards are being exported.")
+    _waiting += 1
+    try:
+        async with _ONE_AT_A_TIME:
+            return await _write_files(row, export, query)
+    finally:
+        _waiting -= 1
+
+
+async def _write_files(row: Any, export: Export, query: CardQuery) -> ExportedCard:
     portrait = await STORAGE.get(file_name(row["portrait"], PORTRAIT_SIZE)) if row["portrait"] else None
-    assets = await _ASSETS.all(character=character_id)
+    assets = await _ASSETS.all(character=row["id"])
     files = {asset["path"]: await STORAGE.get(asset["file"]) for asset in assets}
     if query.format == "png":
         picture = await render_picture(portrait, ".png")
@@ -106,7 +128,7 @@ async def update_card(user: Caller, character_id: UUID, data: CardUpdate, if_mat
         before = json.loads(stored["data"]) if stored else {}
         after = _changed(before, data)
         if not is_same(after, before):
-            text = _text(after)
+            text = card_text(after)
             if stored:
                 await _UPDATE.one(character=character_id, data=text)
             else:
@@ -116,12 +138,18 @@ async def update_card(user: Caller, character_id: UUID, data: CardUpdate, if_mat
 
 
 async def create_card(
-    character_id: UUID, card: CardContent, *, file: str, icon: str | None, assets: Mapping[str, str]
+    character_id: UUID,
+    data: str,
+    *,
+    spec: str,
+    spec_version: str,
+    file: str,
+    icon: str | None,
+    assets: Mapping[str, str],
 ) -> None:
-    """Stores the imported card of a new character. ``assets`` are the names of stored files by path."""
-    card_id = await _create(
-        character_id, data=_text(card.data), spec=card.spec, spec_version=card.spec_version, file=file, icon=icon
-    )
+    """Stores the imported card of a new character. ``data`` is from ``card_text``; ``assets`` are the names of stored
+    files by path."""
+    card_id = await _create(character_id, data=data, spec=spec, spec_version=spec_version, file=file, icon=icon)
     for path, name in assets.items():
         await _CREATE_ASSET.one(card=card_id, path=path, file=name)
 
@@ -138,7 +166,8 @@ def _changed(before: dict[str, Any], data: CardUpdate) -> dict[str, Any]:
     return {name: value for name, value in (before | sent).items() if name not in removed}
 
 
-def _text(data: dict[str, Any]) -> str:
+def card_text(data: dict[str, Any]) -> str:
+    """Raises TooLarge above MAX_BYTES."""
     text = write_document(data)
     if len(text.encode()) > MAX_BYTES:
         raise TooLarge(f"A card may have at most {MAX_BYTES // 1024**2} MiB of JSON.")

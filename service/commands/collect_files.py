@@ -9,11 +9,12 @@ from loguru import logger
 from piccolo.querystring import QueryString
 
 from service.database.engine import DB
+from service.database.held import slow_work_allowed
 from service.database.prepared import Param, Prepared
 from service.media.queries import stored_names
 from service.media.storage import STORAGE
 
-AT_ONCE = 500
+AT_ONCE = 20  # rows, which stay locked while their files are deleted
 
 # Whatever may hold a file's name; each needs an index for it.
 REFERRERS = (
@@ -57,11 +58,13 @@ async def delete_unused_files() -> int:
 
 
 async def _collect_between(after: str, until: str) -> int:
-    """The rows go for good once the files are gone: what fails in between is found again."""
+    """The rows go for good once the files are gone: what fails in between is found again. Until then they are locked,
+    so this is the one place where files are deleted in a transaction. It is on the connection of this command."""
     try:
         async with DB.transaction():
             names = [row["name"] for row in await _DELETE.all(after=after, until=until)]
-            await STORAGE.delete([file for name in names for file in stored_names(name)])
+            with slow_work_allowed():
+                await STORAGE.delete([file for name in names for file in stored_names(name)])
     except asyncpg.ForeignKeyViolationError as error:
         logger.warning("Some files are collected another time: {}", error)
         return 0

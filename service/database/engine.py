@@ -11,6 +11,7 @@ import asyncpg
 from piccolo.engine.postgres import PostgresEngine, PostgresTransaction
 
 from service.database import embedded
+from service.database.held import HOLD, Hold, check_no_connection
 from service.errors import ServiceError, Unavailable
 from service.settings import settings
 
@@ -66,15 +67,6 @@ class Database(PostgresEngine):
     def transaction(self, allow_nested: bool = True) -> Transaction:
         return Transaction(engine=self, allow_nested=allow_nested)
 
-    @contextmanager
-    def outside_transaction(self) -> Iterator[None]:
-        """Runs the block outside of the open transaction: on another connection, committed at once."""
-        token = self.current_transaction.set(None)
-        try:
-            yield
-        finally:
-            self.current_transaction.reset(token)
-
     @property
     def is_dry_run(self) -> bool:
         """Whether the open transaction will be rolled back at the end."""
@@ -122,20 +114,24 @@ class Database(PostgresEngine):
     async def connection(self) -> AsyncIterator[asyncpg.Connection]:
         """A connection for the block: the open transaction's, else the pool's, else a new one.
 
-        Raises Unavailable when PostgreSQL cannot be reached or all connections stay busy too long.
+        Raises Unavailable when PostgreSQL cannot be reached or all connections stay busy too long, and ConnectionHeld
+        when the task holds a connection already: tasks that wait for a second one can block each other.
         """
         if (current := self.current_transaction.get()) is not None:
             yield current.connection
             return
+        check_no_connection("A second connection")
         try:
             connection = await (self._take(pool) if (pool := self.pool) else self.get_new_connection())
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise Unavailable("The database cannot be reached.") from error
         sound = False
+        HOLD.set(hold := Hold())
         try:
             yield connection
             sound = True
         finally:
+            hold.ended = True
             if _is_open(connection) and connection.is_in_transaction():
                 connection.terminate()  # its COMMIT failed or was cut short: nobody knows what state it is in
             if pool is None:

@@ -51,6 +51,9 @@ _TAKEN = {
 }
 
 
+_UNCONFIRMED = "Changing the e-mail address needs the current password."
+
+
 def _own_view() -> Any:
     return User.select(User.id, User.version, json_object(own_fields()).as_alias("item"))
 
@@ -103,18 +106,17 @@ async def update_me(user: Caller, data: UserUpdate, if_match: str | None) -> Any
     password = changes.pop("current_password", "")
     if "links" in changes:
         changes["links"] = msgspec.json.encode(changes["links"]).decode()
+    confirmed: Any = None
+    if "email" in changes:
+        confirmed = await _credentials(user).first()
+        check_if_match(if_match, user.id, confirmed["version"])
+        await confirm_password(user, confirmed["password_hash"], password, _UNCONFIRMED)
+        changes["email_key"] = _email_key(changes["email"])
     async with DB.transaction():
-        row: Any = await (
-            User.select(User.version, User.password_hash, User.email, User.username)
-            .where(User.id == user.id)
-            .lock_rows("UPDATE")
-            .first()
-        )
+        row: Any = await _credentials(user).lock_rows("UPDATE").first()
         check_if_match(if_match, user.id, row["version"])
-        if "email" in changes:
-            otherwise = "Changing the e-mail address needs the current password."
-            await confirm_password(user, row["password_hash"], password, otherwise)
-            changes["email_key"] = _email_key(changes["email"])
+        if confirmed and confirmed["password_hash"] != row["password_hash"]:  # it was changed meanwhile
+            raise Forbidden(_UNCONFIRMED)
         if changes:
             with on_constraint(_TAKEN):
                 await User.update({**changes, User.version: User.version + 1, User.updated_at: NOW}).where(
@@ -125,6 +127,10 @@ async def update_me(user: Caller, data: UserUpdate, if_match: str | None) -> Any
         if "email" in changes:
             await record("change_email", "user", user.id, member=user.id)
         return await get_me(user)
+
+
+def _credentials(user: Caller) -> Any:
+    return User.select(User.version, User.password_hash, User.email, User.username).where(User.id == user.id)
 
 
 async def _notify_of_new_email(user: Caller, old: str | None, username: str, new_key: str) -> None:
