@@ -2,7 +2,8 @@ import asyncio
 import json
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 from uuid import UUID
 
 import msgspec
@@ -68,16 +69,18 @@ _UPDATE = Prepared(
 )
 
 
+MOST_IN_MEMORY = 1024 * 1024  # bytes of a card with files; a larger one is in a temporary file
 MOST_WAITING = 32
 _ONE_AT_A_TIME = asyncio.Semaphore(1)
 _waiting = 0
 
 
 class ExportedCard(msgspec.Struct):
-    """The bytes of a card, and the row of its character."""
+    """The bytes of a card, in a temporary ``file`` if they are many, and the row of its character."""
 
     character: Any
     content: bytes
+    file: IO[bytes] | None = None
 
 
 async def get_card(user: Caller, character_id: UUID, query: CardQuery) -> ExportedCard:
@@ -101,9 +104,18 @@ async def _export_with_files(row: Any, export: Export, query: CardQuery) -> Expo
     _waiting += 1
     try:
         async with _ONE_AT_A_TIME:
-            return await _write_files(row, export, query)
+            card = await _write_files(row, export, query)
+            if len(card.content) > MOST_IN_MEMORY:
+                card.file, card.content = await asyncio.to_thread(_spooled, card.content), b""
+            return card
     finally:
         _waiting -= 1
+
+
+def _spooled(content: bytes) -> IO[bytes]:
+    file = TemporaryFile()  # noqa: SIM115 (closed by who sends it)
+    file.write(content)
+    return file
 
 
 async def _write_files(row: Any, export: Export, query: CardQuery) -> ExportedCard:

@@ -42,7 +42,7 @@ class Writes:
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         opt = scope["route_handler"].opt
-        if opt.get("dry_run") and is_dry_run(Request(scope)):
+        if opt.get("dry_run") and scope["query_string"] and is_dry_run(Request(scope)):
             run = self._run_dry
         elif opt.get("idempotent") and any(name == b"idempotency-key" for name, _ in scope["headers"]):
             run = self._run_once
