@@ -53,6 +53,7 @@ from service.trash.controller import TrashController
 from service.users.avatars import AvatarController
 from service.users.controller import UserController
 from service.users.usage import UsageController
+from service.web.budget import return_freed_memory
 from service.web.docs import ASSETS, ProblemController, get_openapi, get_root
 from service.web.guards import authenticated, current_user, known_parameters
 from service.web.middleware.access_log import AccessLog
@@ -68,6 +69,8 @@ from service.web.middleware.rate_limit import RateLimits
 from service.web.middleware.request_id import RequestId
 from service.web.middleware.security_headers import SecurityHeaders
 from service.web.middleware.size_limits import SizeLimits
+from service.web.middleware.slow_readers import SlowReaders
+from service.web.middleware.uploads import Uploads
 from service.web.middleware.websockets import RejectWebSockets
 from service.web.middleware.writes import Writes
 from service.web.openapi_config import OPENAPI
@@ -124,6 +127,7 @@ def create_app() -> Litestar:
     """The service as an ASGI application."""
     set_up_logging(settings)
     allow_many_connections()
+    return_freed_memory()
     app = Litestar(
         [v1, MediaController, HealthController, ProblemController, get_root, get_openapi, ASSETS, admin],
         dependencies={"user": Provide(current_user)},
@@ -153,12 +157,14 @@ def _with_middleware(app: Litestar) -> ASGIApp:
         *([partial(Cors, origins=settings.cors_origins)] if settings.cors_origins else []),
         partial(SecurityHeaders, vary=[b"Accept-Encoding", *([b"Origin"] if settings.cors_origins else [])]),
         Head,
+        SlowReaders,
         Compression,
         Conditional,
         Failures,
         SizeLimits,
         partial(Hosts, allowed=settings.allowed_hosts),
         partial(LoadShedding, max_in_flight=settings.max_requests_in_flight),
+        Uploads,
         partial(Authentication, identify=identify, look_ups=TOKEN_LOOK_UPS),
         partial(RateLimits, reads=READS, writes=WRITES),
         partial(Options, router=app.asgi_router),

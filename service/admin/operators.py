@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 from service.audit.queries import record
 from service.auth.secrets import digest
 from service.database.engine import DB
+from service.database.held import check_no_connection
 from service.errors import TooManyRequests
 from service.identifiers import uuid7
 from service.limits.backoff import SignIn
@@ -49,11 +50,11 @@ class Operator(BaseUser, tablename="piccolo_user"):
             )
             stored = operator["password"] if operator else _UNUSABLE_PASSWORD
             _, iterations, salt, _ = cls.split_stored_password(stored)
-            hashed = await asyncio.to_thread(cls.hash_password, password, salt, int(iterations))
+            hashed = await _hash(password, salt, int(iterations))
             if operator is not None and hmac.compare_digest(hashed, stored):
                 await attempt.succeed()
                 if int(iterations) != cls._pbkdf2_iteration_count:
-                    hashed = await asyncio.to_thread(cls.hash_password, password)
+                    hashed = await _hash(password)
                     await cls._replace_password(operator["id"], stored, hashed)
                 _checked.set(hashed)
                 await cls.update({cls.last_login: datetime.now()}).where(cls.id == operator["id"])
@@ -68,7 +69,7 @@ class Operator(BaseUser, tablename="piccolo_user"):
         Refuses the form when the password that it checked was changed meanwhile."""
         cls._validate_password(password)
         operator: Any = await cls.select(cls.id, cls.username).where(_is_operator(user)).first()
-        hashed = await asyncio.to_thread(cls.hash_password, password)
+        hashed = await _hash(password)
         async with DB.transaction():
             if not await cls._replace_password(operator["id"], _checked.get(), hashed):
                 raise HTTPException(422, "Incorrect password.")  # as Piccolo answers a wrong one
@@ -93,6 +94,11 @@ async def _begin(username: str) -> SignIn:
     except TooManyRequests as error:
         raise HTTPException(error.status, error.detail, dict(error.headers)) from None
     return attempt
+
+
+async def _hash(password: str, salt: str = "", iterations: int | None = None) -> str:
+    check_no_connection("Hashing a password")
+    return await asyncio.to_thread(Operator.hash_password, password, salt, iterations)
 
 
 def _is_operator(user: str | int) -> Any:

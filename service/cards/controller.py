@@ -13,7 +13,7 @@ from service.web.guards import READ_CHARACTERS, WRITE_CHARACTERS, CurrentUser
 from service.web.middleware.rate_limit import Cost
 from service.web.openapi_content import ETAG, QUOTA, CardOperation
 from service.web.requests import IfMatch, StrictRequest
-from service.web.responses import Rendered
+from service.web.responses import FromFile, Rendered
 from service.web.routes import get, put
 
 MEDIA_TYPES: dict[Format, str] = {"json": "application/json", "png": "image/png", "charx": "application/zip"}
@@ -40,6 +40,8 @@ class CardController(Controller):
         """Export a character as a Character Card."""
         query = request.parameters
         card = await queries.get_card(user, character_id, query)
+        if card.file is not None:
+            return FromFile(card.file, MEDIA_TYPES[query.format], headers=_headers(card, query.format))
         return Response(card.content, media_type=MEDIA_TYPES[query.format], headers=_headers(card, query.format))  # type: ignore[arg-type] # rendered already
 
     @put("/", guards=[WRITE_CHARACTERS], dry_run=True, response_headers=[ETAG], responses=QUOTA)

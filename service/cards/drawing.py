@@ -5,6 +5,8 @@ from io import BytesIO
 
 from PIL import Image, ImageDraw
 
+from service.database.held import check_no_connection
+
 _AT_ONCE = asyncio.Semaphore(2)
 _FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP"}
 _BACKGROUND, _FIGURE = "#d9dce1", "#aeb4be"
@@ -15,6 +17,7 @@ async def render_picture(portrait: bytes | None, path: str) -> bytes:
 
     Without a portrait, a placeholder.
     """
+    check_no_connection("Drawing a picture")
     async with _AT_ONCE:
         return await asyncio.to_thread(_encode, portrait, _FORMATS.get(path.rpartition(".")[2].lower(), "PNG"))
 

@@ -2,7 +2,8 @@ import asyncio
 import json
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 from uuid import UUID
 
 import msgspec
@@ -11,7 +12,7 @@ from piccolo.querystring import QueryString
 from service.callers import Caller
 from service.cards.drawing import render_picture
 from service.cards.formats.json import MAX_BYTES, write_document
-from service.cards.formats.specs import VERSIONS, CardContent
+from service.cards.formats.specs import VERSIONS
 from service.cards.formats.writer import Export, StoredCard, as_charx, as_json, as_png
 from service.cards.schemas import CardQuery, CardUpdate
 from service.cards.tables import Card, CardAsset
@@ -20,7 +21,7 @@ from service.characters.store import lock_own, touch
 from service.characters.tables import Character
 from service.database.engine import DB
 from service.database.prepared import NOW, Param, Prepared, insert, utc
-from service.errors import BadRequest, NotFound, TooLarge, Violation
+from service.errors import BadRequest, NotFound, TooLarge, Unavailable, Violation
 from service.etags import check_if_match
 from service.identifiers import uuid7
 from service.media.queries import file_name
@@ -68,11 +69,18 @@ _UPDATE = Prepared(
 )
 
 
+MOST_IN_MEMORY = 1024 * 1024  # bytes of a card with files; a larger one is in a temporary file
+MOST_WAITING = 32
+_ONE_AT_A_TIME = asyncio.Semaphore(1)
+_waiting = 0
+
+
 class ExportedCard(msgspec.Struct):
-    """The bytes of a card, and the row of its character."""
+    """The bytes of a card, in a temporary ``file`` if they are many, and the row of its character."""
 
     character: Any
     content: bytes
+    file: IO[bytes] | None = None
 
 
 async def get_card(user: Caller, character_id: UUID, query: CardQuery) -> ExportedCard:
@@ -85,8 +93,34 @@ async def get_card(user: Caller, character_id: UUID, query: CardQuery) -> Export
     export = await asyncio.to_thread(_export, row)  # in a thread, here and below: a card may have 8 MiB
     if query.format == "json":
         return ExportedCard(row, await asyncio.to_thread(as_json, export, query.spec or export.spec))
+    return await _export_with_files(row, export, query)
+
+
+async def _export_with_files(row: Any, export: Export, query: CardQuery) -> ExportedCard:
+    """Raises Unavailable if too many wait. One at a time: a card with its files takes some 200 MiB to write."""
+    global _waiting
+    if _waiting >= MOST_WAITING:
+        raise Unavailable("Too many cards are being exported.")
+    _waiting += 1
+    try:
+        async with _ONE_AT_A_TIME:
+            card = await _write_files(row, export, query)
+            if len(card.content) > MOST_IN_MEMORY:
+                card.file, card.content = await asyncio.to_thread(_spooled, card.content), b""
+            return card
+    finally:
+        _waiting -= 1
+
+
+def _spooled(content: bytes) -> IO[bytes]:
+    file = TemporaryFile()  # noqa: SIM115 (closed by who sends it)
+    file.write(content)
+    return file
+
+
+async def _write_files(row: Any, export: Export, query: CardQuery) -> ExportedCard:
     portrait = await STORAGE.get(file_name(row["portrait"], PORTRAIT_SIZE)) if row["portrait"] else None
-    assets = await _ASSETS.all(character=character_id)
+    assets = await _ASSETS.all(character=row["id"])
     files = {asset["path"]: await STORAGE.get(asset["file"]) for asset in assets}
     if query.format == "png":
         picture = await render_picture(portrait, ".png")
@@ -106,7 +140,7 @@ async def update_card(user: Caller, character_id: UUID, data: CardUpdate, if_mat
         before = json.loads(stored["data"]) if stored else {}
         after = _changed(before, data)
         if not is_same(after, before):
-            text = _text(after)
+            text = card_text(after)
             if stored:
                 await _UPDATE.one(character=character_id, data=text)
             else:
@@ -116,12 +150,18 @@ async def update_card(user: Caller, character_id: UUID, data: CardUpdate, if_mat
 
 
 async def create_card(
-    character_id: UUID, card: CardContent, *, file: str, icon: str | None, assets: Mapping[str, str]
+    character_id: UUID,
+    data: str,
+    *,
+    spec: str,
+    spec_version: str,
+    file: str,
+    icon: str | None,
+    assets: Mapping[str, str],
 ) -> None:
-    """Stores the imported card of a new character. ``assets`` are the names of stored files by path."""
-    card_id = await _create(
-        character_id, data=_text(card.data), spec=card.spec, spec_version=card.spec_version, file=file, icon=icon
-    )
+    """Stores the imported card of a new character. ``data`` is from ``card_text``; ``assets`` are the names of stored
+    files by path."""
+    card_id = await _create(character_id, data=data, spec=spec, spec_version=spec_version, file=file, icon=icon)
     for path, name in assets.items():
         await _CREATE_ASSET.one(card=card_id, path=path, file=name)
 
@@ -138,7 +178,8 @@ def _changed(before: dict[str, Any], data: CardUpdate) -> dict[str, Any]:
     return {name: value for name, value in (before | sent).items() if name not in removed}
 
 
-def _text(data: dict[str, Any]) -> str:
+def card_text(data: dict[str, Any]) -> str:
+    """Raises TooLarge above MAX_BYTES."""
     text = write_document(data)
     if len(text.encode()) > MAX_BYTES:
         raise TooLarge(f"A card may have at most {MAX_BYTES // 1024**2} MiB of JSON.")

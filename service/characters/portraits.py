@@ -13,13 +13,13 @@ from service.database.engine import DB
 from service.database.prepared import Param, Prepared
 from service.errors import NotFound
 from service.etags import check_if_match
-from service.media.queries import picture_columns, store_picture
+from service.media.queries import NewFile, picture_columns, refer_to, store_picture
 from service.media.schemas import PortraitLinks, SizeQuery
 from service.media.transfer import MAX_BODY, read_upload, show_picture
 from service.web.guards import READ_CHARACTERS, WRITE_CHARACTERS, CurrentUser
 from service.web.middleware.rate_limit import spend
 from service.web.openapi_content import ETAG, QUOTA, PictureOperation, UploadOperation
-from service.web.requests import IfMatch, StrictRequest
+from service.web.requests import IfMatch, StrictRequest, is_dry_run, prepared
 from service.web.responses import Rendered, resource
 from service.web.routes import delete, get, put
 
@@ -37,11 +37,18 @@ async def get_portrait(user: Caller, character_id: UUID) -> Any:
     raise NotFound
 
 
-async def update_portrait(user: Caller, character_id: UUID, content: bytes, if_match: str | None) -> Any:
-    """The changed row. Raises PreconditionFailed if ``if_match`` is stale, and what ``store_picture`` raises."""
+async def store_portrait(
+    user: Caller, character_id: UUID, content: bytes, if_match: str | None, *, dry_run: bool
+) -> NewFile:
+    """Raises PreconditionFailed if ``if_match`` is stale, and what ``store_picture`` raises."""
     async with DB.transaction():  # first, because decoding a picture is expensive
         check_if_match(if_match, character_id, (await lock_own(user, character_id))["version"])
-    return await _change(user, character_id, await store_picture(content), if_match)
+    return await store_picture(content, dry_run=dry_run)
+
+
+async def update_portrait(user: Caller, character_id: UUID, picture: NewFile, if_match: str | None) -> Any:
+    """The changed row. Raises PreconditionFailed if ``if_match`` is stale."""
+    return await _change(user, character_id, picture, if_match)
 
 
 async def delete_portrait(user: Caller, character_id: UUID, if_match: str | None) -> None:
@@ -49,13 +56,20 @@ async def delete_portrait(user: Caller, character_id: UUID, if_match: str | None
     await _change(user, character_id, None, if_match)
 
 
-async def _change(user: Caller, character_id: UUID, name: str | None, if_match: str | None) -> Any:
+async def _change(user: Caller, character_id: UUID, picture: NewFile | None, if_match: str | None) -> Any:
     async with DB.transaction():
         row = await lock_own(user, character_id)
         check_if_match(if_match, character_id, row["version"])
-        if name is None and row["portrait"] is None:
+        if picture is None and row["portrait"] is None:
             raise NotFound
-        return await change(row, {"portrait": name})
+        return await change(row, {"portrait": await refer_to(picture) if picture else None})
+
+
+async def _prepare(request: Request[Any, Any, Any]) -> NewFile:
+    await spend(request.scope, 10)
+    content = await read_upload(request)
+    character_id, if_match = request.path_params["character_id"], request.headers.get("if-match")
+    return await store_portrait(request.user, character_id, content, if_match, dry_run=is_dry_run(request))
 
 
 class PortraitController(Controller):
@@ -69,6 +83,7 @@ class PortraitController(Controller):
         operation_class=UploadOperation,
         responses=QUOTA,
         request_max_body_size=MAX_BODY,
+        prepare=_prepare,
     )
     async def update_portrait(
         self, request: Request[Any, Any, Any], user: CurrentUser, character_id: FromPath[UUID], if_match: IfMatch = None
@@ -78,8 +93,7 @@ class PortraitController(Controller):
         PNG, JPEG, WebP and AVIF images and the first frame of a GIF are accepted, up to 10 MiB and 40 megapixels. Only
         the pixels are stored, upright and in sRGB; all metadata is removed.
         """
-        await spend(request.scope, 10)
-        return resource(await update_portrait(user, character_id, await read_upload(request), if_match))
+        return resource(await update_portrait(user, character_id, await prepared(request), if_match))
 
     @get("/", public=True, guards=[READ_CHARACTERS], operation_class=PictureOperation, response_headers=[ETAG])
     async def get_portrait(

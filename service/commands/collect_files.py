@@ -9,11 +9,12 @@ from loguru import logger
 from piccolo.querystring import QueryString
 
 from service.database.engine import DB
+from service.database.held import slow_work_allowed
 from service.database.prepared import Param, Prepared
 from service.media.queries import stored_names
 from service.media.storage import STORAGE
 
-BATCH_SIZE = 500
+BATCH_SIZE = 20  # rows, which stay locked while their files are deleted
 
 # Everything that refers to a file by its name. Each needs an index on that name.
 REFERRERS = (
@@ -57,11 +58,15 @@ async def delete_unused_files() -> int:
 
 
 async def _collect_between(after: str, until: str) -> int:
-    """Deletes rows and files in one transaction. If a file cannot be deleted, the rows stay for the next run."""
+    """Deletes rows and files in one transaction. If a file cannot be deleted, the rows stay for the next run.
+
+    Nowhere else are files deleted in a transaction. It locks the rows until their files are gone, and uses the
+    connection of this command."""
     try:
         async with DB.transaction():
             names = [row["name"] for row in await _DELETE.all(after=after, until=until)]
-            await STORAGE.delete([file for name in names for file in stored_names(name)])
+            with slow_work_allowed():
+                await STORAGE.delete([file for name in names for file in stored_names(name)])
     except asyncpg.ForeignKeyViolationError as error:
         logger.warning("A file is referred to again; its batch is left for the next run: {}", error)
         return 0

@@ -1,14 +1,15 @@
 """The service's Piccolo engine: transactions, and connections from the pool."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Literal
 
 import asyncpg
 from piccolo.engine.postgres import PostgresEngine, PostgresTransaction
 
 from service.database import embedded
+from service.database.held import HOLD, Hold, check_no_connection
 from service.database.pool import IdleConnections, create_pool, is_open
 from service.errors import Unavailable
 from service.settings import settings
@@ -61,15 +62,6 @@ class Database(PostgresEngine):
     def transaction(self, allow_nested: bool = True) -> Transaction:
         return Transaction(engine=self, allow_nested=allow_nested)
 
-    @contextmanager
-    def outside_transaction(self) -> Iterator[None]:
-        """In the block, queries use another connection than the open transaction and are committed at once."""
-        token = self.current_transaction.set(None)
-        try:
-            yield
-        finally:
-            self.current_transaction.reset(token)
-
     @property
     def is_dry_run(self) -> bool:
         """Whether the open transaction will be rolled back at the end."""
@@ -100,21 +92,25 @@ class Database(PostgresEngine):
     async def connection(self) -> AsyncIterator[asyncpg.Connection]:
         """A connection for the block: the open transaction's, else the pool's, else a new one.
 
-        Raises Unavailable when PostgreSQL cannot be reached or all connections stay busy too long.
+        Raises Unavailable when PostgreSQL cannot be reached or all connections stay busy too long, and ConnectionHeld
+        when the task holds a connection already: tasks that wait for a second one can block each other.
         """
         if (current := self.current_transaction.get()) is not None:
             yield current.connection
             return
+        check_no_connection("A second connection")
         idle = self._idle
         try:
             connection = await (idle.acquire() if idle else self.get_new_connection())
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise Unavailable("The database cannot be reached.") from error
         is_reusable = False
+        HOLD.set(hold := Hold())
         try:
             yield connection
             is_reusable = True
         finally:
+            hold.ended = True
             if is_open(connection) and connection.is_in_transaction():
                 connection.terminate()  # COMMIT failed or was cancelled, so its state is unknown
             if idle is None:

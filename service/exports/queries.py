@@ -1,7 +1,9 @@
 import asyncio
+import os
 import time
-from collections.abc import AsyncGenerator
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 from service.audit.queries import ENTRY
 from service.audit.tables import AuditEntry
@@ -26,11 +28,14 @@ from service.users.tables import User
 
 BATCH_SIZE = 25  # rows; a character can have 300 KiB
 CARD_BATCH_SIZE = 1  # a card can have 8 MiB
-MAX_SECONDS = 600.0  # for an export
-MAX_SECONDS_PER_BATCH = 60  # for the client to read it
+MAX_SECONDS = 600.0  # for the client to read it
+MAX_QUERY_SECONDS = 300.0  # for PostgreSQL to send it; a connection is held
+MAX_BYTES = 4 * 1024**3  # of the temporary file
+PIECE = 256 * 1024  # bytes
 RETRY_AFTER = "10"  # seconds
 _LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))"
-_exports = asyncio.Semaphore(2)  # each uses a connection of this worker's pool until its client has read it
+_exports = asyncio.Semaphore(2)
+_users: set[Any] = set()  # those with an export in this worker
 
 
 def _all(fields: Any, of: Any, *conditions: Any) -> Prepared:
@@ -68,34 +73,107 @@ async def export_account(user: Caller) -> AsyncGenerator[bytes, None]:
     """The user's data as NDJSON, in chunks, all from one snapshot of the database. The caller must read to the end or
     close the generator.
 
-    Raises TooManyRequests while another export of the user is running, and Unavailable while this worker has too many.
-    If the client reads too slowly, iterating raises an error.
+    A temporary file is between PostgreSQL and the client, so a slow client holds no connection. Raises TooManyRequests
+    while another export of the user is running, and Unavailable while this worker has too many. If the client reads too
+    slowly, iterating raises an error.
     """
     chunks = _export(user)
     await anext(chunks)  # a failure before the first byte can still become a problem response
     return chunks
 
 
+class _Spool:
+    """A temporary file that one task writes while another reads it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.size = 0
+        self.changed = asyncio.Event()
+
+    async def write(self, piece: bytes) -> None:
+        if self.size + len(piece) > MAX_BYTES:
+            raise Unavailable("The export is too large.")
+        write = asyncio.ensure_future(asyncio.to_thread(self.file.write, piece))
+        try:
+            await asyncio.shield(write)
+        finally:
+            await asyncio.wait([write])  # also when this is cancelled: the file must stay open until then
+        self.size += len(piece)
+        self.changed.set()
+
+    async def read(self, at: int) -> bytes:
+        return await asyncio.to_thread(os.pread, self.file.fileno(), min(PIECE, self.size - at), at)
+
+
 async def _export(user: Caller) -> AsyncGenerator[bytes, None]:
     if _exports.locked():
         raise Unavailable("Too many exports are running.")
-    deadline = time.monotonic() + MAX_SECONDS
-    async with (
-        _exports,
-        DB.connection() as connection,
-        connection.transaction(isolation="repeatable_read", readonly=True),
-    ):
-        await connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{MAX_SECONDS_PER_BATCH}s'")
-        # Held until the transaction ends, and seen by all workers
-        if not await connection.fetchval(_LOCK, f"export of {user.id}"):
-            raise TooManyRequests("Another export of yours is running.", headers={"Retry-After": RETRY_AFTER})
-        yield b""
-        for kind, rows in _EVERYTHING.items():
-            size = CARD_BATCH_SIZE if kind == "card" else BATCH_SIZE
-            async for batch in rows.batches(connection, size, user=user.id, side=None):
-                if time.monotonic() > deadline:
-                    raise Unavailable("The export took too long to read.")
-                yield b"".join([_line(kind, row["item"]) for row in batch])
+    if user.id in _users:
+        raise _running()
+    _users.add(user.id)
+    try:
+        async for chunk in _spooled(user):
+            yield chunk
+    finally:
+        _users.discard(user.id)
+
+
+async def _spooled(user: Caller) -> AsyncGenerator[bytes, None]:
+    async with _exports:
+        with TemporaryFile(buffering=0) as file:
+            spool = _Spool(file)
+            writing = asyncio.create_task(_write(user, spool))
+            writing.add_done_callback(lambda _: spool.changed.set())
+            try:
+                await spool.changed.wait()
+                if not spool.size:
+                    await writing  # raises why
+                yield b""
+                async for piece in _read(spool, writing):
+                    yield piece
+            finally:
+                writing.cancel()
+                await asyncio.gather(writing, return_exceptions=True)
+
+
+async def _write(user: Caller, spool: _Spool) -> None:
+    """Writes all as fast as PostgreSQL gives it, and then frees the connection."""
+    try:
+        async with (
+            asyncio.timeout(MAX_QUERY_SECONDS),
+            DB.connection() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            # Held until the transaction ends, and seen by all workers
+            if not await connection.fetchval(_LOCK, f"export of {user.id}"):
+                raise _running()
+            for kind, rows in _EVERYTHING.items():
+                at_once = CARD_BATCH_SIZE if kind == "card" else BATCH_SIZE
+                async for batch in rows.batches(connection, at_once, user=user.id, side=None):
+                    await spool.write(b"".join([_line(kind, row["item"]) for row in batch]))
+    except TimeoutError:
+        raise Unavailable("The export took too long to make.") from None
+
+
+async def _read(spool: _Spool, writing: "asyncio.Task[None]") -> AsyncIterator[bytes]:
+    ends, at = time.monotonic() + MAX_SECONDS, 0
+    while True:
+        if time.monotonic() > ends:
+            raise Unavailable("The export took too long to read.")
+        spool.changed.clear()
+        if at < spool.size:
+            piece = await spool.read(at)
+            at += len(piece)
+            yield piece
+        elif writing.done():
+            await writing  # raises why it broke off
+            return
+        else:
+            await spool.changed.wait()
+
+
+def _running() -> TooManyRequests:
+    return TooManyRequests("Another export of yours is running.", headers={"Retry-After": RETRY_AFTER})
 
 
 def _line(kind: str, item: str) -> bytes:

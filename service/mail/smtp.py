@@ -10,6 +10,7 @@ from email.utils import localtime, make_msgid, parseaddr
 import aiosmtplib
 from loguru import logger
 
+from service.database.held import check_no_connection
 from service.settings import settings
 
 _SMTP_TIMEOUT = 60.0  # seconds, for the whole SMTP conversation
@@ -41,6 +42,7 @@ def compose(recipient: str, subject: str, text: str) -> EmailMessage:
 
 async def send(message: EmailMessage, recipient: str) -> None:
     """Logs the message when SMTP_HOST is not set. Raises Undeliverable, or aiosmtplib's error when a retry may help."""
+    check_no_connection("Sending mail")
     if not settings.smtp_host:
         logger.bind(unmasked=True).info("Mail to {}: {}\n{}", recipient, message["Subject"], message.get_content())
         return

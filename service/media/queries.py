@@ -9,9 +9,11 @@ import hmac
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from piccolo.querystring import QueryString
 
 from service.database.engine import DB
+from service.database.held import check_no_connection
 from service.database.prepared import Param, Prepared, json_object
 from service.media.images.workers import WORKERS
 from service.media.schemas import SIZES
@@ -48,24 +50,40 @@ def picture_columns(of: Any) -> list[Any]:
     return [of.name.as_alias("name"), *(getattr(of, name).as_alias(name) for name in ("width", "height", "color"))]
 
 
-async def store_picture(content: bytes) -> str:
-    """Validates, cleans and stores a picture; returns the name of its file, for a foreign key.
+class NewFile(msgspec.Struct, frozen=True):
+    """The row of a file that was just stored; ``refer_to`` gives its name."""
+
+    name: str
+    size: int
+    width: int | None = None
+    height: int | None = None
+    color: str | None = None
+
+
+async def store_picture(content: bytes, *, dry_run: bool = False) -> NewFile:
+    """Validates, cleans and stores a picture; ``dry_run`` stores nothing. Call it outside of transactions.
 
     Raises UnsupportedMediaType or Unprocessable if the picture is not valid, Unavailable if too many are waiting.
     """
     picture = await WORKERS.clean(content)
     name = await content_name(content)
     files = {file_name(name, size): each for size, each in picture.files.items()}
-    about = {"width": picture.width, "height": picture.height, "color": picture.color}
-    await _store(name, files, size=len(content), **about)
-    return name
+    file = NewFile(name, len(content), picture.width, picture.height, picture.color)
+    return file if dry_run else await _store(file, files)
 
 
-async def store_file(content: bytes) -> str:
-    """Stores bytes unchanged, never to be shown as a picture; returns the name of the file, for a foreign key."""
-    name = await content_name(content)
-    await _store(name, {name: content}, size=len(content), width=None, height=None, color=None)
-    return name
+async def store_file(content: bytes, *, dry_run: bool = False) -> NewFile:
+    """Stores bytes unchanged, never to be shown as a picture; ``dry_run`` stores nothing. Call it outside of
+    transactions."""
+    file = NewFile(await content_name(content), len(content))
+    return file if dry_run else await _store(file, {file.name: content})
+
+
+async def refer_to(file: NewFile) -> str:
+    """The name of the file, for a foreign key. A dry run inserts its row, which is rolled back."""
+    if DB.is_dry_run:
+        await _UPSERT.one(**msgspec.structs.asdict(file))
+    return file.name
 
 
 async def get_past_picture(name: str) -> dict[str, Any]:
@@ -89,10 +107,8 @@ def stored_names(name: str) -> list[str]:
     return [name, *(file_name(name, size) for size in SIZES)]
 
 
-async def _store(name: str, files: Mapping[str, bytes], **about: Any) -> None:
-    if DB.is_dry_run:
-        await _UPSERT.one(name=name, **about)  # rolled back with the dry run; nothing is written
-        return
-    with DB.outside_transaction():
-        await _UPSERT.one(name=name, **about)
+async def _store(file: NewFile, files: Mapping[str, bytes]) -> NewFile:
+    check_no_connection("Storing a file")  # also because its row must be committed before it is written
+    await _UPSERT.one(**msgspec.structs.asdict(file))
     await asyncio.gather(*(STORAGE.put(each, content) for each, content in files.items()))
+    return file

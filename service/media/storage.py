@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from loguru import logger
 
+from service.database.held import check_no_connection
 from service.errors import Unavailable
 from service.settings import Settings, settings
 
@@ -26,6 +27,8 @@ YEAR = "private, max-age=31536000, immutable"
 
 
 class Storage(Protocol):
+    """No method may be awaited while a database connection is held."""
+
     gives_links: bool  # whether clients fetch files directly from the storage, by link
 
     async def put(self, name: str, content: bytes) -> None:
@@ -50,15 +53,19 @@ class Directory:
         self.root = root
 
     async def put(self, name: str, content: bytes) -> None:
+        check_no_connection("Writing a file")
         await asyncio.to_thread(self._write, self._path(name), content)
 
     async def get(self, name: str) -> bytes:
+        check_no_connection("Reading a file")
         return await asyncio.to_thread(self._path(name).read_bytes)
 
     async def delete(self, names: Iterable[str]) -> None:
+        check_no_connection("Deleting files")
         await asyncio.to_thread(self._unlink, [self._path(name) for name in names])
 
     async def link(self, name: str, seconds: int) -> str:
+        check_no_connection("Signing a link")  # a bucket may need the network for it
         expires = int(time.time()) + seconds
         return f"/media/{name}?expires={expires}&signature={signature(name, expires)}"
 
@@ -118,16 +125,19 @@ class Bucket:
         )
 
     async def put(self, name: str, content: bytes) -> None:
+        check_no_connection("Writing a file")
         attributes = {"Content-Type": media_type(name), "Cache-Control": YEAR}
         with _storage_errors(name):
             await self.store.put_async(name, content, attributes=attributes)
 
     async def get(self, name: str) -> bytes:
+        check_no_connection("Reading a file")
         with _storage_errors(name):
             found = await self.store.get_async(name)
             return bytes(await found.bytes_async())
 
     async def delete(self, names: Iterable[str]) -> None:
+        check_no_connection("Deleting files")
         for name in names:
             with suppress(FileNotFoundError), _storage_errors(name):
                 await self.store.delete_async(name)
@@ -135,6 +145,7 @@ class Bucket:
     async def link(self, name: str, seconds: int) -> str:
         from obstore import sign_async
 
+        check_no_connection("Signing a link")  # may fetch credentials
         with _storage_errors(name):
             return str(await sign_async(self.store, "GET", name, timedelta(seconds=seconds)))
 

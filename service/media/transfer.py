@@ -8,6 +8,7 @@ from litestar import Request, Response
 from litestar.datastructures import UploadFile
 from litestar.datastructures.headers import Accept
 from litestar.enums import MediaType
+from litestar.types import Empty
 
 from service.errors import BadRequest, TooLarge, Unprocessable, UnsupportedMediaType, Violation
 from service.media.queries import LINK_SECONDS, file_name
@@ -45,7 +46,8 @@ def content_type(request: Request[Any, Any, Any], *, default: str = "") -> str:
 
 async def read_files(request: Request[Any, Any, Any], *, most: int = 1) -> list[UploadFile]:
     """The 1 to ``most`` files of a form, each in a field called ``file``. Raises BadRequest or Unprocessable."""
-    await request.body()  # a dry run has already read the stream, which form() alone would read again
+    if request._connection_state.body is not Empty:
+        await request.body()  # an idempotent write has already read the stream, which form() alone would read again
     try:
         form = list((await request.form()).multi_items())
     except (UnicodeDecodeError, LookupError) as error:  # of a text field: not UTF-8, or an unknown encoding

@@ -39,7 +39,7 @@ async def get_avatar(username: str) -> Any:
 async def update_avatar(user: Caller, content: bytes, if_match: str | None) -> Any:
     """The user's row to render. Raises what ``store_picture`` raises, PreconditionFailed when ``if_match`` is stale."""
     check_if_match(if_match, user.id, (await get_me(user))["version"])  # before the picture is decoded
-    return await _change(user, await store_picture(content), if_match)
+    return await _change(user, (await store_picture(content)).name, if_match)
 
 
 async def delete_avatar(user: Caller, if_match: str | None) -> None:

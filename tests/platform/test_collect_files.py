@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextvars import Context
 from typing import Any
 
 import httpx
@@ -55,7 +56,7 @@ async def put(member: Client, row: Any, width: int) -> None:
 
 
 async def test_files_without_references_are_deleted_after_a_day(app: Any) -> None:
-    name = await store_file(b"nobody's")
+    name = (await store_file(b"nobody's")).name
     assert await files_in_storage(name) == {name}
     await age(0.9)
     assert await delete_unused_files() == 0
@@ -113,7 +114,7 @@ async def test_the_same_bytes_have_one_row_and_are_written_again(alice: Client) 
 async def test_an_upload_waits_for_the_deletion_of_the_same_file_and_writes_it_again(
     alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = await store_file(b"both want it")
+    name = (await store_file(b"both want it")).name
     await age()
     deleting, go_on = asyncio.Event(), asyncio.Event()
     delete = STORAGE.delete
@@ -130,17 +131,16 @@ async def test_an_upload_waits_for_the_deletion_of_the_same_file_and_writes_it_a
     await asyncio.sleep(0.3)
     assert not storing.done()
     go_on.set()
-    assert (await collecting, await storing) == (1, name)
+    assert (await collecting, (await storing).name) == (1, name)
     assert (await names(), await files_in_storage(name)) == ({name}, {name})
 
 
 async def test_a_file_that_is_uploaded_again_is_kept(alice: Client) -> None:
-    name = await store_file(b"once more")
+    name = (await store_file(b"once more")).name
     await age()
     async with DB.transaction():
         await queries._UPSERT.one(name=name, size=9, width=None, height=None, color=None)
-        with DB.outside_transaction():
-            collecting = asyncio.create_task(delete_unused_files())
+        collecting = asyncio.create_task(delete_unused_files(), context=Context())
         await asyncio.sleep(0.3)
         assert not collecting.done()
     assert await collecting == 0
@@ -148,7 +148,7 @@ async def test_a_file_that_is_uploaded_again_is_kept(alice: Client) -> None:
 
 
 async def test_a_failed_deletion_is_repeated(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = await store_file(b"stubborn")
+    name = (await store_file(b"stubborn")).name
     await age()
 
     async def fail(_: Any) -> None:

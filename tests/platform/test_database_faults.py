@@ -19,6 +19,7 @@ from piccolo.querystring import QueryString
 
 from service.database import embedded, pool
 from service.database.engine import DB
+from service.database.held import HOLD, slow_work_allowed
 from service.database.prepared import Prepared
 from service.errors import Unavailable
 from service.settings import settings
@@ -175,7 +176,7 @@ async def whole_pool(app: Any) -> AsyncIterator[None]:
     assert DB.pool is not None
     async with AsyncExitStack() as stack:
         for _ in range(DB.pool.get_max_size()):
-            connection = await stack.enter_async_context(DB.connection())
+            connection = await stack.enter_async_context(another_connection())
             assert not connection.is_in_transaction()
             assert await connection.fetchval("SELECT 1") == 1
 
@@ -264,10 +265,19 @@ async def count_late() -> int:
 
 
 @asynccontextmanager
+async def another_connection() -> AsyncIterator[Any]:
+    """As another request holds it: one task may have only one."""
+    with slow_work_allowed():
+        async with DB.connection() as connection:
+            HOLD.set(None)
+            yield connection
+
+
+@asynccontextmanager
 async def exhausted_pool() -> AsyncIterator[list[Any]]:
     assert DB.pool is not None
     async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(DB.connection()) for _ in range(DB.pool.get_max_size())]
+        yield [await stack.enter_async_context(another_connection()) for _ in range(DB.pool.get_max_size())]
 
 
 async def test_a_waiting_task_gets_the_next_free_connection(whole_pool: None) -> None:

@@ -11,12 +11,28 @@ from service.media.transfer import FORM, content_type, read_files
 from service.web.guards import WRITE_CHARACTERS, CurrentUser
 from service.web.middleware.rate_limit import spend
 from service.web.openapi_content import UploadsOperation
+from service.web.requests import is_dry_run, prepared
 from service.web.responses import Rendered
 from service.web.routes import post
 
 MAX_FILES = 100
 COST = 10  # writes that each file counts as
 MAX_BODY = 50 * 1024 * 1024
+
+
+async def _prepare(request: Request[Any, Any, Any]) -> list[tuple[str, queries.NewCard | ServiceError]]:
+    """Each file's name, and its card or the reason why it is refused."""
+    if content_type(request) != FORM:
+        raise UnsupportedMediaType(f"The body must be a form ({FORM}) with one or more files as 'file'.")
+    cards, room, dry_run = [], queries.MAX_TOGETHER, is_dry_run(request)
+    files = await read_files(request, most=MAX_FILES)
+    await spend(request.scope, COST * len(files))
+    for file in files:
+        name = _base_name(file.filename)
+        card = await queries.store_card(name, await file.read(), room=room, dry_run=dry_run)
+        room -= 0 if isinstance(card, ServiceError) else card.size
+        cards.append((name, card))
+    return cards
 
 
 class ImportController(Controller):
@@ -31,6 +47,7 @@ class ImportController(Controller):
         idempotent=True,
         operation_class=UploadsOperation,
         request_max_body_size=MAX_BODY,
+        prepare=_prepare,
     )
     async def import_cards(self, request: Request[Any, Any, Any], user: CurrentUser) -> Rendered[ImportOutcomes]:
         """Import characters from up to 100 Character Cards.
@@ -39,15 +56,10 @@ class ImportController(Controller):
         each item has a `status` of its own, and `notes` that list what was normalised. All data of a card is kept for
         its export. Files that a card links to are not downloaded.
         """
-        if content_type(request) != FORM:
-            raise UnsupportedMediaType(f"The body must be a form ({FORM}) with one or more files as 'file'.")
-        items = []
-        files = await read_files(request, most=MAX_FILES)
-        await spend(request.scope, COST * len(files))
-        for file in files:
-            name = _base_name(file.filename)
-            result = await queries.import_file(user, name, await file.read())
-            items.append({"file": name} | _outcome(result, request.scope))
+        cards = await prepared(request)
+        items = [
+            {"file": name} | _outcome(await queries.import_card(user, card), request.scope) for name, card in cards
+        ]
         return Rendered(msgspec.json.encode({"items": items}))
 
 

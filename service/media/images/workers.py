@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from service.database.held import check_no_connection
 from service.errors import Unavailable, Unprocessable, UnsupportedMediaType
 from service.media.images.sniffing import sniff_format
 
@@ -36,6 +37,7 @@ class Workers:
 
     async def clean(self, content: bytes) -> Picture:
         """Raises UnsupportedMediaType or Unprocessable if the picture is not valid, Unavailable if too many wait."""
+        check_no_connection("Decoding a picture")
         kind = sniff_format(content)
         if kind is None:
             raise UnsupportedMediaType("The file is not a PNG, JPEG, WebP, AVIF or GIF.")

@@ -14,7 +14,7 @@ _WELL_FORMED = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 class RequestId:
     """Sets ``state["request_id"]`` and creates ``state["headers"]``, the headers that SecurityHeaders adds to the
-    response."""
+    response, and ``state["server_send"]``, the server's own ``send``."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -26,5 +26,6 @@ class RequestId:
             own = request_id()
         state = scope.setdefault("state", {})
         state["request_id"] = own
+        state["server_send"] = send
         state["headers"] = {b"x-request-id": own.encode()}
         await self.app(scope, receive, send)

@@ -1,7 +1,7 @@
 """Dry runs (``?dry_run=true``) and idempotent writes (Idempotency-Key).
 
 Routes enable them with ``dry_run=True`` and ``idempotent=True``. The middleware runs the handler in a transaction, and
-sends the response after the transaction has ended.
+sends the response after the transaction has ended. A route's ``prepare`` runs before it.
 """
 
 from collections.abc import Callable
@@ -15,6 +15,7 @@ from litestar.types import ASGIApp, Message, Receive, Send
 from service.database.engine import DB
 from service.errors import TooLarge
 from service.web.problems import answer_problem
+from service.web.requests import is_dry_run, prepared
 
 MAX_KEPT = 1024 * 1024  # bytes of a stored response
 
@@ -50,7 +51,7 @@ class Writes:
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         opt = scope["route_handler"].opt
-        if opt.get("dry_run") and scope["query_string"] and Request(scope).query_params.get("dry_run") == "true":
+        if opt.get("dry_run") and scope["query_string"] and is_dry_run(Request(scope)):
             run = self._run_dry
         elif opt.get("idempotent") and any(name == b"idempotency-key" for name, _ in scope["headers"]):
             run = self._run_once
@@ -68,6 +69,7 @@ class Writes:
     async def _run_dry(self, request: Request[Any, Any, Any]) -> Answer:
         """Rolls the work back. 201 becomes 200; a deletion stays 204, as it has no body."""
         await _authorize(request)
+        await (prepared(request) if "prepare" in request.route_handler.opt else request.body())
         async with DB.transaction() as transaction:
             transaction.is_dry_run = True
             answer = await self._answer(request)
@@ -78,17 +80,21 @@ class Writes:
 
     async def _run_once(self, request: Request[Any, Any, Any]) -> Answer:
         """Runs the handler, or repeats the stored answer. The key is committed together with the work."""
-        body = await _authorize(request)
+        await _authorize(request)
+        body = await request.body()  # before the transaction begins, in which nothing waits for the client
         target = f"{request.scope['path']}?{request.scope['query_string'].decode('latin-1')}"
         compared = _without_boundary(request, body)
         attempt = self.begin_attempt(
             request.user.id, request.method, target, request.headers["idempotency-key"], compared
         )
+        if "prepare" in request.route_handler.opt:
+            async with DB.transaction():
+                if (kept := await attempt.find_answer()) is not None:
+                    return _replayed(kept)
+            await prepared(request)  # the slow work, which must hold no connection and no lock
         async with DB.transaction() as transaction:
             if (kept := await attempt.find_answer()) is not None:
-                answer = Answer(*kept)
-                answer.headers["idempotency-replayed"] = "true"
-                return answer
+                return _replayed(kept)
             answer = await self._answer(request)
             if answer.status < 300 and len(answer.body) > MAX_KEPT:
                 raise TooLarge(_NOT_KEPT)  # which rolls the work back
@@ -112,11 +118,15 @@ class Writes:
         return answer
 
 
-async def _authorize(request: Request[Any, Any, Any]) -> bytes:
-    """Returns the body. A caller without permission learns nothing about keys. The transaction begins only after the
-    whole body has arrived."""
+def _replayed(kept: tuple[int, dict[str, str], bytes]) -> Answer:
+    answer = Answer(*kept)
+    answer.headers["idempotency-replayed"] = "true"
+    return answer
+
+
+async def _authorize(request: Request[Any, Any, Any]) -> None:
+    """A caller without permission learns nothing about keys."""
     await request.scope["route_handler"].authorize_connection(request)
-    return await request.body()
 
 
 def _without_boundary(request: Request[Any, Any, Any], body: bytes) -> bytes:

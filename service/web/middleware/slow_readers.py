@@ -1,0 +1,134 @@
+"""Slow readers: sends a large response in pieces, as its client takes them, after everything else has ended.
+
+What waits for a client is in memory within a budget, and otherwise in a temporary file. A client that takes nothing for
+PATIENCE seconds, or less than RATE on the whole, is disconnected.
+"""
+
+import asyncio
+import time
+from tempfile import TemporaryFile
+from typing import IO, Any
+
+import prometheus_client
+from litestar.types import ASGIApp, Receive, Send
+
+from service.errors import Overloaded
+from service.web.budget import PIECE, RESPONSES_IN_MEMORY, RESPONSES_ON_DISK, Budget, address_of
+from service.web.problems import raw_problem
+
+MOST_IN_MEMORY = 1024 * 1024  # bytes of one response; a larger one is sent from a temporary file
+PATIENCE = 30.0  # seconds in which a client must take a piece,
+RATE = 32 * 1024  # and bytes that it must take in a second on the whole
+
+_CUT = prometheus_client.Counter("slow_readers_cut", "Connections ended because the client read too slowly.")
+
+
+class SlowReaders:
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        start: Any = None
+        kept: _Kept | None = None
+        client: _Client | None = None
+
+        async def keep(message: Any) -> None:
+            nonlocal start, kept, client
+            if message["type"] == "http.response.start":
+                start = message
+                return
+            body = message.get("body", b"")
+            is_whole = start is not None and not message.get("more_body", False)
+            if is_whole and len(body) > PIECE:
+                kept = _Kept(scope, body)
+                if await kept.is_within_budget():
+                    return  # without sending: the response's frames, which hold the body, end first
+                kept = None
+                status, headers, refusal = raw_problem(scope, Overloaded("Too many large responses are being sent."))
+                start = {"type": "http.response.start", "status": status, "headers": headers}
+                message = {"type": "http.response.body", "body": refusal, "more_body": False}
+            if start is not None:
+                begin, start = start, None
+                await send(begin)
+            if is_whole:
+                await send(message)
+            else:
+                client = client or _Client(scope, send)
+                await client.take(message)
+
+        try:
+            await self.app(scope, receive, keep)
+            if kept is not None:
+                await send(start)
+                await kept.deliver(_Client(scope, send))
+        finally:
+            if kept is not None:
+                kept.close()
+
+
+class _Kept:
+    """A response's body that waits for its client."""
+
+    def __init__(self, scope: Any, body: bytes) -> None:
+        self.scope = scope
+        self.size = len(body)
+        self.address = address_of(scope)
+        self.body = body
+        self.file: IO[bytes] | None = None
+        self.budget: Budget | None = None
+
+    async def is_within_budget(self) -> bool:
+        """Takes its share of a budget. Writes the body to a temporary file unless there is memory for it."""
+        if self.size <= MOST_IN_MEMORY and RESPONSES_IN_MEMORY.take(self.address, self.size):
+            self.budget = RESPONSES_IN_MEMORY
+            return True
+        if not RESPONSES_ON_DISK.take(self.address, self.size):
+            return False
+        self.budget = RESPONSES_ON_DISK
+        self.file = await asyncio.to_thread(_spooled, self.body)
+        self.body = b""
+        return True
+
+    async def deliver(self, client: "_Client") -> None:
+        for at in range(0, self.size, PIECE):
+            piece = self.body[at : at + PIECE] if self.file is None else self.file.read(PIECE)
+            message = {"type": "http.response.body", "body": piece, "more_body": at + PIECE < self.size}
+            if not await client.take(message):
+                return
+
+    def close(self) -> None:
+        if self.budget is not None:
+            self.budget.give_back(self.address, self.size)
+        if self.file is not None:
+            self.file.close()
+
+
+def _spooled(body: bytes) -> IO[bytes]:
+    file = TemporaryFile()  # noqa: SIM115 (closed by _Kept)
+    file.write(body)
+    file.seek(0)
+    return file
+
+
+class _Client:
+    """Counts how long one client lets the service wait. The time that the service itself takes does not count."""
+
+    def __init__(self, scope: Any, send: Send) -> None:
+        self.scope = scope
+        self.send = send
+        self.seconds_left = PATIENCE
+
+    async def take(self, message: Any) -> bool:
+        """Whether the client took what was sent before. Ends the connection otherwise, with what it has buffered."""
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(min(PATIENCE, self.seconds_left)):
+                await self.send(message)
+        except TimeoutError:
+            _CUT.inc()
+            server = getattr(self.scope["state"]["server_send"], "__self__", None)  # uvicorn's: ASGI itself cannot
+            if (transport := getattr(server, "transport", None)) is not None:
+                transport.abort()
+            return False
+        self.seconds_left += len(message.get("body", b"")) / RATE - (time.monotonic() - began)
+        return True

@@ -1,0 +1,123 @@
+"""Uploads: a large body is written to a temporary file while it arrives, so that slow clients use no memory.
+
+Once it is complete, it waits until the worker has the memory to process it.
+"""
+
+import asyncio
+from tempfile import SpooledTemporaryFile
+from typing import Any
+
+from litestar.types import ASGIApp, Receive, Send
+
+from service.errors import Overloaded, TooLarge
+from service.web.budget import UPLOADS_IN_MEMORY, UPLOADS_ON_DISK, address_of
+from service.web.middleware.headers import request_header
+
+SMALL = 64 * 1024  # bytes; a smaller body is passed on as it arrives
+LARGEST = 50 * 1024**2  # bytes of any body; most routes accept less
+PIECE = 256 * 1024
+PATIENCE = 10.0  # seconds in which there must be memory for a complete body
+
+
+class Uploads:
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self.freed = asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        announced = _announced(scope)
+        if announced is None or not scope["path"].startswith("/v1"):
+            await self.app(scope, receive, send)
+            return
+        upload = _Upload(self, scope, receive, announced)
+        try:
+            await self.app(scope, upload.receive, send)
+        finally:
+            upload.close()
+
+    async def take_memory(self, address: str, size: int) -> None:
+        """Waits until there is memory. Raises Overloaded after PATIENCE seconds."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not UPLOADS_IN_MEMORY.take(address, size):
+                    await self.freed.wait()
+        except TimeoutError:
+            raise Overloaded("Too many uploads are being processed.") from None
+
+    def give_memory_back(self, address: str, size: int) -> None:
+        UPLOADS_IN_MEMORY.give_back(address, size)
+        freed, self.freed = self.freed, asyncio.Event()
+        freed.set()
+
+
+def _announced(scope: Any) -> int | None:
+    """The announced size of a large body, 0 if it is not known, None for a small body or none."""
+    length = request_header(scope, b"content-length")
+    if length is None:
+        return None if request_header(scope, b"transfer-encoding") is None else 0
+    size = int(length) if length.isdigit() else 0
+    return None if size <= SMALL else size
+
+
+def _is_gathered(scope: Any) -> bool:
+    """Whether the body will be in memory as a whole. A form is read into temporary files, unless a repeated request
+    must be recognised by its body."""
+    media_type = request_header(scope, b"content-type") or b""
+    is_form = media_type.lower().startswith(b"multipart/form-data")
+    return not is_form or request_header(scope, b"idempotency-key") is not None
+
+
+class _Upload:
+    """``receive`` of one request."""
+
+    def __init__(self, uploads: Uploads, scope: Any, receive: Receive, announced: int) -> None:
+        self.uploads = uploads
+        self.address = address_of(scope)
+        self.announced = announced
+        self._is_gathered = _is_gathered(scope)
+        self.on_disk = self.in_memory = 0
+        self._receive = receive
+        self._file: SpooledTemporaryFile[bytes] | None = None
+        self._left = 0
+
+    async def receive(self) -> Any:
+        """Raises Overloaded, before anything is read, when too many bytes of this address or of all are arriving."""
+        if self._file is None:
+            self._take_disk(self.announced)
+            self._file = SpooledTemporaryFile(max_size=SMALL)  # noqa: SIM115 (closed by close)
+            await self._spool(self._file)
+            if self._is_gathered:
+                await self.uploads.take_memory(self.address, self._left)
+                self.in_memory = self._left
+        elif not self._left:
+            return await self._receive()  # waits for the client to disconnect
+        piece = self._file.read(PIECE)
+        self._left -= len(piece)
+        return {"type": "http.request", "body": piece, "more_body": self._left > 0}
+
+    async def _spool(self, file: "SpooledTemporaryFile[bytes]") -> None:
+        more = True
+        while more:
+            message: Any = await self._receive()
+            body = message.get("body", b"")
+            self._left += len(body)
+            if self._left > LARGEST:
+                raise TooLarge
+            if self._left > self.on_disk:
+                self._take_disk(self._left - self.on_disk)
+            file.write(body)
+            more = message.get("more_body", False)
+        file.seek(0)
+
+    def _take_disk(self, size: int) -> None:
+        if not UPLOADS_ON_DISK.take(self.address, min(size, LARGEST)):
+            raise Overloaded("Too many uploads are arriving.")
+        self.on_disk += min(size, LARGEST)
+
+    def close(self) -> None:
+        if self.on_disk:
+            UPLOADS_ON_DISK.give_back(self.address, self.on_disk)
+        if self.in_memory:
+            self.uploads.give_memory_back(self.address, self.in_memory)
+        if self._file is not None:
+            self._file.close()

@@ -1,0 +1,141 @@
+"""Slow readers of large cards and slow uploads against one real worker: its memory stays bounded, and it answers."""
+
+import asyncio
+import socket
+import sys
+import time
+import zipfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from io import BytesIO
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.database import embedded
+from tests.conftest import DATA_DIR, PASSWORD
+from tests.support.cards import V3, in_json
+from tests.support.servers import Service, worker_of_its_own
+
+pytestmark = pytest.mark.slow
+
+ATTACKERS = 40
+ADDRESSES = 4
+MOST_MEMORY = 400 * 1024**2  # bytes, at the peak
+UPLOAD = 49 * 1024**2
+
+
+@pytest.fixture
+def service(database: None) -> Iterator[Service]:
+    with worker_of_its_own(DATABASE_URL=embedded.dsn(DATA_DIR), RATE_LIMIT_SCALE="1000") as service:
+        yield service.start()
+
+
+@asynccontextmanager
+async def member_of(service: Service, name: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
+        account = {"email": f"{name}@example.org", "username": name, "password": PASSWORD}
+        assert (await client.post("/v1/users", json=account)).status_code == 201
+        session = await client.post("/v1/sessions", json={"login": name, "password": PASSWORD})
+        client.headers["Authorization"] = f"Bearer {session.json()['token']}"
+        yield client
+
+
+def peak(service: Service) -> int:
+    assert service.process is not None
+    status = Path(f"/proc/{service.process.pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+def report(attack: str, service: Service, health: float) -> None:
+    figures = f"{attack}: peak {peak(service) / 1024**2:.0f} MiB, slowest /health/live {health:.2f} s"
+    sys.stderr.write(f"{figures}\n")
+    assert peak(service) < MOST_MEMORY, figures
+    assert health < 1, figures
+
+
+async def slowest_health(service: Service, until: "asyncio.Task[None]") -> float:
+    """The longest time in seconds that /health/live took until the task ended."""
+    slowest = 0.0
+    async with httpx.AsyncClient(base_url=service.url, timeout=10) as client:
+        while not until.done():
+            began = time.monotonic()
+            assert (await client.get("/health/live")).status_code == 200
+            slowest = max(slowest, time.monotonic() - began)
+            await asyncio.sleep(0.1)
+    await until
+    return slowest
+
+
+async def connect(service: Service, number: int) -> socket.socket:
+    each = socket.socket()
+    each.setblocking(False)
+    each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    each.bind((f"127.0.0.{2 + number % ADDRESSES}", 0))
+    await asyncio.get_running_loop().sock_connect(each, ("127.0.0.1", service.port))
+    return each
+
+
+def head(client: httpx.AsyncClient, line: str, *headers: str) -> bytes:
+    lines = (line, "Host: 127.0.0.1", f"Authorization: {client.headers['Authorization']}", *headers, "", "")
+    return "\r\n".join(lines).encode()
+
+
+def charx_of_62_mebibytes() -> bytes:
+    target = BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("card.json", in_json(V3))
+        for number in range(62):
+            archive.writestr(f"assets/{number}.bin", bytes([number]) * 1024**2)
+    return target.getvalue()
+
+
+async def test_slow_readers_of_large_cards(service: Service) -> None:
+    async with member_of(service, "reader") as client:
+        answer = await client.post("/v1/imports", files=[("file", ("large.charx", charx_of_62_mebibytes()))])
+        (item,) = answer.json()["items"]
+        path = f"/v1/characters/{item['character']['id']}/card?format=charx"
+        whole = await client.get(path)
+        assert len(whole.content) > 62 * 1024**2
+        sockets = [await connect(service, number) for number in range(ATTACKERS)]
+        try:
+            loop = asyncio.get_running_loop()
+            for each in sockets:
+                await loop.sock_sendall(each, head(client, f"GET {path} HTTP/1.1"))
+            health = await slowest_health(service, asyncio.create_task(asyncio.sleep(25)))
+            assert (await client.get(path)).content == whole.content, "another address is served"
+        finally:
+            for each in sockets:
+                each.close()
+    report("slow readers", service, health)
+
+
+async def test_slow_uploads(service: Service) -> None:
+    form = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.json"\r\n\r\n'
+    loop, piece = asyncio.get_running_loop(), bytes(1024**2)
+
+    async def upload(client: httpx.AsyncClient, each: socket.socket) -> None:
+        """All but the last mebibyte, unless it is refused before."""
+        headers = ("Content-Type: multipart/form-data; boundary=x", f"Content-Length: {UPLOAD}")
+        try:
+            await loop.sock_sendall(each, head(client, "POST /v1/imports HTTP/1.1", *headers) + form)
+            for _ in range(48):
+                await asyncio.wait_for(loop.sock_sendall(each, piece), 20)
+        except (OSError, TimeoutError):
+            return
+        await asyncio.sleep(2)
+
+    async def all_uploads(client: httpx.AsyncClient, sockets: list[socket.socket]) -> None:
+        await asyncio.gather(*(upload(client, each) for each in sockets))
+
+    async with member_of(service, "uploader") as client:
+        sockets = [await connect(service, number) for number in range(ATTACKERS)]
+        try:
+            health = await slowest_health(service, asyncio.create_task(all_uploads(client, sockets)))
+            card = {"files": [("file", ("mira.json", in_json(V3)))]}
+            assert (await client.post("/v1/imports", **card)).status_code == 200, "a small import is served"
+        finally:
+            for each in sockets:
+                each.close()
+    report("slow uploads", service, health)
