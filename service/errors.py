@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from service.masking import masked
+from service.identifiers import masked
 
 MAX_VIOLATIONS = 100
 

@@ -1,9 +1,21 @@
-"""UUIDv7 (RFC 9562): ids that sort by the time they were made. Made here, as PostgreSQL before 18 cannot."""
+"""Ids, and the masking of tokens in text from requests before it is logged, audited or answered.
+
+Ids are UUIDv7 (RFC 9562), which sort by the time of their creation. PostgreSQL before 18 cannot create them.
+"""
 
 import os
+import re
 import time
 from random import getrandbits
+from urllib.parse import unquote
 from uuid import UUID
+
+# A token of service/auth/secrets.py, also one that was cut off or mistyped: its prefix, and what follows up to the next
+# slash. No username is as long. Fewer characters of a token leave enough of it unknown.
+_SECRET = re.compile(r"(ch[skm]_)[^/]{29,}")
+_MASK = r"\1***"
+_ENCODINGS = 3  # percent-encodings around each other that are looked through
+_MOST_ENCODED = 150  # encoded characters: a text with more is not decoded, which would take milliseconds
 
 
 def uuid7() -> UUID:
@@ -15,6 +27,16 @@ def request_id() -> str:
     """An id for a request, as it is written: it opens nothing, so its random bits come from a quicker source."""
     digits = f"{_now(getrandbits(62)):032x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def masked(text: str) -> str:
+    """``text`` without tokens, percent-encoded ones included."""
+    plain = text
+    for _ in range(_ENCODINGS):
+        if not 0 < plain.count("%") <= _MOST_ENCODED:
+            break
+        plain = unquote(plain)
+    return _SECRET.sub(_MASK, plain) if _SECRET.search(plain) else text
 
 
 def _now(random: int) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from loguru import logger
 
-from service.masking import masked
+from service.identifiers import masked
 from service.settings import Settings
 
 if TYPE_CHECKING:

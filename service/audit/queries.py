@@ -13,10 +13,9 @@ from piccolo.columns.combination import WhereRaw
 from service.audit.tables import ADDRESS_LENGTH, DEVICE_LENGTH, AuditEntry
 from service.database.engine import DB
 from service.database.prepared import Param, Prepared, insert, utc
-from service.identifiers import uuid7
+from service.identifiers import masked, uuid7
 from service.limits.rate_limits import network_of
 from service.log import REQUEST
-from service.masking import masked
 
 Action = Literal[
     "sign_in", "refuse_password", "sign_out", "create", "revoke", "change_password", "change_email", "verify_email",

@@ -14,9 +14,8 @@ from service.callers import Caller
 from service.database.engine import DB
 from service.database.prepared import NOW, Param, Prepared, insert, json_object, utc, written
 from service.errors import NotFound, Unauthorized
-from service.identifiers import uuid7
+from service.identifiers import masked, uuid7
 from service.limits.backoff import SignIn
-from service.masking import masked
 from service.settings import settings
 from service.users.passwords import is_outdated, password_matches
 from service.users.queries import find_credentials, lock_account, own_fields, rehash_password

@@ -23,7 +23,7 @@ from service.settings import Settings
 from service.users.passwords import check_password, hash_password, password_matches
 from tests.conftest import PASSWORD, character, template
 from tests.support.cards import V3, import_files, in_charx, in_json
-from tests.support.pictures import drawn
+from tests.support.pictures import draw_picture
 
 Client = httpx.AsyncClient
 
@@ -33,8 +33,8 @@ SLOW: dict[str, Callable[[], Awaitable[Any]]] = {
     "delete files": lambda: STORAGE.delete(["0" * 64]),
     "link to a file": lambda: STORAGE.link("0" * 64, 60),
     "store a file": lambda: store_file(b"bytes"),
-    "store a picture": lambda: store_picture(drawn()),
-    "decode a picture": lambda: WORKERS.clean(drawn()),
+    "store a picture": lambda: store_picture(draw_picture()),
+    "decode a picture": lambda: WORKERS.clean(draw_picture()),
     "draw a picture": lambda: render_picture(None, ".png"),
     "read a card": lambda: store_card("mira.json", in_json(V3), room=2**20, dry_run=True),
     "hash a password": lambda: hash_password(PASSWORD),
@@ -85,7 +85,7 @@ async def test_it_is_over_when_the_connection_is_free_also_for_a_task_begun_befo
 @pytest.mark.parametrize("given", [{"params": {"dry_run": "true"}}, {"headers": {"Idempotency-Key": "once"}}, {}])
 async def test_imports_hold_no_connection_while_they_read_cards(alice: Client, given: Any) -> None:
     """The slow work is refused otherwise, and the answer is 500."""
-    card = in_charx(V3, **{"assets/icon/image/main.png": drawn(), "assets/other/a.bin": b"an asset"})
+    card = in_charx(V3, **{"assets/icon/image/main.png": draw_picture(), "assets/other/a.bin": b"an asset"})
     (item,) = await import_files(alice, card, **given)
     assert (item["status"], item["notes"] is not None) == (201, True)
     assert item["character"]["portrait"]["width"] == 40
@@ -96,7 +96,7 @@ async def test_portraits_and_avatars_hold_no_connection_while_they_are_decoded(
     alice: Client, params: dict[str, str]
 ) -> None:
     mira = await character(alice)
-    png = {"content": drawn(), "headers": {"Content-Type": "image/png"}}
+    png = {"content": draw_picture(), "headers": {"Content-Type": "image/png"}}
     answer = await alice.put(f"/v1/characters/{mira['id']}/portrait", params=params, **png)
     assert (answer.status_code, answer.json()["portrait"]["width"]) == (200, 40)
     assert (await alice.put("/v1/users/me/avatar", **png)).status_code == 200
@@ -151,4 +151,4 @@ async def test_the_links_of_a_bucket_are_checked_too(app: Any) -> None:
         async with DB.transaction():
             with pytest.raises(ConnectionHeld):
                 await work
-    assert await get_past_picture((await store_picture(drawn())).name)
+    assert await get_past_picture((await store_picture(draw_picture())).name)

@@ -17,9 +17,9 @@ from websockets.sync.client import connect
 from service.audit.tables import AuditEntry
 from service.auth.secrets import Kind, new_token
 from service.auth.tables import Token
+from service.identifiers import masked
 from service.limits.rate_limits import READS
 from service.log import _development_format, set_up_logging
-from service.masking import masked
 from service.settings import Settings, settings
 from service.web.middleware.load_shedding import LoadShedding
 from tests.conftest import PASSWORD

@@ -9,8 +9,8 @@ from typing import Any
 from litestar.types import ASGIApp, Message, Receive, Send
 from prometheus_client import Counter, Histogram
 
+from service.identifiers import masked
 from service.log import REQUEST, AccessLine, log_request
-from service.masking import masked
 
 _SECONDS = Histogram(
     "http_request_duration_seconds",

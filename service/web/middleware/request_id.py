@@ -5,8 +5,7 @@ from typing import Any
 
 from litestar.types import ASGIApp, Receive, Send
 
-from service.identifiers import request_id
-from service.masking import masked
+from service.identifiers import masked, request_id
 from service.web.middleware.headers import request_header
 
 _WELL_FORMED = re.compile(rb"[A-Za-z0-9._-]{1,64}")
