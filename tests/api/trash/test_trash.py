@@ -14,7 +14,7 @@ from service.characters.tables import Character, Revision
 from service.commands.purge import purge_everything
 from service.relationships.tables import Relationship
 from service.templates.tables import Template, TemplateVersion
-from service.users.tables import User
+from service.users.tables import ReservedUsername, User
 from tests.conftest import PASSWORD, character, client, create, signed_in, template
 
 Client = httpx.AsyncClient
@@ -197,7 +197,7 @@ async def test_purge_deletes_accounts_after_thirty_days(
     assert await purge_everything() == NOTHING | {"accounts": gone}
     counted = [await table.count() for table in (User, Character, Template, TemplateVersion, Relationship)]
     assert counted == ([1, 1, 0, 0, 0] if gone else [2, 4, 1, 2, 1])
-    account = {"email": "alice@example.org", "username": "alice", "password": PASSWORD}
+    account = {"email": "alice@example.org", "username": "alice-again", "password": PASSWORD}
     again = await client(app).post("/v1/users", json=account)
     assert again.status_code == (201 if gone else 409)
 
@@ -236,7 +236,10 @@ async def test_a_template_used_by_others_stays_without_its_owner(app: Any, alice
     assert (await alice.post(f"/v1/trash/{trashed['id']}/restorations")).status_code == 201
     assert (await character(alice, template=used["id"]))["attributes"]["strength"] == 10
     assert (await alice.patch(f"/v1/templates/{used['id']}", json={"name": "Mine"})).status_code == 403
-    async with await signed_in(app, "charlie") as another:  # the name is free again, what it owned is not its
+    await ReservedUsername.delete(force=True)
+    async with await signed_in(
+        app, "charlie"
+    ) as another:  # the username is free again; what its owner had is not theirs
         assert (await another.patch(f"/v1/templates/{used['id']}", json={"name": "Mine"})).status_code == 403
 
 
