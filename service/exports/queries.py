@@ -2,6 +2,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from tempfile import TemporaryFile
 from typing import IO, Any
 
@@ -112,8 +113,9 @@ async def _export(user: Caller) -> AsyncGenerator[bytes, None]:
         raise _running()
     _users.add(user.id)
     try:
-        async for chunk in _spooled(user):
-            yield chunk
+        async with aclosing(_spooled(user)) as chunks:
+            async for chunk in chunks:
+                yield chunk
     finally:
         _users.discard(user.id)
 

@@ -13,25 +13,25 @@ from service.web.routes import get
 _GET = Prepared(lambda: QueryString('SELECT characters, stored_bytes FROM user_usage WHERE "user" = {}', Param("user")))
 
 
-class Used(msgspec.Struct, kw_only=True):
+class QuotaUsage(msgspec.Struct, kw_only=True):
     used: int
     limit: int
 
 
-class Usage(msgspec.Struct, kw_only=True):
+class AccountUsage(msgspec.Struct, kw_only=True):
     """`characters` includes those in the trash. `stored_bytes` are those of portraits, also of earlier ones that
     revisions keep, and of cards; a file that is used twice counts twice. `versions_per_template` is a limit."""
 
-    characters: Used
-    stored_bytes: Used
+    characters: QuotaUsage
+    stored_bytes: QuotaUsage
     versions_per_template: int
 
 
-async def get_usage(user: Caller) -> Usage:
+async def get_usage(user: Caller) -> AccountUsage:
     row = await _GET.one(user=user.id) or {"characters": 0, "stored_bytes": 0}
-    return Usage(
-        characters=Used(used=row["characters"], limit=settings.quota_characters),
-        stored_bytes=Used(used=row["stored_bytes"], limit=settings.quota_stored_bytes),
+    return AccountUsage(
+        characters=QuotaUsage(used=row["characters"], limit=settings.quota_characters),
+        stored_bytes=QuotaUsage(used=row["stored_bytes"], limit=settings.quota_stored_bytes),
         versions_per_template=settings.quota_template_versions,
     )
 
@@ -41,7 +41,7 @@ class UsageController(Controller):
     tags = ("Users",)
 
     @get("/", guards=[READ_CHARACTERS])
-    async def get_usage(self, user: CurrentUser) -> Usage:
+    async def get_usage(self, user: CurrentUser) -> AccountUsage:
         """Get what you use of your quotas.
 
         A request that would exceed a quota is refused with 403 and the problem `quota-exceeded`.

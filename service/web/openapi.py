@@ -132,7 +132,7 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str
         for slug in sorted(_problems_of(handler, operation, path, method), key=lambda slug: PROBLEMS[slug].status)
     }
     if has_quota:
-        operation["responses"]["403"] = _problem_response("forbidden", "quota-exceeded")
+        operation["responses"]["403"] = {"$ref": "#/components/responses/quota-exceeded"}
     scope = next((guard.scope for guard in handler.guards or () if hasattr(guard, "scope")), None)
     operation["security"] = [{"token": []}]
     if handler.opt.get("public"):  # where no scope is asked for, a token changes nothing
@@ -218,7 +218,8 @@ def _named(kind: Any) -> bool:
     return isinstance(origin, type) and issubclass(origin, msgspec.Struct)
 
 
-def _problem_response(*slugs: str) -> Json:
-    meaning = " Or: ".join(PROBLEMS[slug].meaning for slug in slugs)
+def _problem_response(slug: str) -> Json:
+    slugs = ["forbidden", slug] if slug == "quota-exceeded" else [slug]  # both have the status 403
+    meaning = " Or: ".join(PROBLEMS[each].meaning for each in slugs)
     content = {MEDIA_TYPE: {"schema": {"$ref": reference_to("Problem")}}}
     return {"description": meaning, "content": content}

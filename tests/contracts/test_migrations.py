@@ -31,7 +31,7 @@ CATALOG = """
     SELECT 'index', indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' AND tablename <> 'migration'
     UNION ALL
     SELECT 'trigger', tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal
-    ORDER BY 1, 2
+    ORDER BY 1, 2, 3
 """
 
 

@@ -24,8 +24,10 @@ from service.database.engine import DB
 from service.errors import Conflict
 from service.idempotency.queries import Attempt
 from service.idempotency.tables import IdempotencyKey
+from service.limits.rate_limits import TOKEN_LOOK_UPS
 from service.web.guards import CurrentUser, current_user
 from service.web.middleware.authentication import Authentication
+from service.web.middleware.request_id import RequestId
 from service.web.middleware.writes import Writes
 from service.web.problems import answer_problem
 from tests.conftest import DATA_DIR, FIGHTER, PASSWORD, character, client, faults, template, with_key
@@ -126,13 +128,13 @@ async def test_the_writes_of_a_failed_handler_are_rolled_back(alice: Client) -> 
         dependencies={"user": Provide(current_user)},
         exception_handlers={Exception: answer_problem},
         middleware=[
-            DefineMiddleware(Authentication, identify=identify),
+            DefineMiddleware(Authentication, identify=identify, look_ups=TOKEN_LOOK_UPS),
             DefineMiddleware(Writes, begin_attempt=Attempt.of),
         ],
         logging_config=None,
         openapi_config=None,
     )
-    async with client(failing, Authorization=alice.headers["authorization"]) as member:
+    async with client(RequestId(failing), Authorization=alice.headers["authorization"]) as member:
         assert (await member.post("/v1/failing", json=MIRA, headers=KEY)).status_code == 409
     assert await _rows() == (0, 0)
 

@@ -51,6 +51,7 @@ async def test_a_name_that_shows_nothing_is_refused_everywhere(alice: Client, st
     path, schema = f"/v1/characters/{mira['id']}", {"name": "Fighter", "attribute_schema": FIGHTER}
     labelled = {"target": ines["id"], "type": "custom"}
     account = {"email": "bea@example.org", "username": "bea", "password": PASSWORD}
+    key = {"scopes": ["characters:read"], "current_password": PASSWORD}
     doors: list[tuple[Client, str, str, dict[str, Any], str]] = [
         (alice, "POST", "/v1/characters", {"name": text}, "/name"),
         (alice, "POST", "/v1/characters", {"name": "Mira", "tags": ["a", text]}, "/tags/1"),
@@ -58,7 +59,13 @@ async def test_a_name_that_shows_nothing_is_refused_everywhere(alice: Client, st
         (alice, "PATCH", path, {"tags": [text]}, "/tags/0"),
         (alice, "POST", "/v1/templates", schema | {"name": text}, "/name"),
         (alice, "POST", "/v1/templates", schema | {"tags": [text]}, "/tags/0"),
-        (alice, "POST", "/v1/api-keys", {"name": text, "scopes": ["characters:read"]}, "/name"),
+        (
+            alice,
+            "POST",
+            "/v1/api-keys",
+            {"name": text, "scopes": ["characters:read"], "current_password": PASSWORD},
+            "/name",
+        ),
         (alice, "POST", f"{path}/relationships", labelled | {"label": text}, "/label"),
         (alice, "POST", f"{path}/relationships", labelled | {"label": "x", "inverse_label": text}, "/inverse_label"),
         (alice, "PATCH", "/v1/users/me", {"display_name": text}, "/display_name"),
