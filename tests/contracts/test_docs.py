@@ -86,7 +86,10 @@ def test_bounds_are_those_of_the_code() -> None:
     assert f"| Numbers in attributes | 0, or an absolute value of at least {bounds.SMALLEST_NUMBER} |" in guide
     defaults = f"{bounds.ATTRIBUTES_VALUES:,} values and {bounds.ATTRIBUTES_BYTES // 1024} KiB in all"
     assert f"| Defaults | {defaults}, each with the defaults within it |" in guide
-    assert f"| Texts that must match a pattern | {validator.PATTERN_TEXT:,} characters in all" in guide
+    assert (
+        f"| Texts that must match a pattern | {validator.PATTERN_TEXT:,} code points in all for one character |"
+        in guide
+    )
 
 
 def test_every_keyword_of_schemas_is_in_the_guide() -> None:
