@@ -221,6 +221,7 @@ VERSIONS = [
         " NEW.version := OLD.version + 1;"
         " NEW.updated_at := now();"
         " IF TG_TABLE_NAME = 'characters' THEN"
+        "  NEW.written_in := pg_current_xact_id()::text::bigint;"  # as number_transaction does where no trigger writes
         "  INSERT INTO revisions (id, character, number, replaced, created_at)"
         "  VALUES (gen_random_uuid(), NEW.id, NEW.version, '{}', now());"
         " END IF;"
@@ -302,6 +303,8 @@ USAGE = [
     ),
     (  # before: its card and its revisions are deleted with it
         "CREATE FUNCTION free_character() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        # Its copies, which lose their original, first: requests lock characters before the usage of their owner
+        " PERFORM FROM characters WHERE forked_from = OLD.id ORDER BY id FOR NO KEY UPDATE;"
         " PERFORM add_usage(OLD.owner, -1, -sum(bytes)::bigint) FROM ("
         "  SELECT size_of_file(OLD.portrait) AS bytes"
         "  UNION ALL SELECT size_of_file(replaced ->> 'portrait') FROM revisions"
@@ -322,9 +325,14 @@ USAGE = [
         "CREATE FUNCTION use_bytes() RETURNS trigger LANGUAGE plpgsql AS $$ DECLARE of uuid; more bigint; BEGIN"
         " CASE TG_TABLE_NAME"
         "  WHEN 'characters' THEN"
-        "   of := NEW.id; more := size_of_file(NEW.portrait) - size_of_file(OLD.portrait);"
+        # The old portrait is not freed, because the revision keeps it: only the new one is checked
+        "   PERFORM add_usage(NEW.owner, 0, size_of_file(NEW.portrait));"
+        "   PERFORM add_usage(NEW.owner, 0, -size_of_file(OLD.portrait));"
+        "   RETURN NULL;"
         "  WHEN 'revisions' THEN"
-        "   of := NEW.character; more := size_of_file(NEW.replaced ->> 'portrait');"
+        "   UPDATE user_usage SET stored_bytes = stored_bytes + size_of_file(NEW.replaced ->> 'portrait')"
+        '    WHERE "user" = (SELECT owner FROM characters WHERE id = NEW.character);'
+        "   RETURN NULL;"
         "  WHEN 'cards' THEN"
         "   of := NEW.character; more := octet_length(NEW.data::text);"
         "   IF TG_OP = 'UPDATE' THEN more := more - octet_length(OLD.data::text); END IF;"

@@ -134,6 +134,12 @@ class OperatorSession(Table, db=DB, tablename="operator_sessions", help_text="Se
         times: dict[str, Any] = {"expires_at": now + IDLE, "ends_at": now + MAX_AGE}
         session = cls(id=uuid7(), digest=digest(token), user_id=user_id, created_at=now, **times)
         async with DB.transaction():
+            if (
+                checked := _checked.get()
+            ) is not None:  # a change of the password ends the sessions: it comes after this
+                same = (Operator.id == user_id) & (Operator.password == checked)
+                if not await Operator.select(Operator.id).where(same).lock_rows("SHARE").first():
+                    raise HTTPException(401, "The password was changed meanwhile.")
             await cls.insert(session)
             await record("sign_in", "operator", user_id, operator=await _find_username(user_id))
         session.token = token

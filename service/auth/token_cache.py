@@ -15,10 +15,13 @@ _MISTYPED = "This is no token of this service: send 'Bearer <token>', whole and 
 _ENDED = "The token has expired or was revoked."
 
 _remembered: dict[str, tuple[float, Caller]] = {}
+_generation = 0  # rises with each revocation in this worker
 
 
 def forget_tokens() -> None:
     """Empties the cache of this worker. Call it after a revocation."""
+    global _generation
+    _generation += 1
     _remembered.clear()
 
 
@@ -32,6 +35,7 @@ async def identify(authorization: str) -> Caller | str:
     if remembered is not None and remembered[0] > time.monotonic():
         caller = remembered[1]
         return caller if caller.expires_at is None or caller.expires_at > datetime.now(UTC) else _ENDED
+    generation = _generation
     found = await find_caller(token)
     if found is None:
         _remembered.pop(token, None)
@@ -40,5 +44,6 @@ async def identify(authorization: str) -> Caller | str:
         await record_use(found.caller.token_id)
     if len(_remembered) >= _MOST:
         _remembered.clear()
-    _remembered[token] = (time.monotonic() + REMEMBERED, found.caller)
+    if generation == _generation:  # else it may have been revoked since it was read
+        _remembered[token] = (time.monotonic() + REMEMBERED, found.caller)
     return found.caller

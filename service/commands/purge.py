@@ -46,9 +46,7 @@ async def purge() -> None:
 async def purge_everything() -> dict[str, int]:
     """Returns how many rows of each kind were deleted."""
     return {
-        "trash": await _delete(
-            Character, WhereRaw("{} < now() - {}::int * interval '1 day'", Character.deleted_at, TRASH_DAYS)
-        ),
+        "trash": await _purge_trash(),
         "tokens": await _delete(Token, _ended()),
         "email tokens": await _delete(EmailToken, ENDED_EMAIL_TOKEN),
         "messages": await _delete(Message, OVERDUE),
@@ -69,6 +67,13 @@ def _ended() -> WhereRaw:
         Token.last_used_at,
         idle,
     )
+
+
+async def _purge_trash() -> int:
+    """Each character in its own transaction: one for all would lock the usage of many users, and could deadlock."""
+    old = WhereRaw("{} < now() - {}::int * interval '1 day'", Character.deleted_at, TRASH_DAYS)
+    found: Any = await Character.select(Character.id).where(old)
+    return sum([await _delete(Character, (Character.id == row["id"]) & old) for row in found])
 
 
 async def _purge_accounts() -> int:
@@ -104,7 +109,7 @@ async def _purge_account(user_id: UUID, doomed: Any) -> bool:
             await _RESERVE.one(id=user_id)
             await User.delete().where(User.id == user_id)
             await record("purge", "user", user_id)
-    except asyncpg.ForeignKeyViolationError as error:
+    except (asyncpg.ForeignKeyViolationError, asyncpg.DeadlockDetectedError) as error:
         logger.warning("The account {} could not be purged; the next run tries again: {}", user_id, error)
         return False
     return True

@@ -94,13 +94,19 @@ class _Spool:
     async def write(self, piece: bytes) -> None:
         if self.size + len(piece) > MAX_BYTES:
             raise Unavailable("The export is too large.")
-        write = asyncio.ensure_future(asyncio.to_thread(self.file.write, piece))
+        write = asyncio.ensure_future(asyncio.to_thread(self._write_all, piece))
         try:
             await asyncio.shield(write)
         finally:
             await asyncio.wait([write])  # also when this is cancelled: the file must stay open until then
         self.size += len(piece)
         self.changed.set()
+
+    def _write_all(self, piece: bytes) -> None:
+        """An unbuffered file may take less than it is given."""
+        rest = memoryview(piece)
+        while rest:
+            rest = rest[self.file.write(rest) :]
 
     async def read(self, at: int) -> bytes:
         return await asyncio.to_thread(os.pread, self.file.fileno(), min(PIECE, self.size - at), at)

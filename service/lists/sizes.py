@@ -11,11 +11,14 @@ MAX_PAGE_SIZE = 4 * 1024 * 1024  # bytes of items
 def with_sizes(rows: QueryString) -> QueryString:
     """``rows`` in their order, with the column ``before``: the bytes of the items before this one.
 
-    Leaves out the rows behind the first one that exceeds the page: PostgreSQL does not send them.
+    Leaves out the rows behind the first one that exceeds the page: PostgreSQL does not send them. The second row always
+    comes, because a large first one would look like the last of the list without it.
     """
     before = "coalesce(sum(octet_length(item::text)) OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)"
-    template = f"SELECT * FROM (SELECT *, {before} AS before FROM ({{}}) AS rows) AS sized"  # noqa: S608 (our own names)
-    return QueryString(f"{template} WHERE before <= {MAX_PAGE_SIZE}", rows)
+    template = (
+        f"SELECT * FROM (SELECT *, {before} AS before, row_number() OVER () AS place FROM ({{}}) AS rows) AS sized"  # noqa: S608 (our own names)
+    )
+    return QueryString(f"{template} WHERE before <= {MAX_PAGE_SIZE} OR place <= 2", rows)
 
 
 def is_exceeded(rows: Sequence[Any]) -> bool:

@@ -26,8 +26,8 @@ _KEY = derived_key("names of files")
 _UPSERT = Prepared(
     lambda: QueryString(
         "INSERT INTO files (name, size, width, height, color, stored_at) VALUES ({}, {}, {}, {}, {}, now())"
-        " ON CONFLICT (name) DO UPDATE SET width = coalesce(excluded.width, files.width),"
-        " height = coalesce(excluded.height, files.height), color = coalesce(excluded.color, files.color),"
+        " ON CONFLICT (name) DO UPDATE SET width = coalesce(files.width, excluded.width),"
+        " height = coalesce(files.height, excluded.height), color = coalesce(files.color, excluded.color),"
         " stored_at = now()",
         *(Param(name) for name in ("name", "size", "width", "height", "color")),
     )

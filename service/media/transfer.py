@@ -9,6 +9,7 @@ from litestar.datastructures import UploadFile
 from litestar.datastructures.headers import Accept
 from litestar.enums import MediaType
 from litestar.types import Empty
+from multipart import MultipartSegment, ParserError, ParserLimitReached, PushMultipartParser  # type: ignore[import-untyped]
 
 from service.errors import BadRequest, TooLarge, Unprocessable, UnsupportedMediaType, Violation
 from service.media.queries import LINK_SECONDS, file_name
@@ -18,6 +19,8 @@ from service.validation import pointer
 
 MAX_BODY = MAX_UPLOAD + 64 * 1024  # a form has headers around the file
 FORM = "multipart/form-data"
+MAX_PARTS = 200  # of a form
+SPOOLED = 64 * 1024  # bytes of a file in a form; more are on disk
 
 _DAY = "public, max-age=86400"
 _REDIRECTED = "public, max-age=300"  # half of LINK_SECONDS
@@ -47,20 +50,56 @@ def content_type(request: Request[Any, Any, Any], *, default: str = "") -> str:
 async def read_files(request: Request[Any, Any, Any], *, most: int = 1) -> list[UploadFile]:
     """The 1 to ``most`` files of a form, each in a field called ``file``. Raises BadRequest or Unprocessable."""
     if request._connection_state.body is not Empty:
-        await request.body()  # an idempotent write has already read the stream, which form() alone would read again
+        await request.body()  # an idempotent write has already read the stream
+    form = _Form(most)
+    request._connection_state.form = {"file": form.files}  # type: ignore[dict-item] # a list, as of several files; Litestar closes them after the response
     try:
-        form = list((await request.form()).multi_items())
-    except (UnicodeDecodeError, LookupError) as error:  # of a text field: not UTF-8, or an unknown encoding
+        await form.read(request)
+    except (ParserError, ParserLimitReached, UnicodeError) as error:
         raise BadRequest("The form cannot be read.") from error
-    unknown = dict.fromkeys(name for name, _ in form if name != "file")
-    faults = [Violation("Is not a known field.", pointer=pointer("", name)) for name in unknown]
-    values = [value for name, value in form if name == "file"]
-    files = [value for value in values if isinstance(value, UploadFile)]
-    if len(files) != len(values) or not 0 < len(files) <= most:
+    faults = [Violation("Is not a known field.", pointer=pointer("", name)) for name in form.unknown]
+    if form.is_wrong or not form.files:
         faults.append(Violation("Must be one file." if most == 1 else f"Must be 1 to {most} files.", pointer="/file"))
     if faults:
         raise Unprocessable.of(faults)
-    return files
+    return form.files
+
+
+class _Form:
+    """A form of files. The content of every other part is skipped: Litestar would collect a text in memory and decode
+    it as its part says, and some of Python's codecs take hours for a few megabytes."""
+
+    def __init__(self, most: int) -> None:
+        self.files: list[UploadFile] = []
+        self.unknown: dict[str, None] = {}  # names of fields that are not known
+        self.is_wrong = False  # a file too many, or a text in its place
+        self._most = most
+
+    async def read(self, request: Request[Any, Any, Any]) -> None:
+        boundary = request.content_type[1].get("boundary", "")
+        file: UploadFile | None = None
+        with PushMultipartParser(boundary.encode(), max_segment_count=MAX_PARTS) as parser:
+            async for chunk in request.stream():
+                if parser.closed or not (chunk or self.files or self.unknown or self.is_wrong):
+                    continue  # behind the end, or an empty body
+                for part in parser.parse(chunk):
+                    if isinstance(part, MultipartSegment):
+                        file = self._begin(part)
+                    elif part and file is not None:
+                        await file.write(part)
+        for each in self.files:
+            await each.seek(0)
+
+    def _begin(self, part: MultipartSegment) -> UploadFile | None:
+        if part.name != "file":
+            self.unknown[part.name] = None
+            return None
+        if not part.filename or len(self.files) == self._most:
+            self.is_wrong = True
+            return None
+        file = UploadFile(part.content_type or "", part.filename, max_spool_size=SPOOLED)
+        self.files.append(file)
+        return file
 
 
 async def show_picture(request: Request[Any, Any, Any], row: Any, size: Size, *, public: bool) -> Response[Any]:

@@ -120,7 +120,12 @@ def is_username(text: str) -> bool:
 def normal_email(address: str) -> str | None:
     """The NFKC form, to which e-mails are sent, so that nobody verifies a lookalike of an address; None when that is no
     address."""
-    normal = unicodedata.normalize("NFKC", address)
+    name, _, domain = unicodedata.normalize("NFKC", address).rpartition("@")
+    domain = domain.rstrip(".")
+    if not domain.isascii():  # DNS ignores or maps some characters: the e-mail must go where the key says
+        with suppress(idna.IDNAError):
+            domain = idna.decode(idna.encode(domain, uts46=True)).rstrip(".")
+    normal = f"{name}@{domain}"
     return normal if len(normal) <= EMAIL_LENGTH and re.search(_EMAIL, normal) else None
 
 
@@ -129,7 +134,7 @@ def account_key(login: str) -> str:
     key = folded(login)
     domain = unicodedata.normalize("NFKC", login).rpartition("@")[2].rstrip(".")
     with suppress(idna.IDNAError):
-        key = key.rpartition("@")[0] + "@" + idna.encode(domain, uts46=True).decode() if "@" in key else key
+        key = key.rpartition("@")[0] + "@" + idna.encode(domain, uts46=True).decode().rstrip(".") if "@" in key else key
     return key
 
 

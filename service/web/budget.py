@@ -23,6 +23,8 @@ class Budget:
     def take(self, address: str, size: int) -> bool:
         """Whether ``size`` bytes are within the budget; if so, they are used until they are given back. What is too
         large for the budget is let in when nothing else is used."""
+        if not size:
+            return True
         of_address = self._of_address.get(address, 0)
         if (of_address and of_address + size > self.most_of_address) or (self.used and self.used + size > self.most):
             return False
@@ -41,6 +43,8 @@ class Budget:
             self.give_back(address, size)
 
     def give_back(self, address: str, size: int) -> None:
+        if not size:
+            return
         self.used -= size
         left = self._of_address[address] - size
         if left:

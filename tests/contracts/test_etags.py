@@ -217,6 +217,7 @@ def test_every_route_with_an_etag_is_here() -> None:
 
 
 async def test_a_fork_without_its_original_has_a_revision_that_says_so(world: World) -> None:
+    seen = (await world.charlie.get("/v1/changes", params={"limit": 100})).json()["next_cursor"]
     await purge_original(world)
     path = f"/v1/characters/{world.ids['fork']}"
     fork = (await world.charlie.get(path)).json()
@@ -225,7 +226,8 @@ async def test_a_fork_without_its_original_has_a_revision_that_says_so(world: Wo
     assert [each["number"] for each in revisions] == [2, 1]
     assert revisions[0]["created_at"] == fork["updated_at"]
     assert (await world.charlie.get(f"{path}/revisions/2")).json()["character"] == fork
-    (change,) = [item for item in (await world.charlie.get("/v1/changes")).json()["items"] if item["id"] == fork["id"]]
+    following = (await world.charlie.get("/v1/changes", params={"after": seen})).json()["items"]
+    (change,) = [item for item in following if item["id"] == fork["id"]]
     assert change["character"] == fork
     assert (await world.charlie.patch(path, json={"name": "Mine"})).json()["version"] == 3
 

@@ -121,3 +121,12 @@ async def test_revisions_and_relationships_have_pages_as_before(alice: Client) -
     await create(alice, f"{path}/relationships", target=otto["id"], type="parent_of")
     assert ids(await pages(alice, f"{path}/revisions", limit="2"), "number") == [4, 3, 2, 1]
     assert len(ids(await pages(alice, f"{path}/relationships", limit="1"))) == 1
+
+
+async def test_a_list_goes_on_behind_an_item_that_is_larger_than_a_page(alice: Client) -> None:
+    (owner,) = await User.select(User.id)
+    huge = '{"notes": "%s"}' % ("x" * (MAX_PAGE_SIZE + 1))
+    rows = [Character(id=uuid7(), owner=owner["id"], name="Mira", extensions=text) for text in ("{}", huge, "{}", huge)]
+    for row in rows:
+        await Character.insert(row)
+    assert ids(await pages(alice, "/v1/characters", fields="extensions")) == [str(row.id) for row in reversed(rows)]

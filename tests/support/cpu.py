@@ -7,6 +7,11 @@ from collections.abc import Callable
 _COUNTING = 0.009  # seconds that _count takes on a quiet core of the kind that the bounds in tests are for
 
 
+def is_quick(work: Callable[[], object], bound: float) -> bool:
+    """Whether one run takes less CPU seconds than ``bound``. If not, the load of the machine is measured, too."""
+    return seconds(work) < bound or worst_time(work, runs=1) < bound
+
+
 def worst_time(work: Callable[[], object], runs: int = 5) -> float:
     """The CPU seconds of the slowest of several runs. Each is corrected for the load of the machine, which slows down
     `_count` as much. The garbage of other tests is not collected meanwhile."""
@@ -20,12 +25,12 @@ def worst_time(work: Callable[[], object], runs: int = 5) -> float:
 
 def slowness() -> float:
     """How many times slower the machine is now than a quiet core: at least 1."""
-    return max(1.0, _seconds(_count) / _COUNTING)
+    return max(1.0, seconds(_count) / _COUNTING)
 
 
 def _corrected(work: Callable[[], object]) -> float:
     before = slowness()
-    taken = _seconds(work)
+    taken = seconds(work)
     return taken / max(before, slowness())
 
 
@@ -33,7 +38,7 @@ def _count() -> int:
     return sum(number * number % 7 for number in range(200_000))
 
 
-def _seconds(work: Callable[[], object]) -> float:
+def seconds(work: Callable[[], object]) -> float:
     started = time.thread_time()
     work()
     return time.thread_time() - started

@@ -10,6 +10,7 @@ from service.limits.rate_limits import Limit
 from service.web.middleware.rate_limit import count_request
 
 _MOST_KNOWN = 10_000
+_LONGEST_KNOWN = 128  # bytes; "Bearer" and a token are 63, and spaces between them may be many
 
 
 class Authentication:
@@ -37,7 +38,8 @@ class Authentication:
                 self._known.discard(header)
             else:
                 scope["user"] = caller
-                self._remember(header)
+                if len(header) <= _LONGEST_KNOWN:
+                    self._remember(header)
         await self.app(scope, receive, send)
 
     def _remember(self, header: bytes) -> None:

@@ -138,7 +138,7 @@ async def test_a_body_that_is_not_a_form(alice: Client) -> None:
     assert (await alice.post("/v1/imports")).status_code == 415
     assert (await alice.post("/v1/imports", content=b"--x", headers=BOUNDARY)).status_code in (400, 422)
     undecodable = b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n\xff\r\n--x--\r\n'
-    assert (await alice.post("/v1/imports", content=undecodable, headers=BOUNDARY)).status_code == 400
+    assert (await alice.post("/v1/imports", content=undecodable, headers=BOUNDARY)).status_code == 422
 
 
 async def test_the_body_is_bounded(alice: Client) -> None:

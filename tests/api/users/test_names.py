@@ -111,6 +111,9 @@ def test_every_letter_digit_and_symbol_of_common_scripts_is_visible() -> None:
         ("alice@example.org", "alice@ｅxample.org"),
         ("alice@example.org", "alice@example.org."),
         ("alice@sub.example.org", "alice@sub。example.org"),
+        ("alice@example.org", "alice@exam\u200bple.org"),
+        ("alice@example.org", "alice@exam\u00adple.org"),
+        ("alice@example.org", "alice@example.org。"),
         ("alice@example.org", "ⓐlice@example.org"),
         ("office@example.org", "oﬃce@example.org"),
         ("kay@example.org", "\u212aay@example.org"),
@@ -125,6 +128,12 @@ async def test_a_lookalike_of_a_taken_address_is_taken(stranger: Client, taken: 
     assert second.status_code == 409, second.text
     session = await stranger.post("/v1/sessions", json={"login": lookalike, "password": PASSWORD})
     assert session.json()["user"]["username"] == "first"
+
+
+@pytest.mark.parametrize("domain", ["exam\u200bple.org", "exam\u00adple.org", "example.org."])
+async def test_the_message_for_a_lookalike_of_a_domain_goes_to_the_real_one(stranger: Client, domain: str) -> None:
+    made = await create(stranger, "/v1/users", email=f"bea@{domain}", username="bea", password=PASSWORD)
+    assert made["email"].casefold() == "bea@example.org"
 
 
 async def test_the_message_for_a_lookalike_goes_to_the_real_address(alice: Client, stranger: Client) -> None:
