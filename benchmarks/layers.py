@@ -106,7 +106,7 @@ class Stack:
             await inner(_fresh(scope), _receive(body), _ignore)
         finally:
             handler._fn = function
-        if any(statement.sql.rstrip().endswith("FOR UPDATE") for statement in statements):
+        if any(statement.sql.rstrip().endswith(("FOR UPDATE", "FOR NO KEY UPDATE")) for statement in statements):
             statements = []
         return lambda: function(**given), statements
 
