@@ -92,8 +92,8 @@ async def mint_token(kind: Purpose, address: str, *, again: bool) -> Recipient |
 
 
 async def verify_email(token: str) -> None:
-    """Ends all sessions and API keys, unless the address was verified already: whoever signed up with somebody else's
-    address keeps no access. Raises NotFound for an invalid, used or expired token."""
+    """Ends all sessions and API keys at a first verification: somebody else may have signed up with the address. Only a
+    reset replaces the password. Raises NotFound for an invalid, used or expired token."""
     account = await _find_account("verification", token)
     async with DB.transaction():
         await _consume_link("verification", token, account)

@@ -15,7 +15,7 @@ from tests.support.servers import ROOT
 
 TABLE = ROOT / "tests/slow/mutants.toml"
 MAX_SECONDS = 180  # for the tests of one mutant
-COPIED = ("service", "tests", "piccolo_migrations", "piccolo_conf.py", "pyproject.toml", "Procfile")
+COPIED = ("docs", "service", "tests", "piccolo_migrations", "piccolo_conf.py", "pyproject.toml", "Procfile")
 PLUGINS = ("-p", "pytest_asyncio.plugin", "-p", "no:cacheprovider")  # importing all others takes two seconds
 
 

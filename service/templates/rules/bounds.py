@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 
 from service.errors import MAX_VIOLATIONS, Violation
-from service.schemas import VISIBLE
 from service.validation import storage_violations, text_fault
 
 ATTRIBUTES_BYTES = 64 * 1024
@@ -72,9 +71,9 @@ def count_values(value: object, most: float = math.inf) -> int:
 
 
 def _name_fault(name: str) -> str | None:
-    if len(name) <= NAME_LENGTH and VISIBLE.search(name) and not _CONTROL.search(name):
+    if 0 < len(name) <= NAME_LENGTH and not _CONTROL.search(name):
         return None
-    return f"A name must have 1 to {NAME_LENGTH} characters, one visible and none a control character: {name[:40]!a}."
+    return f"A name must have 1 to {NAME_LENGTH} characters, none of them a control character: {name[:40]!a}."
 
 
 def _value_fault(value: object) -> str | None:
