@@ -6,7 +6,7 @@ from benchmarks.load import Request
 
 
 class How(msgspec.Struct):
-    """What to measure for each route: by default the costs of its layers, otherwise a profile or the growth."""
+    """The measurement of each route: by default the costs of its layers, otherwise a profile or the growth."""
 
     seconds: float = 20
     profile: bool = False

@@ -39,8 +39,8 @@ RELATIONSHIPS = [
     ),
 ]
 
-# The feed of changes reads characters in the order of the transactions that wrote them. What another trigger writes is
-# no change of a character. The index also serves the foreign key to the owner.
+# The feed of changes reads characters in the order of the transactions that wrote them. A write by
+# another trigger does not change a character. The index also serves the foreign key to the owner.
 CHANGES = [
     (
         "CREATE FUNCTION number_transaction() RETURNS trigger LANGUAGE plpgsql AS"
@@ -254,7 +254,7 @@ VERSIONS = [
     ),
 ]
 
-# What each user stores, kept by triggers, so that it is exact for every way to write. The limits are settings of the
+# The usage of each user. Triggers keep it, so that it is exact for every way to write. The limits are settings of the
 # connection: only the API sets them. Limits are checked where usage grows, while the user's row is locked.
 USAGE = [
     (

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial, reduce
+from typing import Any, cast
 
 from litestar import Litestar, Router
 from litestar.di import Provide
@@ -171,8 +172,8 @@ def _with_middleware(app: Litestar) -> ASGIApp:
     ]
     outermost = reduce(lambda inner, wrap: wrap(inner), reversed(middleware), app.asgi_handler)
     if settings.trusted_proxies:
-        # uvicorn and Litestar each define their own ASGI types
-        return ProxyHeadersMiddleware(outermost, list(settings.trusted_proxies))  # type: ignore[arg-type, return-value]
+        behind_proxy: Any = ProxyHeadersMiddleware  # uvicorn and Litestar each define their own ASGI types
+        return cast("ASGIApp", behind_proxy(outermost, list(settings.trusted_proxies)))
     return outermost
 
 

@@ -139,7 +139,7 @@ def _escape(text: str) -> str:
     return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
-# What can change a terminal, or the order in which it shows text, and lone surrogates; a line feed is none of these
+# Characters that control a terminal or the direction of its text, and lone surrogates; without the line feed
 _UNPRINTABLE = re.compile(
     "[\\x00-\\x09\\x0b-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]"
 )

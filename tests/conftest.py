@@ -32,17 +32,17 @@ TEST_ENVIRONMENT = {
 }
 os.environ.update(TEST_ENVIRONMENT)
 
-from piccolo.apps.migrations.commands.forwards import run_forwards  # noqa: E402
-from piccolo.apps.user.tables import BaseUser  # noqa: E402
+from piccolo.apps.migrations.commands.forwards import run_forwards
+from piccolo.apps.user.tables import BaseUser
 
-from service.app import app as application  # noqa: E402
-from service.audit.tables import AuditEntry  # noqa: E402
-from service.auth.token_cache import forget_tokens  # noqa: E402
-from service.database import embedded  # noqa: E402
-from service.database.engine import DB  # noqa: E402
-from service.piccolo_app import APP_CONFIG  # noqa: E402
-from tests.support.answers import CheckingTransport  # noqa: E402
-from tests.support.servers import Service, execute, service_of_its_own  # noqa: E402
+from service.app import app as application
+from service.audit.tables import AuditEntry
+from service.auth.token_cache import forget_tokens
+from service.database import embedded
+from service.database.engine import DB
+from service.piccolo_app import APP_CONFIG
+from tests.support.answers import CheckingTransport
+from tests.support.servers import Service, execute, service_of_its_own
 
 PASSWORD = "a long enough password"
 OPERATORS_PASSWORD = "an operator's password"
@@ -184,7 +184,7 @@ FIGHTER = {
 
 @pytest.fixture
 async def statements(app: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[str]]:
-    """What is run on the pool's connections, without the mail worker's queries, which run at any time."""
+    """The queries on the pool's connections, without those of the mail worker, which run at any time."""
     run: list[str] = []
     fetch = PreparedStatement.fetch
 
@@ -210,7 +210,7 @@ async def statements(app: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 
 
 async def create(member: httpx.AsyncClient, path: str, **body: Any) -> Any:
-    """What a POST that must succeed answers."""
+    """The response of a POST that must succeed."""
     answer = await member.post(path, json=body)
     assert answer.status_code == 201, answer.text
     return answer.json()
@@ -250,7 +250,7 @@ async def with_key(app: Any, member: httpx.AsyncClient, *scopes: str) -> httpx.A
 
 
 def faults(answer: httpx.Response) -> dict[str, str]:
-    """What a problem says is wrong, by pointer, parameter or header."""
+    """The faults of a problem, by pointer, parameter or header."""
     errors = answer.json().get("errors", [])
     return {
         error.get("pointer") or error.get("parameter") or error.get("header") or "": error["detail"] for error in errors

@@ -1,7 +1,7 @@
 """The admin site: Piccolo Admin, built once, on import.
 
-Tables are read-only. What an operator may do is a form, which calls the same queries as the API. Operators themselves
-are managed with ``piccolo user``.
+Tables are read-only. Each action of an operator is a form, which calls the same queries as the API. ``piccolo user``
+manages the operators.
 """
 
 from collections.abc import Awaitable, Callable

@@ -8,7 +8,7 @@ ADDRESS_LENGTH = 45  # of an IPv6 address that holds an IPv4 one
 DEVICE_LENGTH = 200  # of a User-Agent
 
 
-class AuditEntry(Table, db=DB, tablename="audit_log", help_text="Who did what to which row, from where; append-only."):
+class AuditEntry(Table, db=DB, tablename="audit_log", help_text="Actions: by whom, on which row. Append-only."):
     id = UUID(primary_key=True, default=None, null=False)
     created_at = Timestamptz(default=TimestamptzNow(), null=False)
     action = Varchar(length=32, default=None, null=False)

@@ -1,4 +1,4 @@
-"""What operators do to accounts: suspend and reactivate them."""
+"""Operators suspend and reactivate accounts."""
 
 from service.audit.queries import Action, record
 from service.auth.tables import Token

@@ -40,9 +40,10 @@ class CardController(Controller):
         """Export a character as a Character Card."""
         query = request.parameters
         card = await queries.get_card(user, character_id, query)
+        media_type, headers = MEDIA_TYPES[query.format], _headers(card, query.format)
         if card.file is not None:
-            return FromFile(card.file, MEDIA_TYPES[query.format], headers=_headers(card, query.format))
-        return Response(card.content, media_type=MEDIA_TYPES[query.format], headers=_headers(card, query.format))  # type: ignore[arg-type] # rendered already
+            return FromFile(card.file, media_type, headers=headers)
+        return Rendered(card.content, media_type=media_type, headers=headers)
 
     @put("/", guards=[WRITE_CHARACTERS], dry_run=True, response_headers=[ETAG], responses=QUOTA)
     async def update_card(

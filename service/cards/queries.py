@@ -113,7 +113,7 @@ async def _export_with_files(row: Any, export: Export, query: CardQuery) -> Expo
 
 
 def _spooled(content: bytes) -> IO[bytes]:
-    file = TemporaryFile()  # noqa: SIM115 (closed by who sends it)
+    file = TemporaryFile()  # noqa: SIM115 (FromFile closes it)
     file.write(content)
     return file
 

@@ -1,4 +1,4 @@
-"""Who may see a character, and how it is rendered."""
+"""The rules of visibility for characters, and how they are rendered."""
 
 from typing import Any
 

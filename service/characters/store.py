@@ -71,7 +71,7 @@ def _update(columns: frozenset[str]) -> Prepared:
 
 
 _GONE = {
-    name: Conflict("What the character builds on was deleted meanwhile.")
+    name: Conflict("Its template, original or portrait was deleted during the request.")
     for name in (
         "characters_template_fkey",
         "pinned_to_a_known_version",

@@ -27,7 +27,7 @@ REFERRERS = (
 _OLD = "stored_at < now() - interval '1 day'"  # an upload stores its file before it refers to it
 _NEXT = Prepared(
     lambda: QueryString(
-        f"SELECT max(name) FROM (SELECT name FROM files WHERE name > {{}} AND {_OLD} ORDER BY name LIMIT {{}})"  # noqa: S608 (ours)
+        f"SELECT max(name) FROM (SELECT name FROM files WHERE name > {{}} AND {_OLD} ORDER BY name LIMIT {{}})"  # noqa: S608 (our own names, never a client's)
         " AS batch",
         Param("after"),
         Param("size"),
@@ -35,7 +35,7 @@ _NEXT = Prepared(
 )
 _DELETE = Prepared(
     lambda: QueryString(
-        f"DELETE FROM files WHERE name > {{}} AND name <= {{}} AND {_OLD}"  # noqa: S608 (ours)
+        f"DELETE FROM files WHERE name > {{}} AND name <= {{}} AND {_OLD}"  # noqa: S608 (our own names, never a client's)
         f" AND {' AND '.join(f'NOT EXISTS ({referrer})' for referrer in REFERRERS)} RETURNING name",
         Param("after"),
         Param("until"),
@@ -45,7 +45,7 @@ _DELETE = Prepared(
 
 async def collect_files() -> None:
     """Delete files that were uploaded more than a day ago and that no character, user, revision or card refers to."""
-    print(f"files: {await delete_unused_files()} deleted")  # noqa: T201 (a command's answer)
+    print(f"files: {await delete_unused_files()} deleted")
 
 
 async def delete_unused_files() -> int:

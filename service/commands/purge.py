@@ -40,7 +40,7 @@ VERIFICATION_DAYS = 30  # after sign-up, in which an address must be verified
 async def purge() -> None:
     """Delete trash, closed and never verified accounts after 30 days, and whatever else has expired."""
     for name, count in (await purge_everything()).items():
-        print(f"{name}: {count} deleted")  # noqa: T201 (a command's answer)
+        print(f"{name}: {count} deleted")
 
 
 async def purge_everything() -> dict[str, int]:

@@ -36,13 +36,13 @@ async def seed(characters: int = 0, users: int = 1_000) -> None:
     if settings.in_production:
         raise SystemExit("Seeds are for development: the demo members' characters are public.")
     inserted = await insert_seeds()
-    print(f"Seeds: {inserted} rows inserted." if inserted else "Seeds: nothing to insert.")  # noqa: T201 (a command's answer)
+    print(f"Seeds: {inserted} rows inserted." if inserted else "Seeds: nothing to insert.")
     if characters:
         _check_synthetic_data(characters, users)
         began = time.perf_counter()
         inserted = await insert_synthetic_data(characters, users)
         rate = inserted / (time.perf_counter() - began)
-        print(f"Synthetic data: {inserted:,} characters inserted, {rate:,.0f} a second.")  # noqa: T201 (a command's answer)
+        print(f"Synthetic data: {inserted:,} characters inserted, {rate:,.0f} a second.")
 
 
 def _check_synthetic_data(characters: int, users: int) -> None:

@@ -83,7 +83,7 @@ async def insert_synthetic_data(characters: int, users: int) -> int:
 
 async def _count(connection: asyncpg.Connection, table: type[Table]) -> int:
     last = await connection.fetchval(
-        f"SELECT id FROM {table._meta.tablename} WHERE id BETWEEN $1 AND $2 ORDER BY id DESC LIMIT 1",  # noqa: S608 (ours)
+        f"SELECT id FROM {table._meta.tablename} WHERE id BETWEEN $1 AND $2 ORDER BY id DESC LIMIT 1",  # noqa: S608 (our own names, never a client's)
         _id(0),
         _id(MOST),
     )

@@ -19,7 +19,7 @@ _LAST_RETRY = 3600.0
 
 
 class Recipient(NamedTuple):
-    """Who a link is for, and the token in it."""
+    """The user that a link is for, and the token in it."""
 
     email: str
     username: str

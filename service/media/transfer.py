@@ -9,7 +9,7 @@ from litestar.datastructures import UploadFile
 from litestar.datastructures.headers import Accept
 from litestar.enums import MediaType
 from litestar.types import Empty
-from multipart import MultipartSegment, ParserError, ParserLimitReached, PushMultipartParser  # type: ignore[import-untyped]
+from multipart import MultipartSegment, ParserError, ParserLimitReached, PushMultipartParser
 
 from service.errors import BadRequest, TooLarge, Unprocessable, UnsupportedMediaType, Violation
 from service.media.queries import LINK_SECONDS, file_name
@@ -52,7 +52,8 @@ async def read_files(request: Request[Any, Any, Any], *, most: int = 1) -> list[
     if request._connection_state.body is not Empty:
         await request.body()  # an idempotent write has already read the stream
     form = _Form(most)
-    request._connection_state.form = {"file": form.files}  # type: ignore[dict-item] # a list, as of several files; Litestar closes them after the response
+    uploads: Any = form.files  # Litestar's type knows lists of texts only
+    request._connection_state.form = {"file": uploads}  # Litestar closes them after the response
     try:
         await form.read(request)
     except (ParserError, ParserLimitReached, UnicodeError) as error:

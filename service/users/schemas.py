@@ -130,7 +130,7 @@ def normal_email(address: str) -> str | None:
 
 
 def account_key(login: str) -> str:
-    """What makes two e-mail addresses or usernames the same one: the folded form, with the domain as DNS spells it."""
+    """The folded form, with the domain as DNS spells it. Two logins with the same key are the same login."""
     key = folded(login)
     domain = unicodedata.normalize("NFKC", login).rpartition("@")[2].rstrip(".")
     with suppress(idna.IDNAError):

@@ -1,4 +1,4 @@
-"""What a user stores, and the quotas. Triggers keep the numbers (see the migrations)."""
+"""The usage and the quotas of a user. Triggers keep the numbers (see the migrations)."""
 
 import msgspec
 from litestar import Controller

@@ -21,8 +21,8 @@ class Budget:
         self._of_address: dict[str, int] = {}
 
     def take(self, address: str, size: int) -> bool:
-        """Whether ``size`` bytes are within the budget; if so, they are used until they are given back. What is too
-        large for the budget is let in when nothing else is used."""
+        """Whether ``size`` bytes are within the budget; if so, they are used until they are given back. A size
+        above the whole budget is accepted when nothing else is used."""
         if not size:
             return True
         of_address = self._of_address.get(address, 0)

@@ -14,16 +14,24 @@ T = TypeVar("T")
 
 
 class Rendered(Response[Any], Generic[T]):
-    """A body that is already JSON, documented as a ``T``. It inherits from Response only for its type."""
+    """A body that is already rendered, documented as a ``T``. It inherits from Response only for its type."""
 
-    def __init__(self, body: str | bytes, *, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        body: str | bytes,
+        *,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        media_type: str = "application/json",
+    ) -> None:
         self.rendered = body.encode() if isinstance(body, str) else body
         self.status = status
         self.extra_headers = headers or {}
+        self.type = media_type.encode()
 
     async def answer(self, scope: Any, receive: Receive, send: Send) -> None:
         headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in self.extra_headers.items()]
-        headers += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(self.rendered))]
+        headers += [(b"content-type", self.type), (b"content-length", b"%d" % len(self.rendered))]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.rendered, "more_body": False})
 
@@ -32,9 +40,8 @@ class FromFile(Rendered[Any]):
     """A body in a temporary file, which is sent in pieces as the client takes them, and then closed."""
 
     def __init__(self, file: IO[bytes], media_type: str, *, headers: Mapping[str, str]) -> None:
-        super().__init__(b"", headers=headers)
+        super().__init__(b"", headers=headers, media_type=media_type)
         self.file = file
-        self.type = media_type
 
     async def answer(self, scope: Any, receive: Receive, send: Send) -> None:
         """Raises Overloaded, before anything is sent, when too many bytes wait for slow readers."""
@@ -42,7 +49,7 @@ class FromFile(Rendered[Any]):
         self.file.seek(0)
         with self.file, RESPONSES_ON_DISK.used_by(address, size):
             headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in self.extra_headers.items()]
-            headers += [(b"content-type", self.type.encode()), (b"content-length", b"%d" % size)]
+            headers += [(b"content-type", self.type), (b"content-length", b"%d" % size)]
             await send({"type": "http.response.start", "status": self.status, "headers": headers})
             for at in range(0, size, PIECE):
                 more = at + PIECE < size

@@ -1,6 +1,6 @@
 """No bytes change under the same ETag: every route with an ETag, before and after each write that its answer may show.
 
-A representation holds only what changes with the row's ``version``. What comes from elsewhere raises the version, too,
+A representation holds only what changes with the row's ``version``. A value from another row raises the version, too,
 or is shown by ``expand`` alone, whose answers have no ETag.
 """
 

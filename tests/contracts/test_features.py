@@ -1,4 +1,4 @@
-"""What a new feature must be entered in: the app, and the export of an account."""
+"""A new feature must be entered in the app and in the export of an account."""
 
 import re
 
@@ -10,7 +10,7 @@ from service.users.tables import User
 from tests.support.routes import HANDLERS
 from tests.support.servers import ROOT
 
-# What a member owns and does not get: what makes links and repetitions work, for a day or less.
+# Rows of a user that the export leaves out: they make links and repeated requests work, for a day at most.
 NOT_EXPORTED = {"email_tokens", "idempotency_keys"}
 
 
@@ -31,5 +31,5 @@ def test_every_table_of_a_user_is_exported() -> None:
         for column in table._meta.columns
         if isinstance(column, ForeignKey) and column._foreign_key_meta.resolved_references is User
     }
-    exported = {query._write().table._meta.tablename for query in _EVERYTHING.values()}  # type: ignore[union-attr] # each a Query
+    exported = {query._write().table._meta.tablename for query in _EVERYTHING.values()}  # each a Query
     assert owned - exported == NOT_EXPORTED, "add them to service/exports/queries.py"

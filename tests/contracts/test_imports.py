@@ -14,7 +14,7 @@ LARGEST_FILE = 250  # lines
 
 
 def _modules() -> dict[str, Path]:
-    """Those with content, by name."""
+    """The modules with content, by name."""
     paths = (path for path in (ROOT / "service").rglob("*.py") if path.stat().st_size)
     return {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in paths}
 

@@ -51,7 +51,7 @@ def recorded(dsn: str) -> list[tuple[Any, ...]]:
 
 
 def works(dsn: str, *arguments: str) -> str:
-    """What a ``piccolo`` command that must succeed prints."""
+    """The output of a ``piccolo`` command that must succeed."""
     done = piccolo(*arguments, DATABASE_URL=dsn)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -59,7 +59,7 @@ def works(dsn: str, *arguments: str) -> str:
 
 @pytest.fixture
 def empty_database(fresh_database: str) -> str:
-    """Whatever the tests before did to it."""
+    """Empty, whatever earlier tests did to it."""
     rows(fresh_database, "DROP SCHEMA public CASCADE")
     rows(fresh_database, "CREATE SCHEMA public")
     return fresh_database

@@ -49,7 +49,7 @@ async def test_cancelling_one_read_leaves_the_others(alice: Client) -> None:
 
 
 async def test_every_caller_gets_the_error(app: Any) -> None:
-    unreadable = [get_character(ANONYMOUS, "no id at all") for _ in range(2)]  # type: ignore[arg-type] # a wrong type on purpose
+    unreadable = [get_character(ANONYMOUS, "no id at all") for _ in range(2)]  # a wrong type on purpose
     failures = await asyncio.gather(*unreadable, return_exceptions=True)
     assert all(isinstance(failure, Exception) and not isinstance(failure, NotFound) for failure in failures)
 

@@ -207,7 +207,7 @@ async def test_a_large_part_is_compressed_off_the_event_loop(encoding: str) -> N
         sent.append(message)
 
     scope = {"type": "http", "headers": [(b"accept-encoding", encoding.encode())]}
-    answer = asyncio.create_task(Compression(app)(scope, None, send))  # type: ignore[arg-type] # receives nothing
+    answer = asyncio.create_task(Compression(app)(scope, None, send))  # receives nothing
     turns = 0
     while not answer.done():
         turns += 1

@@ -23,7 +23,7 @@ def new_windows() -> None:
 
 
 async def counted(member: Client, method: str, path: str, **request: Any) -> int:
-    """What the request counts as."""
+    """The number of requests that this one counts as."""
     before = await member.request("GET" if method == "GET" else "PATCH", "/v1/nowhere")
     answer = await member.request(method, path, **request)
     assert answer.is_success, answer.text

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -109,7 +110,8 @@ def test_reads_and_writes_are_unavailable_meanwhile(service: Service, member: ht
         assert_unavailable(member.post("/v1/characters", json={"name": "Too early"}))
         assert_unavailable(member.post("/v1/sessions", json={"login": "faith", "password": PASSWORD}))
     for method, path, body in (("GET", "/v1/users/me", None), ("POST", "/v1/characters", {"name": "In time"})):
-        wait_until(lambda: member.request(method, path, json=body).is_success, "no recovery", patience=10)  # noqa: B023
+        request = partial(member.request, method, path, json=body)
+        wait_until(lambda request=request: request().is_success, "no recovery", patience=10)
 
 
 @pytest.mark.parametrize("fault", [postgres_away, HANGING])

@@ -29,7 +29,7 @@ SESSION_ONLY = {row.route for row in ROWS if row.needs == "session"}
 
 
 async def statuses(member: Client, routes: Iterable[str]) -> dict[str, int]:
-    """What each route answers when it is called without a body."""
+    """The response of each route to a call without a body."""
     found = {}
     for route in routes:
         method, path = route.format(**EXAMPLES).split()

@@ -103,7 +103,7 @@ def test_transparency_is_kept() -> None:
     picture = Image.new("RGBA", (20, 20), (0, 0, 0, 0))
     picture.paste((0, 200, 0, 255), (0, 0, 20, 5))
     properties, files = clean(saved(picture, "PNG"))
-    assert opened(files["original"]).getpixel((10, 15))[3] == 0  # type: ignore[index] # it is RGBA
+    assert opened(files["original"]).getpixel((10, 15))[3] == 0  # it is RGBA
     assert near(bytes.fromhex(properties["color"].strip("#")), 0, 200, 0)
     assert clean(saved(Image.new("RGBA", (5, 5), (0, 0, 0, 0)), "PNG"))[0]["color"] == "#ffffff"
 

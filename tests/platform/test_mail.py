@@ -162,7 +162,7 @@ def test_no_address_becomes_another_header(address: str) -> None:
 async def test_production_without_a_mail_server_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     configure(monkeypatch, environment="production", smtp_host="")
     lines: list[str] = []
-    sink = logger.add(lines.append, level="WARNING")  # type: ignore[arg-type]
+    sink = logger.add(lines.append, level="WARNING")
     async with mail_worker(mint_token):
         pass
     logger.remove(sink)
@@ -171,7 +171,7 @@ async def test_production_without_a_mail_server_says_so(monkeypatch: pytest.Monk
 
 async def test_development_without_a_mail_server_logs_the_message(app: Any) -> None:
     lines: list[str] = []
-    sink = logger.add(lines.append, level="INFO")  # type: ignore[arg-type]
+    sink = logger.add(lines.append, level="INFO")
     await signed_in(app, "bea")
     await outbox_empties()
     logger.remove(sink)

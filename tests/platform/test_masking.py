@@ -38,7 +38,7 @@ SPELLINGS = {
 
 @pytest.fixture
 def lines() -> Iterator[list[str]]:
-    """What is logged in development, with its fields."""
+    """The log of development, with its fields."""
     lines: list[str] = []
     sink = logger.add(
         lambda line: lines.append(str(line) + str(line.record["extra"])),

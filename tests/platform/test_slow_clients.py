@@ -1,4 +1,4 @@
-"""What is buffered for slow clients: little in memory, within budgets, and not for ever."""
+"""Buffers for slow clients: little in memory, within budgets, and for a limited time."""
 
 import asyncio
 import tracemalloc

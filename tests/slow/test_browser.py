@@ -114,7 +114,7 @@ class Browser:
         return [request["request"]["url"] for request in sent]
 
     def complaints(self) -> list[str]:
-        """What the console got since it was last asked."""
+        """The new messages of the console."""
         told = self.driver.get_log("browser")
         return [entry["message"] for entry in told if entry["level"] in ("WARNING", "SEVERE")]
 
@@ -202,7 +202,7 @@ def test_operators_see_portraits(operator: Browser, url: str) -> None:
     for table in ("characters", "users", "files"):
         operator.open(f"/admin/#/{table}/")
         picture = operator.wait_for("td img[data-file]")
-        wait_until(lambda: picture.get_property("naturalWidth") == 64)  # noqa: B023
+        wait_until(lambda picture=picture: picture.get_property("naturalWidth") == 64)
         operator.look(f"admin-{table}-pictures")
     operator.open(f"/admin/#/characters/{mira['id']}/")
     operator.wait_for("form img[data-file]")
@@ -217,7 +217,8 @@ def test_operators_see_no_secret(operator: Browser, url: str) -> None:
     secrets = ("pbkdf2", "$argon2", session["token"], operator.driver.get_cookie("id")["value"])
     for table in ("piccolo_user", "operator_sessions", "tokens", "users", "audit_log"):
         operator.open(f"/admin/#/{table}/")
-        wait_until(lambda: table.replace("_", " ").title() in operator.texts("h1"))  # noqa: B023
+        title = table.replace("_", " ").title()
+        wait_until(lambda title=title: title in operator.texts("h1"))
         operator.wait_for("tbody tr")
         operator.look(f"admin-{table}")
         operator.wait_for("tbody td a").click()

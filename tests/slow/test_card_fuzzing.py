@@ -1,4 +1,4 @@
-"""Whatever is uploaded as a card is read or refused: no crash, no hang, no memory that grows."""
+"""Any upload is read as a card or refused: no crash, no hang, no growth of memory."""
 
 import random
 import time

@@ -44,7 +44,7 @@ def service() -> Iterator[Service]:
 
 
 def run(*command: str, cwd: Path, **environment: str) -> str:
-    """What the command prints, having succeeded."""
+    """The output of a command that must succeed."""
     path = [CLIENTS / ".venv/bin", CLIENTS / "node_modules/.bin", os.environ["PATH"]]
     environment |= {
         "PATH": ":".join(map(str, path)),

@@ -23,8 +23,9 @@ EXAMPLES = 150  # for each operation and phase
 SEED = 1
 AT_MOST = 900  # seconds
 THERE = 60  # of each kind of thing that a random id may be of
+KEYS = 20  # of the 100 that an account may have
 
-# What a dry run makes or deletes is taken for made or deleted by who follows a thing from request to request.
+# The stateful phase follows resources from request to request. It would take the effects of a dry run for real ones.
 STATEFUL = "stateful.toml"
 IN_EARNEST = '"query.dry_run" = false'
 
@@ -36,6 +37,7 @@ trash.from-file = "trash"
 templates.from-file = "templates"
 relationships.from-file = "relationships"
 sessions.from-file = "sessions"
+keys.from-file = "keys"
 numbers.values = [1, 2, 3]
 passwords.values = ["{password}"]
 usernames.values = ["{username}"]
@@ -49,6 +51,14 @@ usernames.values = ["{username}"]
 "path.username" = {{ dictionary = "usernames", probability = 0.5 }}
 "path.number" = {{ dictionary = "numbers", probability = 0.5 }}
 "body.target" = {{ dictionary = "characters", probability = 0.5 }}
+
+[[operations]]
+include-name = "POST /v1/api-keys"
+parameters."body.current_password" = {{ dictionary = "passwords", probability = 0.9 }}
+
+[[operations]]
+include-name = ["GET /v1/api-keys/{{key_id}}", "DELETE /v1/api-keys/{{key_id}}"]
+parameters."path.key_id" = {{ dictionary = "keys", probability = 0.5 }}
 
 [[operations]]
 include-path-regex = "^/v1/trash/"
@@ -91,7 +101,7 @@ def _run(
     config: str = "schemathesis.toml",
     phases: str = "examples,coverage,fuzzing",
 ) -> str:
-    """What schemathesis tells. Fails when it found anything."""
+    """The output of schemathesis. Fails if it found a fault."""
     done = subprocess.run(
         [
             Path(sys.executable).with_name("schemathesis"), "--config-file", config, "run",
@@ -142,6 +152,8 @@ def _furnish(member: httpx.Client, directory: Path) -> None:
         _made(member, versions, attribute_schema=FIGHTER)
     login = {"login": member.get("/v1/users/me").json()["username"], "password": PASSWORD}
     sessions = [_made(member, "/v1/sessions", **login)["id"] for _ in range(THERE)]
+    key = {"name": "CI", "scopes": ["characters:read"], "current_password": PASSWORD}
+    _write(directory / "keys", [_made(member, "/v1/api-keys", **key)["id"] for _ in range(KEYS)])
     _write(directory / "sessions", sessions)
     _write(directory / "characters", characters)
     _write(directory / "trash", trash)

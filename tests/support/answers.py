@@ -36,7 +36,7 @@ class CheckingTransport(httpx.ASGITransport):
         handler = scope.get("route_handler")
         is_json = response.headers.get("content-type", "").partition(";")[0] == "application/json"
         if response.is_success and is_json and request.method != "HEAD" and isinstance(handler, HTTPRouteHandler):
-            sent = b"".join([chunk async for chunk in response.stream])  # type: ignore[union-attr]
+            sent = b"".join([chunk async for chunk in response.stream])
             response.stream = httpx.ByteStream(sent)  # as the client may want it undecoded
             whole = httpx.Response(response.status_code, headers=response.headers, content=sent)
             check_answer(handler, request.url.params, whole.content)
@@ -75,7 +75,7 @@ def _decoder(
     if items is None:
         return msgspec.json.Decoder(_strict_struct(declared, chosen, dict.fromkeys(expanded, Any)))
     (item,) = get_args(items)
-    rows = list[_strict_struct(item, chosen, dict.fromkeys(expanded, Any))]  # type: ignore[misc]
+    rows = list[_strict_struct(item, chosen, dict.fromkeys(expanded, Any))]
     return msgspec.json.Decoder(_strict_struct(declared, replaced={"items": rows}))
 
 
@@ -106,7 +106,7 @@ def _strict_struct(
         if chosen is not None and name not in {"id", *chosen, *replaced}:
             continue
         if UnsetType in get_args(field.type) or (may_omit and has_default):
-            fields.append((field.name, Union[wanted, UnsetType], msgspec.field(name=name, default=UNSET)))  # noqa: UP007
+            fields.append((field.name, Union[wanted, UnsetType], msgspec.field(name=name, default=UNSET)))  # noqa: UP007 (as above)
         else:
             fields.append((field.name, wanted, msgspec.field(name=name)))
     of_the_whole = {*(chosen or ()), *replaced} - {field.encode_name for field in msgspec.structs.fields(kind)}

@@ -57,7 +57,7 @@ class Service:
         return self.stdout + (self.directory / "stderr").read_text()
 
     def access_lines(self, request_id: str, count: int) -> list[dict[str, Any]]:
-        """What production's log says of the ``count`` requests with this id; each line follows its answer."""
+        """The ``count`` access lines of production for this request id; each is written after its response."""
 
         def lines() -> list[dict[str, Any]]:
             complete = [json.loads(line) for line in self.stdout.splitlines(keepends=True) if line.endswith("\n")]
@@ -140,7 +140,7 @@ def worker_of_its_own(**environment: str) -> Iterator[Service]:
 
 
 def web_command(port: int) -> tuple[str, ...]:
-    """What the Procfile says, for this machine alone."""
+    """The command of the Procfile, for this machine alone."""
     web = re.search(r"^web: (.+)$", (ROOT / "Procfile").read_text(), re.MULTILINE)
     assert web is not None
     given = {"${WEB_CONCURRENCY:-1}": "1", "${PORT:-8000}": str(port), "0.0.0.0": "127.0.0.1"}

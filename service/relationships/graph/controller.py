@@ -13,6 +13,7 @@ from service.web.guards import READ_CHARACTERS, CurrentUser
 from service.web.middleware.rate_limit import Cost
 from service.web.openapi_content import GraphOperation
 from service.web.requests import StrictRequest
+from service.web.responses import Rendered
 from service.web.routes import get
 
 MERMAID = "text/vnd.mermaid"
@@ -43,6 +44,5 @@ class GraphController(Controller):
         query = request.parameters
         graph = await queries.get_graph(user, character_id, query.depth, query.types)
         if Accept(request.headers.get("accept", "")).best_match([MediaType.JSON, MERMAID]) == MERMAID:
-            # Response[Graph] is the type for OpenAPI; this answer is text
-            return Response(draw(graph), media_type=MERMAID, headers={"Vary": "Accept"})  # type: ignore[arg-type]
+            return Rendered(draw(graph), media_type=f"{MERMAID}; charset=utf-8", headers={"Vary": "Accept"})
         return Response(graph, headers={"Vary": "Accept"})

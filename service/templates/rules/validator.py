@@ -31,11 +31,11 @@ _PATTERN_TEXT_TOO_LONG = f"All texts that must match a pattern must together hav
 
 
 class TooLarge(Exception):
-    """What the defaults add is past the bounds of attributes."""
+    """The attributes with their defaults exceed the bounds."""
 
 
 class Budget:
-    """What one expansion may still add, or one check still read."""
+    """The rest that one expansion may add, or one check may read."""
 
     __slots__ = ("bytes", "pattern_text", "values")
 

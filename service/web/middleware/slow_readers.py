@@ -1,7 +1,7 @@
 """Slow readers: sends a large response in pieces, as its client takes them, after everything else has ended.
 
-What waits for a client is in memory within a budget, and otherwise in a temporary file. A client that takes nothing for
-PATIENCE seconds, or less than RATE on the whole, is disconnected.
+Data that waits for a client is in memory within a budget, and otherwise in a temporary file. A client that takes
+nothing for PATIENCE seconds, or less than RATE on the whole, is disconnected.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Whatever a password allows is refused when the password changes between its check and the change."""
+"""An action that needs the password is refused if the password changes between its check and the action."""
 
 import asyncio
 from contextvars import Context

@@ -1,4 +1,4 @@
-"""What is revoked at one worker is refused by the others within five seconds."""
+"""A revocation takes effect in every worker within five seconds."""
 
 import time
 from collections.abc import Iterator

@@ -220,7 +220,7 @@ async def test_a_cursor_of_another_list_is_refused(alice: Client) -> None:
 
 
 async def name_of_feed(member: Client) -> str:
-    """What the member's cursors are signed for."""
+    """The shape that the user's cursors are signed with."""
     me = (await member.get("/v1/users/me")).json()["id"]
     (row,) = await DB._run_in_new_connection(
         "SELECT system_identifier || '/' || 'characters'::regclass::oid AS history FROM pg_control_system()"

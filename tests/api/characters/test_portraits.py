@@ -265,7 +265,7 @@ async def test_a_dry_run_checks_the_picture_and_stores_nothing(alice: Client) ->
         {"content": draw_picture(width=77), "headers": PNG},
         {"files": {"file": ("a.png", draw_picture(width=77))}},
     ):
-        dry = await alice.put(path, **body)  # type: ignore[arg-type]
+        dry = await alice.put(path, **body)
         assert dry.json()["portrait"]["width"] == 77, dry.text
     assert (await alice.put(path, content=b"GIF89a", headers=PNG)).status_code == 422
     assert (await alice.get(f"/v1/characters/{mira['id']}")).json() == mira

@@ -1,4 +1,4 @@
-"""What is shown to whom changes with its visibility."""
+"""A change of visibility changes what lists show to each caller."""
 
 import httpx
 

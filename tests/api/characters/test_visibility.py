@@ -1,4 +1,4 @@
-"""Who sees which character, through every route that could tell of one."""
+"""Visibility of characters, through every route that could show one."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ Client = httpx.AsyncClient
 
 VISIBILITIES = ("private", "unlisted", "public", "trashed")
 
-# What each caller gets for a private, an unlisted, a public, and a public but trashed character of Alice's. `key` is an
+# The status for each caller of Alice's private, unlisted, public, and public but trashed character. `key` is an
 # API key of hers that may only read characters. A number is a refusal's status.
 BY_ID = {
     "stranger": "404  seen seen 404",

@@ -158,7 +158,7 @@ async def test_a_caller_without_write_access_learns_nothing_about_a_key(
 @pytest.mark.parametrize("key", ["", "with space", "x" * 256, "naïve", "tab\tbed"])
 async def test_a_malformed_key_is_refused(alice: Client, key: str) -> None:
     headers = {"Idempotency-Key": key.encode("latin-1")}
-    refused = await alice.post("/v1/characters", json=MIRA, headers=headers)  # type: ignore[arg-type]
+    refused = await alice.post("/v1/characters", json=MIRA, headers=headers)
     assert (refused.status_code, faults(refused)) == (
         400,
         {"Idempotency-Key": "Must be 1 to 255 visible ASCII characters."},

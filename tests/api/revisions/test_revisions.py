@@ -84,7 +84,7 @@ async def ids(alice: Client) -> dict[str | None, str | None]:
 
 
 class History:
-    """What the API answered when each revision was made, and the operations that make them."""
+    """The responses that created the revisions, and the operations."""
 
     def __init__(self, alice: Client, made: Any) -> None:
         self.alice = alice
@@ -191,7 +191,7 @@ async def test_every_earlier_state_is_read_back_many_times(
 
 
 async def test_a_revision_is_read_in_few_steps(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What lies behind the next revision that keeps the whole content is not read: here it is gone."""
+    """Revisions behind the next one with the whole content are not read: here they are deleted."""
     monkeypatch.setattr(store, "WHOLE_EVERY", 3)
     made = await character(alice, name="Mira 1", extensions={"n": 1}, tags=["first"])
     path = f"/v1/characters/{made['id']}"

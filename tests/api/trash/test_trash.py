@@ -1,4 +1,4 @@
-"""What is deleted: out of sight at once, back whole for 30 days, then gone for good."""
+"""Deleted characters: hidden at once, restorable for 30 days, then purged."""
 
 import asyncio
 import sys

@@ -20,7 +20,7 @@ from tests.support.pictures import draw_picture
 
 Client = httpx.AsyncClient
 
-# What others get of the inactive Alice and of what she owns; "nothing" is a list without an item.
+# The responses to others for the inactive Alice and for her rows; "nothing" is a list without an item.
 NOT_FOUND, NOTHING = 404, "nothing"
 READS: dict[str, Any] = {
     "/users/alice": NOT_FOUND,

@@ -124,4 +124,4 @@ assert outcome.character.name == "Mira Halloran"
 
 assert len(expect(ChangePage, list_changes.sync(client=client)).items) == 2
 assert len(expect(str, export_account.sync(client=client)).splitlines()) > 3
-print("The tour is done.")  # noqa: T201
+print("The tour is done.")  # noqa: T201 (its result)
