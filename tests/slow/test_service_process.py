@@ -26,6 +26,8 @@ from tests.support.servers import (
     web_command,
 )
 
+pytestmark = pytest.mark.slow  # a process each
+
 PRODUCTION = {
     "ENVIRONMENT": "production",
     "ALLOWED_HOSTS": "127.0.0.1",
@@ -95,7 +97,6 @@ def test_a_signal_while_it_starts_ends_everything_too(service: Service) -> None:
     wait_until(lambda: not processes_of(service.data_dir), "PostgreSQL did not end", patience=10)
 
 
-@pytest.mark.slow
 def test_the_second_start_is_quick_and_finds_what_was_stored(service: Service) -> None:
     service.start()
     with signed_in(service, "keeper") as keeper:
@@ -143,7 +144,6 @@ async def _until_nobody_is_let_in(service: Service) -> None:
             await asyncio.sleep(0.02)
 
 
-@pytest.mark.slow
 def test_what_was_acknowledged_survives_kill_9(service: Service) -> None:
     service.start()
     with signed_in(service, "writer") as writer:
