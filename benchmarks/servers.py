@@ -84,13 +84,14 @@ def service(dsn: str, directory: Path, *, core: Core = SERVER, workers: int = 1)
 
 
 def production(dsn: str, directory: Path) -> dict[str, str]:
-    """The environment of production, except that no rate limit is reached."""
+    """The environment of production, except that no rate limit and no quota is reached."""
     return with_programs(
         DATABASE_URL=dsn,
         ENVIRONMENT="production",
         ALLOWED_HOSTS="127.0.0.1",
         SECRET_KEY="only ever used by benchmarks on one machine",
         RATE_LIMIT_SCALE="1000000",
+        QUOTA_CHARACTERS="1000000000",
         DATA_DIR=str(directory / "data"),
     )
 

@@ -16,7 +16,7 @@ from piccolo.querystring import QueryString
 
 from service.database.prepared import Param, sql
 from service.lists.keyset import Key, key_columns, order_by, rows_after
-from service.lists.sizes import with_sizes
+from service.lists.sizes import within_page
 
 MAX_COUNTED = 10_000  # counting stops here
 PAGE_SIZES = (20, 100)  # each page is planned for one of these sizes: PostgreSQL needs a literal LIMIT
@@ -213,17 +213,19 @@ class Statements:
         found: QueryString | None = None,
     ) -> QueryString:
         ctes = {name: cte for each in self.filters for name, cte in each.ctes.items()}
-        columns = [self.item.as_alias("item"), self.table.id, *key_columns(keys)]
+        columns = {"item": self.item.as_alias("item"), "id": self.table.id}
+        columns |= {f"key_{index}": column for index, column in enumerate(key_columns(keys))}
         if self.shape.counted:
             ids = self._ids(f"({{}} LIMIT {MAX_COUNTED})")
             ctes["counted"] = QueryString("SELECT least(count(*), {}) AS total FROM ({}) AS ids", MAX_COUNTED, ids)
-            columns.append(QueryString("(SELECT total FROM counted)", alias="total"))
+            columns["total"] = QueryString("(SELECT total FROM counted)", alias="total")
         if found is not None:
-            columns.append(QueryString("{}", found, alias="found"))
+            columns["found"] = QueryString("{}", found, alias="found")
         ctes |= parts
         names = ", ".join(f'"{name}" AS ({{}})' for name in ctes)
-        rows = QueryString("{} ORDER BY {} LIMIT {}", sql(self.table.select(*columns)), order_by(keys), Param("limit"))
-        return QueryString(f"WITH {names} {{}}", *ctes.values(), with_sizes(rows))
+        selected = sql(self.table.select(*columns.values()))
+        rows = QueryString("{} ORDER BY {} LIMIT {}", selected, order_by(keys), Param("limit"))
+        return QueryString(f"WITH {names} {{}}", *ctes.values(), within_page(rows, columns))
 
 
 def _union(queries: Sequence[QueryString]) -> QueryString:

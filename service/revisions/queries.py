@@ -21,7 +21,7 @@ from service.errors import Conflict, NotFound
 from service.etags import check_if_match
 from service.lists.cursors import decode_cursor
 from service.lists.listing import Rows
-from service.lists.sizes import with_sizes
+from service.lists.sizes import within_page
 from service.media.queries import get_past_picture
 from service.revisions.schemas import Difference, RevisionDifferences
 from service.schemas import PageQuery
@@ -55,7 +55,7 @@ def _page() -> QueryString:
     ).where(Character.id == Param("character"), QueryString("1 < {}", Param("before")))
     newest = Param("limit")
     rows = "({} ORDER BY number DESC LIMIT {}) UNION ALL ({}) LIMIT {}"
-    return with_sizes(QueryString(rows, sql(changes), newest, sql(creation), newest))
+    return within_page(QueryString(rows, sql(changes), newest, sql(creation), newest), ("item", "number"))
 
 
 _LIST = Prepared(_page)

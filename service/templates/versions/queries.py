@@ -12,7 +12,7 @@ from service.database.prepared import NOW, Param, Prepared, json_object, sql, ut
 from service.errors import Conflict, NotFound, QuotaExceeded, Violation
 from service.lists.cursors import decode_cursor
 from service.lists.listing import Rows
-from service.lists.sizes import with_sizes
+from service.lists.sizes import within_page
 from service.schemas import PageQuery
 from service.settings import settings
 from service.templates.queries import (
@@ -58,7 +58,7 @@ def _page() -> QueryString:
         )
         .order_by(TemplateVersion.number)
     )
-    return with_sizes(QueryString("{} LIMIT {}", sql(rows), Param("limit")))
+    return within_page(QueryString("{} LIMIT {}", sql(rows), Param("limit")), ("item", "number"))
 
 
 _LIST_VERSIONS = Prepared(_page)

@@ -20,11 +20,15 @@ class RequestId:
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         given = request_header(scope, b"x-request-id")
-        own = given.decode() if given is not None and _WELL_FORMED.fullmatch(given) else request_id()
-        if masked(own) != own:  # it would be logged
-            own = request_id()
+        own = _checked(given) if given is not None else request_id()
         state = scope.setdefault("state", {})
         state["request_id"] = own
         state["server_send"] = send
         state["headers"] = {b"x-request-id": own.encode()}
         await self.app(scope, receive, send)
+
+
+def _checked(given: bytes) -> str:
+    """The id as given, unless it is not well-formed, or a token, which would be logged."""
+    own = given.decode("latin-1")
+    return own if _WELL_FORMED.fullmatch(given) and masked(own) == own else request_id()

@@ -10,6 +10,7 @@ import pytest
 from service.audit.tables import AuditEntry
 from service.commands.purge import purge_everything
 from service.database.engine import DB
+from service.users.tables import User
 from tests.api.exports.test_exports import export, of_kind
 from tests.conftest import PASSWORD, character, client, create, template
 
@@ -56,6 +57,16 @@ async def test_a_wrong_password_is_recorded_without_the_password(alice: Client, 
     assert entry["row"] == (None if login == "nobody-there" else str(await id_of(alice)))
     assert "hunter2" not in str(entry)
     assert "nobody-there" not in str(entry)
+
+
+async def test_the_sign_in_of_a_suspended_user_is_recorded(alice: Client, stranger: Client) -> None:
+    who = await id_of(alice)
+    await User.update({User.status: "suspended"}, force=True)
+    credentials = {"login": "alice", "password": PASSWORD}
+    answer = await stranger.post("/v1/sessions", json=credentials, headers={"X-Request-ID": (mark := str(uuid4()))})
+    assert answer.status_code == 401
+    [entry] = await entries(mark)
+    assert (entry["action"], entry["row"]) == ("refuse_password", str(who))
 
 
 @pytest.mark.parametrize(
