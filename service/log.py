@@ -3,6 +3,7 @@
 Production writes lines of JSON to standard output, development writes coloured text to standard error.
 """
 
+import asyncio
 import logging
 import re
 import sys
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 REQUEST: ContextVar[Any] = ContextVar("REQUEST", default=None)
 
 _encoder = msgspec.json.Encoder(enc_hook=str)
+_access_lines: list["AccessLine"] = []  # of this turn of the event loop
 _access_lines_are_json = False
 
 
@@ -81,11 +83,20 @@ class AccessLine(msgspec.Struct, kw_only=True):
 
 
 def log_request(line: AccessLine) -> None:
-    """JSON lines bypass loguru: its records, with frame, process and thread, cost six times as much."""
+    """JSON lines bypass loguru: its records, with frame, process and thread, cost six times as much. Lines of the same
+    turn of the event loop are written at once: under load that saves 4 of the 90 microseconds of reading one by id."""
     if _access_lines_are_json:
-        _write(_encoder.encode(line) + b"\n")
+        _access_lines.append(line)
+        if len(_access_lines) == 1:
+            asyncio.get_running_loop().call_soon(_write_access_lines)
     else:
         logger.bind(**msgspec.structs.asdict(line)).info("{}", _escape(line.message).replace("\n", "\\n"))
+
+
+def _write_access_lines() -> None:
+    lines = _encoder.encode_lines(_access_lines)
+    _access_lines.clear()
+    _write(lines)
 
 
 def _complete(record: "Record") -> None:
