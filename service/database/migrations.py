@@ -10,32 +10,34 @@ from piccolo.conf.apps import Finder
 
 from service.database.embedded_cluster import Place
 from service.database.engine import DB
+from service.errors import Unavailable
 from service.settings import settings
 
-_LOCK = "SELECT pg_advisory_lock(hashtext('piccolo_migrations'))"
+_LOCK = "SELECT pg_advisory_xact_lock(hashtext('piccolo_migrations'))"
 
 
 def make_migrations_safe() -> None:
     """Changes Piccolo's commands in this process. ``forwards`` means ``forwards all`` and refuses a database of
-    another history. Both directions wait for a lock, so that one process migrates at a time."""
+    another history. In both directions one process migrates at a time, and in one transaction: migrations and their
+    records are stored together or not at all."""
     forwards.forwards.__defaults__ = ("all", "all", False, False)
-    forwards.run_forwards = _one_at_a_time(forwards.run_forwards, before=_refuse_unknown_migrations)
-    backwards.run_backwards = _one_at_a_time(backwards.run_backwards)
+    forwards.run_forwards = _in_one_transaction(forwards.run_forwards, before=_refuse_unknown_migrations)
+    backwards.run_backwards = _in_one_transaction(backwards.run_backwards)
 
 
-def _one_at_a_time(run: Any, before: Callable[[], Awaitable[None]] | None = None) -> Any:
+def _in_one_transaction(run: Any, before: Callable[[], Awaitable[None]] | None = None) -> Any:
     if hasattr(run, "__wrapped__"):
         return run
 
     async def run_locked(*args: Any, **kwargs: Any) -> Any:
-        connection = await DB.get_new_connection()
         try:
-            await connection.execute(_LOCK)
-            if before is not None:
-                await before()
-            return await run(*args, **kwargs)
-        finally:
-            await connection.close()  # which releases the lock, also after a crash
+            async with DB.transaction():
+                await DB.run_ddl(_LOCK)
+                if before is not None:
+                    await before()
+                return await run(*args, **kwargs)
+        except Unavailable as error:
+            raise SystemExit(f"The database cannot be reached: {error.__cause__ or error}") from error
 
     run_locked.__wrapped__ = run  # type: ignore[attr-defined] # a mark, as functools leaves it
     return run_locked

@@ -113,7 +113,23 @@ def test_a_failed_migration_exits_non_zero_and_changes_nothing(empty_database: s
     assert done.returncode == 1
     assert 'relation "relationships" already exists' in done.stdout + done.stderr
     assert rows(empty_database, CATALOG) == before
-    assert recorded(empty_database) == []
+    assert rows(empty_database, "SELECT to_regclass('migration')") == [(None,)]
+
+
+def test_a_crash_before_the_record_of_a_migration_changes_nothing(empty_database: str) -> None:
+    rows(
+        empty_database,
+        "CREATE TABLE migration (id serial PRIMARY KEY, name varchar, app_name varchar, ran_on timestamp)",
+    )
+    crash = "BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END"
+    rows(empty_database, f"CREATE FUNCTION crash() RETURNS trigger LANGUAGE plpgsql AS $${crash}$$")
+    rows(empty_database, "CREATE TRIGGER crash BEFORE INSERT ON migration EXECUTE FUNCTION crash()")
+    before = rows(empty_database, CATALOG)
+    done = piccolo("migrations", "forwards", DATABASE_URL=empty_database)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert rows(empty_database, CATALOG) == before
+    rows(empty_database, "DROP FUNCTION crash CASCADE")
+    works(empty_database, "migrations", "forwards")
 
 
 def test_forwards_accepts_a_newer_database(empty_database: str) -> None:
