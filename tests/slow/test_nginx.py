@@ -5,9 +5,12 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -44,21 +47,29 @@ def service(database: None) -> Iterator[Service]:
 def port(service: Service) -> Iterator[int]:
     """Where nginx listens."""
     port = free_port()
+    with nginx_before(port, service):
+        yield port
+
+
+@contextmanager
+def nginx_before(port: int, *services: Service) -> Iterator[None]:
     with directory_of_its_own() as directory:
         configuration = directory / "nginx.conf"
-        configuration.write_text(configured(service.port, port))
+        configuration.write_text(configured(port, [service.port for service in services]))
         nginx = start_nginx(configuration)
         try:
             wait_until(lambda: answers(port), "nginx did not answer", patience=10)
-            yield port
+            yield
         finally:
             nginx.send_signal(signal.SIGTERM)
             nginx.wait(10)
 
 
-def configured(service: int, here: int) -> str:
+def configured(here: int, services: list[int]) -> str:
     text = (ROOT / "deploy" / "nginx.conf").read_text()
-    for given, ours in (("127.0.0.1:8000;", f"127.0.0.1:{service};"), ("listen 80;", f"listen 127.0.0.1:{here};")):
+    servers = " ".join(f"server 127.0.0.1:{service} max_fails=0;" for service in services)
+    first, second = "server 127.0.0.1:8000 max_fails=0;", "# server 127.0.0.2:8000 max_fails=0;"
+    for given, ours in ((second, ""), (first, servers), ("listen 80;", f"listen 127.0.0.1:{here};")):
         assert text.count(given) == 1
         text = text.replace(given, ours)
     return text
@@ -185,6 +196,37 @@ def test_one_address_has_no_more_than_its_share_of_connections(client: httpx.Cli
     for each in held:
         assert b"404" in each.recv(1000)
         each.close()
+
+
+def test_two_services_restarted_in_turn_fail_no_get(database: None) -> None:
+    port, dsn = free_port(), embedded.dsn(DATA_DIR)
+    statuses: Counter[int] = Counter()
+    restarted = threading.Event()
+
+    def keep_reading() -> None:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+            while not restarted.is_set():
+                statuses[client.get("/v1/characters?limit=1").status_code] += 1
+
+    with (
+        worker_of_its_own(DATABASE_URL=dsn, **BEHIND) as one,
+        worker_of_its_own(DATABASE_URL=dsn, **BEHIND) as other,
+        ThreadPoolExecutor(4) as readers,
+    ):
+        one.start()
+        other.start()
+        with nginx_before(port, one, other):
+            reading = [readers.submit(keep_reading) for _ in range(4)]
+            try:
+                for service in (one, other) * 2:
+                    service.stop()
+                    service.start()
+            finally:
+                restarted.set()
+            for each in reading:
+                each.result()
+    assert statuses.keys() == {200}, statuses
+    assert statuses[200] > 100
 
 
 def test_without_the_service_there_is_a_problem_that_says_when_to_come_back(
