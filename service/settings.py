@@ -4,9 +4,12 @@ A ``.env`` file in the working directory is read too; variables of the environme
 """
 
 import os
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from email.utils import parseaddr
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,9 +20,43 @@ from msgspec import Meta
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
 Quota = Annotated[int, Meta(ge=1, le=2**53)]
 Days = Annotated[int, Meta(ge=1, le=3650)]
-ValkeyUrl = Annotated[str, Meta(pattern="^((valkey|redis)s?://|unix://|$)")]
 Names = tuple[str, ...]  # written as a,b,c
-_BUCKET = r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._/-]*)?)?$"
+
+_HOST = r"([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])"
+_URL = rf"https?://{_HOST}(:\d+)?(/[^\s?#]*)?"
+
+
+def _like(pattern: str) -> Callable[[str], Any]:
+    return re.compile(pattern).fullmatch
+
+
+def _is_network(text: str) -> bool:
+    with suppress(ValueError):
+        return bool(ip_network(text, strict=False))
+    return text == "*"
+
+
+# Tells whether a variable, or each of its names, has the form that is described
+_FORMS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "public_url": (_like(_URL), "an address such as https://api.example.org"),
+    "links_url": (_like(_URL), "an address such as https://app.example.org"),
+    "database_url": (
+        _like(r"postgres(ql)?://\S+"),
+        "an address such as postgresql://user:password@host/database",
+    ),
+    "storage_url": (
+        _like(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._/-]*)?"),
+        "s3://bucket or s3://bucket/prefix",
+    ),
+    "s3_endpoint_url": (_like(_URL), "an address such as https://s3.example.org"),
+    "valkey_url": (_like(r"(valkey|redis)s?://\S+|unix://\S+"), "an address such as valkey://host:6379"),
+    "allowed_hosts": (
+        _like(rf"\*|(\*\.)?{_HOST}"),
+        "host names such as api.example.org or *.example.org, without a port",
+    ),
+    "cors_origins": (_like(rf"https?://{_HOST}(:\d+)?"), "origins such as https://app.example.org"),
+    "trusted_proxies": (_is_network, "addresses or networks such as 10.0.0.0/8"),
+}
 
 DEVELOPMENT_SECRET = "for development only: change me in production"  # noqa: S105 (refused in production)
 
@@ -43,14 +80,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_lock_timeout: Seconds = 2
     database_idle_in_transaction_timeout: Seconds = 10
 
-    storage_url: Annotated[str, Meta(pattern=_BUCKET)] = ""  # s3://bucket/prefix; empty: DATA_DIR/files
-    s3_endpoint_url: Annotated[str, Meta(pattern="^(https?://.+)?$")] = ""  # empty: Amazon S3
+    storage_url: str = ""  # s3://bucket/prefix; empty: DATA_DIR/files
+    s3_endpoint_url: str = ""  # empty: Amazon S3
     s3_region: str = "us-east-1"
     s3_access_key_id: str = ""  # empty: the credentials that AWS tools use (environment, instance)
     s3_secret_access_key: str = ""
 
     max_requests_in_flight: Annotated[int, Meta(ge=1, le=100_000)] = 200  # of each worker; others below /v1 get 503
-    valkey_url: ValkeyUrl = ""  # shares rate limit counters between workers; empty: each worker counts for itself
+    valkey_url: str = ""  # shares rate limit counters between workers; empty: each worker counts for itself
 
     secret_key: Annotated[str, Meta(min_length=32)] = DEVELOPMENT_SECRET  # for cursors, links and names of files
     allowed_hosts: Names = ("localhost", "127.0.0.1", "[::1]")  # *.example.org allows subdomains
@@ -105,6 +142,8 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
                 given[field.name] = _convert(text, field.type)
             except msgspec.ValidationError as error:
                 faults.append(f"{variable}: {error}.")
+            else:
+                faults += _faults_of_form(field.name, given[field.name])
     settings = Settings(**given)
     if settings.smtp_host and "@" not in parseaddr(settings.mail_from)[1]:
         faults.append("MAIL_FROM: required with SMTP_HOST, as 'Name <name@example.org>'.")
@@ -121,6 +160,16 @@ def _convert(text: str, expected: Any) -> Any:
     if expected is Path:
         return Path(text)
     return msgspec.convert(text, expected, strict=False)
+
+
+def _faults_of_form(name: str, value: Any) -> list[str]:
+    if name not in _FORMS:
+        return []
+    is_valid, description = _FORMS[name]
+    if isinstance(value, tuple):
+        return [f"{name.upper()}: Must be {description}, not {each!r}." for each in value if not is_valid(each)]
+    # The value is not shown: it may hold a password
+    return [] if is_valid(value) else [f"{name.upper()}: Must be {description}."]
 
 
 def _production_faults(settings: Settings, given: Mapping[str, Any]) -> list[str]:
