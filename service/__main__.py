@@ -27,7 +27,9 @@ async def _prepare() -> None:
 
     from service.commands.seed import insert_seeds
     from service.database.migrations import make_migrations_safe, pending_migrations
+    from service.database.startup import wait_for_database
 
+    await wait_for_database()
     make_migrations_safe()
     if await pending_migrations():
         if settings.in_production:

@@ -31,7 +31,7 @@ from service.characters.copies import CopyController
 from service.characters.portraits import PortraitController
 from service.characters.prompts import PromptController
 from service.characters.validation import ValidationController
-from service.database.engine import pool
+from service.database.startup import pool
 from service.exports.controller import ExportController
 from service.health import HealthController
 from service.idempotency.queries import Attempt
@@ -54,6 +54,7 @@ from service.trash.controller import TrashController
 from service.users.avatars import AvatarController
 from service.users.controller import UserController
 from service.users.usage import UsageController
+from service.web.application import Application
 from service.web.budget import return_freed_memory
 from service.web.docs import ASSETS, ProblemController, get_openapi, get_root
 from service.web.guards import authenticated, current_user, known_parameters
@@ -129,7 +130,7 @@ def create_app() -> Litestar:
     set_up_logging(settings)
     allow_many_connections()
     return_freed_memory()
-    app = Litestar(
+    app = Application(
         [v1, MediaController, HealthController, ProblemController, get_root, get_openapi, ASSETS, admin],
         dependencies={"user": Provide(current_user)},
         exception_handlers={Exception: answer_problem},

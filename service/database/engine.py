@@ -132,13 +132,3 @@ class Database(PostgresEngine):
 
 
 DB = Database()
-
-
-@asynccontextmanager
-async def pool() -> AsyncIterator[None]:
-    """Opens the connection pool for the block."""
-    await DB.start_connection_pool()
-    try:
-        yield
-    finally:
-        await DB.close_connection_pool()

@@ -4,26 +4,31 @@ import asyncio
 import json
 import re
 import signal
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import httpx
 import pytest
 
 from service.database import embedded
-from tests.conftest import PASSWORD
+from tests.conftest import DATA_DIR, PASSWORD
 from tests.support.servers import (
+    PIPELINE,
     VARIABLES,
     Service,
     execute,
+    free_port,
     piccolo,
     processes_of,
     service_of_its_own,
     wait_until,
     web_command,
+    worker_of_its_own,
 )
 
 pytestmark = pytest.mark.slow  # a process each
@@ -275,6 +280,71 @@ def _broken_characters(dsn: str) -> Iterator[None]:
     asyncio.run(execute(dsn, "ALTER TABLE characters RENAME TO characters_away"))
     yield
     asyncio.run(execute(dsn, "ALTER TABLE characters_away RENAME TO characters"))
+
+
+@pytest.mark.parametrize("command", [PIPELINE, None], ids=["python -m service", "Procfile"])
+def test_a_database_that_starts_later_is_waited_for(
+    database: None, fresh_database: str, command: tuple[str, ...] | None
+) -> None:
+    """It is reached over TCP, through a relay that starts later."""
+    socket_of_postgres = parse_qs(urlsplit(embedded.dsn(DATA_DIR)).query)["host"][0] + "/.s.PGSQL.5432"
+    port, name = free_port(), fresh_database.partition("@/")[2].partition("?")[0]
+    environment = PRODUCTION | {"DATABASE_URL": f"postgresql://service@127.0.0.1:{port}/{name}?sslmode=disable"}
+    with worker_of_its_own(**environment) as service:
+        service.command = command or service.command
+        service.launch()
+        wait_until(lambda: "The database cannot be reached yet" in service.output, "it did not try", patience=10)
+        assert service.is_running
+        with relay(port, socket_of_postgres):
+            service.wait_until_it_answers()
+            service.stop()
+        assert "Traceback" not in service.output
+
+
+@pytest.mark.parametrize("command", [PIPELINE, None], ids=["python -m service", "Procfile"])
+def test_a_database_that_refuses_for_good_is_told_in_one_sentence(
+    database: None, command: tuple[str, ...] | None
+) -> None:
+    nobody = embedded.dsn(DATA_DIR).replace("service@/service", "nobody@/service")
+    with worker_of_its_own(**PRODUCTION | {"DATABASE_URL": nobody}) as service:
+        service.command = command or service.command
+        service.launch()
+        assert service.wait() != 0
+        output = service.output.replace("\\", "")  # in lines of JSON
+    assert 'The database cannot be used: role "nobody" does not exist' in output
+    assert "Traceback" not in output
+
+
+@contextmanager
+def relay(port: int, path: str) -> Iterator[None]:
+    """Passes connections to this port on to a Unix socket."""
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        to_reader, to_writer = await asyncio.open_unix_connection(path)
+        await asyncio.gather(copy(reader, to_writer), copy(to_reader, writer))
+
+    async def serve() -> None:
+        async with await asyncio.start_server(pass_on, "127.0.0.1", port):
+            listening.set()
+            while not ended.is_set():
+                await asyncio.sleep(0.05)
+
+    listening, ended = threading.Event(), threading.Event()
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    try:
+        assert listening.wait(5)
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def test_production_ends_by_a_signal_without_failure(production: Service) -> None:

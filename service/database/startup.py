@@ -1,0 +1,46 @@
+"""The pool from start to end; it waits for PostgreSQL at first."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+from loguru import logger
+
+from service.database.engine import DB
+
+PATIENCE = 60.0  # seconds in which PostgreSQL may start, or get a free connection
+_PASSING = (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError)
+
+
+@asynccontextmanager
+async def pool() -> AsyncIterator[None]:
+    """Opens the connection pool for the block. Raises SystemExit as ``wait_for_database`` does."""
+    await wait_for_database()
+    await DB.start_connection_pool()
+    try:
+        yield
+    finally:
+        await DB.close_connection_pool()
+
+
+async def wait_for_database() -> None:
+    """Logs a line for each failed attempt to connect. Raises SystemExit, with the reason in one line, when PostgreSQL
+    refuses for good or stays away."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            async with asyncio.timeout(10):
+                connection = await DB.get_new_connection()
+        except _PASSING as error:
+            reason = str(error) or type(error).__name__
+            if time.monotonic() > end:
+                raise SystemExit(f"The database cannot be reached: {reason}") from error
+            logger.warning("The database cannot be reached yet: {}", reason)
+            await asyncio.sleep(2)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise SystemExit(f"The database cannot be used: {error}") from error
+        else:
+            await connection.close()
+            return
