@@ -1,6 +1,7 @@
 """Buffers for slow clients: little in memory, within budgets, and for a limited time."""
 
 import asyncio
+import socket
 import tracemalloc
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
@@ -118,6 +119,55 @@ async def test_a_client_that_takes_nothing_is_cut(answer: Any, taken: str, monke
     assert budget.RESPONSES_ON_DISK.used == 0
     left = {getattr(task.get_coro(), "__name__", "") for task in asyncio.all_tasks()}
     assert left.isdisjoint({"_send", "_until_disconnected"})
+
+
+class Connection:
+    """Uvicorn's object for a request, and its transport."""
+
+    def __init__(self, sock: socket.socket, left: int) -> None:
+        self.sock = sock
+        self.left = left
+        self.closed = False
+        self.transport = self
+
+    async def send(self, _: Any) -> None:
+        if self.closed:
+            raise RuntimeError("the handler is closed")
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def abort(self) -> None:
+        self.closed = True
+
+    def get_write_buffer_size(self) -> int:
+        return self.left
+
+    def get_extra_info(self, _: str) -> socket.socket:
+        return self.sock
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux has it")
+@pytest.mark.parametrize(("left", "milliseconds"), [(0, 0), (100, 30_000)])
+async def test_the_rest_of_a_response_waits_no_longer_for_its_client(left: int, milliseconds: int) -> None:
+    with socket.socket() as sock:
+        given, connection = scope(), Connection(sock, left)
+        given["state"]["server_send"] = connection.send
+        await SlowReaders(answer_a_little)(given, nothing, connection.send)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == milliseconds
+
+
+async def test_a_connection_that_ended_unnoticed_is_no_failure_of_the_service() -> None:
+    with socket.socket() as sock:
+        given, connection = scope(), Connection(sock, 0)
+        given["state"]["server_send"] = connection.send
+        connection.closed = True
+        await SlowReaders(Failures(answer_a_little))(given, nothing, connection.send)
+        connection.is_closing = lambda: False  # type: ignore[method-assign] # then it is another error
+        with pytest.raises(RuntimeError):
+            await SlowReaders(Failures(answer_a_little))(
+                scope() | {"state": given["state"] | {"is_cut": False}}, nothing, connection.send
+            )
 
 
 async def test_a_response_past_the_budget_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,10 @@ nothing for PATIENCE seconds, or less than RATE on the whole, is disconnected, a
 """
 
 import asyncio
+import os
+import socket
 import time
+from contextlib import suppress
 from tempfile import TemporaryFile
 from typing import IO, Any
 
@@ -57,6 +60,7 @@ class SlowReaders:
             if kept is not None:
                 await client.take(start)
                 await kept.deliver(client)
+            client.leave()
         except Exception:
             if not client.is_cut:
                 raise
@@ -128,18 +132,38 @@ class _Client:
         earlier one on the same connection. Ends the connection and raises _Cut if that takes too long."""
         if self.is_cut:
             raise _Cut
-        if not self._has_to_wait():
-            await self.send(message)
-            self.seconds_left += len(message.get("body", b"")) / RATE
-            return
+        try:
+            if self._has_to_wait():
+                await self._wait_and_send(message)
+            else:
+                await self.send(message)
+        except RuntimeError:  # uvloop's, when the connection ended and uvicorn did not notice
+            if not self._is_closed():
+                raise
+            self._end()
+            raise _Cut from None
+        self.seconds_left += len(message.get("body", b"")) / RATE
+
+    async def _wait_and_send(self, message: Any) -> None:
         began = time.monotonic()
         try:
             async with asyncio.timeout(min(PATIENCE, self.seconds_left)):
                 await self.send(message)
         except TimeoutError:
-            self._cut()
+            _CUT.inc()
+            self._end()
             raise _Cut from None
-        self.seconds_left += len(message.get("body", b"")) / RATE - (time.monotonic() - began)
+        self.seconds_left -= time.monotonic() - began
+
+    def leave(self) -> None:
+        """Lets the system end the connection if the client takes nothing of the rest for PATIENCE seconds. The server
+        sends the rest, at most 64 KiB or one small response, after the request has ended, and would wait for ever."""
+        transport = getattr(self._server(), "transport", None)
+        if transport is None or transport.is_closing() or not transport.get_write_buffer_size():
+            return
+        number = os.dup(transport.get_extra_info("socket").fileno())
+        with socket.socket(fileno=number) as connection, suppress(AttributeError, OSError):  # no Linux, or no TCP
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(PATIENCE * 1000))
 
     def _server(self) -> Any:
         """Uvicorn's object for this request. ASGI itself neither tells whether a client waits nor ends a connection."""
@@ -150,9 +174,12 @@ class _Client:
         flow = getattr(self._server(), "flow", None)
         return flow is None or flow.write_paused
 
-    def _cut(self) -> None:
+    def _is_closed(self) -> bool:
+        transport = getattr(self._server(), "transport", None)
+        return transport is not None and transport.is_closing()
+
+    def _end(self) -> None:
         self.is_cut = self.scope["state"]["is_cut"] = True
-        _CUT.inc()
         server = self._server()
         if (transport := getattr(server, "transport", None)) is not None:
             transport.abort()
