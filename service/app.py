@@ -70,6 +70,7 @@ from service.web.middleware.options import Options
 from service.web.middleware.rate_limit import RateLimits
 from service.web.middleware.request_id import RequestId
 from service.web.middleware.security_headers import SecurityHeaders
+from service.web.middleware.single_headers import SingleHeaders
 from service.web.middleware.size_limits import SizeLimits
 from service.web.middleware.slow_readers import SlowReaders
 from service.web.middleware.uploads import Uploads
@@ -164,6 +165,7 @@ def _with_middleware(app: Litestar) -> ASGIApp:
         Conditional,
         Failures,
         SizeLimits,
+        SingleHeaders,
         partial(Hosts, allowed=settings.allowed_hosts),
         partial(LoadShedding, max_in_flight=settings.max_requests_in_flight),
         Uploads,

@@ -6,6 +6,7 @@ import typing
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from decimal import Decimal
 from itertools import chain, islice
 from typing import Any
 
@@ -15,6 +16,7 @@ from service.errors import MAX_VIOLATIONS, Unprocessable, Violation
 
 MAX_DEPTH = 64  # levels of lists and objects within each other
 _MAX_ITEMS_CHECKED = 1_000  # of each list, when faults are collected; no list of a valid body is longer
+_EXPONENT = re.compile(r"\de[+-]?\d")  # of a number, or within a string
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
@@ -160,6 +162,24 @@ def _metas(expected: Any) -> Iterator[msgspec.Meta]:
     elif typing.get_origin(expected) in (typing.Union, types.UnionType):
         for member in typing.get_args(expected):
             yield from _metas(member)
+
+
+def stored_size(value: Any, text: str) -> int:
+    """The bytes of ``text``, the JSON of ``value``, once JSONB has written every number in full: 1e300 has 301 digits.
+    The spaces that JSONB adds do not count."""
+    size = len(text.encode())
+    if _EXPONENT.search(text) is None:
+        return size
+    waiting = [value]
+    while waiting:
+        inner = waiting.pop()
+        if isinstance(inner, dict):
+            waiting.extend(inner.values())
+        elif isinstance(inner, list):
+            waiting.extend(inner)
+        elif isinstance(inner, float) and "e" in (short := repr(inner)):
+            size += len(format(Decimal(short), "f")) - len(short)
+    return size
 
 
 def merge_patch(target: Any, patch: Any) -> Any:

@@ -22,6 +22,8 @@ from service.users.queries import find_credentials, lock_account, own_fields, re
 from service.users.schemas import account_key
 from service.users.scopes import is_active
 
+MAX_SESSIONS = 100  # of one user
+
 _IDLE = timedelta(days=settings.session_idle_days)
 
 _NOT_RIGHT = "The login or the password is not right."
@@ -76,6 +78,18 @@ _CREATE_SESSION = Prepared(
         ),
     )
 )
+_END_OLDEST_SESSIONS = Prepared(
+    lambda: Token.delete().where(
+        Token.user == Param("user"),
+        Token.kind == "session",
+        WhereRaw(
+            "{} <= (SELECT id FROM tokens WHERE \"user\" = {} AND kind = 'session' ORDER BY id DESC LIMIT 1 OFFSET {})",
+            Token.id,
+            Param("user"),
+            Param("kept"),
+        ),
+    )
+)
 _IS_KNOWN = Prepared(
     lambda: QueryString(
         "SELECT EXISTS (SELECT FROM tokens WHERE \"user\" = {} AND kind = 'session' AND address = {})",
@@ -106,8 +120,10 @@ _LIST_SESSIONS = Prepared(
 
 
 async def create_session(data: SessionCreate, device: str, address: str) -> tuple[UUID, Any]:
-    """The session's id and row. Raises Unauthorized, with the same text and timing for each reason, and TooManyRequests
-    after too many failures, whether or not the account exists."""
+    """The session's id and row. Ends the user's oldest session if there are more than MAX_SESSIONS.
+
+    Raises Unauthorized, with the same text and timing for each reason, and TooManyRequests after too many failures,
+    whether or not the account exists."""
     user_id, password_hash, active = await find_credentials(data.login)
     attempt = SignIn(account_key(data.login), address)
     known = bool(await _IS_KNOWN.value(user=user_id, address=address))
@@ -129,6 +145,7 @@ async def create_session(data: SessionCreate, device: str, address: str) -> tupl
             address=address[:ADDRESS_LENGTH],
             expires_at=datetime.now(UTC) + timedelta(days=settings.session_days),
         )
+        await _END_OLDEST_SESSIONS.one(user=user_id, kept=MAX_SESSIONS)
         await record("sign_in", "session", session_id, member=user_id)
     if password_hash is not None and is_outdated(password_hash):
         await rehash_password(user_id, password_hash, data.password)

@@ -26,7 +26,7 @@ from service.etags import check_if_match
 from service.identifiers import uuid7
 from service.media.queries import file_name
 from service.media.storage import STORAGE
-from service.validation import is_same
+from service.validation import is_same, stored_size
 
 PORTRAIT_SIZE = "1024"  # enough for programs that show cards; a PNG of the original could have 100 MiB
 
@@ -181,7 +181,7 @@ def _changed(before: dict[str, Any], data: CardUpdate) -> dict[str, Any]:
 def card_text(data: dict[str, Any]) -> str:
     """Raises TooLarge above MAX_BYTES."""
     text = write_document(data)
-    if len(text.encode()) > MAX_BYTES:
+    if stored_size(data, text) > MAX_BYTES:
         raise TooLarge(f"A card may have at most {MAX_BYTES // 1024**2} MiB of JSON.")
     return text
 

@@ -19,8 +19,9 @@ class ChangeController(Controller):
 
         Without `after` the list starts with the oldest change. Each character appears once, as it is now, in the order
         of the last changes. To keep a copy up to date, send `next_cursor` as `after` in the next request: no change is
-        skipped. Deletions stay in the list for 30 days, so a cursor older than 29 days is refused with 400. Then start
-        again without `after`, and delete from your copy every character that is not in the list.
+        skipped. A page of large characters has fewer than `limit`; you have read all changes when a page has none.
+        Deletions stay in the list for 30 days, so a cursor older than 29 days is refused with 400. Then read the list
+        again from the start, and delete from your copy every character that is not in it.
         """
         query = request.parameters
         items, cursor = await queries.list_changes(user, query.limit, query.after)

@@ -24,12 +24,13 @@ from service.characters.tables import TRASH_DAYS, Character
 from service.database.prepared import Param, Prepared, json_object, sql
 from service.errors import BadRequest, Violation
 from service.lists.cursors import decode_cursor, encode_cursor
+from service.lists.sizes import shown, with_sizes
 
 _MAX_GAP = timedelta(days=TRASH_DAYS - 1)  # one day less than the trash, as clocks differ and a purge takes time
 
 
 class Changes(NamedTuple):
-    """A page: each item as JSON text, and the cursor for the next page."""
+    """A page, which ends early before its items are too large together: each as JSON text, and the next cursor."""
 
     items: list[str]
     next_cursor: str
@@ -62,7 +63,7 @@ def _page() -> QueryString:
         )
         .order_by(Character.written_in, Character.id)
     )
-    return QueryString("{} LIMIT {}", sql(rows), Param("limit"))
+    return with_sizes(QueryString("{} LIMIT {}", sql(rows), Param("limit")))
 
 
 _PAGE = Prepared(_page)
@@ -86,6 +87,7 @@ async def list_changes(user: Caller, limit: int, after: str | None) -> Changes:
         text = f"Is older than {_MAX_GAP.days} days; start again without it."
         raise BadRequest("The cursor is not valid.", errors=[Violation(text, parameter="after")])
     rows = await _PAGE.all(user=user.id, written_in=position.written_in, id=position.id, limit=limit)
-    last = rows[-1] if rows else position._asdict()
-    complete_at = now if len(rows) < limit else position.complete_at
-    return Changes([row["item"] for row in rows], encode_cursor([last["written_in"], last["id"], complete_at], shape))
+    page = shown(rows, limit)
+    last = page[-1] if page else position._asdict()
+    complete_at = now if len(page) == len(rows) < limit else position.complete_at
+    return Changes([row["item"] for row in page], encode_cursor([last["written_in"], last["id"], complete_at], shape))

@@ -18,8 +18,8 @@ class CharacterChange(msgspec.Struct, kw_only=True):
 
 
 class ChangePage(msgspec.Struct, kw_only=True):
-    """The next changes. Fewer items than `limit` mean that the list is complete. `next_cursor` is always set: use it to
-    continue from here, now or later."""
+    """The next changes. A page has fewer items than `limit` if they are large; one without items means that the list is
+    complete. `next_cursor` is always set: use it to continue from here, now or later."""
 
     items: list[CharacterChange]
     next_cursor: str

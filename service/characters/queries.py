@@ -42,7 +42,7 @@ from service.templates.rules.bounds import bounds_violations
 from service.templates.rules.validator import Rules
 from service.templates.versions.queries import get_rules, usable_version
 from service.users.queries import profile_fields
-from service.validation import merge_patch
+from service.validation import merge_patch, stored_size
 
 _VISIBLE_ONE = (Character.id == Param("id")) & visible_to(Param("user"))
 _SOURCE = Prepared(
@@ -215,6 +215,6 @@ async def _pin(user: Caller, row: Any, changes: Mapping[str, Any]) -> tuple[dict
 
 
 def _extension_violations(extensions: Mapping[str, Any]) -> list[Violation]:
-    if len(document(extensions)) > EXTENSIONS_SIZE:
+    if stored_size(extensions, document(extensions)) > EXTENSIONS_SIZE:
         return [Violation("Must be at most 256 KiB of JSON.", pointer="/extensions")]
     return []

@@ -25,7 +25,13 @@ from service.schemas import (
 from service.users.schemas import Owner, Profile
 
 Attributes = Annotated[dict[str, Any], Meta(examples=[{"strength": 12}])]
-Extensions = Annotated[dict[str, Any], Meta(description="The client's own data, up to 256 KiB of JSON.", examples=[{}])]
+Extensions = Annotated[
+    dict[str, Any],
+    Meta(
+        description="The client's own data, up to 256 KiB of JSON. A number counts with all its digits: 1e300 has 301.",
+        examples=[{}],
+    ),
+]
 
 
 class CharacterCreate(Input, kw_only=True):

@@ -10,8 +10,12 @@ from piccolo.querystring import QueryString
 
 from service.database.engine import DB
 from service.database.prepared import Param, Prepared, sql
+from service.database.shares import ON_BEHALF_OF
 
 MAX_TOGETHER = 16  # rows of one round trip: more hardly save anything, and each row may be large
+
+_FOR_ALL = Context()
+_FOR_ALL.run(ON_BEHALF_OF.set, "coalesced reads")  # which have a share of the connections like one caller
 
 
 class Coalesced:
@@ -41,7 +45,7 @@ class Coalesced:
         result = loop.create_future()
         self._waiting.append((given, result))
         if len(self._waiting) == 1:
-            loop.call_soon(self._start, context=Context())  # not this caller's context: the query is for all of them
+            loop.call_soon(self._start, context=_FOR_ALL)  # not this caller's context: the query is for all of them
         return await result
 
     def _start(self) -> None:

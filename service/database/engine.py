@@ -1,7 +1,7 @@
 """The service's Piccolo engine: transactions, and connections from the pool."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Literal
 
@@ -11,7 +11,8 @@ from piccolo.engine.postgres import PostgresEngine, PostgresTransaction
 from service.database import embedded
 from service.database.held import HOLD, Hold, check_no_connection
 from service.database.pool import IdleConnections, create_pool, is_open
-from service.errors import Unavailable
+from service.database.shares import ON_BEHALF_OF, SHARES
+from service.errors import Overloaded, Unavailable
 from service.settings import settings
 
 
@@ -92,31 +93,44 @@ class Database(PostgresEngine):
     async def connection(self) -> AsyncIterator[asyncpg.Connection]:
         """A connection for the block: the open transaction's, else the pool's, else a new one.
 
-        Raises Unavailable when PostgreSQL cannot be reached or all connections stay busy too long, and ConnectionHeld
-        when the task holds a connection already: tasks that wait for a second one can block each other.
+        Raises Unavailable when PostgreSQL cannot be reached or all connections stay busy too long, Overloaded when the
+        caller's share of them does, and ConnectionHeld when the task holds a connection already: tasks that wait for a
+        second one can block each other.
         """
         if (current := self.current_transaction.get()) is not None:
             yield current.connection
             return
         check_no_connection("A second connection")
-        idle = self._idle
+        if (caller := ON_BEHALF_OF.get()) is not None and not SHARES.take(caller):
+            await self._wait_for_a_share(caller)
         try:
-            connection = await (idle.acquire() if idle else self.get_new_connection())
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise Unavailable("The database cannot be reached.") from error
-        is_reusable = False
-        HOLD.set(hold := Hold())
-        try:
-            yield connection
-            is_reusable = True
+            idle = self._idle
+            try:
+                connection = await (idle.acquire() if idle else self.get_new_connection())
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                raise Unavailable("The database cannot be reached.") from error
+            is_reusable = False
+            HOLD.set(hold := Hold())
+            try:
+                yield connection
+                is_reusable = True
+            finally:
+                hold.ended = True
+                if is_open(connection) and connection.is_in_transaction():
+                    connection.terminate()  # COMMIT failed or was cancelled, so its state is unknown
+                if idle is None:
+                    await connection.close()
+                else:
+                    await idle.release(connection, is_reusable=is_reusable)
         finally:
-            hold.ended = True
-            if is_open(connection) and connection.is_in_transaction():
-                connection.terminate()  # COMMIT failed or was cancelled, so its state is unknown
-            if idle is None:
-                await connection.close()
-            else:
-                await idle.release(connection, is_reusable=is_reusable)
+            if caller is not None:
+                SHARES.give_back(caller)
+
+    async def _wait_for_a_share(self, caller: Hashable) -> None:
+        try:
+            await SHARES.wait(caller, settings.database_acquire_timeout)
+        except TimeoutError:
+            raise Overloaded("Other requests of yours use all the database connections that you may use.") from None
 
     def idle_connections(self) -> int:
         """The number of open connections that no task uses."""

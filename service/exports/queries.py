@@ -140,8 +140,21 @@ async def _spooled(user: Caller) -> AsyncGenerator[bytes, None]:
                 async for piece in _read(spool, writing):
                     yield piece
             finally:
-                writing.cancel()
-                await asyncio.gather(writing, return_exceptions=True)
+                await _end(writing)
+
+
+async def _end(task: "asyncio.Task[None]") -> None:
+    """Cancels the task and waits until it has ended, also if this is cancelled meanwhile: it holds a connection, and
+    writes to a file that the caller closes next."""
+    task.cancel()
+    is_cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            is_cancelled = True
+    if is_cancelled:
+        raise asyncio.CancelledError
 
 
 async def _write(user: Caller, spool: _Spool) -> None:

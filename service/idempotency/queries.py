@@ -35,10 +35,10 @@ class Attempt(msgspec.Struct, frozen=True):
     body_digest: bytes
 
     @classmethod
-    def of(cls, user: uuid.UUID, method: str, target: str, key: str, body: bytes) -> "Attempt":
+    def of(cls, user: uuid.UUID, method: str, target: str, key: str, body_digest: bytes) -> "Attempt":
         """``target`` is the path with its query."""
         scoped = msgspec.json.encode([user, method, target, key])
-        return cls(user, uuid.UUID(bytes=sha256(scoped).digest()[:16]), sha256(body).digest())
+        return cls(user, uuid.UUID(bytes=sha256(scoped).digest()[:16]), body_digest)
 
     async def find_answer(self) -> tuple[int, dict[str, str], bytes] | None:
         """The response stored for the key, or None if the key is new. A new key is locked until the transaction ends.

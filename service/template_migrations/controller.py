@@ -8,6 +8,7 @@ from service.schemas import Page
 from service.template_migrations import queries
 from service.template_migrations.schemas import MigrationQuery, Move, Usage
 from service.web.guards import READ_TEMPLATES, WRITE_CHARACTERS, CurrentUser
+from service.web.middleware.rate_limit import Cost
 from service.web.requests import Number, StrictRequest
 from service.web.routes import get, post
 
@@ -38,10 +39,10 @@ class TemplateMigrationController(Controller):
         results, last = await queries.migrate_characters(user, template_id, number, query.limit, after)
         return Page(items=results, next_cursor=encode_cursor([last], shape) if last else None)
 
-    @get("/usage", public=True, guards=[READ_TEMPLATES])
+    @get("/usage", public=True, guards=[READ_TEMPLATES], middleware=[Cost(5)])
     async def count_template_usage(self, user: CurrentUser, template_id: FromPath[UUID]) -> Usage:
         """Count the characters on each version of a template.
 
-        Only characters that you may see are counted.
+        Only characters that you may see are counted, your own first, and at most 10,000.
         """
         return await queries.count_usage(user, template_id)

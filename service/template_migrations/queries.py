@@ -4,14 +4,15 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from piccolo.columns.combination import WhereRaw
 from piccolo.querystring import QueryString
 
 from service.callers import Caller
-from service.characters.scopes import listed_to
+from service.characters.scopes import alive, is_public, owned_by
 from service.characters.store import change, lock_own
 from service.characters.tables import Character
 from service.database.engine import DB
-from service.database.prepared import Param, Prepared
+from service.database.prepared import Param, Prepared, sql
 from service.errors import NotFound
 from service.template_migrations.schemas import Move, Usage
 from service.templates.queries import get_template
@@ -35,12 +36,23 @@ _TO_MIGRATE = Prepared(
         Param("limit"),
     )
 )
+MOST_COUNTED = 10_000  # as in lists
+_COUNT_TIMEOUT = 1.0  # seconds; a template may have many characters that the caller does not see
+
+
+def _counted(condition: Any) -> QueryString:
+    rows = Character.select(Character.template_version).where(Character.template == Param("template"), condition)
+    return QueryString("({} LIMIT {})", sql(rows), Param("most"))
+
+
+# A scope each, because PostgreSQL would read every character of the template for an OR of them
 _USAGE = Prepared(
-    lambda: (
-        Character.select(Character.template_version, QueryString("count(*)", alias="characters"))
-        .where(Character.template == Param("template"), listed_to(Param("user")))
-        .group_by(Character.template_version)
-        .order_by(Character.template_version)
+    lambda: QueryString(
+        "SELECT template_version, count(*) AS characters FROM ({} UNION ALL {} LIMIT {}) AS counted"
+        " GROUP BY template_version ORDER BY template_version",
+        _counted(owned_by(Param("user"))),
+        _counted(alive() & is_public(Character) & WhereRaw("{} IS DISTINCT FROM {}", Character.owner, Param("user"))),
+        Param("most"),
     )
 )
 
@@ -87,8 +99,9 @@ async def _migrate(user: Caller, character_id: UUID, template_id: UUID, number: 
 
 
 async def count_usage(user: Caller, template_id: UUID) -> Usage:
-    """Counts only characters that the caller may see. Raises NotFound if they may not see the template."""
+    """Counts only characters that lists show to the caller, and stops at 10,000. Raises NotFound if they may not see
+    the template, TimeoutError after a second."""
     await get_template(user, template_id)
-    rows = await _USAGE.all(template=template_id, user=user.id)
+    rows = await _USAGE.all(template=template_id, user=user.id, most=MOST_COUNTED, timeout=_COUNT_TIMEOUT)
     versions = {row["template_version"]: row["characters"] for row in rows}
     return Usage(characters=sum(versions.values()), versions=versions)

@@ -20,7 +20,7 @@ class Move(msgspec.Struct, kw_only=True):
 
 
 class Usage(msgspec.Struct, kw_only=True):
-    """The number of characters on each version. Only characters that you may see are counted."""
+    """The number of characters on each version. Only characters that you may see are counted, at most 10,000."""
 
     characters: int
     versions: dict[int, int]

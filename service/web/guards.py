@@ -1,7 +1,7 @@
 """Guards: the requirements of a route for its caller and its parameters."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from litestar import Request
@@ -12,6 +12,7 @@ from litestar.types import Guard
 
 from service.callers import Caller, Scope
 from service.errors import BadRequest, Forbidden, Unauthorized, Violation
+from service.web.middleware.headers import request_header
 from service.web.requests import StrictRequest
 
 _IDEMPOTENCY_KEY = re.compile(rb"[!-~]{1,255}")
@@ -60,18 +61,16 @@ async def known_parameters(connection: ASGIConnection[Any, Any, Any, Any], handl
             if not error.errors:
                 raise
             faults += error.errors
-    if keys := [value for name, value in connection.scope["headers"] if name == b"idempotency-key"]:
-        faults += _key_violations(handler, keys)
+    if (key := request_header(connection.scope, b"idempotency-key")) is not None:
+        faults += _key_violations(handler, key)
     if faults:
         raise BadRequest("The request's parameters are not valid.", errors=faults)
 
 
-def _key_violations(handler: BaseRouteHandler, keys: Sequence[bytes]) -> Iterator[Violation]:
+def _key_violations(handler: BaseRouteHandler, key: bytes) -> Iterator[Violation]:
     if not handler.opt.get("idempotent"):
         yield Violation("Is not taken here.", header="Idempotency-Key")
-    elif len(keys) > 1:
-        yield Violation("Must be given only once.", header="Idempotency-Key")
-    elif not _IDEMPOTENCY_KEY.fullmatch(keys[0]):
+    elif not _IDEMPOTENCY_KEY.fullmatch(key):
         yield Violation("Must be 1 to 255 visible ASCII characters.", header="Idempotency-Key")
 
 

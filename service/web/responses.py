@@ -1,6 +1,8 @@
-"""Responses that are sent unchanged: JSON that PostgreSQL rendered, and temporary files."""
+"""Responses that are sent unchanged: JSON that PostgreSQL rendered, temporary files, and streams."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from os import SEEK_END
 from typing import IO, Any, Generic, TypeVar
 
@@ -54,6 +56,47 @@ class FromFile(Rendered[Any]):
             for at in range(0, size, PIECE):
                 more = at + PIECE < size
                 await send({"type": "http.response.body", "body": self.file.read(PIECE), "more_body": more})
+
+
+class Streamed(Rendered[Any]):
+    """A body that is sent while it is made. ``pieces`` are closed when all are sent, when the client leaves, and when
+    it reads too slowly. Replaces Litestar's Stream, which leaves them open then until they are collected as garbage."""
+
+    def __init__(self, pieces: AsyncGenerator[bytes, None], media_type: str, *, headers: Mapping[str, str]) -> None:
+        super().__init__(b"", headers=headers, media_type=media_type)
+        self.pieces = pieces
+
+    async def answer(self, scope: Any, receive: Receive, send: Send) -> None:
+        sending = asyncio.create_task(self._send(send))
+        leaving = asyncio.create_task(_until_disconnected(receive))
+        try:
+            await asyncio.wait([sending, leaving], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
+            if not sending.done():
+                sending.cancel()
+            await asyncio.wait([sending, leaving])
+        if not sending.cancelled():
+            sending.result()
+
+    async def _send(self, send: Send) -> None:
+        headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in self.extra_headers.items()]
+        async with aclosing(self.pieces):
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": self.status,
+                    "headers": [*headers, (b"content-type", self.type)],
+                }
+            )
+            async for piece in self.pieces:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _until_disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def resource(row: Any, *, created_at: str | None = None) -> Rendered[Any]:

@@ -1,14 +1,17 @@
 """A page ends early before its items exceed a size together. No row is skipped."""
 
+from datetime import datetime
 from typing import Any
 
 import httpx
 import pytest
 
+from service.changes import queries as changes
 from service.characters.queries import CHARACTERS
 from service.characters.tables import Character
 from service.database.engine import DB
 from service.identifiers import uuid7
+from service.lists.cursors import encode_cursor
 from service.lists.sizes import MAX_PAGE_SIZE
 from service.templates.tables import TemplateVersion
 from service.users.tables import User
@@ -121,6 +124,38 @@ async def test_revisions_and_relationships_have_pages_as_before(alice: Client) -
     await create(alice, f"{path}/relationships", target=otto["id"], type="parent_of")
     assert ids(await pages(alice, f"{path}/revisions", limit="2"), "number") == [4, 3, 2, 1]
     assert len(ids(await pages(alice, f"{path}/relationships", limit="1"))) == 1
+
+
+async def test_a_page_of_changes_ends_early(alice: Client, large: list[str]) -> None:
+    read: list[str] = []
+    after: dict[str, str] = {}
+    while True:
+        answer = await alice.get("/v1/changes", params={"limit": "100"} | after)
+        assert len(answer.content) <= MAX_PAGE_SIZE + 2 * ITEM
+        page = answer.json()
+        if not page["items"]:
+            break
+        read += [item["id"] for item in page["items"]]
+        after = {"after": page["next_cursor"]}
+    assert sorted(read) == sorted(large)
+
+
+async def test_a_page_of_changes_that_ended_early_is_not_the_end_of_the_feed(
+    alice: Client, large: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its cursor expires as if the reader had never reached the end, because it may have missed purges."""
+    complete_at: list[datetime] = []
+
+    def note(keys: Any, shape: str) -> str:
+        complete_at.append(keys[2])
+        return encode_cursor(keys, shape)
+
+    monkeypatch.setattr(changes, "encode_cursor", note)
+    first = (await alice.get("/v1/changes?limit=1")).json()["next_cursor"]
+    after = (await alice.get("/v1/changes", params={"limit": "100", "after": first})).json()["next_cursor"]
+    await DB.run_ddl("UPDATE characters SET extensions = '{}'")
+    await alice.get("/v1/changes", params={"limit": "100", "after": after})
+    assert complete_at[0] == complete_at[1] < complete_at[2]
 
 
 async def test_a_list_goes_on_behind_an_item_that_is_larger_than_a_page(alice: Client) -> None:

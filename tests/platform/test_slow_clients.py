@@ -1,20 +1,25 @@
 """Buffers for slow clients: little in memory, within budgets, and for a limited time."""
 
 import asyncio
+import socket
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import httpx
 import pytest
 
-from service.errors import Overloaded
+from service.cards.imports import queries as imports
+from service.errors import Overloaded, TooLarge
 from service.web import budget
 from service.web.budget import Budget
 from service.web.middleware import slow_readers, uploads
+from service.web.middleware.failures import Failures
+from service.web.middleware.load_shedding import LoadShedding
 from service.web.middleware.slow_readers import SlowReaders
 from service.web.middleware.uploads import Uploads
+from service.web.responses import Streamed
 
 CLIENTS = 20
 SIZE = 5 * 1024**2  # bytes of each body
@@ -73,8 +78,24 @@ async def test_a_response_arrives_whole_in_pieces() -> None:
     assert [message["more_body"] for message in sent[1:]] == [True] * (len(bodies) - 1) + [False]
 
 
-async def test_a_client_that_takes_nothing_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slow_readers, "PATIENCE", 0.1)
+async def answer_a_little(_: Any, __: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"{}", "more_body": False})
+
+
+async def answer_in_pieces(scope: Any, receive: Any, send: Any) -> None:
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        while True:
+            yield b"piece"
+
+    await Failures(Streamed(pieces(), "text/plain", headers={}).answer)(scope, receive, send)
+
+
+@pytest.mark.parametrize("answer", [answer_at_large, answer_a_little, answer_in_pieces])
+@pytest.mark.parametrize("taken", ["nothing", "the start"])
+async def test_a_client_that_takes_nothing_is_cut(answer: Any, taken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when it takes an earlier response on the same connection: then the start of this one waits."""
+    monkeypatch.setattr(slow_readers, "PATIENCE", 0.05)
 
     class Transport:
         aborted = False
@@ -86,16 +107,67 @@ async def test_a_client_that_takes_nothing_is_cut(monkeypatch: pytest.MonkeyPatc
         transport = Transport()
 
         async def send(self, message: Any) -> None:
-            if message["type"] == "http.response.body":
+            if taken == "nothing" or message["type"] == "http.response.body":
                 await never()
 
     server = Server()
     given = scope()
     given["state"]["server_send"] = server.send
     async with asyncio.timeout(2):
-        await SlowReaders(answer_at_large)(given, nothing, server.send)
+        await SlowReaders(answer)(given, never, server.send)
     assert server.transport.aborted
     assert budget.RESPONSES_ON_DISK.used == 0
+    left = {getattr(task.get_coro(), "__name__", "") for task in asyncio.all_tasks()}
+    assert left.isdisjoint({"_send", "_until_disconnected"})
+
+
+class Connection:
+    """Uvicorn's object for a request, and its transport."""
+
+    def __init__(self, sock: socket.socket, left: int) -> None:
+        self.sock = sock
+        self.left = left
+        self.closed = False
+        self.transport = self
+
+    async def send(self, _: Any) -> None:
+        if self.closed:
+            raise RuntimeError("the handler is closed")
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def abort(self) -> None:
+        self.closed = True
+
+    def get_write_buffer_size(self) -> int:
+        return self.left
+
+    def get_extra_info(self, _: str) -> socket.socket:
+        return self.sock
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux has it")
+@pytest.mark.parametrize(("left", "milliseconds"), [(0, 0), (100, 30_000)])
+async def test_the_rest_of_a_response_waits_no_longer_for_its_client(left: int, milliseconds: int) -> None:
+    with socket.socket() as sock:
+        given, connection = scope(), Connection(sock, left)
+        given["state"]["server_send"] = connection.send
+        await SlowReaders(answer_a_little)(given, nothing, connection.send)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == milliseconds
+
+
+async def test_a_connection_that_ended_unnoticed_is_no_failure_of_the_service() -> None:
+    with socket.socket() as sock:
+        given, connection = scope(), Connection(sock, 0)
+        given["state"]["server_send"] = connection.send
+        connection.closed = True
+        await SlowReaders(Failures(answer_a_little))(given, nothing, connection.send)
+        connection.is_closing = lambda: False  # type: ignore[method-assign] # then it is another error
+        with pytest.raises(RuntimeError):
+            await SlowReaders(Failures(answer_a_little))(
+                scope() | {"state": given["state"] | {"is_cut": False}}, nothing, connection.send
+            )
 
 
 async def test_a_response_past_the_budget_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +180,11 @@ async def test_a_response_past_the_budget_is_refused(monkeypatch: pytest.MonkeyP
         elif message["more_body"]:
             await never()
 
-    with clients(lambda: SlowReaders(answer_at_large)(scope() | {"state": {"request_id": "x"}}, nothing, note)):
+    with clients(
+        lambda: SlowReaders(answer_at_large)(
+            scope() | {"state": {"request_id": "x", "server_send": None}}, nothing, note
+        )
+    ):
         await asyncio.sleep(0.5)
         assert sorted(statuses, key=str) == [(200, None)] * 2 + [(503, b"1")] * (CLIENTS - 2)
 
@@ -157,6 +233,131 @@ async def test_an_upload_past_the_budget_is_refused_before_it_is_read(monkeypatc
     with clients(lambda: Uploads(app)(scope(content_length=str(SIZE)), receive, never)):
         await asyncio.sleep(0.2)
         assert (read, refused) == (2, CLIENTS - 2)
+
+
+class Route:
+    def __init__(self, most: int, **opt: Any) -> None:
+        self.most = most
+        self.opt = opt
+
+    def resolve_request_max_body_size(self) -> int:
+        return self.most
+
+
+async def test_a_body_of_unknown_size_is_read_no_further_than_its_route_accepts() -> None:
+    read = 0
+
+    async def receive() -> Any:
+        nonlocal read
+        read += 65536
+        return {"type": "http.request", "body": bytes(65536), "more_body": True}
+
+    async def app(_: Any, receive: Any, __: Any) -> None:
+        await receive()
+
+    given = scope(transfer_encoding="chunked") | {"route_handler": Route(2**20)}
+    with pytest.raises(TooLarge):
+        await Uploads(app)(given, receive, never)
+    assert read == 2**20 + 65536
+    assert budget.UPLOADS_ON_DISK.used == 0
+
+
+async def test_a_chunked_body_is_too_large_for_its_route(alice: httpx.AsyncClient) -> None:
+    async def body() -> AsyncGenerator[bytes, None]:
+        for _ in range(17):
+            yield b" " * 65536
+
+    answer = await alice.post("/v1/characters", content=body(), headers={"Content-Type": "application/json"})
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("headers", "opt", "in_memory"),
+    [
+        ({"content_type": "application/json"}, {}, SIZE),
+        ({"content_type": "multipart/form-data; boundary=x"}, {}, SIZE),
+        ({"content_type": "multipart/form-data; boundary=x"}, {"one_file_at_a_time": True}, 0),
+        (
+            {"content_type": "multipart/form-data; boundary=x", "idempotency_key": "k"},
+            {"one_file_at_a_time": True},
+            SIZE,
+        ),
+    ],
+)
+async def test_what_a_route_will_have_in_memory_is_within_the_budget(
+    headers: dict[str, str], opt: dict[str, Any], in_memory: int
+) -> None:
+    used: list[int] = []
+
+    async def app(_: Any, receive: Any, __: Any) -> None:
+        await receive()
+        used.append(budget.UPLOADS_IN_MEMORY.used)
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": bytes(SIZE), "more_body": False}
+
+    given = scope(content_length=str(SIZE), **headers) | {"route_handler": Route(2 * SIZE, **opt)}
+    await Uploads(app)(given, receive, never)
+    assert used == [in_memory]
+    assert budget.UPLOADS_IN_MEMORY.used == 0
+
+
+async def test_a_file_of_an_import_is_read_when_there_is_memory_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    one_at_a_time = asyncio.Semaphore(1)
+    monkeypatch.setattr(imports, "_AT_ONCE", one_at_a_time)
+    reads = 0
+
+    async def read() -> bytes:
+        nonlocal reads
+        reads += 1
+        return b"no card"
+
+    async with one_at_a_time:
+        waiting = [asyncio.create_task(imports.store_card("a", read, room=1, dry_run=True)) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        assert reads == 0
+    await asyncio.gather(*waiting)
+    assert reads == 3
+
+
+async def test_a_response_that_has_started_is_not_shed() -> None:
+    """A streamed response reads on to notice that its client leaves."""
+    shedding = LoadShedding(lambda *_: never(), max_in_flight=1)
+    messages: list[Any] = []
+
+    async def send(message: Any) -> None:
+        messages.append(message)
+        assert shedding.in_flight == (message["type"] == "http.response.start")
+
+    async def app(_: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        shedding.enter("another")  # meanwhile, the worker has enough to do
+        assert (await receive())["type"] == "http.request"
+        shedding.leave("another")
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    shedding.app = app
+    await shedding(scope(), nothing, send)
+    assert [message["type"] for message in messages] == ["http.response.start", "http.response.body"]
+    assert shedding.in_flight == 0
+
+
+async def test_a_request_that_waits_twice_for_its_client_is_counted_once() -> None:
+    shedding = LoadShedding(lambda *_: never(), max_in_flight=4)
+
+    async def app(_: Any, receive: Any, send: Any) -> None:
+        waits = [receive(), send({"type": "http.response.body", "body": b"", "more_body": False})]
+        tasks = [asyncio.create_task(each) for each in waits]
+        await asyncio.sleep(0.01)
+        assert shedding.in_flight == 0
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        assert shedding.in_flight == 1
+
+    shedding.app = app
+    await shedding(scope(), never, never)
+    assert shedding.in_flight == 0
 
 
 async def test_a_large_card_is_sent_from_a_file(alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:

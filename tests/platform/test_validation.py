@@ -9,12 +9,30 @@ import msgspec
 import pytest
 
 from service.cards.formats.json import read_document
+from service.database.engine import DB
 from service.errors import Unprocessable, Violation
 from service.templates.rules.bounds import bounds_violations, count_values
 from service.templates.rules.subset import schema_violations
-from service.validation import MAX_DEPTH, convert, pointer, storage_violations
+from service.validation import MAX_DEPTH, convert, pointer, storage_violations, stored_size
 from tests.conftest import character, faults
 from tests.support.pictures import draw_picture
+
+NUMBERS = ["1e308", "1.5e300", "-1e16", "1.25e-300", "5e-324", "1e-05", "0.0001", "123456.5", "12345678901234567890"]
+
+
+async def test_numbers_count_with_the_digits_that_jsonb_gives_them(app: Any) -> None:
+    for text in NUMBERS:
+        (row,) = await DB._run_in_new_connection("SELECT octet_length($1::jsonb::text) AS size", [f"[{text}]"])
+        value = [float(text)] if "e" in text or "." in text else [int(text)]
+        assert stored_size(value, json.dumps(value)) == row["size"], text
+    assert stored_size({"1e308": ["1e308"]}, '{"1e308":["1e308"]}') == len('{"1e308":["1e308"]}')
+
+
+async def test_extensions_are_bounded_as_they_are_stored(alice: httpx.AsyncClient) -> None:
+    for number, status in ((800, 201), (900, 422)):
+        body = {"name": "Mira", "extensions": {"numbers": [1e308] * number}}
+        assert (await alice.post("/v1/characters", json=body)).status_code == status
+
 
 Door = Callable[[Any], list[Violation]]
 

@@ -20,7 +20,7 @@ from service.schemas import (
     UNPRINTABLE,
     VISIBLE,
 )
-from service.validation import pointer
+from service.validation import pointer, stored_size
 
 VERSION_LENGTH = 32
 DEFAULT_NAME = "Unnamed"  # of a character whose card has an empty name
@@ -85,7 +85,7 @@ def character_fields(data: Mapping[str, Any]) -> CharacterFields:
             f"The character's description was cut to {DESCRIPTION_LENGTH:,} characters; the card keeps the full text."
         )
     fields.tags = _tags(data.get("tags") or [], fields.notes)
-    if len(write_document(fields.extensions).encode()) > EXTENSIONS_SIZE:
+    if stored_size(fields.extensions, write_document(fields.extensions)) > EXTENSIONS_SIZE:
         fields.extensions = {}
         fields.notes.append(f"The extensions are larger than {EXTENSIONS_SIZE // 1024} KiB; only the card keeps them.")
     return fields

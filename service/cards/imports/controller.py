@@ -29,7 +29,7 @@ async def _prepare(request: Request[Any, Any, Any]) -> list[tuple[str, queries.N
     await spend(request.scope, COST * len(files))
     for file in files:
         name = _base_name(file.filename)
-        card = await queries.store_card(name, await file.read(), room=room, dry_run=dry_run)
+        card = await queries.store_card(name, file.read, room=room, dry_run=dry_run)
         room -= 0 if isinstance(card, ServiceError) else card.size
         cards.append((name, card))
     return cards
@@ -47,6 +47,7 @@ class ImportController(Controller):
         idempotent=True,
         operation_class=UploadsOperation,
         request_max_body_size=MAX_BODY,
+        one_file_at_a_time=True,
         prepare=_prepare,
     )
     async def import_cards(self, request: Request[Any, Any, Any], user: CurrentUser) -> Rendered[ImportOutcomes]:

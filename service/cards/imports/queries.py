@@ -1,6 +1,7 @@
 """Imports files as characters. Each file succeeds or fails on its own."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -22,7 +23,7 @@ from service.media.schemas import MAX_UPLOAD
 
 MAX_TOGETHER = 32 * 1024 * 1024  # bytes of the cards of one import, which are in memory together
 _ASSET_BYTES = 1024  # what one asset counts
-_AT_ONCE = asyncio.Semaphore(2)  # a CHARX can unpack to 64 MiB
+_AT_ONCE = asyncio.Semaphore(2)  # files in memory: one has up to 50 MiB, and a CHARX can unpack to 64 MiB
 _SUMMARY = Prepared(lambda: Character.select(json_object(SUMMARY).as_alias("item")).where(Character.id == Param("id")))
 
 
@@ -48,15 +49,18 @@ class Imported(msgspec.Struct):
     notes: list[str]
 
 
-async def store_card(name: str, content: bytes, *, room: int, dry_run: bool) -> NewCard | ServiceError:
+async def store_card(
+    name: str, read: Callable[[], Awaitable[bytes]], *, room: int, dry_run: bool
+) -> NewCard | ServiceError:
     """Reads a card and stores its files, outside of transactions. Returns the error if that fails.
 
-    ``room`` is the most bytes that its text may have. Raises errors that the file did not cause.
+    ``read`` gives the content of the file, and is called when there is memory for it. ``room`` is the most bytes that
+    the card's text may have. Raises errors that the file did not cause.
     """
     check_no_connection("Reading a card")
     try:
         async with _AT_ONCE:
-            return await _store(name, content, room, dry_run)
+            return await _store(name, await read(), room, dry_run)
     except Exception as error:
         problem = to_service_error(error)
         if problem.status == 500:

@@ -6,16 +6,20 @@ from typing import Any
 from litestar.types import ASGIApp, Receive, Send
 
 from service.callers import ANONYMOUS, Caller
+from service.database.shares import ON_BEHALF_OF
 from service.limits.rate_limits import Limit
+from service.web.budget import address_of
 from service.web.middleware.rate_limit import count_request
 
+_WITHOUT_SHARE = ("/health", "/metrics")  # paths that must answer whatever their callers do
 _MOST_KNOWN = 10_000
 _LONGEST_KNOWN = 128  # bytes; "Bearer" and a token are 63, and spaces between them may be many
 
 
 class Authentication:
-    """Sets ``scope["user"]``. With an invalid token it sets ``scope["auth"]`` to the reason, and the route's guards
-    decide whether to refuse. Outside /v1 every caller is anonymous: health checks work without the database.
+    """Sets ``scope["user"]``, and for whom the request uses the database: the user, or else the address. With an
+    invalid token it sets ``scope["auth"]`` to the reason, and the route's guards decide whether to refuse. Outside /v1
+    every caller is anonymous: health checks work without the database.
 
     A token that was not valid here before counts against ``look_ups`` before it is looked up, so invented tokens cost
     the database little, and nobody who has used a valid one is refused because of them."""
@@ -28,6 +32,17 @@ class Authentication:
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         scope["user"], scope["auth"] = ANONYMOUS, None
+        if scope["path"].startswith(_WITHOUT_SHARE):
+            await self.app(scope, receive, send)
+            return
+        before = ON_BEHALF_OF.set(address_of(scope))
+        try:
+            await self._identify(scope)
+            await self.app(scope, receive, send)
+        finally:
+            ON_BEHALF_OF.reset(before)
+
+    async def _identify(self, scope: Any) -> None:
         header = next((value for name, value in scope["headers"] if name == b"authorization"), None)
         if header is not None and scope["path"].startswith("/v1/"):
             if header not in self._known:
@@ -38,9 +53,9 @@ class Authentication:
                 self._known.discard(header)
             else:
                 scope["user"] = caller
+                ON_BEHALF_OF.set(caller.id)
                 if len(header) <= _LONGEST_KNOWN:
                     self._remember(header)
-        await self.app(scope, receive, send)
 
     def _remember(self, header: bytes) -> None:
         if len(self._known) >= _MOST_KNOWN:

@@ -31,6 +31,8 @@ class Failures:
         try:
             await self.app(scope, receive, send_from_first_body)
         except Exception as error:
+            if scope["state"].get("is_cut"):  # by SlowReaders: the client is gone, and nothing failed
+                raise
             problem = to_problem(error)
             log_failure(error, problem)
             if has_begun:

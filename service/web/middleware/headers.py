@@ -6,7 +6,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 def request_header(scope: Any, name: bytes) -> bytes | None:
-    """The last header with this lower-case name."""
+    """The header with this lower-case name, the last one if it may be repeated."""
     found = None
     for each, value in scope["headers"]:
         if each == name:

@@ -9,6 +9,7 @@ from litestar.types import ASGIApp, Receive, Send
 from litestar.utils import normalize_path
 
 from service.errors import BadRequest
+from service.web.middleware.headers import request_header
 
 # A name or an IPv6 address in brackets, and a port. Other spellings fail later: in URL parsers, and in redirects
 _WELL_FORMED = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
@@ -25,13 +26,7 @@ class Hosts:
         self._judge = lru_cache(maxsize=100)(self._check)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        host, hosts = b"", 0
-        for name, value in scope["headers"]:
-            if name == b"host":
-                host = value
-                hosts += 1
-        if hosts > 1:  # two parts of the service might each believe another one
-            raise BadRequest("There is more than one Host header.")
+        host = request_header(scope, b"host") or b""
         path = scope["path"]
         is_allowed, is_well_formed = self._judge(host)
         if not is_allowed and not (is_well_formed and path.startswith("/health/")):

@@ -86,15 +86,16 @@ class LoadShedding:
 class _Client:
     """``receive`` and ``send`` of one request, which does not count while they wait."""
 
-    __slots__ = ("_address", "_is_read", "_receive", "_send", "_shedding", "_until")
+    __slots__ = ("_address", "_is_read", "_receive", "_send", "_shedding", "_until", "_waits")
 
     def __init__(self, shedding: LoadShedding, address: str, receive: Receive, send: Send) -> None:
         self._shedding = shedding
         self._address = address
         self._receive = receive
         self._send = send
-        self._is_read = False
+        self._is_read = False  # the body is complete, or nobody will read it
         self._until = time.monotonic() + BODY_PATIENCE
+        self._waits = 0  # a streamed response waits in receive and in send at the same time
 
     async def receive(self) -> Any:
         """Raises RequestTimeout when the body is too slow, BadRequest when it breaks off, and Overloaded when it
@@ -102,7 +103,7 @@ class _Client:
         if self._is_read:  # this waits for the client to disconnect, while the request is processed
             return await self._receive()
         has_capacity = True
-        self._shedding.leave(self._address)
+        self._begin_to_wait()
         try:
             async with asyncio.timeout(self._until - time.monotonic()):
                 message: Any = await self._receive()
@@ -110,22 +111,34 @@ class _Client:
         except TimeoutError:
             raise RequestTimeout from None
         finally:
-            self._shedding.enter(self._address)
+            self._end_to_wait()
         if message["type"] == "http.disconnect":
             raise BadRequest("The body broke off.")
         self._until += len(message.get("body", b"")) / BODY_RATE
-        self._is_read = not message.get("more_body", False)
+        self._is_read = self._is_read or not message.get("more_body", False)
         if self._is_read and not has_capacity:
             self._shedding.shed()
         return message
 
     def send(self, message: Message) -> Awaitable[None]:
-        is_held = message["type"] == "http.response.start"  # by Failures: nothing waits for the client
-        return self._send(message) if is_held else self._send_body(message)
+        if message["type"] == "http.response.start":  # held by Failures: nothing waits for the client
+            self._is_read = True  # a response that has started is never shed, also if it ignores the body
+            return self._send(message)
+        return self._send_body(message)
 
     async def _send_body(self, message: Message) -> None:
-        self._shedding.leave(self._address)
+        self._begin_to_wait()
         try:
             await self._send(message)
         finally:
+            self._end_to_wait()
+
+    def _begin_to_wait(self) -> None:
+        self._waits += 1
+        if self._waits == 1:
+            self._shedding.leave(self._address)
+
+    def _end_to_wait(self) -> None:
+        self._waits -= 1
+        if not self._waits:
             self._shedding.enter(self._address)

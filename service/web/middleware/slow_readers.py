@@ -1,11 +1,14 @@
 """Slow readers: sends a large response in pieces, as its client takes them, after everything else has ended.
 
 Data that waits for a client is in memory within a budget, and otherwise in a temporary file. A client that takes
-nothing for PATIENCE seconds, or less than RATE on the whole, is disconnected.
+nothing for PATIENCE seconds, or less than RATE on the whole, is disconnected, and its request ends.
 """
 
 import asyncio
+import os
+import socket
 import time
+from contextlib import suppress
 from tempfile import TemporaryFile
 from typing import IO, Any
 
@@ -30,10 +33,10 @@ class SlowReaders:
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         start: Any = None
         kept: _Kept | None = None
-        client: _Client | None = None
+        client = _Client(scope, send)
 
         async def keep(message: Any) -> None:
-            nonlocal start, kept, client
+            nonlocal start, kept
             if message["type"] == "http.response.start":
                 start = message
                 return
@@ -49,18 +52,18 @@ class SlowReaders:
                 message = {"type": "http.response.body", "body": refusal, "more_body": False}
             if start is not None:
                 begin, start = start, None
-                await send(begin)
-            if is_whole:
-                await send(message)
-            else:
-                client = client or _Client(scope, send)
-                await client.take(message)
+                await client.take(begin)
+            await client.take(message)
 
         try:
             await self.app(scope, receive, keep)
             if kept is not None:
-                await send(start)
-                await kept.deliver(_Client(scope, send))
+                await client.take(start)
+                await kept.deliver(client)
+            client.leave()
+        except Exception:
+            if not client.is_cut:
+                raise
         finally:
             if kept is not None:
                 kept.close()
@@ -93,8 +96,7 @@ class _Kept:
         for at in range(0, self.size, PIECE):
             piece = self.body[at : at + PIECE] if self.file is None else self.file.read(PIECE)
             message = {"type": "http.response.body", "body": piece, "more_body": at + PIECE < self.size}
-            if not await client.take(message):
-                return
+            await client.take(message)
 
     def close(self) -> None:
         if self.budget is not None:
@@ -110,25 +112,75 @@ def _spooled(body: bytes) -> IO[bytes]:
     return file
 
 
+class _Cut(Exception):
+    """The client was disconnected. Ends whatever was still going to send to it."""
+
+
 class _Client:
     """Counts how long one client lets the service wait. The time that the service itself takes does not count."""
+
+    __slots__ = ("is_cut", "scope", "seconds_left", "send")
 
     def __init__(self, scope: Any, send: Send) -> None:
         self.scope = scope
         self.send = send
         self.seconds_left = PATIENCE
+        self.is_cut = False
 
-    async def take(self, message: Any) -> bool:
-        """Whether the client took what was sent before. Ends the connection otherwise, with what it has buffered."""
+    async def take(self, message: Any) -> None:
+        """Sends the message once the client has taken enough of what was sent before: of this response, or of an
+        earlier one on the same connection. Ends the connection and raises _Cut if that takes too long."""
+        if self.is_cut:
+            raise _Cut
+        try:
+            if self._has_to_wait():
+                await self._wait_and_send(message)
+            else:
+                await self.send(message)
+        except RuntimeError:  # uvloop's, when the connection ended and uvicorn did not notice
+            if not self._is_closed():
+                raise
+            self._end()
+            raise _Cut from None
+        self.seconds_left += len(message.get("body", b"")) / RATE
+
+    async def _wait_and_send(self, message: Any) -> None:
         began = time.monotonic()
         try:
             async with asyncio.timeout(min(PATIENCE, self.seconds_left)):
                 await self.send(message)
         except TimeoutError:
             _CUT.inc()
-            server = getattr(self.scope["state"]["server_send"], "__self__", None)  # uvicorn's: ASGI itself cannot
-            if (transport := getattr(server, "transport", None)) is not None:
-                transport.abort()
-            return False
-        self.seconds_left += len(message.get("body", b"")) / RATE - (time.monotonic() - began)
-        return True
+            self._end()
+            raise _Cut from None
+        self.seconds_left -= time.monotonic() - began
+
+    def leave(self) -> None:
+        """Lets the system end the connection if the client takes nothing of the rest for PATIENCE seconds. The server
+        sends the rest, at most 64 KiB or one small response, after the request has ended, and would wait for ever."""
+        transport = getattr(self._server(), "transport", None)
+        if transport is None or transport.is_closing() or not transport.get_write_buffer_size():
+            return
+        number = os.dup(transport.get_extra_info("socket").fileno())
+        with socket.socket(fileno=number) as connection, suppress(AttributeError, OSError):  # no Linux, or no TCP
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(PATIENCE * 1000))
+
+    def _server(self) -> Any:
+        """Uvicorn's object for this request. ASGI itself neither tells whether a client waits nor ends a connection."""
+        return getattr(self.scope["state"]["server_send"], "__self__", None)
+
+    def _has_to_wait(self) -> bool:
+        """False only if the server takes the message at once, which saves a time-out for most responses (2 µs)."""
+        flow = getattr(self._server(), "flow", None)
+        return flow is None or flow.write_paused
+
+    def _is_closed(self) -> bool:
+        transport = getattr(self._server(), "transport", None)
+        return transport is not None and transport.is_closing()
+
+    def _end(self) -> None:
+        self.is_cut = self.scope["state"]["is_cut"] = True
+        server = self._server()
+        if (transport := getattr(server, "transport", None)) is not None:
+            transport.abort()
+            server.disconnected = True  # uvicorn tells only the last of several requests that wait on a connection

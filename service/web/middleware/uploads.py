@@ -14,7 +14,7 @@ from service.web.budget import UPLOADS_IN_MEMORY, UPLOADS_ON_DISK, address_of
 from service.web.middleware.headers import request_header
 
 SMALL = 64 * 1024  # bytes; a smaller body is passed on as it arrives
-LARGEST = 50 * 1024**2  # bytes of any body; most routes accept less
+LARGEST = 50 * 1024**2  # bytes of a body where no route says how many it accepts
 PIECE = 256 * 1024
 PATIENCE = 10.0  # seconds in which there must be memory for a complete body
 
@@ -59,12 +59,19 @@ def _announced(scope: Any) -> int | None:
     return None if size <= SMALL else size
 
 
+def _largest(scope: Any) -> int:
+    """The most bytes that the matched route accepts. The router has run when a handler reads the body."""
+    handler = scope.get("route_handler")
+    return LARGEST if handler is None else handler.resolve_request_max_body_size() or LARGEST
+
+
 def _is_gathered(scope: Any) -> bool:
-    """Whether the body will be in memory as a whole. A form is read into temporary files, unless a repeated request
-    must be recognised by its body."""
-    media_type = request_header(scope, b"content-type") or b""
-    is_form = media_type.lower().startswith(b"multipart/form-data")
-    return not is_form or request_header(scope, b"idempotency-key") is not None
+    """Whether the body will be in memory as a whole, as JSON and a picture are. A route with ``one_file_at_a_time``
+    reads each file of a form when it has the memory for it, unless a repeated request is recognised by its body."""
+    handler = scope.get("route_handler")
+    if handler is None or not handler.opt.get("one_file_at_a_time"):
+        return True
+    return request_header(scope, b"idempotency-key") is not None
 
 
 class _Upload:
@@ -74,19 +81,24 @@ class _Upload:
         self.uploads = uploads
         self.address = address_of(scope)
         self.announced = announced
-        self._is_gathered = _is_gathered(scope)
+        self.scope = scope
         self.on_disk = self.in_memory = 0
         self._receive = receive
         self._file: SpooledTemporaryFile[bytes] | None = None
         self._left = 0
+        self._largest = LARGEST
 
     async def receive(self) -> Any:
-        """Raises Overloaded, before anything is read, when too many bytes of this address or of all are arriving."""
+        """Raises TooLarge as soon as the body is larger than its route accepts, and Overloaded, before anything is
+        read, when too many bytes of this address or of all are arriving."""
         if self._file is None:
+            self._largest = _largest(self.scope)
+            if self.announced > self._largest:
+                raise TooLarge
             self._take_disk(self.announced)
             self._file = SpooledTemporaryFile(max_size=SMALL)  # noqa: SIM115 (closed by close)
             await self._spool(self._file)
-            if self._is_gathered:
+            if _is_gathered(self.scope):
                 await self.uploads.take_memory(self.address, self._left)
                 self.in_memory = self._left
         elif not self._left:
@@ -101,7 +113,7 @@ class _Upload:
             message: Any = await self._receive()
             body = message.get("body", b"")
             self._left += len(body)
-            if self._left > LARGEST:
+            if self._left > self._largest:
                 raise TooLarge
             if self._left > self.on_disk:
                 self._take_disk(self._left - self.on_disk)
@@ -110,9 +122,9 @@ class _Upload:
         file.seek(0)
 
     def _take_disk(self, size: int) -> None:
-        if not UPLOADS_ON_DISK.take(self.address, min(size, LARGEST)):
+        if not UPLOADS_ON_DISK.take(self.address, size):
             raise Overloaded("Too many uploads are arriving.")
-        self.on_disk += min(size, LARGEST)
+        self.on_disk += size
 
     def close(self) -> None:
         if self.on_disk:

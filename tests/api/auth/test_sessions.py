@@ -68,6 +68,19 @@ async def test_sessions_are_listed_newest_first_with_their_device(alice: Client,
     assert "token" not in sessions[0]
 
 
+async def test_a_sign_in_above_the_most_sessions_ends_the_oldest(
+    app: Any, alice: Client, stranger: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.auth.queries.MAX_SESSIONS", 2)
+    await with_key(app, alice, "characters:read")
+    second, third = [await create(stranger, "/v1/sessions", login="alice", password=PASSWORD) for _ in range(2)]
+    member = client(app, Authorization=f"Bearer {third['token']}")
+    assert [each["id"] for each in (await member.get("/v1/sessions")).json()["items"]] == [third["id"], second["id"]]
+    assert len((await member.get("/v1/api-keys")).json()["items"]) == 1
+    forget_tokens()
+    assert (await alice.get("/v1/users/me")).status_code == 401
+
+
 async def test_a_device_may_have_any_name(alice: Client, stranger: Client) -> None:
     login = {"login": "alice", "password": PASSWORD}
     made = await stranger.post("/v1/sessions", json=login, headers={"User-Agent": b"\xff\x01\x00" * 300})

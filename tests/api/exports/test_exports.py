@@ -17,6 +17,7 @@ from service.database import embedded
 from service.database.engine import DB
 from service.errors import Unavailable
 from service.exports import queries
+from service.web.middleware import slow_readers
 from tests.conftest import PASSWORD, character, create, relationship, signed_in, template, with_key
 from tests.support.servers import Service, execute, service_of_its_own, wait_until
 
@@ -161,12 +162,25 @@ async def test_a_client_that_goes_away_leaves_no_connection_behind(app: Any, ali
     await fill(alice, 1000)
     for gone_after in (0, 1, 5):
         await leave_after(app, alice, gone_after)
+        assert not [task for task in asyncio.all_tasks() if getattr(task.get_coro(), "__name__", "") == "_write"]
+        assert (queries._exports._value, queries._users) == (2, set())
         assert await all_connections_idle()
     assert len(of_kind(await export(alice), "character")) == 1000
 
 
-async def leave_after(app: Any, member: Client, pieces: int) -> None:
-    """An export of which a client reads so many pieces and then hangs up."""
+async def test_a_client_that_takes_nothing_gives_the_export_back(
+    app: Any, alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slow_readers, "PATIENCE", 0.05)
+    await fill(alice, 100)
+    for taken in (0, 1, 3):
+        await leave_after(app, alice, 10**6, takes=taken)
+        assert (queries._exports._value, queries._users) == (2, set())
+        assert await all_connections_idle()
+
+
+async def leave_after(app: Any, member: Client, pieces: int, takes: int = 10**6) -> None:
+    """An export of which a client reads so many pieces and then hangs up, or ``takes`` fewer and then nothing."""
     gone, requested, read = asyncio.Event(), False, -1
 
     async def receive() -> Any:
@@ -182,7 +196,7 @@ async def leave_after(app: Any, member: Client, pieces: int) -> None:
         read += 1
         if read == pieces:
             gone.set()
-        if read >= pieces > 0:
+        if read >= pieces > 0 or read >= takes:
             await asyncio.sleep(60)  # it takes no more
 
     path = "/v1/users/me/export"

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import threading
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -26,9 +27,10 @@ from service.idempotency.queries import Attempt
 from service.idempotency.tables import IdempotencyKey
 from service.limits.rate_limits import TOKEN_LOOK_UPS
 from service.web.guards import CurrentUser, current_user
+from service.web.middleware import writes
 from service.web.middleware.authentication import Authentication
 from service.web.middleware.request_id import RequestId
-from service.web.middleware.writes import Writes
+from service.web.middleware.writes import Writes, digest
 from service.web.problems import answer_problem
 from tests.conftest import DATA_DIR, FIGHTER, PASSWORD, character, client, faults, template, with_key
 from tests.support.routes import route_of, routes_with
@@ -169,6 +171,36 @@ async def test_two_keys_are_refused(alice: Client) -> None:
     headers = [*alice.headers.items(), ("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
     refused = await alice.post("/v1/characters", json=MIRA, headers=headers)
     assert (refused.status_code, faults(refused)) == (400, {"Idempotency-Key": "Must be given only once."})
+
+
+async def test_the_digest_of_a_large_body_is_computed_in_a_thread(
+    alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[Any] = []
+
+    def note(*given: bytes) -> bytes:
+        threads.append(threading.current_thread())
+        return digest(*given)
+
+    monkeypatch.setattr(writes, "digest", note)
+    for text in ("x", "x" * writes.IN_THREAD):
+        body = {"name": "Mira", "extensions": {"notes": text}}
+        assert (await alice.post("/v1/characters", json=body, headers={"Idempotency-Key": text[:2]})).is_success
+    assert [thread is threading.main_thread() for thread in threads] == [True, False]
+
+
+@pytest.mark.parametrize("length", [1, 40, 70])
+def test_a_digest_leaves_out_the_boundary_of_a_form(monkeypatch: pytest.MonkeyPatch, length: int) -> None:
+    monkeypatch.setattr(writes, "_STEP", 16)  # so that delimiters lie across the steps of the search
+
+    def form(boundary: str, *files: str) -> bytes:
+        delimiter = b"--" + boundary.encode()
+        return digest("".join(f"--{boundary}\r\n\r\n{file}\r\n" for file in files).encode() + delimiter, delimiter)
+
+    files = [f"{'x' * size}{size}" for size in range(40)]
+    assert form("a" * length, *files) == form("b" * length, *files)
+    assert form("a" * length, *files) != form("a" * length, *files[::-1])
+    assert digest(b"--a--a") != digest(b"--b--b")
 
 
 async def test_the_longest_key_is_accepted(alice: Client) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from service.template_migrations import queries
 from tests.conftest import FIGHTER, character, create, template
 
 Client = httpx.AsyncClient
@@ -340,6 +341,20 @@ async def test_usage_counts_characters_that_the_caller_may_see(
     assert await _get(stranger, path) == {"characters": 2, "versions": {"1": 1, "2": 1}}
     assert (await alice.patch(f"/v1/templates/{rules['id']}", json={"visibility": "private"})).status_code == 200
     assert (await charlie.get(path)).status_code == 404
+
+
+async def test_usage_counts_so_many_characters_at_most(
+    alice: Client, charlie: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "MOST_COUNTED", 3)
+    rules = await template(alice, visibility="public")
+    for member in (alice, charlie):
+        for _ in range(2):
+            await character(member, template=rules["id"], visibility="public")
+    path = f"/v1/templates/{rules['id']}/usage"
+    assert (await _get(alice, path))["characters"] == 3
+    monkeypatch.setattr(queries, "MOST_COUNTED", 4)
+    assert (await _get(alice, path))["characters"] == 4
 
 
 @pytest.mark.parametrize("limit", [0, 101])

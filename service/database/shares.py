@@ -1,0 +1,60 @@
+"""Shares of the pool: no user and no address holds more than a third of a worker's connections.
+
+Further requests of the same caller wait for that caller's own, so they keep nobody else waiting.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Hashable
+from contextvars import ContextVar
+
+from service.settings import settings
+
+# For whom the running task uses the database: a user's id, or an address. None for the service itself
+ON_BEHALF_OF: ContextVar[Hashable] = ContextVar("on_behalf_of", default=None)
+
+
+class Shares:
+    def __init__(self, most: int) -> None:
+        self.most = most  # connections of one caller
+        self._held: dict[Hashable, int] = {}
+        self._waiting: dict[Hashable, deque[asyncio.Future[None]]] = {}
+
+    def take(self, caller: Hashable) -> bool:
+        """Whether the caller may use one more connection; if so, it counts until it is given back."""
+        held = self._held.get(caller, 0)
+        if held >= self.most:
+            return False
+        self._held[caller] = held + 1
+        return True
+
+    async def wait(self, caller: Hashable, seconds: float) -> None:
+        """Like ``take``, when the caller gives one back. First come, first served. Raises TimeoutError."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(caller, deque()).append(turn)
+        try:
+            async with asyncio.timeout(seconds):
+                await turn
+        except BaseException:
+            if turn.done() and not turn.cancelled():
+                self.give_back(caller)  # its turn came at the same moment
+            raise
+
+    def give_back(self, caller: Hashable) -> None:
+        waiting = self._waiting.get(caller)
+        while waiting:
+            turn = waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                break
+        else:
+            held = self._held[caller] - 1
+            if held:
+                self._held[caller] = held
+            else:
+                del self._held[caller]
+        if waiting is not None and not waiting:
+            del self._waiting[caller]
+
+
+SHARES = Shares(max(1, settings.database_pool_size // 3))
