@@ -14,6 +14,7 @@ from service.audit.queries import purge_entries, record
 from service.auth.email_links import ENDED as ENDED_EMAIL_TOKEN
 from service.auth.tables import EmailToken, Token
 from service.characters.tables import TRASH_DAYS, Character
+from service.characters.thinning import thin_revisions
 from service.database.engine import DB
 from service.database.prepared import Param, Prepared
 from service.idempotency.queries import ENDED
@@ -34,6 +35,16 @@ _RESERVE = Prepared(
     )
 )
 
+_TOO_LONG = Prepared(
+    lambda: QueryString(
+        "SELECT id, owner FROM characters WHERE version > {} AND"
+        " (SELECT count(*) FROM revisions WHERE character = characters.id) >= {}",
+        Param("most"),
+        Param("most"),
+    )
+)
+_THINNED_AT_ONCE = 100  # revisions in one transaction
+
 VERIFICATION_DAYS = 30  # after sign-up, in which an address must be verified
 
 
@@ -53,6 +64,7 @@ async def purge_everything() -> dict[str, int]:
         "operators' sessions": await _delete(OperatorSession, is_expired()),
         "idempotency keys": await _delete(IdempotencyKey, ENDED),
         "accounts": await _purge_accounts(),
+        "thinned revisions": await _thin_histories(),
         "reserved usernames": await _delete(ReservedUsername, WhereRaw("{} < now()", ReservedUsername.until)),
         "audit entries": await purge_entries(settings.audit_days),
     }
@@ -113,6 +125,21 @@ async def _purge_account(user_id: UUID, doomed: Any) -> bool:
         logger.warning("The account {} could not be purged; the next run tries again: {}", user_id, error)
         return False
     return True
+
+
+async def _thin_histories() -> int:
+    """Histories that are too long since the setting was lowered, up to 100 revisions in a transaction."""
+    count = 0
+    for row in await _TOO_LONG.all(most=settings.revisions_kept):
+        done = _THINNED_AT_ONCE
+        while done == _THINNED_AT_ONCE:
+            async with DB.transaction():
+                locked = (
+                    await Character.select(Character.id).where(Character.id == row["id"]).lock_rows("NO KEY UPDATE")
+                )
+                done = await thin_revisions(row, at_once=_THINNED_AT_ONCE) if locked else 0
+            count += done
+    return count
 
 
 async def _delete(table: type[Table], condition: Any) -> int:
