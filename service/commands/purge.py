@@ -16,7 +16,7 @@ from service.auth.tables import EmailToken, Token
 from service.characters.tables import TRASH_DAYS, Character
 from service.characters.thinning import thin_revisions
 from service.database.engine import DB
-from service.database.prepared import Param, Prepared
+from service.database.prepared import NOW, Param, Prepared
 from service.idempotency.queries import ENDED
 from service.idempotency.tables import IdempotencyKey
 from service.mail.outbox import OVERDUE
@@ -45,7 +45,7 @@ _TOO_LONG = Prepared(
 )
 _THINNED_AT_ONCE = 100  # revisions in one transaction
 
-VERIFICATION_DAYS = 30  # after sign-up, in which an address must be verified
+VERIFICATION_DAYS = 30  # after sign-up, or after the user changed it, in which an address must be verified
 
 
 async def purge() -> None:
@@ -64,6 +64,7 @@ async def purge_everything() -> dict[str, int]:
         "operators' sessions": await _delete(OperatorSession, is_expired()),
         "idempotency keys": await _delete(IdempotencyKey, ENDED),
         "accounts": await _purge_accounts(),
+        "unverified addresses": await _release_addresses(),
         "thinned revisions": await _thin_histories(),
         "reserved usernames": await _delete(ReservedUsername, WhereRaw("{} < now()", ReservedUsername.until)),
         "audit entries": await purge_entries(settings.audit_days),
@@ -125,6 +126,21 @@ async def _purge_account(user_id: UUID, doomed: Any) -> bool:
         logger.warning("The account {} could not be purged; the next run tries again: {}", user_id, error)
         return False
     return True
+
+
+async def _release_addresses() -> int:
+    """Takes addresses from accounts that did not verify them in time, so that their owners can use them. The accounts
+    stay: an earlier address was verified."""
+    late = User.email_verified_at.is_null() & WhereRaw(
+        "{} < now() - {}::int * interval '1 day'", User.email_changed_at, VERIFICATION_DAYS
+    )
+    none: dict[Any, Any] = {User.email: None, User.email_key: None, User.email_changed_at: None}
+    async with DB.transaction():
+        change = User.update(none | {User.version: User.version + 1, User.updated_at: NOW}).where(late)
+        released = await change.returning(User.id)
+        for row in released:
+            await record("release_email", "user", row["id"])
+    return len(released)
 
 
 async def _thin_histories() -> int:

@@ -21,7 +21,7 @@ Client = httpx.AsyncClient
 
 NOTHING = {
     "trash": 0, "tokens": 0, "email tokens": 0, "messages": 0, "operators' sessions": 0, "idempotency keys": 0,
-    "accounts": 0, "thinned revisions": 0, "reserved usernames": 0, "audit entries": 0,
+    "accounts": 0, "unverified addresses": 0, "thinned revisions": 0, "reserved usernames": 0, "audit entries": 0,
 }  # fmt: skip
 
 
