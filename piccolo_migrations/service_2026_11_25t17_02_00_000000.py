@@ -1,5 +1,5 @@
 """Adds when a user took an address that is not verified, frees the usage of a purged character before its rows are
-deleted, and counts anew what users store."""
+deleted, lets a suspension lock rows in order, and counts anew what users store."""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 from piccolo.columns.column_types import Timestamptz
@@ -34,6 +34,24 @@ PURGED = [
     ),
 ]
 
+# A suspension locks rows by id, as other transactions do, so that they do not deadlock.
+SUSPENSIONS = [
+    (
+        "CREATE OR REPLACE FUNCTION spread_user_status() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " PERFORM FROM users WHERE id = NEW.id FOR UPDATE;"
+        " PERFORM FROM characters WHERE owner = NEW.id ORDER BY id FOR NO KEY UPDATE;"
+        " UPDATE characters SET owner_inactive = NEW.status <> 'active' WHERE owner = NEW.id;"
+        " PERFORM FROM templates WHERE owner = NEW.id ORDER BY id FOR NO KEY UPDATE;"
+        " UPDATE templates SET owner_inactive = NEW.status <> 'active' WHERE owner = NEW.id;"
+        " RETURN NULL; END $$",
+        "CREATE OR REPLACE FUNCTION spread_user_status() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " PERFORM FROM users WHERE id = NEW.id FOR UPDATE;"
+        " UPDATE characters SET owner_inactive = NEW.status <> 'active' WHERE owner = NEW.id;"
+        " UPDATE templates SET owner_inactive = NEW.status <> 'active' WHERE owner = NEW.id;"
+        " RETURN NULL; END $$",
+    ),
+]
+
 # Rows that are older than the triggers of the usage were never counted. The lock waits for writes that were counted
 # already; later ones wait for the new numbers.
 COUNTED = [
@@ -57,7 +75,7 @@ COUNTED = [
     ),
 ]
 
-STEPS = [*PURGED, *COUNTED]
+STEPS = [*PURGED, *SUSPENSIONS, *COUNTED]
 
 
 async def forwards() -> MigrationManager:

@@ -69,6 +69,7 @@ _CREATE = Prepared(
         also=insert_message("id", kind="verification", address=Param("email_key")),
     )
 )
+_KEEP = Prepared(lambda: QueryString("SELECT FROM users WHERE id = {} FOR KEY SHARE", Param("id")))
 _IS_RESERVED = Prepared(
     lambda: QueryString(
         "SELECT EXISTS (SELECT FROM reserved_usernames WHERE username = {} AND until > now())", Param("username")
@@ -147,7 +148,7 @@ async def update_me(user: Caller, data: UserUpdate, if_match: str | None) -> Any
                 User.username,
             )
             .where(User.id == user.id)
-            .lock_rows("UPDATE")
+            .lock_rows("NO KEY UPDATE")  # which does not wait for a bulk request of the user
             .first()
         )
         check_if_match(if_match, user.id, row["version"])
@@ -228,6 +229,12 @@ async def lock_account(user_id: UUID | None, password_hash: str | None) -> bool:
     Without the lock, a sign-in could create a session just after a password change has ended all sessions."""
     account = (User.id == user_id) & (User.password_hash == password_hash) & is_active()
     return bool(await User.select(User.id).where(account).lock_rows("SHARE").first())
+
+
+async def keep_user(user_id: UUID | None) -> None:
+    """Locks the user's row, so that a suspension or a purge waits until the transaction ends. It comes before all other
+    locks (see service/characters/locks.py)."""
+    await _KEEP.one(id=user_id)
 
 
 async def rehash_password(user_id: UUID | None, outdated: str, password: str) -> None:

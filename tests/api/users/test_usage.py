@@ -51,6 +51,7 @@ async def test_a_new_user_uses_nothing(alice: Client) -> None:
         "characters": {"used": 0, "limit": 10_000},
         "stored_bytes": {"used": 0, "limit": 1024**3},
         "versions_per_template": 200,
+        "relationships_per_character": 5_000,
         "revisions_per_character": 500,
     }
 
