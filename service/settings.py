@@ -99,6 +99,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     quota_characters: Quota = 10_000  # of one user, including those in the trash
     quota_stored_bytes: Quota = 1024**3  # of one user's portraits and cards
     quota_template_versions: Quota = 200  # of one template
+    quota_relationships: Annotated[int, Meta(ge=1, le=100_000)] = 5_000  # of one character
+    revisions_kept: Annotated[int, Meta(ge=20, le=100_000)] = 500  # of one character; older ones are thinned
 
     smtp_host: str = ""  # the mail server; empty: e-mails are logged in development and dropped in production
     smtp_port: Annotated[int, Meta(ge=1, le=65535)] = 587

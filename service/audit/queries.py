@@ -19,6 +19,7 @@ from service.log import REQUEST
 
 Action = Literal[
     "sign_in", "refuse_password", "sign_out", "create", "revoke", "change_password", "change_email", "verify_email",
+    "release_email",
     "change_visibility", "trash", "restore", "purge", "retire", "leave", "suspend", "reactivate",
 ]  # fmt: skip
 Kind = Literal["session", "api_key", "user", "character", "template", "operator"]

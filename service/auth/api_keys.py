@@ -14,8 +14,7 @@ from service.database.engine import DB
 from service.database.prepared import Param, Prepared, insert, json_object, utc, written
 from service.errors import Forbidden, NotFound, Unprocessable, Violation
 from service.identifiers import uuid7
-from service.mail.outbox import queue_message
-from service.users.queries import NOT_CURRENT, confirm_password, get_account, lock_account
+from service.users.queries import NOT_CURRENT, confirm_password, get_account, lock_account, notify
 
 MAX_KEYS = 100  # of one user
 
@@ -65,8 +64,7 @@ async def create_api_key(user: Caller, data: ApiKeyCreate) -> tuple[UUID, Any]:
             scopes=scopes,
             expires_at=data.expires_at,
         )
-        if account["email"]:
-            await queue_message("api_key_created", account["email"], account["username"])
+        await notify("api_key_created", account)
         await record("create", "api_key", key_id, member=user.id, scopes=scopes)
     return key_id, key
 

@@ -119,12 +119,14 @@ class EmailVerificationController(Controller):
         wake_worker()
 
     @put("/", public=True, status_code=204, middleware=[RateLimit(SIGN_IN)])
-    async def verify_email(self, data: JSONBody[EmailVerification]) -> None:
+    async def verify_email(self, user: CurrentUser, data: JSONBody[EmailVerification]) -> None:
         """Verify an e-mail address with the token from the e-mail.
 
-        The first verification of an address ends all your sessions and API keys.
+        Send a session of the account as the Bearer token, or `current_password`. Without both, or with a wrong
+        password, the status is 403 and the token stays valid. If somebody else signed up with your address, reset the
+        password instead. The first verification of an address ends all sessions and API keys of the account.
         """
-        await email_links.verify_email(data.token)
+        await email_links.verify_email(user, data.token, data.current_password)
         forget_tokens()
 
 

@@ -11,11 +11,12 @@ from service.auth.tables import EmailToken
 from service.callers import Caller
 from service.database.engine import DB
 from service.database.prepared import NOW, Param, Prepared
-from service.errors import NotFound
+from service.errors import Forbidden, NotFound
 from service.identifiers import uuid7
 from service.mail.outbox import may_send, queue_message
 from service.mail.worker import Recipient
 from service.users.passwords import check_password, hash_password
+from service.users.queries import NOT_CURRENT, confirm_password
 from service.users.schemas import account_key
 from service.users.scopes import is_active
 from service.users.tables import EMAIL_LENGTH, User
@@ -26,6 +27,7 @@ LIFETIMES: dict[Purpose, timedelta] = {"verification": timedelta(hours=24), "res
 ENDED = EmailToken.expires_at < NOW
 
 _GONE = "This link was used already, is too old, or was replaced by a newer one."
+_NEEDS_PROOF = "Verifying an address needs the current password of the account, or a session of it."
 
 # The account that a link is for. Unless it is sent again, a second request within a minute makes no new one.
 _RECIPIENT = Prepared(
@@ -60,6 +62,7 @@ _FIND = Prepared(
         EmailToken.user.email.as_alias("email"),
         EmailToken.user.username.as_alias("username"),
         EmailToken.user.display_name.as_alias("display_name"),
+        EmailToken.user.password_hash.as_alias("password_hash"),
         EmailToken.email_key,
     ).where(
         EmailToken.digest == Param("digest"),
@@ -91,12 +94,23 @@ async def mint_token(kind: Purpose, address: str, *, again: bool) -> Recipient |
     return Recipient(account["email"], account["username"], token)
 
 
-async def verify_email(token: str) -> None:
-    """Ends all sessions and API keys at a first verification: somebody else may have signed up with the address. Only a
-    reset replaces the password. Raises NotFound for an invalid, used or expired token."""
+async def verify_email(caller: Caller, token: str, password: str | None) -> None:
+    """Whoever opens the link reads the address, but somebody else may have signed up with it. So it takes the account's
+    password too, or that ``caller`` has a session of the account. Ends all sessions and API keys at a first
+    verification.
+
+    Raises NotFound for an invalid, used or expired token. Raises Forbidden, and keeps the token, if there is no such
+    session and the password is missing or wrong, or changes meanwhile.
+    """
     account = await _find_account("verification", token)
+    if caller.id != account["user"]:
+        if password is None:
+            raise Forbidden(_NEEDS_PROOF)
+        await confirm_password(Caller(id=account["user"]), account["password_hash"], password, NOT_CURRENT)
     async with DB.transaction():
-        await _consume_link("verification", token, account)
+        locked = await _consume_link("verification", token, account)
+        if locked["password_hash"] != account["password_hash"]:
+            raise Forbidden(NOT_CURRENT)
         if await _mark_verified(account["user"]):
             await delete_tokens(Caller(id=account["user"]))
         await record("verify_email", "user", account["user"], member=account["user"])
@@ -126,20 +140,27 @@ async def _find_account(purpose: Purpose, token: str) -> Any:
     raise NotFound(_GONE)
 
 
-async def _consume_link(purpose: Purpose, token: str, account: Any) -> None:
-    """Deletes the token and locks the account. Raises NotFound when a concurrent request has used the token or changed
-    the address."""
+async def _consume_link(purpose: Purpose, token: str, account: Any) -> Any:
+    """Deletes the token and locks the account, and returns its password hash. Raises NotFound when a concurrent request
+    has used the token or changed the address."""
     same = (User.id == account["user"]) & (User.email_key == account["email_key"]) & (User.status == "active")
-    if not await User.select(User.id).where(same).lock_rows("NO KEY UPDATE").first():
+    locked = await User.select(User.password_hash).where(same).lock_rows("NO KEY UPDATE").first()
+    if locked is None:
         raise NotFound(_GONE)
     used = EmailToken.delete().where(EmailToken.digest == digest(token), EmailToken.purpose == purpose)
     if not await used.returning(EmailToken.id):
         raise NotFound(_GONE)
+    return locked
 
 
 async def _mark_verified(user_id: UUID) -> bool:
     """Returns whether the address was not verified before."""
-    verified: dict[Any, Any] = {User.email_verified_at: NOW, User.must_verify: False, User.updated_at: NOW}
+    verified: dict[Any, Any] = {
+        User.email_verified_at: NOW,
+        User.email_changed_at: None,
+        User.must_verify: False,
+        User.updated_at: NOW,
+    }
     unverified = (User.id == user_id) & User.email_verified_at.is_null()
     change = User.update(verified | {User.version: User.version + 1}).where(unverified)
     return bool(await change.returning(User.id))

@@ -7,9 +7,8 @@ from service.callers import Caller
 from service.database.engine import DB
 from service.database.prepared import NOW
 from service.errors import Forbidden
-from service.mail.outbox import queue_message
 from service.users.passwords import check_password, hash_password
-from service.users.queries import NOT_CURRENT, confirm_password, get_account
+from service.users.queries import NOT_CURRENT, confirm_password, get_account, notify
 from service.users.tables import User
 
 
@@ -23,8 +22,7 @@ async def update_password(user: Caller, data: PasswordUpdate) -> None:
     async with DB.transaction():
         await _change_account(account, {User.password_hash: password_hash})
         await delete_tokens(user, kind="session", but=user.token_id)
-        if account["email"]:
-            await queue_message("password_changed", account["email"], account["username"])
+        await notify("password_changed", account)
         await record("change_password", "user", user.id, member=user.id)
 
 

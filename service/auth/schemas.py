@@ -67,7 +67,10 @@ class LetterRequest(Input, kw_only=True):
 
 
 class EmailVerification(Input, kw_only=True):
+    """`current_password` is required unless the request has a session of the account."""
+
     token: LinkToken
+    current_password: GivenPassword | None = None
 
 
 class PasswordReset(Input, kw_only=True):

@@ -10,6 +10,7 @@ from litestar.params import JSONBody
 from msgspec import UNSET, Meta, UnsetType
 
 from service.callers import Caller
+from service.characters.locks import lock_many
 from service.characters.queries import create_character, delete_character, update_character
 from service.characters.schemas import CharacterCreate, CharacterRead, CharacterUpdate
 from service.database.engine import DB, Transaction
@@ -76,7 +77,10 @@ async def change_characters(user: Caller, operations: Sequence[Operation], *, at
     """
     if faults := [fault for index, each in enumerate(operations) for fault in _violations(each, index)]:
         raise Unprocessable.of(faults)
+    ids = {each.id for each in operations if each.id is not UNSET}
+    renamed = {each.id for each in operations if each.id is not UNSET and "name" in (each.body or {})}
     async with DB.transaction() as transaction:
+        await lock_many(user.id, ids, renamed)
         beginning = await transaction.savepoint()
         results = [await _attempt(transaction, user, operation) for operation in operations]
         if atomic and any(isinstance(result, ServiceError) for result in results):

@@ -12,11 +12,13 @@ from service.audit.queries import Action, record
 from service.callers import Caller
 from service.characters.scopes import read, visible_to
 from service.characters.tables import Character, Revision
+from service.characters.thinning import thin_revisions
 from service.database.coalesced import Coalesced
 from service.database.failures import on_constraint
 from service.database.prepared import NOW, Param, Prepared, insert, written
 from service.errors import Conflict, Forbidden, NotFound
 from service.identifiers import uuid7
+from service.settings import settings
 from service.validation import is_same
 
 WHOLE_EVERY = 20  # revisions; each of the others is read in at most as many steps
@@ -125,7 +127,7 @@ async def touch(row: Any) -> None:
 
 async def _write(row: Any, replaced: Mapping[str, Any], differing: Mapping[str, Any]) -> Any:
     number = row["version"] + 1
-    return await _update(frozenset(differing)).one(
+    written_row = await _update(frozenset(differing)).one(
         id=row["id"],
         version=number,
         revision=uuid7(),
@@ -133,6 +135,9 @@ async def _write(row: Any, replaced: Mapping[str, Any], differing: Mapping[str, 
         unchanged=document(_kept(row, CONTENT, besides=replaced)) if number == next_whole(number) else None,
         **differing,
     )
+    if number > settings.revisions_kept:
+        await thin_revisions(row)
+    return written_row
 
 
 def next_whole(number: int) -> int:

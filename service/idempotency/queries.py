@@ -14,7 +14,12 @@ _CUTOFF = QueryString("now() - interval '24 hours'")
 ENDED = IdempotencyKey.created_at < _CUTOFF
 
 _COLUMNS = ("id", "user", "body_digest", "status", "headers", "body")
-_TRY_LOCK = Prepared(lambda: QueryString("SELECT pg_try_advisory_xact_lock({})", Param("number")))
+# The user first, to whom the key's row will refer (see service/characters/locks.py)
+_TRY_LOCK = Prepared(
+    lambda: QueryString(
+        "SELECT pg_try_advisory_xact_lock({}) FROM users WHERE id = {} FOR KEY SHARE", Param("number"), Param("user")
+    )
+)
 _GET = Prepared(
     lambda: IdempotencyKey.select(*(getattr(IdempotencyKey, name) for name in _COLUMNS)).where(
         IdempotencyKey.id == Param("id"), IdempotencyKey.created_at >= _CUTOFF
@@ -44,7 +49,7 @@ class Attempt(msgspec.Struct, frozen=True):
         """The response stored for the key, or None if the key is new. A new key is locked until the transaction ends.
 
         Raises Conflict if another request has locked the key, Unprocessable if the key was used with another body."""
-        if not await _TRY_LOCK.value(number=int.from_bytes(self.id.bytes[:8], signed=True)):
+        if not await _TRY_LOCK.value(number=int.from_bytes(self.id.bytes[:8], signed=True), user=self.user):
             raise Conflict("Another request with this Idempotency-Key is still running.")
         row = await _GET.one(id=self.id)  # a separate statement, which sees what the last holder of the lock committed
         if row is None:

@@ -18,6 +18,7 @@ from service.relationships.types import TYPES
 from service.schemas import Collection, Page
 from service.web.guards import READ_CHARACTERS, WRITE_CHARACTERS, CurrentUser
 from service.web.middleware.rate_limit import Cost, list_cost
+from service.web.openapi_content import QUOTA
 from service.web.requests import IfMatch, StrictRequest
 from service.web.responses import Rendered, resource
 from service.web.routes import delete, get, patch, post
@@ -41,7 +42,13 @@ class RelationshipController(Controller):
             ]
         )
 
-    @post("/characters/{character_id:uuid}/relationships", guards=[WRITE_CHARACTERS], dry_run=True, idempotent=True)
+    @post(
+        "/characters/{character_id:uuid}/relationships",
+        guards=[WRITE_CHARACTERS],
+        dry_run=True,
+        idempotent=True,
+        responses=QUOTA,
+    )
     async def create_relationship(
         self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[RelationshipCreate]
     ) -> Rendered[RelationshipRead]:

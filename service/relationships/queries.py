@@ -12,7 +12,7 @@ from service.characters.tables import Character
 from service.database.engine import DB
 from service.database.failures import on_constraint
 from service.database.prepared import NOW, Param, Prepared, insert, json_object, sql, utc
-from service.errors import Conflict, Forbidden, NotFound, Unprocessable, Violation
+from service.errors import Conflict, Forbidden, NotFound, QuotaExceeded, Unprocessable, Violation
 from service.etags import check_if_match
 from service.identifiers import uuid7
 from service.lists.listing import Listing, Rows
@@ -21,6 +21,7 @@ from service.relationships.schemas import RelationshipCreate, RelationshipQuery,
 from service.relationships.tables import Relationship
 from service.relationships.types import CUSTOM, TYPES
 from service.schemas import given
+from service.settings import settings
 
 _NOT_OWN = NotFound("You have no such character.")
 _CONSTRAINTS = {
@@ -75,7 +76,7 @@ def _create() -> QueryString:
     """Locks the two characters, inserts the relationship and reads it back. A rename raises the version of the
     character's relationships, except those that are not committed yet; the lock makes it wait for this one."""
     ends = QueryString(
-        "SELECT id, name FROM characters WHERE id IN ({}, {}) FOR SHARE", Param("source"), Param("target")
+        "SELECT id, name FROM characters WHERE id IN ({}, {}) ORDER BY id FOR SHARE", Param("source"), Param("target")
     )
     created = sql(insert(Relationship, *_COLUMNS).returning(*Relationship.all_columns()))  # type: ignore[attr-defined] # an Insert
     return QueryString("WITH characters AS ({}), relationships AS ({}) {}", ends, created, sql(_read()))
@@ -85,6 +86,15 @@ _CREATE = Prepared(_create)
 _COUNT_OWN = Prepared(
     lambda: Character.select(QueryString("count(*)")).where(
         QueryString("{} = ANY({}::uuid[])", Character.id, Param("ids")), owned_by(Param("user"))
+    )
+)
+_MOST = Prepared(  # of the two characters, the more relationships; stops counting at the quota
+    lambda: QueryString(
+        "SELECT max(number) FROM unnest({}::uuid[]) AS one, LATERAL (SELECT count(*) AS number FROM"
+        " (SELECT FROM relationships WHERE source = one UNION ALL"
+        "  SELECT FROM relationships WHERE target = one LIMIT {}) AS found) AS counted",
+        Param("ids"),
+        Param("quota"),
     )
 )
 
@@ -110,12 +120,15 @@ async def list_relationships(user: Caller, character_id: UUID, query: Relationsh
 
 async def create_relationship(user: Caller, character_id: UUID, data: RelationshipCreate) -> Any:
     """Raises NotFound unless both ends are the caller's own, Unprocessable when they are the same character, Conflict
-    when the two already have a relationship of this type, in either direction."""
+    when the two already have a relationship of this type, in either direction, and QuotaExceeded."""
     label, inverse_label = _labels(data)
     if data.target == character_id:
         raise Unprocessable.of([Violation("Must be another character.", pointer="/target")])
     if await _COUNT_OWN.value(ids=[character_id, data.target], user=user.id) != 2:
         raise copy(_NOT_OWN)
+    quota = settings.quota_relationships
+    if await _MOST.value(ids=[character_id, data.target], quota=quota) >= quota:
+        raise QuotaExceeded(f"A character may have {quota} relationships.")
     stored_type, is_inverse = TYPES[data.type]
     this_end = (character_id, label, data.attitude)
     other_end = (data.target, inverse_label, data.returned_attitude)

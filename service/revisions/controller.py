@@ -24,7 +24,11 @@ class RevisionController(Controller):
     async def list_revisions(
         self, request: StrictRequest[PageQuery], user: CurrentUser, character_id: FromPath[UUID]
     ) -> Rendered[Page[RevisionSummary]]:
-        """List the revisions of your character, newest first."""
+        """List the revisions of your character, newest first.
+
+        The creation and the newest changes are always kept. Of older ones, more and more are removed with their age.
+        A revision whose predecessors were removed names the fields that they changed, too.
+        """
         query = request.parameters
         return page(request, await queries.list_revisions(user, character_id, query), query.limit)
 
@@ -32,7 +36,10 @@ class RevisionController(Controller):
     async def get_revision(
         self, user: CurrentUser, character_id: FromPath[UUID], number: Number
     ) -> Rendered[RevisionRead]:
-        """Get your character as it was after one change."""
+        """Get your character as it was after one change.
+
+        The status is 404 if the revision was removed because the character has too many.
+        """
         return Rendered(msgspec.json.encode(await queries.get_revision(user, character_id, number)))
 
     @get("/{number:int}/changes", guards=[READ_CHARACTERS])
@@ -44,8 +51,7 @@ class RevisionController(Controller):
         number: Number,
     ) -> RevisionDifferences:
         """Compare two revisions."""
-        against = request.parameters.against or max(1, number - 1)
-        return await queries.compare_revisions(user, character_id, against, number)
+        return await queries.compare_revisions(user, character_id, request.parameters.against, number)
 
     @post("/{number:int}/restorations", guards=[WRITE_CHARACTERS], dry_run=True, responses=QUOTA)
     async def restore_revision(

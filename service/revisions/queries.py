@@ -1,5 +1,6 @@
 """A character's revisions. A revision stores the values that its change replaced. An earlier state is rebuilt from the
 current one by putting back the values that later changes replaced, up to the next revision with the whole content.
+Old revisions are thinned (see service/characters/thinning.py), so numbers may be missing.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,7 @@ from service.lists.sizes import within_page
 from service.media.queries import get_past_picture
 from service.revisions.schemas import Difference, RevisionDifferences
 from service.schemas import PageQuery
+from service.settings import settings
 from service.validation import is_same, pointer
 
 _PIN = ("template", "template_version")
@@ -67,6 +69,13 @@ _ONE = Prepared(
         Revision.character == Param("character"), Revision.number == Param("number")
     )
 )
+_PREVIOUS = Prepared(
+    lambda: QueryString(
+        "SELECT coalesce(max(number), 1) FROM revisions WHERE character = {} AND number < {}",
+        Param("character"),
+        Param("number"),
+    )
+)
 # For each column the first value after a revision: what the column held at that revision. PostgreSQL reads the steps,
 # because each may be large.
 _KEPT_AFTER = Prepared(
@@ -103,10 +112,10 @@ async def _get_revision(user: Caller, character_id: UUID, number: int) -> tuple[
     if number > current["version"]:
         raise NotFound
     character: dict[str, Any] = msgspec.json.decode(current["item"])
-    summary: dict[str, Any] = {"number": 1, "created_at": character["created_at"], "changed": []}
-    if row := await _ONE.one(character=character_id, number=number):
-        summary = msgspec.json.decode(row["item"])
     kept = await _kept_after(character_id, number)
+    summary: dict[str, Any] = {"number": 1, "created_at": character["created_at"], "changed": []}
+    if number > 1:  # after its values were read: without the revision, they are those of an earlier one
+        summary = msgspec.json.decode(await _get_item(character_id, number))
     _put_back(character, kept)
     portrait = kept.get("portrait", current["portrait"])
     if portrait != current["portrait"]:
@@ -114,8 +123,10 @@ async def _get_revision(user: Caller, character_id: UUID, number: int) -> tuple[
     return summary | {"character": character | {"version": number, "updated_at": summary["created_at"]}}, portrait
 
 
-async def compare_revisions(user: Caller, character_id: UUID, before: int, after: int) -> RevisionDifferences:
-    """Raises NotFound if there is no such character or revision."""
+async def compare_revisions(user: Caller, character_id: UUID, before: int | None, after: int) -> RevisionDifferences:
+    """``before`` None: the previous one that is kept. Raises NotFound if there is no such character or revision."""
+    if before is None:
+        before = await _PREVIOUS.value(character=character_id, number=after)
     old, old_portrait = await _get_revision(user, character_id, before)
     new, new_portrait = await _get_revision(user, character_id, after)
     compared = {*_PLAIN, "template"} | ({"portrait"} if old_portrait != new_portrait else set())
@@ -132,6 +143,8 @@ async def restore_revision(user: Caller, character_id: UUID, number: int, if_mat
         check_if_match(if_match, character_id, row["version"])
         if number > row["version"]:
             raise NotFound
+        if number > 1:
+            await _get_item(character_id, number)
         kept = await _kept_after(character_id, number)
         content = {name: stored(name, value) for name, value in kept.items() if name in CONTENT}
         with on_constraint(_GONE):
@@ -142,6 +155,13 @@ async def _get_current(user: Caller, character_id: UUID) -> Any:
     if row := await _CURRENT.one(id=character_id, user=user.id):
         return row
     raise NotFound
+
+
+async def _get_item(character_id: UUID, number: int) -> str:
+    """The summary of a revision after the creation, as JSON. Raises NotFound if it was thinned."""
+    if row := await _ONE.one(character=character_id, number=number):
+        return row["item"]  # type: ignore[no-any-return] # asyncpg
+    raise NotFound(f"This revision is not kept: a character has {settings.revisions_kept}, and older ones are thinned.")
 
 
 async def _kept_after(character_id: UUID, number: int) -> dict[str, Any]:

@@ -39,5 +39,8 @@ class AgainstQuery(Query, kw_only=True, frozen=True):
     """The revision that another one is compared with."""
 
     against: (
-        Annotated[VersionNumber, Meta(description="The revision to compare with. Default: the previous one.")] | None
+        Annotated[
+            VersionNumber, Meta(description="The revision to compare with. Default: the previous one that is kept.")
+        ]
+        | None
     ) = None

@@ -5,6 +5,7 @@ from uuid import UUID
 from service.audit.queries import record
 from service.callers import Caller
 from service.characters.filters import FILTERS, STYLE
+from service.characters.purging import clear, leave_empty, mark_purged
 from service.characters.scopes import SUMMARY
 from service.characters.store import change, lock_own
 from service.characters.tables import Character
@@ -13,6 +14,9 @@ from service.database.prepared import Param, utc
 from service.lists.listing import Listing, Rows
 from service.lists.statements import SortKey
 from service.trash.schemas import TrashedCharacter, TrashQuery
+from service.users.queries import keep_user
+
+MOST_STEPS = 10  # of one request
 
 TRASH = Listing(
     Character,
@@ -41,11 +45,12 @@ async def restore_character(user: Caller, character_id: UUID) -> Any:
 
 async def purge_character(user: Caller, character_id: UUID) -> None:
     """Deletes a character with its revisions and relationships. Leaves an empty row until TRASH_DAYS after
-    the deletion, with which the feed of changes reports it."""
+    the deletion, with which the feed of changes reports it. `piccolo service purge` deletes what is too much for one
+    request; nobody sees that any more."""
     async with DB.transaction():
-        row = await lock_own(user, character_id, in_trash=True)
-        await Character.delete().where(Character.id == character_id)
-        empty = Character(id=character_id, owner=user.id, name="", version=row["version"] + 1)
-        empty.deleted_at, empty.ended = row["deleted_at"], True
-        await Character.insert(empty)
+        await keep_user(user.id)
+        await lock_own(user, character_id, in_trash=True)
+        await mark_purged(character_id)
         await record("purge", "character", character_id, member=user.id)
+    if await clear([character_id], most=MOST_STEPS):
+        await leave_empty(character_id)

@@ -49,7 +49,9 @@ async def delete_avatar(user: Caller, if_match: str | None) -> None:
 
 async def _change(user: Caller, name: str | None, if_match: str | None) -> Any:
     async with DB.transaction():
-        row: Any = await User.select(User.version, User.avatar).where(User.id == user.id).lock_rows("UPDATE").first()
+        row: Any = (
+            await User.select(User.version, User.avatar).where(User.id == user.id).lock_rows("NO KEY UPDATE").first()
+        )
         check_if_match(if_match, user.id, row["version"])
         if name is None and row["avatar"] is None:
             raise NotFound

@@ -14,7 +14,7 @@ from service.errors import Conflict, Forbidden, NotFound, TooManyRequests, Unpro
 from service.etags import check_if_match
 from service.identifiers import uuid7
 from service.limits.backoff import Attempts
-from service.mail.outbox import insert_message, queue_message
+from service.mail.outbox import Kind, insert_message, queue_message
 from service.media.queries import picture_fields
 from service.schemas import given
 from service.settings import settings
@@ -69,6 +69,7 @@ _CREATE = Prepared(
         also=insert_message("id", kind="verification", address=Param("email_key")),
     )
 )
+_KEEP = Prepared(lambda: QueryString("SELECT FROM users WHERE id = {} FOR KEY SHARE", Param("id")))
 _IS_RESERVED = Prepared(
     lambda: QueryString(
         "SELECT EXISTS (SELECT FROM reserved_usernames WHERE username = {} AND until > now())", Param("username")
@@ -106,8 +107,8 @@ async def create_user(data: UserCreate) -> Any:
 
 
 async def get_account(user: Caller) -> Any:
-    """The user's id, password hash, email, username and display name."""
-    columns = (User.id, User.password_hash, User.email, User.username, User.display_name)
+    """The user's id, password hash, email, whether it is verified, username and display name."""
+    columns = (User.id, User.password_hash, User.email, User.email_verified_at, User.username, User.display_name)
     return await User.select(*columns).where(User.id == user.id).first()
 
 
@@ -137,9 +138,17 @@ async def update_me(user: Caller, data: UserUpdate, if_match: str | None) -> Any
         changes["links"] = msgspec.json.encode(changes["links"]).decode()
     async with DB.transaction():
         row: Any = await (
-            User.select(User.version, User.password_hash, User.email, User.username)
+            User.select(
+                User.version,
+                User.password_hash,
+                User.email,
+                User.email_key,
+                User.email_verified_at,
+                User.email_changed_at,
+                User.username,
+            )
             .where(User.id == user.id)
-            .lock_rows("UPDATE")
+            .lock_rows("NO KEY UPDATE")  # which does not wait for a bulk request of the user
             .first()
         )
         check_if_match(if_match, user.id, row["version"])
@@ -151,18 +160,28 @@ async def update_me(user: Caller, data: UserUpdate, if_match: str | None) -> Any
                     User.id == user.id
                 )
         if "email" in changes and changes["email"] != row["email"]:
-            await _notify_of_new_email(user, row["email"], row["username"], changes["email_key"])
+            await _begin_verification(user, row, changes["email_key"])
         if "email" in changes:
             await record("change_email", "user", user.id, member=user.id)
         return await get_me(user)
 
 
-async def _notify_of_new_email(user: Caller, old: str | None, username: str, new_key: str) -> None:
-    """Queues a verification for the new address, and a notice to the old one."""
-    await User.update({User.email_verified_at: None}).where(User.id == user.id)
+async def _begin_verification(user: Caller, old: Any, new_key: str) -> None:
+    """Queues a verification for the new address, and a notice to the old one. The new address is released if it is not
+    verified in time; to spell it in another way does not extend the time."""
+    since = (old["email_changed_at"] if old["email_key"] == new_key else None) or NOW
+    await User.update(
+        {User.email_verified_at: None, User.email_changed_at: since if settings.sends_mail else None}
+    ).where(User.id == user.id)
     await queue_message("verification", new_key)
-    if old:
-        await queue_message("email_changed", old, username)
+    await notify("email_changed", old)
+
+
+async def notify(kind: Kind, account: Any) -> None:
+    """Queues a notice of a security event in the open transaction, if the address of ``account`` is verified: who reads
+    another one may have nothing to do with the account."""
+    if account["email"] and account["email_verified_at"] is not None:
+        await queue_message(kind, account["email"], account["username"])
 
 
 async def confirm_password(user: Caller, password_hash: str | None, password: str, otherwise: str) -> None:
@@ -210,6 +229,12 @@ async def lock_account(user_id: UUID | None, password_hash: str | None) -> bool:
     Without the lock, a sign-in could create a session just after a password change has ended all sessions."""
     account = (User.id == user_id) & (User.password_hash == password_hash) & is_active()
     return bool(await User.select(User.id).where(account).lock_rows("SHARE").first())
+
+
+async def keep_user(user_id: UUID | None) -> None:
+    """Locks the user's row, so that a suspension or a purge waits until the transaction ends. It comes before all other
+    locks (see service/characters/locks.py)."""
+    await _KEEP.one(id=user_id)
 
 
 async def rehash_password(user_id: UUID | None, outdated: str, password: str) -> None:

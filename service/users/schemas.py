@@ -106,7 +106,10 @@ class Profile(msgspec.Struct, kw_only=True):
 class Me(Profile, kw_only=True):
     """A user's own account."""
 
-    email: str
+    email: (
+        Annotated[str, Meta(description="Null once an address that was not verified within 30 days is released.")]
+        | None
+    )
     email_verified: bool
     version: int
     updated_at: Time

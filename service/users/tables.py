@@ -19,6 +19,11 @@ class User(Table, db=DB, tablename="users", help_text="A member: somebody who us
     email = Varchar(length=EMAIL_LENGTH, default=None, null=True, help_text="As it was sent.")
     email_key = Varchar(length=EMAIL_LENGTH, default=None, null=True, help_text="Folded: one account per address.")
     email_verified_at = Timestamptz(default=None, null=True, help_text="When its owner proved to read it.")
+    email_changed_at = Timestamptz(
+        default=None,
+        null=True,
+        help_text="When the user took an address that is not verified yet: released 30 days later. Empty at sign-up.",
+    )
     must_verify = Boolean(
         default=False, null=False, help_text="No address was ever verified: purged 30 days after sign-up."
     )

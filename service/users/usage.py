@@ -20,11 +20,15 @@ class QuotaUsage(msgspec.Struct, kw_only=True):
 
 class AccountUsage(msgspec.Struct, kw_only=True):
     """`characters` includes those in the trash. `stored_bytes` are those of portraits, also of earlier ones that
-    revisions keep, and of cards; a file that is used twice counts twice. `versions_per_template` is a limit."""
+    revisions keep, and of cards; a file that is used twice counts twice. `versions_per_template`,
+    `relationships_per_character` and `revisions_per_character` are limits; beyond the last one, older revisions are
+    thinned."""
 
     characters: QuotaUsage
     stored_bytes: QuotaUsage
     versions_per_template: int
+    relationships_per_character: int
+    revisions_per_character: int
 
 
 async def get_usage(user: Caller) -> AccountUsage:
@@ -33,6 +37,8 @@ async def get_usage(user: Caller) -> AccountUsage:
         characters=QuotaUsage(used=row["characters"], limit=settings.quota_characters),
         stored_bytes=QuotaUsage(used=row["stored_bytes"], limit=settings.quota_stored_bytes),
         versions_per_template=settings.quota_template_versions,
+        relationships_per_character=settings.quota_relationships,
+        revisions_per_character=settings.revisions_kept,
     )
 
 

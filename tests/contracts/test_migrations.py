@@ -13,6 +13,7 @@ from service.piccolo_app import APP_CONFIG
 from tests.support.servers import (
     Service,
     directory_of_its_own,
+    execute,
     free_port,
     piccolo,
     processes_of,
@@ -44,6 +45,10 @@ def rows(dsn: str, query: str) -> list[tuple[Any, ...]]:
             await database.close()
 
     return asyncio.run(fetch())
+
+
+def run(dsn: str, script: str) -> None:
+    asyncio.run(execute(dsn, script))
 
 
 def recorded(dsn: str) -> list[tuple[Any, ...]]:
@@ -79,6 +84,41 @@ def test_forwards_backwards_and_forwards_again_end_where_they_were(empty_databas
     assert recorded(empty_database) == []
     works(empty_database, "migrations", "forwards", "all")
     assert rows(empty_database, CATALOG) == before
+
+
+# Alice has a character with a portrait, an earlier one in a revision, and a card with a file; one in the trash; and a
+# purged one. Bob has none any more.
+SOME_ROWS = """
+    INSERT INTO files (name, size, stored_at) VALUES ('now', 100, now()), ('before', 20, now()), ('asset', 3, now());
+    INSERT INTO users (id, username, links, created_at, updated_at, must_verify, status, display_name, bio, version)
+    SELECT md5(name)::uuid, name, '[]', now(), now(), false, 'active', '', '', 1
+    FROM unnest('{alice,bob}'::text[]) AS name;
+    INSERT INTO characters (id, owner, name, description, tags, visibility, attributes, extensions, portrait,
+     deleted_at, ended, owner_inactive, written_in, version, created_at, updated_at)
+    SELECT md5(name)::uuid, md5('alice')::uuid, name, '', '{}', 'private', '{}', '{}',
+     CASE name WHEN 'mira' THEN 'now' END, CASE WHEN name <> 'mira' THEN now() END, name = 'purged', false, 0, 1, now(),
+     now() FROM unnest('{mira,trashed,purged}'::text[]) AS name;
+    INSERT INTO revisions (id, character, number, replaced, created_at)
+    VALUES (gen_random_uuid(), md5('mira')::uuid, 2, '{"portrait": "before"}', now()),
+     (gen_random_uuid(), md5('mira')::uuid, 3, '{"name": "Mira"}', now());
+    INSERT INTO cards (id, character, spec, spec_version, data, created_at, updated_at)
+    VALUES (md5('card')::uuid, md5('mira')::uuid, 'v3', '3.0', '{"a": 1}', now(), now());
+    INSERT INTO card_assets (card, path, file) VALUES (md5('card')::uuid, 'a.txt', 'asset');
+    INSERT INTO user_usage ("user", characters, stored_bytes) VALUES (md5('bob')::uuid, 7, 7)
+"""
+
+
+def test_usage_is_counted_anew_when_it_is_undone_and_redone_with_rows(empty_database: str) -> None:
+    counted = 'SELECT username, characters, stored_bytes FROM user_usage JOIN users ON users.id = "user" ORDER BY 1'
+    works(empty_database, "migrations", "forwards", "all")
+    run(empty_database, SOME_ROWS)
+    triggered = rows(empty_database, counted)
+    assert triggered == [("alice", 2, 100 + 20 + 3 + len('{"a": 1}')), ("bob", 7, 7)]
+    for undone in ("2026-11-25T17:02:00:000000", "2026-11-25T13:10:00:000000"):
+        works(empty_database, "migrations", "backwards", "service", undone, "--auto_agree")
+        works(empty_database, "migrations", "forwards", "all")
+        assert {name: numbers for name, *numbers in rows(empty_database, counted)}["alice"] == [2, 131]
+    assert rows(empty_database, counted) == triggered[:1]
 
 
 def test_forwards_works_bare_and_twice_and_check_tells_of_it(empty_database: str) -> None:

@@ -97,7 +97,9 @@ async def test_nothing_is_lost_while_the_server_is_away(app: Any, monkeypatch: p
         await outbox_empties()
         token = await mailbox.token(VERIFY)
         stranger = await signed_in(app, "eve")
-        assert (await stranger.put("/v1/email-verifications", json={"token": token})).status_code == 204
+        assert (
+            await stranger.put("/v1/email-verifications", json={"token": token, "current_password": PASSWORD})
+        ).status_code == 204
 
 
 async def test_a_server_that_is_busy_gets_it_later_and_one_that_knows_nobody_never(

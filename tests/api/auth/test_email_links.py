@@ -19,6 +19,7 @@ from service.commands.purge import purge_everything
 from service.limits.rate_limits import RECIPIENT, RECIPIENT_OF_LINKS, Limit
 from service.mail.tables import Message
 from service.settings import settings
+from service.users.passwords import hash_password
 from service.users.tables import User
 from tests.api.audit.test_audit import entries
 from tests.conftest import PASSWORD, character, client, create, faults, signed_in, with_key
@@ -44,8 +45,15 @@ async def ask(stranger: Client, purpose: str, email: str) -> None:
     assert (answer.status_code, answer.content) == (202, b"")
 
 
-async def verify(stranger: Client, token: str) -> int:
-    return (await stranger.put("/v1/email-verifications", json={"token": token})).status_code
+async def verify(stranger: Client, token: str, password: str = PASSWORD) -> int:
+    body = {"token": token, "current_password": password}
+    return (await stranger.put("/v1/email-verifications", json=body)).status_code
+
+
+async def verified(app: Any, mailbox: Mailbox, member: Client, number: int = 1) -> Client:
+    """Alice with a verified address, signed in again."""
+    assert await verify(member, await mailbox.token(VERIFY, number)) == 204
+    return await signed_in_again(app)
 
 
 async def reset(stranger: Client, token: str, password: str = NEW) -> httpx.Response:
@@ -183,9 +191,9 @@ async def test_a_link_opens_nothing_once_the_address_is_another(
     token = await mailbox.token(RESET if purpose == "reset" else VERIFY)
     consume = email_links._consume_link
 
-    async def change_address_first(*given: Any) -> None:
+    async def change_address_first(*given: Any) -> Any:
         await asyncio.create_task(change_address(), context=Context())  # outside of the open transaction
-        await consume(*given)
+        return await consume(*given)
 
     async def change_address() -> None:
         await User.update({User.email: "eve@example.org", User.email_key: "eve@example.org"}, force=True)
@@ -197,21 +205,82 @@ async def test_a_link_opens_nothing_once_the_address_is_another(
     assert await sign_in(stranger, PASSWORD) == 201
 
 
+async def test_a_link_needs_the_password_or_a_session_of_the_account(
+    app: Any, mailbox: Mailbox, alice: Client, charlie: Client, stranger: Client
+) -> None:
+    """Somebody else may have signed up with the address, and would sign in with the password once it is verified."""
+    await mailbox.arrived(VERIFY, 2)
+    (message,) = [message for message in mailbox.messages if message["to"] == "alice@example.org"]
+    token = await mailbox.token(VERIFY, mailbox.messages.index(message) + 1)
+    for member in (stranger, charlie):
+        refused = await member.put("/v1/email-verifications", json={"token": token})
+        assert (refused.status_code, refused.json()["detail"]) == (
+            403,
+            "Verifying an address needs the current password of the account, or a session of it.",
+        )
+    assert await verify(stranger, token, "a wrong password") == 403
+    assert (await me(alice))["email_verified"] is False
+    assert (await alice.put("/v1/email-verifications", json={"token": token})).status_code == 204
+    assert (await alice.get("/v1/users/me")).status_code == 401
+    assert (await me(await signed_in_again(app)))["email_verified"] is True
+
+
+async def test_the_owner_of_an_address_takes_over_what_somebody_else_opened_with_it(
+    mailbox: Mailbox, alice: Client, stranger: Client
+) -> None:
+    await ask(stranger, "password-resets", "alice@example.org")
+    assert (await reset(stranger, await mailbox.token(RESET))).status_code == 204
+    assert (await alice.get("/v1/users/me")).status_code == 401
+    assert (await sign_in(stranger, PASSWORD), await sign_in(stranger, NEW)) == (401, 201)
+    assert await verify(stranger, await mailbox.token(VERIFY), PASSWORD) == 403
+
+
+async def test_a_password_that_changes_meanwhile_verifies_nothing(
+    mailbox: Mailbox, alice: Client, stranger: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = await mailbox.token(VERIFY)
+    consume = email_links._consume_link
+
+    async def change_password_first(*given: Any) -> Any:
+        await asyncio.create_task(change_password(), context=Context())  # outside of the open transaction
+        return await consume(*given)
+
+    async def change_password() -> None:
+        await User.update({User.password_hash: await hash_password(NEW)}, force=True)
+
+    monkeypatch.setattr(email_links, "_consume_link", change_password_first)
+    assert await verify(stranger, token) == 403
+    assert (await me(alice))["email_verified"] is False
+
+
+async def test_no_notice_goes_to_an_address_that_is_not_verified(app: Any, mailbox: Mailbox, alice: Client) -> None:
+    await with_key(app, alice, "characters:read")
+    change = {"current_password": PASSWORD, "new_password": NEW}
+    assert (await alice.put("/v1/users/me/password", json=change)).status_code == 204
+    for email in ("alice@example.net", "alice@example.com"):
+        await alice.patch("/v1/users/me", json={"email": email, "current_password": NEW})
+    await outbox_empties()
+    assert {message["subject"] for message in mailbox.messages} == {"Please confirm your e-mail address"}
+
+
 async def test_a_new_key_is_reported_by_mail(app: Any, mailbox: Mailbox, alice: Client) -> None:
+    alice = await verified(app, mailbox, alice)
     await with_key(app, alice, "characters:read")
     assert (await mailbox.arrived(KEY_CREATED))["to"] == "alice@example.org"
 
 
 async def test_actions_by_e_mail_link_are_in_the_audit_log(mailbox: Mailbox, alice: Client, stranger: Client) -> None:
-    verified = await stranger.put("/v1/email-verifications", json={"token": await mailbox.token(VERIFY)})
+    body = {"token": await mailbox.token(VERIFY), "current_password": PASSWORD}
+    confirmed = await stranger.put("/v1/email-verifications", json=body)
     await ask(stranger, "password-resets", "alice@example.org")
     changed = await reset(stranger, await mailbox.token(RESET))
-    for answer, action in ((verified, "verify_email"), (changed, "change_password")):
+    for answer, action in ((confirmed, "verify_email"), (changed, "change_password")):
         [entry] = await entries(answer.headers["X-Request-ID"])
         assert (entry["action"], entry["kind"], entry["row"]) == (action, "user", str(entry["member"]))
 
 
-async def test_a_password_change_is_notified_by_mail(mailbox: Mailbox, alice: Client) -> None:
+async def test_a_password_change_is_notified_by_mail(app: Any, mailbox: Mailbox, alice: Client) -> None:
+    alice = await verified(app, mailbox, alice)
     change = {"current_password": PASSWORD, "new_password": NEW}
     assert (await alice.put("/v1/users/me/password", json=change)).status_code == 204
     assert (await mailbox.arrived(PASSWORD_CHANGED))["to"] == "alice@example.org"
@@ -337,6 +406,7 @@ async def test_notices_to_one_recipient_are_bounded_by_kind(
 ) -> None:
     limit(monkeypatch, RECIPIENT, 2)
     vincent = await signed_in(app, "vincent")
+    await User.update({User.email_verified_at: datetime.now(UTC)}, force=True)
     for _ in range(4):
         await with_key(app, vincent, "characters:read")
         await outbox_empties()
@@ -412,6 +482,51 @@ async def test_an_account_that_was_verified_once_stays(
     assert (await me(alice))["email_verified"] is False
     await User.update({User.created_at: datetime.now(UTC) - timedelta(days=31)}, force=True)
     assert (await purge_everything())["accounts"] == 0
+
+
+@pytest.mark.parametrize(("days", "released"), [(29, 0), (31, 1)])
+async def test_a_changed_address_is_released_after_30_days_unless_it_is_verified(
+    app: Any, mailbox: Mailbox, alice: Client, stranger: Client, days: int, released: int
+) -> None:
+    alice = await verified(app, mailbox, alice)
+    for email in ("victim@example.org", "Victim@example.org"):
+        await alice.patch("/v1/users/me", json={"email": email, "current_password": PASSWORD})
+        if email == "victim@example.org":
+            past = datetime.now(UTC) - timedelta(days=days)
+            await User.update({User.email_changed_at: past}, force=True)
+    before = await me(alice)
+    assert (await purge_everything())["unverified addresses"] == released
+    after = await me(alice)
+    expected = {"email": None, "version": before["version"] + 1} if released else {"email": "Victim@example.org"}
+    assert after == before | expected | {"updated_at": after["updated_at"]}
+    assert await sign_in(stranger, PASSWORD) == 201, "by the username"
+    victim = {"email": "victim@example.org", "username": "victim", "password": PASSWORD}
+    assert (await stranger.post("/v1/users", json=victim)).status_code == (201 if released else 409)
+
+
+async def test_an_address_that_is_verified_in_time_is_kept(app: Any, mailbox: Mailbox, alice: Client) -> None:
+    alice = await verified(app, mailbox, alice)
+    await alice.patch("/v1/users/me", json={"email": "alice@example.net", "current_password": PASSWORD})
+    await User.update({User.email_changed_at: datetime.now(UTC) - timedelta(days=31)}, force=True)
+    alice = await verified(app, mailbox, alice, 2)
+    assert (await purge_everything())["unverified addresses"] == 0
+    assert (await User.select(User.email_changed_at).first()) == {"email_changed_at": None}
+    await alice.patch("/v1/users/me", json={"email": "ALICE@example.net", "current_password": PASSWORD})
+    row = await User.select(User.email_changed_at).first()
+    assert row is not None
+    assert row["email_changed_at"] is not None
+
+
+async def test_an_address_is_kept_if_no_mail_could_verify_it(
+    app: Any, alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configured = msgspec.structs.replace(settings, environment="production", smtp_host="")
+    monkeypatch.setattr("service.users.queries.settings", configured)
+    await alice.patch("/v1/users/me", json={"email": "alice@example.net", "current_password": PASSWORD})
+    assert (await User.select(User.email, User.email_changed_at).first()) == {
+        "email": "alice@example.net",
+        "email_changed_at": None,
+    }
 
 
 async def test_an_account_that_no_mail_could_reach_stays(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:

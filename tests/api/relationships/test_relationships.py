@@ -4,9 +4,12 @@ from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
+from service.relationships import queries
 from service.relationships.tables import Relationship
 from service.relationships.types import TYPES
+from service.settings import settings
 from tests.conftest import character, faults, public, relationship
 
 Client = httpx.AsyncClient
@@ -167,6 +170,19 @@ async def test_a_relationship_needs_two_visible_ends(alice: Client, stranger: Cl
     await alice.patch(f"/v1/characters/{mira['id']}", json={"visibility": "public"})
     seen = [told(row) for row in (await stranger.get(of(known))).json()["items"]]
     assert seen == [("Known", "student_of", "Mira"), ("Known", "parent_of", "Mira")]
+
+
+async def test_a_character_has_a_limited_number_of_relationships(
+    alice: Client, mira: Any, sol: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "settings", replace(settings, quota_relationships=2))
+    others = [await character(alice, name=name) for name in "AB"]
+    await relationship(alice, mira, others[0])
+    await relationship(alice, others[1], mira)
+    for source, target in ((mira, sol), (sol, mira)):
+        refused = await alice.post(of(source), json={"target": target["id"], "type": "friend_of"})
+        assert (refused.status_code, refused.json()["type"]) == (403, "/problems/quota-exceeded")
+    await relationship(alice, sol, others[0])
 
 
 async def test_types_are_listed_with_their_inverses(stranger: Client) -> None:

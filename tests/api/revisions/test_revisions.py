@@ -2,15 +2,20 @@
 
 import json
 import time
+from itertools import pairwise
 from typing import Any
 
 import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from service.characters import store
+from service.characters import store, thinning
 from service.characters.tables import Character, Revision
+from service.commands.purge import purge_everything
+from service.revisions import queries
+from service.settings import settings as service_settings
 from tests.conftest import character, create, template
 
 Client = httpx.AsyncClient
@@ -105,7 +110,11 @@ class History:
 
     async def restore(self, number: int) -> None:
         number = number % len(self.answers) + 1
+        kept = await self.kept()
         answer = await self.alice.post(f"{self.path}/revisions/{number}/restorations")
+        if number not in kept:
+            assert (answer.status_code, "thinned" in answer.json()["detail"]) == (404, True)
+            return
         assert answer.status_code == 201, answer.text
         assert _content(answer.json()) == _content(self.answers[number - 1])
         self._grow(answer)
@@ -144,18 +153,42 @@ class History:
         assert read["version"] == len(self.answers)
         assert answer.headers["etag"] == f'"{read["id"]}-{read["version"]}"'
 
-    async def check(self) -> None:
-        """Every revision reads as it was made, and there are as many as the version says."""
+    async def kept(self) -> list[int]:
         listed = (await self.alice.get(f"{self.path}/revisions?limit=100")).json()["items"]
-        assert [item["number"] for item in listed] == list(range(len(self.answers), 0, -1))
-        for item, answer in zip(listed, reversed(self.answers), strict=True):
+        return [item["number"] for item in listed]
+
+    async def check(self) -> None:
+        """Every revision that is kept reads as it was made, and differs from the one before as the states do."""
+        listed = (await self.alice.get(f"{self.path}/revisions?limit=100")).json()["items"]
+        numbers = [item["number"] for item in listed]
+        most = thinning.settings.revisions_kept
+        if len(self.answers) <= most:
+            assert numbers == list(range(len(self.answers), 0, -1))
+        assert (len(numbers), numbers[0], numbers[-1]) == (min(len(self.answers), most), len(self.answers), 1)
+        for item, before in zip(listed, [*numbers[1:], 1], strict=True):
             revision = (await self.alice.get(f"{self.path}/revisions/{item['number']}")).json()
             read = revision.pop("character")
+            answer = self.answers[item["number"] - 1]
             assert revision == item
             assert _content(read) == _content(answer)
             assert read == answer | {"updated_at": answer["updated_at"] or item["created_at"]}
+            compared = (await self.alice.get(f"{self.path}/revisions/{item['number']}/changes")).json()
+            assert compared["before"] == before
+            differing = {difference["pointer"].split("/")[1] for difference in compared["differences"]}
+            assert differing == _differing(self.answers[before - 1], answer)
+            assert differing <= {"template" if name == "template_version" else name for name in item["changed"]}
+        for number in {*range(1, len(self.answers) + 1)} - {*numbers}:
+            for path in (f"{number}", f"{number}/changes", f"1/changes?against={number}"):
+                answer = await self.alice.get(f"{self.path}/revisions/{path}")
+                assert (answer.status_code, "thinned" in answer.json()["detail"]) == (404, True)
         over = await self.alice.get(f"{self.path}/revisions/{len(self.answers) + 1}")
         assert over.status_code == 404
+
+
+def _differing(before: Any, after: Any) -> set[str]:
+    return {
+        name for name in CONTENT if json.dumps(before[name], sort_keys=True) != json.dumps(after[name], sort_keys=True)
+    }
 
 
 async def _play(alice: Client, ids: dict[str | None, str | None], steps: list[tuple[str, Any]]) -> None:
@@ -167,12 +200,20 @@ async def _play(alice: Client, ids: dict[str | None, str | None], steps: list[tu
     await history.check()
 
 
-@pytest.fixture(params=[1, 2, 20])
-def whole_every(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "WHOLE_EVERY", request.param)
+def keep(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    for module in (store, thinning, queries):
+        monkeypatch.setattr(module, "settings", replace(service_settings, revisions_kept=most))
 
 
-@pytest.mark.usefixtures("whole_every")
+@pytest.fixture(params=[(1, 500), (2, 4), (20, 500), (20, 3)])
+def kept_as(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How often a revision has the whole content, and how many are kept."""
+    whole_every, most = request.param
+    monkeypatch.setattr(store, "WHOLE_EVERY", whole_every)
+    keep(monkeypatch, most)
+
+
+@pytest.mark.usefixtures("kept_as")
 @given(steps=operations)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_every_earlier_state_is_read_back(
@@ -182,6 +223,7 @@ async def test_every_earlier_state_is_read_back(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("kept_as")
 @given(steps=operations)
 @settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_every_earlier_state_is_read_back_many_times(
@@ -235,6 +277,46 @@ async def test_a_history_of_a_thousand_revisions_is_read_as_fast_as_a_short_one(
     )
     await Character.update({Character.version: 1000}).where(Character.id == made["id"])
     assert await best_time() < short + 0.05
+
+
+async def test_older_revisions_are_thinned_most_where_they_are_oldest(
+    alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(monkeypatch, 10)
+    made = await character(alice)
+    for number in range(2, 61):
+        assert (await alice.patch(f"/v1/characters/{made['id']}", json={"name": f"Mira {number}"})).status_code == 200
+    items = (await alice.get(f"/v1/characters/{made['id']}/revisions")).json()["items"]
+    numbers = [item["number"] for item in items]
+    assert (len(numbers), numbers[:3], numbers[-1]) == (10, [60, 59, 58], 1)
+    gaps = [after - before for after, before in pairwise(numbers)]
+    assert sum(gaps[-4:]) > 4 * sum(gaps[:4]), numbers
+    assert max(gaps) < 40, "the oldest are not simply cut off"
+    for number in numbers:
+        read = (await alice.get(f"/v1/characters/{made['id']}/revisions/{number}")).json()["character"]
+        assert read["name"] == (f"Mira {number}" if number > 1 else "Mira")
+    whole = await Revision.select().where(Revision.unchanged.is_not_null()).output(load_json=True)
+    assert len(whole) > 1, "what a removed one kept is handed on"
+    assert all({*row["unchanged"]} == {*store.CONTENT} - {*row["replaced"]} for row in whole)
+
+
+async def test_a_longer_history_shrinks_with_each_write_and_in_the_purge(
+    alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await character(alice)
+    path = f"/v1/characters/{made['id']}"
+    for number in range(2, 13):
+        await alice.patch(path, json={"name": f"Mira {number}"})
+    keep(monkeypatch, 5)
+    await alice.patch(path, json={"name": "Mira 13"})
+    assert await Revision.count() == 12 - 2
+    monkeypatch.setattr("service.commands.purge.settings", thinning.settings)
+    assert (await purge_everything())["thinned revisions"] == 6
+    numbers = [item["number"] for item in (await alice.get(f"{path}/revisions")).json()["items"]]
+    assert (len(numbers), numbers[0], numbers[-1]) == (5, 13, 1)
+    for number in numbers:
+        read = (await alice.get(f"{path}/revisions/{number}")).json()["character"]
+        assert read["name"] == (f"Mira {number}" if number > 1 else "Mira")
 
 
 async def test_every_twentieth_revision_keeps_the_whole_content(alice: Client) -> None:

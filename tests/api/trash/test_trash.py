@@ -10,10 +10,13 @@ import pytest
 
 from service.auth.tables import Token
 from service.auth.token_cache import forget_tokens
+from service.characters import purging
 from service.characters.tables import Character, Revision
+from service.commands import accounts
 from service.commands.purge import purge_everything
 from service.relationships.tables import Relationship
 from service.templates.tables import Template, TemplateVersion
+from service.trash import queries
 from service.users.tables import ReservedUsername, User
 from tests.conftest import PASSWORD, character, client, create, signed_in, template
 
@@ -21,7 +24,7 @@ Client = httpx.AsyncClient
 
 NOTHING = {
     "trash": 0, "tokens": 0, "email tokens": 0, "messages": 0, "operators' sessions": 0, "idempotency keys": 0,
-    "accounts": 0, "reserved usernames": 0, "audit entries": 0,
+    "accounts": 0, "unverified addresses": 0, "thinned revisions": 0, "reserved usernames": 0, "audit entries": 0,
 }  # fmt: skip
 
 
@@ -144,6 +147,76 @@ async def test_purging_a_character_deletes_its_revisions_and_relationships(alice
     assert await Relationship.count() == 0
     left = (await alice.get(f"/v1/characters/{copy['id']}")).json()
     assert left == copy | {"forked_from": None, "version": 2, "updated_at": left["updated_at"]}
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 4, 6, 99])
+async def test_an_interrupted_purge_of_a_character_goes_on_in_the_next_run(
+    alice: Client, charlie: Client, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    monkeypatch.setattr(purging, "BATCH", 2)
+    monkeypatch.setattr(queries, "MOST_STEPS", steps)
+    mira = await character(alice, visibility="public")
+    path = f"/v1/characters/{mira['id']}"
+    copies = [await create(charlie, f"{path}/copies") for _ in range(3)]
+    others = [await character(alice, name=name) for name in "ABC"]
+    for other in others:
+        await create(alice, f"{path}/relationships", target=other["id"], type="mentor_of")
+    for name in "abc":
+        await alice.patch(path, json={"name": name})
+    await _delete(alice, path)
+    await _delete(alice, f"/v1/trash/{mira['id']}")
+    assert (await alice.post(f"/v1/trash/{mira['id']}/restorations")).status_code == 404
+    assert (await alice.get("/v1/trash")).json()["items"] == []
+    assert (await alice.get("/v1/users/me/usage")).json()["characters"]["used"] == 3
+    assert (await alice.get(f"/v1/characters/{others[0]['id']}/relationships")).json()["items"] == []
+    assert await Character.exists().where(Character.name == "c") is (steps != 99)
+
+    assert await purge_everything() == NOTHING
+    assert await Revision.count().where(Revision.character == mira["id"]) == 0
+    assert await Relationship.count() == 0
+    [row] = await Character.select().where(Character.id == mira["id"])
+    assert (row["name"], row["ended"], row["version"]) == ("", True, 6)
+    for copy in copies:
+        left = (await charlie.get(f"/v1/characters/{copy['id']}")).json()
+        assert left == copy | {"forked_from": None, "version": 2, "updated_at": left["updated_at"]}
+    [end] = [item for item in (await alice.get("/v1/changes")).json()["items"] if item["id"] == mira["id"]]
+    assert end["deleted"]
+    assert (await alice.get("/v1/users/me/usage")).json()["characters"]["used"] == 3
+
+
+@pytest.mark.parametrize("fails_at", [1, 2, 3])
+async def test_an_interrupted_purge_of_an_account_goes_on_in_the_next_run(
+    app: Any, alice: Client, charlie: Client, monkeypatch: pytest.MonkeyPatch, fails_at: int
+) -> None:
+    """The account was never verified. Nobody can verify it or sign in while a part of it is gone."""
+    monkeypatch.setattr(accounts, "TOGETHER", 2)
+    await template(alice)
+    for name in "ABCDE":
+        await character(alice, name=name)
+    await character(charlie)
+    calls = 0
+
+    async def clear(ids: Any) -> bool:
+        nonlocal calls
+        calls += 1
+        if calls == fails_at:
+            raise ConnectionError
+        return await purging.clear(ids)
+
+    me = (await alice.get("/v1/users/me")).json()
+    await User.update({User.must_verify: True}).where(User.username == "alice")
+    await _shift(User, "created_at", 31, me["id"])
+    monkeypatch.setattr(accounts, "clear", clear)
+    with pytest.raises(ConnectionError):
+        await purge_everything()
+    assert await Character.count() == 1 + 5 - 2 * (fails_at - 1)
+    forget_tokens()
+    assert (await alice.get("/v1/users/me")).status_code == 401
+    login = {"login": "alice", "password": PASSWORD}
+    assert (await client(app).post("/v1/sessions", json=login)).status_code == 401
+    await User.update({User.must_verify: False}).where(User.username == "alice")
+    assert await purge_everything() == NOTHING | {"accounts": 1}
+    assert [await table.count() for table in (User, Character, Template)] == [1, 1, 0]
 
 
 @pytest.mark.parametrize(("days", "gone"), [(29.9, 0), (30.1, 1)])

@@ -7,6 +7,7 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
+from service.characters import store, thinning
 from service.characters.tables import Character
 from service.commands.purge import purge_everything
 from service.database.engine import DB
@@ -50,6 +51,8 @@ async def test_a_new_user_uses_nothing(alice: Client) -> None:
         "characters": {"used": 0, "limit": 10_000},
         "stored_bytes": {"used": 0, "limit": 1024**3},
         "versions_per_template": 200,
+        "relationships_per_character": 5_000,
+        "revisions_per_character": 500,
     }
 
 
@@ -95,6 +98,19 @@ async def test_bytes_of_portraits_count_as_long_as_they_are_kept(alice: Client) 
     await alice.delete(f"/v1/characters/{mira['id']}")
     await alice.delete(f"/v1/trash/{mira['id']}")
     assert await used(alice) == (1, len(blue))
+
+
+async def test_a_portrait_of_thinned_revisions_is_free(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (store, thinning):
+        monkeypatch.setattr(module, "settings", replace(settings, revisions_kept=3))
+    mira = await character(alice)
+    red, blue, green = (draw_picture(width=300 + 50 * number) for number in range(3))
+    for picture in (red, blue, green):
+        await put_portrait(alice, mira, picture)
+    assert await used(alice) == (1, len(blue) + len(green)), "no revision keeps the first"
+    await alice.delete(f"/v1/characters/{mira['id']}")
+    await alice.delete(f"/v1/trash/{mira['id']}")
+    assert await used(alice) == (0, 0)
 
 
 async def test_bytes_of_cards_count(alice: Client) -> None:
