@@ -24,7 +24,7 @@ from service.characters.tables import TRASH_DAYS, Character
 from service.database.prepared import Param, Prepared, json_object, sql
 from service.errors import BadRequest, Violation
 from service.lists.cursors import decode_cursor, encode_cursor
-from service.lists.sizes import shown, with_sizes
+from service.lists.sizes import shown, within_page
 
 _MAX_GAP = timedelta(days=TRASH_DAYS - 1)  # one day less than the trash, as clocks differ and a purge takes time
 
@@ -63,7 +63,7 @@ def _page() -> QueryString:
         )
         .order_by(Character.written_in, Character.id)
     )
-    return with_sizes(QueryString("{} LIMIT {}", sql(rows), Param("limit")))
+    return within_page(QueryString("{} LIMIT {}", sql(rows), Param("limit")), ("item", "written_in", "id"))
 
 
 _PAGE = Prepared(_page)
