@@ -74,7 +74,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     database_url: str = ""  # empty: an embedded PostgreSQL in DATA_DIR (development only)
-    database_pool_size: Annotated[int, Meta(ge=1, le=500)] = 10  # connections of each worker
+    database_pool_size: Annotated[int, Meta(ge=1, le=500)] = 10  # connections of each worker; a third for each user
     database_acquire_timeout: Seconds = 5
     database_statement_timeout: Seconds = 5
     database_lock_timeout: Seconds = 2

@@ -6,13 +6,13 @@ from litestar.types import ASGIApp, Receive, Send
 
 from service.errors import BadRequest, Violation
 
-# Lists, such as Accept or If-Match, may be split into several headers
+# Lists, such as Accept or If-Match, may be split into several headers. Transfer-Encoding is one, too, but the service
+# supports only one encoding
 SINGLE = {
     name.lower().encode(): name
     for name in (
-        "Access-Control-Request-Headers", "Access-Control-Request-Method", "Authorization", "Content-Encoding",
-        "Content-Length", "Content-Type", "Host", "Idempotency-Key", "Origin", "Range", "Sec-Fetch-Site",
-        "Transfer-Encoding", "User-Agent", "X-CSRFToken", "X-Request-ID",
+        "Access-Control-Request-Method", "Authorization", "Content-Length", "Content-Type", "Host", "Idempotency-Key",
+        "Origin", "Range", "Sec-Fetch-Site", "Transfer-Encoding", "User-Agent", "X-CSRFToken", "X-Request-ID",
     )
 }  # fmt: skip
 
