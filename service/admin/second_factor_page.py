@@ -30,6 +30,7 @@ input, button { margin: 0 0 1rem; padding: .5rem }
 .error { color: #b00020 }
 img { display: block; margin: auto; max-width: 100% }
 pre { font-size: 1.1rem }
+code { overflow-wrap: anywhere }
 @media (prefers-color-scheme: dark) {
   body { background: #1b1b1b; color: #eee }
   a { color: #8ab4f8 }
@@ -66,6 +67,7 @@ _CODE = """<label for="code">A code of the app, or a recovery code</label>
 _ADDED = """<p>Scan this picture with an authenticator app. From now on, you sign in with your password and a code of
 the app.</p>
 <img src="data:image/png;base64,{picture}" alt="QR code">
+<p>Without a camera, enter this key in the app: <code>{key}</code></p>
 <p>Keep these recovery codes in a safe place. Each one replaces a code of the app once. They are not shown again.</p>
 <pre>{codes}</pre>"""
 
@@ -94,13 +96,15 @@ class Provider(AuthenticatorProvider):
         await operators.await_code()
         return False
 
-    async def add(self, user: BaseUser) -> tuple[str, list[str]]:
-        """The QR code as a PNG in Base64, and the recovery codes. Raises UniqueViolationError for a second one."""
+    async def add(self, user: BaseUser) -> str:
+        """The page with the QR code and the recovery codes. Raises UniqueViolationError for a second one."""
         async with DB.transaction():
             factor, codes = await SecondFactor.create_new(user.id, self.encryption_provider, self.recovery_code_count)
             await record("add_second_factor", "operator", user.id, operator=user.username)
         address = factor.get_authentication_setup_uri(user.username, self.encryption_provider, self.issuer_name)
-        return await asyncio.to_thread(get_b64encoded_qr_image, address), codes
+        picture = await asyncio.to_thread(get_b64encoded_qr_image, address)
+        key = self.encryption_provider.decrypt(factor.secret)
+        return _ADDED.format(picture=picture, key=key, codes="\n".join(codes))
 
     async def delete_registration(self, user: BaseUser) -> None:
         async with DB.transaction():
@@ -124,10 +128,9 @@ def add_second_factor_page(site: Any, provider: Provider) -> None:
             return _form(request, has_one=has_one, error="The password is not right.")
         if not has_one:
             try:
-                picture, codes = await provider.add(user)
+                return _page(await provider.add(user))
             except asyncpg.UniqueViolationError:  # another tab was faster
                 return _form(request, has_one=True)
-            return _page(_ADDED.format(picture=picture, codes="\n".join(codes)))
         if not await provider.authenticate_user(user, form.get("code")):
             return _form(request, has_one=True, error="The code is not right.")
         await provider.delete_registration(user)
