@@ -16,6 +16,7 @@ from service.admin import mount, operators, second_factors
 from service.admin.operators import SET_UP, SET_UP_HEADER
 from service.admin.second_factors import STEP, SecondFactor, encryption_key
 from service.audit.tables import AuditEntry
+from service.commands.remove_second_factor import remove_second_factor
 from service.limits import backoff
 from service.limits.backoff import Attempts
 from tests.conftest import OPERATORS_PASSWORD, browser, sign_in
@@ -152,6 +153,20 @@ async def test_removing_needs_the_password_and_a_code(
     assert (await actions())[0] == "remove_second_factor"
     async with browser(app) as again:
         assert (await sign_in(again, "olga")).status_code == 200
+
+
+async def test_the_command_removes_a_lost_second_factor(
+    app: Any, operator: Client, phone: Phone, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await remove_second_factor("olga")
+    assert capsys.readouterr().out == "The second factor of olga is removed.\n"
+    assert (await actions())[0] == "remove_second_factor"
+    assert (await operator.get(TABLES)).status_code == 401
+    async with browser(app) as again:
+        assert (await sign_in(again, "olga")).status_code == 200
+    for name, refusal in (("olga", "olga has no second factor."), ("nobody", "There is no operator nobody.")):
+        with pytest.raises(SystemExit, match=refusal):
+            await remove_second_factor(name)
 
 
 async def test_a_second_factor_is_not_replaced(operator: Client, phone: Phone) -> None:
