@@ -29,7 +29,7 @@ end
 if longest > 0 then return longest end
 for _, key in ipairs(KEYS) do
   redis.call('HINCRBY', key, 'count', 1)
-  redis.call('HSET', key, 'last', tostring(now))
+  redis.call('HSET', key, 'last', string.format('%.17g', now)) -- tostring may round up
   redis.call('EXPIRE', key, ARGV[1])
 end
 return 0"""
