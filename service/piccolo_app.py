@@ -5,8 +5,10 @@ from pathlib import Path
 from piccolo.conf.apps import AppConfig, table_finder
 
 from service.admin.operators import OperatorSession
+from service.admin.second_factors import SecondFactor
 from service.commands.collect_files import collect_files
 from service.commands.purge import purge
+from service.commands.remove_second_factor import remove_second_factor
 from service.commands.seed import seed
 
 _HERE = Path(__file__).parent
@@ -15,6 +17,6 @@ _MODULES = sorted(".".join(path.relative_to(_HERE.parent).with_suffix("").parts)
 APP_CONFIG = AppConfig(
     app_name="service",
     migrations_folder_path=str(_HERE.parent / "piccolo_migrations"),
-    table_classes=[*table_finder(_MODULES, exclude_imported=True), OperatorSession],
-    commands=[seed, purge, collect_files],
+    table_classes=[*table_finder(_MODULES, exclude_imported=True), OperatorSession, SecondFactor],
+    commands=[seed, purge, collect_files, remove_second_factor],
 )

@@ -116,6 +116,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     password_memory_kib: Annotated[int, Meta(ge=8192, le=1048576)] = 19456  # argon2id, as OWASP recommends
     password_iterations: Annotated[int, Meta(ge=1, le=100)] = 2
 
+    second_factor_key: Annotated[str, Meta(pattern="^(.{32,})?$")] = ""  # for those of operators; empty: none is used
+    second_factor_required: bool = False  # operators without one can do nothing but set it up
+
     @property
     def in_production(self) -> bool:
         return self.environment == "production"
@@ -149,6 +152,8 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     settings = Settings(**given)
     if settings.smtp_host and "@" not in parseaddr(settings.mail_from)[1]:
         faults.append("MAIL_FROM: required with SMTP_HOST, as 'Name <name@example.org>'.")
+    if settings.second_factor_required and not settings.second_factor_key:
+        faults.append("SECOND_FACTOR_KEY: required with SECOND_FACTOR_REQUIRED.")
     if settings.in_production:
         faults += _production_faults(settings, given)
     if faults:
@@ -184,6 +189,8 @@ def _production_faults(settings: Settings, given: Mapping[str, Any]) -> list[str
         faults.append("TRUSTED_PROXIES: name the proxies: with '*' or /0 every client could claim any address.")
     if settings.secret_key == DEVELOPMENT_SECRET or len(set(settings.secret_key)) < 10:
         faults.append("SECRET_KEY: required in production; at least 32 random characters.")
+    if settings.second_factor_key and len(set(settings.second_factor_key)) < 10:
+        faults.append("SECOND_FACTOR_KEY: at least 32 random characters.")
     return faults
 
 

@@ -29,6 +29,7 @@ TEST_ENVIRONMENT = {
     "CORS_ORIGINS": "https://app.example.org",
     "PASSWORD_MEMORY_KIB": "8192",
     "PASSWORD_ITERATIONS": "1",
+    "SECOND_FACTOR_KEY": "0123456789abcdef0123456789abcdef",
 }
 os.environ.update(TEST_ENVIRONMENT)
 

@@ -5,6 +5,7 @@ in a thread; a worker without such a request never does.
 """
 
 import asyncio
+import re
 from datetime import timedelta
 from importlib import import_module
 from typing import Any
@@ -14,6 +15,7 @@ import msgspec
 from litestar import asgi
 from litestar.types import Message, Receive, Send
 
+from service.admin.operators import SET_UP
 from service.audit.queries import count_refused_operators
 from service.errors import BadRequest, Forbidden, MethodNotAllowed, NotFound, RequestTimeout, TooLarge, TooManyRequests
 from service.settings import settings
@@ -30,10 +32,13 @@ _WRITABLE = (
     f"{PREFIX}/public/logout/",
     f"{PREFIX}/api/change-password/",
     f"{PREFIX}/api/forms/",
+    SET_UP,
 )
 _WITHOUT_BODY = f"{PREFIX}/public/logout"
 _CHANGE_PASSWORD = f"{PREFIX}/api/change-password"
-_WITH_PASSWORD = (f"{PREFIX}/public/login", _CHANGE_PASSWORD)
+_WITH_PASSWORD = (f"{PREFIX}/public/login", _CHANGE_PASSWORD, SET_UP)
+# A form as browsers send it. It is not JSON, which the site would read first
+_FORM = re.compile(rb"(?=[^=]*=)[\w.*%+&=-]*", re.ASCII)
 _SWAGGER = (f"{PREFIX}/api/docs", f"{PREFIX}/public/docs")  # hidden: it loads scripts from another host
 
 
@@ -54,9 +59,13 @@ async def admin(scope: Any, receive: Receive, send: Send) -> None:
     if scope["method"] != "GET":
         _check_origin(scope)
         body = await _read_body(scope, receive)
-        _check_json(path, body)
+        _check_body(path, body)
         receive = _repeat(body, receive)
-    if path.startswith(_WITH_PASSWORD) and await count_refused_operators(_REFUSAL_WINDOW) >= MOST_REFUSED:
+    if (
+        scope["method"] != "GET"
+        and path.startswith(_WITH_PASSWORD)
+        and await count_refused_operators(_REFUSAL_WINDOW) >= MOST_REFUSED
+    ):
         raise TooManyRequests(headers={"Retry-After": str(round(_REFUSAL_WINDOW.total_seconds()))})
 
     module = await asyncio.to_thread(import_module, "service.admin.site")
@@ -64,7 +73,9 @@ async def admin(scope: Any, receive: Receive, send: Send) -> None:
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = [_restrict_cookie(*header) for header in message["headers"]]
-            message["headers"] = [*headers, (b"content-security-policy", module.POLICY)]
+            if all(name != b"content-security-policy" for name, _ in headers):  # the page of second factors has its own
+                headers.append((b"content-security-policy", module.POLICY))
+            message["headers"] = headers
         await send(message)
 
     scope["root_path"] = PREFIX
@@ -92,8 +103,12 @@ async def _read_body(scope: Any, receive: Receive) -> bytes:
     return bytes(body)
 
 
-def _check_json(path: str, body: bytes) -> None:
-    """The site would answer 500 to a body that is not a JSON object. Its own pages send nothing else."""
+def _check_body(path: str, body: bytes) -> None:
+    """The site would answer 500 to a body that is not a JSON object. Its own pages send nothing else, except one."""
+    if path.startswith(SET_UP):
+        if not _FORM.fullmatch(body):
+            raise BadRequest("The body is not a form.")
+        return
     if not body and path.startswith(_WITHOUT_BODY):
         return
     try:

@@ -12,12 +12,15 @@ from typing import Any
 
 from piccolo.apps.user.tables import BaseUser
 from piccolo.columns import UUID, Bytea, Integer, Timestamptz
+from piccolo.columns.combination import WhereRaw
 from piccolo.columns.defaults import TimestamptzNow
 from piccolo.constraints import Unique
 from piccolo.table import Table
+from piccolo_api.encryption.providers import EncryptionProvider
 from starlette.exceptions import HTTPException
 
-from service.audit.queries import record
+from service.admin.second_factors import SecondFactor
+from service.audit.queries import has_signed_in, record
 from service.auth.secrets import digest
 from service.database.engine import DB
 from service.database.held import check_no_connection
@@ -25,12 +28,17 @@ from service.errors import TooManyRequests
 from service.identifiers import uuid7
 from service.limits.backoff import SignIn
 from service.log import REQUEST
+from service.settings import settings
 
 # The stored password that ``login`` found right in this request, for the change that follows it; none in commands
 _checked: ContextVar[str | None] = ContextVar("_checked", default=None)
+# The attempt of this request, when the password was right and the code of the second factor is still to be checked
+_attempt: ContextVar[SignIn | None] = ContextVar("_attempt", default=None)
 
 IDLE = timedelta(hours=1)
 MAX_AGE = timedelta(hours=12)
+SET_UP = "/admin/api/mfa-setup/"  # where operators set up a second factor
+SET_UP_HEADER = "X-Second-Factor-Setup"
 
 
 class Operator(BaseUser, tablename="piccolo_user"):
@@ -42,20 +50,25 @@ class Operator(BaseUser, tablename="piccolo_user"):
         HTTPException, which the site answers, after too many failures of the network or for the name."""
         operator = None
         if _is_text(username, cls.username.length) and _is_text(password, cls._max_password_length):
-            attempt = await _begin(username)
             operator = (
                 await cls.select(cls.id, cls.username, cls.password)
                 .where(cls.username == username, cls.active.eq(True), cls.admin.eq(True))
                 .first()
             )
+            attempt = await _begin(username, operator["id"] if operator else None)
             stored = operator["password"] if operator else _UNUSABLE_PASSWORD
             _, iterations, salt, _ = cls.split_stored_password(stored)
             hashed = await _hash(password, salt, int(iterations))
             if operator is not None and hmac.compare_digest(hashed, stored):
-                await attempt.succeed()
+                if settings.second_factor_key and await SecondFactor.is_user_enrolled(operator["id"]):
+                    _attempt.set(attempt)  # otherwise the right password would allow any number of codes
+                else:
+                    await attempt.succeed()
                 if int(iterations) != cls._pbkdf2_iteration_count:
                     hashed = await _hash(password)
-                    await cls._replace_password(operator["id"], stored, hashed)
+                    async with DB.transaction():
+                        if await cls._replace_password(operator["id"], stored, hashed):
+                            await OperatorSession.keep(operator["id"], stored, hashed)
                 _checked.set(hashed)
                 await cls.update({cls.last_login: datetime.now()}).where(cls.id == operator["id"])
                 return int(operator["id"])
@@ -84,13 +97,29 @@ class Operator(BaseUser, tablename="piccolo_user"):
         return bool(await change.returning(cls.id))
 
 
-async def _begin(username: str) -> SignIn:
+async def use_code(operator_id: int, username: str, code: Any, provider: EncryptionProvider) -> bool:
+    """Whether the code is right, after ``login`` found the password right. A wrong one counts as a wrong password."""
+    if not await SecondFactor.authenticate(operator_id, code, provider):
+        await record("refuse_code", "operator", operator_id, operator=username)
+        return False
+    if attempt := _attempt.get():
+        await attempt.succeed()
+    return True
+
+
+async def await_code() -> None:
+    """The password was right, and the site asks for the code: this is neither a failure nor a success."""
+    if attempt := _attempt.get():
+        await attempt.take_back()
+
+
+async def _begin(username: str, operator_id: int | None) -> SignIn:
     """An attempt of this request. Members' failures count for the network, too."""
     scope = REQUEST.get()
     address = scope["client"][0] if scope and scope.get("client") else "-"
     attempt = SignIn(f"operator {username}", address)
     try:
-        await attempt.begin(known=False)
+        await attempt.begin(known=await has_signed_in(operator_id, address))
     except TooManyRequests as error:
         raise HTTPException(error.status, error.detail, dict(error.headers)) from None
     return attempt
@@ -119,6 +148,9 @@ class OperatorSession(Table, db=DB, tablename="operator_sessions", help_text="Se
     id = UUID(primary_key=True, default=None, null=False)
     digest = Bytea(default=b"", null=False, secret=True, help_text="SHA-256 of the token; the token is not stored.")
     user_id = Integer(default=None, null=False, help_text="The operator; the name is Piccolo's.")
+    password_digest = Bytea(
+        default=b"", null=False, secret=True, help_text="SHA-256 of the stored password: its change ends the session."
+    )
     created_at = Timestamptz(default=TimestamptzNow(), null=False)
     expires_at = Timestamptz(default=None, null=False, help_text="The end of an idle session; moves on with use.")
     ends_at = Timestamptz(default=None, null=False, help_text="The end of any session.")
@@ -132,30 +164,47 @@ class OperatorSession(Table, db=DB, tablename="operator_sessions", help_text="Se
         """A new session. Piccolo Admin passes an expiry, too, which is not used."""
         token, now = secrets.token_urlsafe(32), datetime.now(UTC)
         times: dict[str, Any] = {"expires_at": now + IDLE, "ends_at": now + MAX_AGE}
-        session = cls(id=uuid7(), digest=digest(token), user_id=user_id, created_at=now, **times)
         async with DB.transaction():
-            if (
-                checked := _checked.get()
-            ) is not None:  # a change of the password ends the sessions: it comes after this
-                same = (Operator.id == user_id) & (Operator.password == checked)
-                if not await Operator.select(Operator.id).where(same).lock_rows("SHARE").first():
-                    raise HTTPException(401, "The password was changed meanwhile.")
+            found: Any = await (
+                Operator.select(Operator.username, Operator.password)
+                .where(Operator.id == user_id, Operator.active.eq(True), Operator.admin.eq(True))
+                .lock_rows("SHARE")
+                .first()
+            )
+            # A change of the password ends the sessions: one that comes after this
+            if found is None or found["password"] != _checked.get():
+                raise HTTPException(401, "The password was changed meanwhile.")
+            opened_with = digest(found["password"])
+            session = cls(
+                id=uuid7(), digest=digest(token), user_id=user_id, password_digest=opened_with, created_at=now, **times
+            )
             await cls.insert(session)
-            await record("sign_in", "operator", user_id, operator=await _find_username(user_id))
+            await record("sign_in", "operator", user_id, operator=found["username"])
         session.token = token
         return session
 
     @classmethod
     async def get_user_id(cls, token: str, increase_expiry: timedelta | None = None) -> int | None:
-        """The id of the operator of ``token``, or None. Piccolo Admin checks that the operator is still active."""
+        """The id of the operator of ``token``, or None. A session of a former operator, or of a former password, ends.
+        Raises HTTPException, which the site answers, when the operator has to set up a second factor first."""
         now = datetime.now(UTC)
-        is_valid = (cls.digest == digest(token)) & (cls.expires_at > now) & (cls.ends_at > now)
-        session = await cls.select(cls.id, cls.user_id, cls.expires_at).where(is_valid).first()
+        found = cls.digest == digest(token)
+        is_alive = found & (cls.expires_at > now) & (cls.ends_at > now) & _is_current(True)
+        session = await cls.select(cls.id, cls.user_id, cls.expires_at).where(is_alive).first()
         if session is None:
+            await cls.delete().where(found & _is_current(False))  # it must not come back with the operator
             return None
+        if settings.second_factor_required:
+            await _check_second_factor(session["user_id"])
         if session["expires_at"] < now + IDLE / 2:
             await cls.update({cls.expires_at: now + IDLE}).where(cls.id == session["id"])
         return int(session["user_id"])
+
+    @classmethod
+    async def keep(cls, operator_id: int, former: str, stored: str) -> None:
+        """Keeps the operator's sessions when the same password is stored in another way."""
+        of_former = (cls.user_id == operator_id) & (cls.password_digest == digest(former))
+        await cls.update({cls.password_digest: digest(stored)}).where(of_former)
 
     @classmethod
     async def remove_session(cls, token: str) -> None:
@@ -171,7 +220,25 @@ async def _find_username(operator_id: int) -> str | None:
     return operator["username"] if operator else None
 
 
+async def _check_second_factor(operator_id: int) -> None:
+    scope = REQUEST.get()
+    if (scope and scope["path"] == SET_UP) or await SecondFactor.is_user_enrolled(operator_id):
+        return
+    raise HTTPException(403, "Set up a second factor first.", {SET_UP_HEADER: SET_UP})
+
+
+def _is_current(current: bool) -> WhereRaw:
+    """The condition whether the operator still is one and has the password that the session was opened with."""
+    return WhereRaw(
+        "EXISTS (SELECT FROM piccolo_user WHERE id = {} AND active AND admin"
+        " AND sha256(convert_to(password, 'UTF8')) = {}) = {}",
+        OperatorSession.user_id,
+        OperatorSession.password_digest,
+        current,
+    )
+
+
 def is_expired() -> Any:
     """The condition that a session has ended."""
     now = datetime.now(UTC)
-    return (OperatorSession.expires_at < now) | (OperatorSession.ends_at < now)
+    return (OperatorSession.expires_at < now) | (OperatorSession.ends_at < now) | _is_current(False)

@@ -23,6 +23,8 @@ from service.admin.mount import MOST_REFUSED
 from service.admin.operators import MAX_AGE, Operator, OperatorSession
 from service.admin.pictures import SCRIPT, add_pictures
 from service.admin.pictures import STYLE as PICTURES_STYLE
+from service.admin.second_factor_page import Provider, add_second_factor_page
+from service.admin.second_factors import SecondFactor
 from service.audit.tables import AuditEntry
 from service.auth.suspensions import reactivate_user, suspend_user
 from service.auth.tables import EmailToken, Token
@@ -43,12 +45,12 @@ from service.web.csp import application_policy
 _STYLE = (
     """
 a[href$="/add/"], [data-uitest="save_button"], [data-uitest="drop_down_button"], [data-uitest="delete_row_button"],
-table:has(th > input[type="checkbox"]) :is(th, td):is(:first-child, :last-child),
-li:has(> a[href$="/mfa-setup/"]) { display: none !important }
+table:has(th > input[type="checkbox"]) :is(th, td):is(:first-child, :last-child) { display: none !important }
 form:has([data-uitest="save_button"]) :is(input, textarea, select) { pointer-events: none }
 form:has([data-uitest="save_button"]) :is([data-uitest$="_array_widget"] a) { display: none }
 """
     + PICTURES_STYLE
+    + ("" if settings.second_factor_key else 'li:has(> a[href$="/mfa-setup/"]) { display: none !important }\n')
 )
 # Hashes of the styles that the script of Piccolo Admin 1.14 adds; tests/slow/test_browser.py finds a new version's
 _STYLE_HASHES = (
@@ -127,6 +129,7 @@ _TABLES = [
     _table(Relationship, "Characters", "type source target label created_at"),
     _table(Operator, "Operators", "username email active admin last_login", newest_by="id"),
     _table(OperatorSession, "Operators", "id user_id created_at expires_at", newest_by="id"),
+    _table(SecondFactor, "Operators", "id user_id created_at", newest_by="id"),
     _table(AuditEntry, "Operators", "created_at action kind row member operator address", newest_by="id"),
 ]
 
@@ -142,13 +145,16 @@ _FORMS = [
     ),
 ]
 
+_NAME = "Character service"
+_provider = Provider(_NAME) if settings.second_factor_key else None
 site: Any = create_admin(
     _TABLES,
     _FORMS,
     auth_table=Operator,
     session_expiry=MAX_AGE,  # of the cookie; OperatorSession decides when the session ends
     session_table=OperatorSession,  # type: ignore[arg-type] # it has the methods that are called
-    site_name="Character service",
+    site_name=_NAME,
+    mfa_providers=[_provider] if _provider else None,
     production=settings.in_production,
     allowed_hosts=AllowedHosts(settings.allowed_hosts),
     auto_include_related=False,
@@ -159,3 +165,7 @@ site: Any = create_admin(
 _IN_HEAD = f'<link rel="icon" href="data:,">{SCRIPT}<style>{_STYLE}</style>'
 site.template = site.template.replace("</head>", f"{_IN_HEAD}</head>")
 add_pictures(site)
+if _provider is not None:
+    add_second_factor_page(site, _provider)
+if settings.second_factor_required:
+    site.template = site.template.replace("<head>", '<head><script src="./second-factor.js"></script>')

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 from piccolo.columns.combination import WhereRaw
+from piccolo.querystring import QueryString
 
 from service.audit.tables import ADDRESS_LENGTH, DEVICE_LENGTH, AuditEntry
 from service.database.engine import DB
@@ -21,6 +22,7 @@ Action = Literal[
     "sign_in", "refuse_password", "sign_out", "create", "revoke", "change_password", "change_email", "verify_email",
     "release_email",
     "change_visibility", "trash", "restore", "purge", "retire", "leave", "suspend", "reactivate",
+    "add_second_factor", "remove_second_factor", "refuse_code", "use_recovery_code",
 ]  # fmt: skip
 Kind = Literal["session", "api_key", "user", "character", "template", "operator"]
 
@@ -45,8 +47,16 @@ _RECORD = Prepared(
 )  # fmt: skip
 _REFUSED = Prepared(
     lambda: AuditEntry.select(AuditEntry.address).where(
-        WhereRaw("{} = 'operator' AND {} = 'refuse_password'", AuditEntry.kind, AuditEntry.action),
+        WhereRaw("{} = 'operator' AND {} IN ('refuse_password', 'refuse_code')", AuditEntry.kind, AuditEntry.action),
         WhereRaw("{} > now() - {}::interval", AuditEntry.created_at, Param("within")),
+    )
+)
+_HAS_SIGNED_IN = Prepared(
+    lambda: QueryString(
+        "SELECT EXISTS (SELECT FROM audit_log"
+        " WHERE kind = 'operator' AND action = 'sign_in' AND \"row\" = {} AND address = {})",
+        Param("row"),
+        Param("address"),
     )
 )
 
@@ -74,9 +84,15 @@ async def record(
 
 
 async def count_refused_operators(within: timedelta) -> int:
-    """Counts wrong admin passwords from the network of this request within that time, in all workers."""
+    """Counts wrong passwords and codes of operators from this request's network within that time, in all workers."""
     network = network_of(_request_origin()["address"] or "-")
     return sum(network_of(row["address"] or "-") == network for row in await _REFUSED.all(within=within))
+
+
+async def has_signed_in(operator_id: int | None, address: str) -> bool:
+    """Whether the operator has signed in from this address, as far as the log goes back."""
+    row = None if operator_id is None else str(operator_id)
+    return bool(await _HAS_SIGNED_IN.value(row=row, address=address[:ADDRESS_LENGTH]))
 
 
 async def purge_entries(days: int) -> int:

@@ -4,6 +4,7 @@ import time
 from collections import OrderedDict
 from contextlib import suppress
 from math import ceil
+from uuid import UUID
 
 from service.errors import TooManyRequests
 from service.limits.rate_limits import network_of
@@ -28,7 +29,7 @@ end
 if longest > 0 then return longest end
 for _, key in ipairs(KEYS) do
   redis.call('HINCRBY', key, 'count', 1)
-  redis.call('HSET', key, 'last', tostring(now))
+  redis.call('HSET', key, 'last', string.format('%.17g', now)) -- tostring may round up
   redis.call('EXPIRE', key, ARGV[1])
 end
 return 0"""
@@ -74,60 +75,87 @@ class Attempts:
 _by_pair = Attempts(free=5, longest=300)
 _by_address = Attempts(free=100, longest=60)
 _by_account = Attempts(free=50, longest=60)
+_confirmations = Attempts(free=5, longest=300)
 
 
-class SignIn:
-    """One attempt to sign in: ``account`` is the key of the login. All workers share the failures in Valkey. Without
-    Valkey, or while it is away, each worker counts for itself."""
+class Attempt:
+    """One attempt, which may be a guess. All workers share the failures in Valkey. Without Valkey, or while it is away,
+    each worker counts for itself.
 
-    def __init__(self, account: str, address: str) -> None:
-        self._account = account
-        self._address = network_of(address)
-        self._pair = f"{self._address} {self._account}"
+    ``counted`` has a name in Valkey, the failures and a key for each. Success drops all failures of the first key.
+    """
 
-    async def begin(self, *, known: bool) -> None:
-        """Raises TooManyRequests while it has to wait. ``known``: this address has signed in to the account before."""
-        if wait := await self._wait_or_count(known=known):
-            raise TooManyRequests(
-                "Too many failed sign-ins: wait as long as Retry-After says (in seconds).",
-                headers={"Retry-After": str(wait)},
-            )
+    _detail = ""
+
+    def __init__(self, *counted: tuple[str, Attempts, str]) -> None:
+        self._counted = counted
+
+    async def begin(self, *, known: bool = False) -> None:
+        """Counts the attempt. Raises TooManyRequests while it has to wait. ``known``: this address has signed in to the
+        account before. It does not wait for failures of other addresses, so strangers cannot lock the owner out."""
+        exempt = _by_account if known else None
+        if wait := await self._wait_or_count(exempt):
+            raise TooManyRequests(self._detail, headers={"Retry-After": str(wait)})
 
     async def succeed(self) -> None:
-        _by_pair.forget(self._pair)
-        _by_address.take_back(self._address)
-        _by_account.take_back(self._account)
+        (_, first, key), *others = self._counted
+        first.forget(key)
+        for _, attempts, key in others:
+            attempts.take_back(key)
         if valkey is not None and not valkey.is_away:
-            pair, address, account = self._keys()
             with suppress(Away):
-                await valkey.ask("DEL", pair)
-                await valkey.ask("EVAL", _TAKE_BACK, 1, address)
-                await valkey.ask("EVAL", _TAKE_BACK, 1, account)
+                forgotten, *taken_back = self._keys()
+                await valkey.ask("DEL", forgotten)
+                for each in taken_back:
+                    await valkey.ask("EVAL", _TAKE_BACK, 1, each)
 
-    async def _wait_or_count(self, *, known: bool) -> int:
+    async def take_back(self) -> None:
+        """The attempt neither failed nor succeeded: it is not counted, and earlier failures stay."""
+        for _, attempts, key in self._counted:
+            attempts.take_back(key)
         if valkey is not None and not valkey.is_away:
-            counted = (_by_pair, _by_address, _by_account)
-            bounds = [str(number) for each in counted for number in (each._free, each._longest)]
-            if known:
-                bounds[-1] = "0"
             with suppress(Away):
-                return int(await valkey.ask("EVAL", _BEGIN, 3, *self._keys(), round(_KEPT), *bounds))
-        return self._wait_or_count_here(known=known)
+                for each in self._keys():
+                    await valkey.ask("EVAL", _TAKE_BACK, 1, each)
 
-    def _keys(self) -> tuple[str, str, str]:
-        return (
-            f"service:failed-pair:{self._pair}",
-            f"service:failed-address:{self._address}",
-            f"service:failed-account:{self._account}",
-        )
+    async def _wait_or_count(self, exempt: Attempts | None) -> int:
+        if valkey is not None and not valkey.is_away:
+            bounds = []
+            for _, attempts, _ in self._counted:
+                bounds += [str(attempts._free), "0" if attempts is exempt else str(attempts._longest)]
+            with suppress(Away):
+                keys = self._keys()
+                return int(await valkey.ask("EVAL", _BEGIN, len(keys), *keys, round(_KEPT), *bounds))
+        return self._wait_or_count_here(exempt)
 
-    def _wait_or_count_here(self, *, known: bool) -> int:
-        waits = [_by_pair.wait(self._pair), _by_address.wait(self._address)]
-        if not known:
-            waits.append(_by_account.wait(self._account))
+    def _keys(self) -> list[str]:
+        return [f"service:failed-{name}:{key}" for name, _, key in self._counted]
+
+    def _wait_or_count_here(self, exempt: Attempts | None) -> int:
+        waits = [attempts.wait(key) for _, attempts, key in self._counted if attempts is not exempt]
         if wait := max(waits):
             return wait
-        _by_pair.begin(self._pair)
-        _by_address.begin(self._address)
-        _by_account.begin(self._account)
+        for _, attempts, key in self._counted:
+            attempts.begin(key)
         return 0
+
+
+class SignIn(Attempt):
+    """``account`` is the key of the login, of a user or of an operator."""
+
+    _detail = "Too many failed sign-ins: wait as long as Retry-After says (in seconds)."
+
+    def __init__(self, account: str, address: str) -> None:
+        network = network_of(address)
+        super().__init__(
+            ("pair", _by_pair, f"{network} {account}"),
+            ("address", _by_address, network),
+            ("account", _by_account, account),
+        )
+
+
+class Confirmation(Attempt):
+    """The password that a session is asked for again."""
+
+    def __init__(self, user_id: UUID | None) -> None:
+        super().__init__(("confirmation", _confirmations, str(user_id)))

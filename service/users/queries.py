@@ -10,10 +10,10 @@ from service.callers import Caller
 from service.database.engine import DB
 from service.database.failures import on_constraint
 from service.database.prepared import NOW, Param, Prepared, insert, json_object, utc, written
-from service.errors import Conflict, Forbidden, NotFound, TooManyRequests, Unprocessable, Violation
+from service.errors import Conflict, Forbidden, NotFound, Unprocessable, Violation
 from service.etags import check_if_match
 from service.identifiers import uuid7
-from service.limits.backoff import Attempts
+from service.limits.backoff import Confirmation
 from service.mail.outbox import Kind, insert_message, queue_message
 from service.media.queries import picture_fields
 from service.schemas import given
@@ -25,8 +25,6 @@ from service.users.tables import EMAIL_LENGTH, User
 
 NOT_CURRENT = "The current password is not right."
 _NEEDS_CURRENT = "Changing the e-mail address needs the current password."
-
-_confirmations = Attempts(free=5, longest=300)
 
 
 def profile_fields(user: Any = User) -> dict[str, Any]:
@@ -187,14 +185,12 @@ async def notify(kind: Kind, account: Any) -> None:
 async def confirm_password(user: Caller, password_hash: str | None, password: str, otherwise: str) -> None:
     """Raises Forbidden with the text ``otherwise`` for a wrong password, and TooManyRequests after too many failures,
     so that a stolen session cannot be used to guess the password."""
-    key = str(user.id)
-    if wait := _confirmations.wait(key):
-        raise TooManyRequests(headers={"Retry-After": str(wait)})
-    _confirmations.begin(key)
+    attempt = Confirmation(user.id)
+    await attempt.begin()
     if not await password_matches(password_hash, password):
         await record("refuse_password", "user", user.id, member=user.id)
         raise Forbidden(otherwise)
-    _confirmations.forget(key)
+    await attempt.succeed()
 
 
 def _normal_email(email: str) -> str:

