@@ -15,11 +15,23 @@ PUBLIC_TEMPLATES = "WHERE visibility = 'public' AND NOT owner_inactive"
 
 # Latin, Greek, Cyrillic, Armenian, Georgian, and full-width Latin letters. PostgreSQL's own lower() depends on the
 # locale of the database. The final sigma is folded, too. service/folding.py has the same letters.
-_LETTERS = [*range(0xC0, 0x250), *range(0x370, 0x590), *range(0x10A0, 0x1100), *range(0x1E00, 0x2000),
-            *range(0x2160, 0x2170), *range(0x24B6, 0x24D0), *range(0xFF21, 0xFF3B)]  # fmt: skip
-_CAPITALS = [letter for letter in map(chr, _LETTERS) if letter.lower() != letter and len(letter.lower()) == 1]
-CAPITALS = "".join(_CAPITALS) + "ς"
-SMALL = "".join(letter.lower() for letter in _CAPITALS) + "σ"
+_SCRIPTS = [
+    [*range(0xC0, 0x250), *range(0x1E00, 0x1F00), *range(0x2160, 0x2170), *range(0x24B6, 0x24D0), *range(0xFF21, 0xFF3B)],
+    [*range(0x370, 0x400), *range(0x1F00, 0x2000)],
+    [*range(0x400, 0x530)],
+    [*range(0x530, 0x590), *range(0x10A0, 0x1100)],
+]
+
+
+def _translated(letters: list[int]) -> str:
+    """Translates the capitals of one script, if there are any: a translation takes long for each letter."""
+    capitals = {letter: letter.lower() for letter in map(chr, letters) if letter.lower() != letter}
+    capitals = {letter: small for letter, small in capitals.items() if len(small) == 1}
+    if 0x3C2 in letters:
+        capitals["ς"] = "σ"
+    these, small = "".join(capitals), "".join(capitals.values())
+    return f" IF folded ~ '[{these}]' THEN folded := translate(folded, '{these}', '{small}'); END IF;"
+
 
 # Thai, Lao, Tibetan, Burmese, Khmer, Hangul, kana, bopomofo and Han
 UNSPACED = (
@@ -32,9 +44,11 @@ _CODE = "'z' || translate(to_hex(ascii(letter)), '0123456789', 'ghijklmnop')"  #
 # Each statement, and the statement that undoes it
 FOLDING = [
     (
-        "CREATE FUNCTION lower_case(words text) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE"
-        ' RETURN CASE WHEN octet_length(words) = length(words) THEN lower(words COLLATE "C")'
-        f" ELSE translate(lower(words COLLATE \"C\"), '{CAPITALS}', '{SMALL}') END",
+        "CREATE FUNCTION lower_case(words text) RETURNS text LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS"
+        ' $$ DECLARE folded text := lower(words COLLATE "C"); BEGIN'
+        " IF octet_length(folded) > length(folded) THEN"
+        f" {''.join(map(_translated, _SCRIPTS))}"
+        " END IF; RETURN folded; END $$",
         "DROP FUNCTION lower_case(text)",
     ),
     (

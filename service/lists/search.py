@@ -17,7 +17,8 @@ GENERATED = ("search", "tag_keys", "name_key")  # columns that PostgreSQL genera
 MAX_SIMILAR = 100  # similar names that are looked up in advance; with more, each row's name is compared
 
 _QUERY = QueryString("search_query({})", Param("q"))
-_TOLERANT = QueryString("{} !~ '(^| )[-\"]'", Param("q"))  # no excluded word, no phrase
+# No excluded word and no phrase, and letters that pg_trgm knows in this locale: without any, it would read all names
+_TOLERANT = QueryString("{} !~ '(^| )[-\"]' AND cardinality(show_trgm(plain({}))) > 0", Param("q"), Param("q"))
 _WORDS = QueryString("(SELECT words FROM search_words)")
 
 

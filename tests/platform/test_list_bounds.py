@@ -292,7 +292,7 @@ def _literal(value: Any) -> str:
     if value is None:
         return "NULL"
     if isinstance(value, list):
-        value = "{" + ",".join(json.dumps(part) for part in value) + "}"
+        value = "{" + ",".join(json.dumps(str(part)) for part in value) + "}"
     return "'" + str(value).replace("'", "''") + "'"
 
 
