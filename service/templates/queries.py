@@ -104,6 +104,7 @@ _SOURCE = Prepared(
 
 # A literal, not a parameter: a generic plan can use the partial index of public templates only with a literal.
 _PUBLIC = WhereRaw("{} = 'public'", Template.visibility) & has_active_owner(Template)
+_LISTED = (Template.owner == Param("user")) | _PUBLIC
 _SEARCHED, _RANK = searched(Template)
 _BY_NAME = by_name(Template)
 
@@ -116,9 +117,8 @@ TEMPLATES = Listing(
         "others": _PUBLIC & WhereRaw("{} IS DISTINCT FROM {}", Template.owner, Param("user")),
         "public": _PUBLIC,
         "platform": _PUBLIC & Template.owner.is_null(),
-        "owner": ((Template.owner == Param("user")) | _PUBLIC)
-        & WhereRaw("{} = (SELECT id FROM users WHERE username = {})", Template.owner, Param("owner")),
-        "owner_id": ((Template.owner == Param("user")) | _PUBLIC) & (Template.owner == Param("owner_id")),
+        "owner": _LISTED & WhereRaw("{} = (SELECT id FROM users WHERE username = {})", Template.owner, Param("owner")),
+        "owner_id": _LISTED & (Template.owner == Param("owner_id")),
     },
     summary=SUMMARY,
     fields=SUMMARY,
