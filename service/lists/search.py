@@ -25,7 +25,7 @@ _WORDS = QueryString("(SELECT words FROM search_words)")
 def searched(table: Any, *living: Any) -> tuple[Filter, SortKey]:
     """The filter ``q``, and the order of its hits. ``living`` are the conditions of the indexes."""
     search, name_key = _generated(table, "search"), _generated(table, "name_key")
-    similar = QueryString("({} AND plain({}) <% {})", _TOLERANT, Param("q"), name_key)
+    similar = QueryString("(CASE WHEN {} THEN plain({}) END <% {})", _TOLERANT, Param("q"), name_key)
     has_words = QueryString("({} @@ {})", search, _QUERY)
 
     def ids(*conditions: QueryString) -> QueryString:
