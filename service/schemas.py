@@ -6,9 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import chain, groupby
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
+from uuid import UUID
 
 import msgspec
 from msgspec import Meta
+
+from service.folding import distinct_tags
 
 # Ends a pattern. A bare $ also matches before a final newline in Python.
 END = r"$(?!\n)"
@@ -76,6 +79,14 @@ class Input(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """A body that a client sends."""
 
 
+class TaggedInput(Input, kw_only=True):
+    """A body that may have tags. Of tags that differ only in case, the first is kept."""
+
+    def __post_init__(self) -> None:
+        if tags := getattr(self, "tags", None):
+            self.tags: Any = distinct_tags(tags)
+
+
 class CopyCreate(Input):
     """An empty object: a copy takes everything from its original."""
 
@@ -136,11 +147,19 @@ SearchValue = Annotated[
     Meta(
         min_length=1,
         max_length=200,
-        description="Searches name, description and tags for these words. Tolerates misspelt names.",
+        description="Searches name, description and tags for these words. Tolerates misspelt names. Finds any part of a"
+        " text in Chinese, Japanese, Korean or Thai.",
     ),
 ]
 AllTags = Annotated[Names, Meta(max_length=20, description="Items with all of these tags: `a,b`.")]
 AnyTags = Annotated[Names, Meta(max_length=20, description="Items with any of these tags: `a,b`.")]
+NoTags = Annotated[Names, Meta(max_length=20, description="Items with none of these tags: `a,b`.")]
+AnyIds = Annotated[tuple[UUID, ...], Meta(max_length=100, description="Items with these ids, up to 100.")]
+NameValue = Annotated[
+    str, Meta(min_length=1, max_length=NAME_LENGTH, description="Items with this name, without case and accents.")
+]
+From = Annotated[Time, Meta(description="Not before this time. A day, as in `2026-11-25`, is its beginning in UTC.")]
+Before = Annotated[Time, Meta(description="Before this time. A day, as in `2026-11-25`, is its beginning in UTC.")]
 
 
 class Query(msgspec.Struct, kw_only=True, frozen=True):
@@ -205,3 +224,21 @@ class OwnerQuery(ListQuery, kw_only=True, frozen=True):
     """A list of rows that have owners."""
 
     owner: OwnerValue | None = None
+    owner_id: Annotated[UUID, Meta(description="The id of a user, instead of `owner`.")] | None = None
+
+
+class ContentQuery(OwnerQuery, kw_only=True, frozen=True):
+    """A list that is searched, and filtered by id, name, tags and times."""
+
+    sorts: ClassVar[Sequence[str]] = ("created_at", "updated_at", "name", "rank")
+
+    q: SearchValue | None = None
+    id_in: AnyIds | None = msgspec.field(name="id.in", default=None)
+    name: NameValue | None = None
+    tags: AllTags | None = None
+    tags_any: AnyTags | None = msgspec.field(name="tags.any", default=None)
+    tags_none: NoTags | None = msgspec.field(name="tags.none", default=None)
+    created_at_gte: From | None = msgspec.field(name="created_at.gte", default=None)
+    created_at_lt: Before | None = msgspec.field(name="created_at.lt", default=None)
+    updated_at_gte: From | None = msgspec.field(name="updated_at.gte", default=None)
+    updated_at_lt: Before | None = msgspec.field(name="updated_at.lt", default=None)

@@ -142,7 +142,7 @@ async def page(query: dict[str, str]) -> tuple[int, list[tuple[bytes, bytes]], s
     if "style" in query:
         on("c.style = ${}", query["style"])
     if "tags" in query:
-        on("c.tags @> ${}::varchar[]", query["tags"].split(","))
+        on("c.tag_keys @> ${}::text[]", query["tags"].split(","))
     if "q" in query:
         on("c.search @@ websearch_to_tsquery('simple', plain(${}))", query["q"])
     rows = await pool.fetch(

@@ -15,7 +15,7 @@ from fastapi import Depends, FastAPI, Header, HTTPException, Query, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import ForeignKey, String, func, literal_column, select, tuple_
+from sqlalchemy import ForeignKey, String, Text, func, literal_column, select, tuple_
 from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, joinedload, mapped_column, relationship
@@ -201,7 +201,7 @@ async def list_characters(
     if style is not None:
         query = query.where(Character.style == style)
     if tags is not None:
-        query = query.where(Character.tags.contains(tags.split(",")))
+        query = query.where(literal_column("characters.tag_keys", ARRAY(Text)).contains(tags.split(",")))
     if q is not None:
         words = func.websearch_to_tsquery("simple", func.plain(q))
         query = query.where(literal_column("characters.search").op("@@")(words))

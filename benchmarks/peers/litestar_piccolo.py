@@ -184,7 +184,7 @@ async def list_characters(
     if style is not None:
         query = query.where(Character.style == style)
     if tags is not None:
-        query = query.where(WhereRaw("{} @> {}::varchar[]", Character.tags, tags.split(",")))
+        query = query.where(WhereRaw('"characters"."tag_keys" @> {}::text[]', tags.split(",")))
     if q is not None:
         query = query.where(WhereRaw('"characters"."search" @@ websearch_to_tsquery(\'simple\', plain({}))', q))
     rows = await query

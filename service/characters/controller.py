@@ -52,7 +52,9 @@ class CharacterController(Controller):
 
         The newest come first, or with `q` the most relevant. A character must match every filter.
         `attributes.<name>=<value>` filters by an attribute; `.ne`, `.lt`, `.lte`, `.gt`, `.gte`, `.in`, `.contains` and
-        `.exists` after the name compare in other ways, as in `attributes.strength.gte=12`.
+        `.exists` after the name compare in other ways, as in `attributes.strength.gte=12`. Dots lead into nested
+        values, as in `attributes.stats.strength.gte=12`; a name with a dot is quoted. A value in quotes is text; any
+        other value matches text, number and boolean alike.
         """
         query = request.parameters
         return page(request, await queries.list_characters(request.user, query), query.limit)

@@ -6,10 +6,10 @@ from uuid import UUID
 
 import msgspec
 from piccolo.columns.combination import WhereRaw
-from piccolo.querystring import QueryString
 
 from service.callers import Caller
-from service.characters.filters import ATTRIBUTES, FILTERS, RANK, STYLES
+from service.characters.attributes import ATTRIBUTES
+from service.characters.filters import BY_NAME, FILTERS, RANK, STYLES
 from service.characters.schemas import CharacterCreate, CharacterQuery, CharacterSummary, CharacterUpdate
 from service.characters.scopes import (
     _TEMPLATE_SHOWN,
@@ -32,10 +32,11 @@ from service.characters.store import (
 from service.characters.tables import Character
 from service.database.engine import DB
 from service.database.prepared import Param, Prepared, json_object
-from service.errors import BadRequest, Conflict, NotFound, Unprocessable, Violation
+from service.errors import Conflict, NotFound, Unprocessable, Violation
 from service.etags import check_if_match
 from service.identifiers import uuid7
 from service.lists.listing import Listing, Rows
+from service.lists.search import GENERATED, ranked
 from service.lists.statements import SortKey
 from service.schemas import EXTENSIONS_SIZE, FieldsQuery, given
 from service.templates.rules.bounds import bounds_violations
@@ -62,6 +63,7 @@ CHARACTERS = Listing(
         "platform": alive() & is_public(Character) & Character.owner.is_null(),
         "owner": listed_to(Param("user"))
         & WhereRaw("{} = (SELECT id FROM users WHERE username = {})", Character.owner, Param("owner")),
+        "owner_id": listed_to(Param("user")) & (Character.owner == Param("owner_id")),
     },
     summary=SUMMARY,
     fields=CHARACTER,
@@ -71,20 +73,16 @@ CHARACTERS = Listing(
     sorts={
         "created_at": SortKey(Character.created_at, datetime),
         "updated_at": SortKey(Character.updated_at, datetime),
-        "name": SortKey(QueryString('lower({}) COLLATE "C"', Character.name), str, reads=(Character.name,)),
+        "name": BY_NAME,
         "rank": RANK,
     },
-    hidden=("search",),
+    hidden=GENERATED,
 )
 
 
 async def list_characters(user: Caller, query: CharacterQuery) -> Rows:
     """The caller's own characters and all public ones, or those of one owner. A search is sorted by rank by default."""
-    if query.sort is None and query.q is not None:
-        query = msgspec.structs.replace(query, sort=("-rank",))
-    elif query.q is None and any(name.endswith("rank") for name in query.sort or ()):
-        raise BadRequest(errors=[Violation("Only a search with q has ranks.", parameter="sort")])
-    return await CHARACTERS.owned_rows(query, user.id)
+    return await CHARACTERS.owned_rows(ranked(query), user.id)
 
 
 async def create_character(user: Caller, data: CharacterCreate, portrait: str | None = None) -> Any:

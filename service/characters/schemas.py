@@ -1,4 +1,4 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
@@ -7,16 +7,13 @@ from msgspec import UNSET, Meta, UnsetType
 
 from service.media.schemas import Portrait
 from service.schemas import (
-    AllTags,
-    AnyTags,
+    ContentQuery,
     Description,
     FieldsQuery,
-    Input,
     Name,
-    OwnerQuery,
     Prompt,
-    SearchValue,
     Style,
+    TaggedInput,
     Tags,
     Time,
     VersionNumber,
@@ -34,7 +31,7 @@ Extensions = Annotated[
 ]
 
 
-class CharacterCreate(Input, kw_only=True):
+class CharacterCreate(TaggedInput, kw_only=True):
     """A new character. The defaults of its template are added to its attributes, which must satisfy the template's
     schema."""
 
@@ -50,7 +47,7 @@ class CharacterCreate(Input, kw_only=True):
     template_version: VersionNumber | None = None
 
 
-class CharacterUpdate(Input, kw_only=True):
+class CharacterUpdate(TaggedInput, kw_only=True):
     """The fields to change. `attributes` is a merge patch (RFC 7396): null removes an attribute, or resets it to its
     default. Other fields are replaced. A new template or version applies immediately; a null template removes it."""
 
@@ -114,23 +111,15 @@ class CharacterFields(FieldsQuery, kw_only=True, frozen=True):
     expanded: ClassVar[Mapping[str, Any]] = {"owner": Profile, "template": ExpandedTemplate}
 
 
-class CharacterQuery(OwnerQuery, kw_only=True, frozen=True):
+class CharacterQuery(ContentQuery, kw_only=True, frozen=True):
     """Filters are joined by and. `attributes.<name>` compares an attribute; `.ne`, `.lt`, `.lte`, `.gt`, `.gte`, `.in`,
     `.contains` and `.exists` after it compare in other ways."""
 
     open_prefix: ClassVar[str] = "attributes."
     whole: ClassVar[Any] = CharacterRead
     expanded: ClassVar[Mapping[str, Any]] = CharacterFields.expanded
-    sorts: ClassVar[Sequence[str]] = ("created_at", "updated_at", "name", "rank")
 
-    q: SearchValue | None = None
-    tags: AllTags | None = None
-    tags_any: AnyTags | None = msgspec.field(name="tags.any", default=None)
     style: Style | None = None
     visibility: Visibility | None = None
     template: UUID | None = None
     template_version: VersionNumber | None = None
-    created_at_gte: Time | None = msgspec.field(name="created_at.gte", default=None)
-    created_at_lt: Time | None = msgspec.field(name="created_at.lt", default=None)
-    updated_at_gte: Time | None = msgspec.field(name="updated_at.gte", default=None)
-    updated_at_lt: Time | None = msgspec.field(name="updated_at.lt", default=None)

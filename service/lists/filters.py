@@ -61,7 +61,9 @@ class Filters:
             if (value := getattr(query, attribute)) is None:
                 continue
             if param:
-                given[name] = {param: list(value) if isinstance(value, tuple) else value}
+                value = list(value) if isinstance(value, tuple) else value
+                prepare = self._filters[name].prepare
+                given[name] = {param: prepare(value) if prepare else value}
             else:
                 given[f"{name}={value}"] = {}
         return given | self._open.read(query.open) if self._open and query.open else given

@@ -107,8 +107,12 @@ class Listing:
         self._bounded_since: dict[Hashable, float] = {}
 
     async def owned_rows(self, query: OwnerQuery, user: UUID | None) -> Rows:
-        """The page for a table whose rows have owners. The scopes follow from ``query.owner`` and ``user``, which is
-        None for an anonymous caller."""
+        """The page for a table whose rows have owners. The scopes follow from the owner in ``query`` and from ``user``,
+        which is None for an anonymous caller."""
+        if query.owner_id is not None:
+            if query.owner is not None:
+                raise BadRequest(errors=[Violation("Must not be given with owner.", parameter="owner_id")])
+            return await self.rows(query, scopes=["owner_id"], user=user, owner_id=query.owner_id)
         if query.owner is None:
             return await self.rows(query, scopes=["mine", "others"] if user else ["public"], user=user)
         if query.owner == "me":

@@ -38,6 +38,7 @@ class Filter(NamedTuple):
     in the order of this column. ``unindexed``: the filter may have to test every row.
     ``row_test``: the form of the condition that is cheaper to test on single rows; it may read ``ctes``.
     ``alternatives``: conditions with an index each. They exclude each other; any of them is the condition.
+    ``prepare``: makes the value of the Param from that of the request.
     """
 
     condition: Any
@@ -47,6 +48,7 @@ class Filter(NamedTuple):
     row_test: Any = None
     ctes: Mapping[str, QueryString] = {}
     alternatives: tuple[Any, ...] = ()
+    prepare: Callable[[Any], Any] | None = None
 
 
 class Shape(NamedTuple):

@@ -37,9 +37,9 @@ class TemplateController(Controller):
     async def list_templates(
         self, request: StrictRequest[TemplateQuery], user: CurrentUser
     ) -> Rendered[Page[TemplateSummary]]:
-        """List your own templates and the public ones of all users, newest first.
+        """List your own templates and the public ones of all users.
 
-        A template must match every filter.
+        The newest come first, or with `q` the most relevant. A template must match every filter.
         """
         query = request.parameters
         return page(request, await queries.list_templates(user, query), query.limit)

@@ -16,6 +16,7 @@ from service.errors import Forbidden, NotFound, Unprocessable
 from service.etags import check_if_match
 from service.identifiers import uuid7
 from service.lists.listing import Listing, Rows
+from service.lists.search import GENERATED, by_name, filters_of, ranked, searched
 from service.lists.statements import Filter, SortKey
 from service.schemas import given
 from service.templates.rules.prompts import prompt_violations
@@ -103,6 +104,9 @@ _SOURCE = Prepared(
 
 # A literal, not a parameter: a generic plan can use the partial index of public templates only with a literal.
 _PUBLIC = WhereRaw("{} = 'public'", Template.visibility) & has_active_owner(Template)
+_LISTED = (Template.owner == Param("user")) | _PUBLIC
+_SEARCHED, _RANK = searched(Template)
+_BY_NAME = by_name(Template)
 
 TEMPLATES = Listing(
     Template,
@@ -113,29 +117,31 @@ TEMPLATES = Listing(
         "others": _PUBLIC & WhereRaw("{} IS DISTINCT FROM {}", Template.owner, Param("user")),
         "public": _PUBLIC,
         "platform": _PUBLIC & Template.owner.is_null(),
-        "owner": ((Template.owner == Param("user")) | _PUBLIC)
-        & WhereRaw("{} = (SELECT id FROM users WHERE username = {})", Template.owner, Param("owner")),
+        "owner": _LISTED & WhereRaw("{} = (SELECT id FROM users WHERE username = {})", Template.owner, Param("owner")),
+        "owner_id": _LISTED & (Template.owner == Param("owner_id")),
     },
     summary=SUMMARY,
     fields=SUMMARY,
     expand={"owner": _OWNER_SHOWN},
-    filters={
+    filters=filters_of(Template, _BY_NAME)
+    | {
+        "q": _SEARCHED,
         "style": Filter(Template.style == Param("style"), unindexed=True),
         "visibility": Filter(Template.visibility == Param("visibility"), unindexed=True),
-        "tags": Filter(WhereRaw("{} @> {}::varchar[]", Template.tags, Param("tags")), unindexed=True),
-        "tags.any": Filter(WhereRaw("{} && {}::varchar[]", Template.tags, Param("tags_any")), unindexed=True),
     },
     sorts={
         "created_at": SortKey(Template.created_at, datetime),
         "updated_at": SortKey(Template.updated_at, datetime),
-        "name": SortKey(QueryString('lower({}) COLLATE "C"', Template.name), str),
+        "name": _BY_NAME,
+        "rank": _RANK,
     },
+    hidden=GENERATED,
 )
 
 
 async def list_templates(user: Caller, query: TemplateQuery) -> Rows:
-    """The caller's own templates and all public ones, or those of one owner."""
-    return await TEMPLATES.owned_rows(query, user.id)
+    """The caller's own templates and all public ones, or those of one owner. A search is sorted by rank by default."""
+    return await TEMPLATES.owned_rows(ranked(query), user.id)
 
 
 async def create_template(user: Caller, data: TemplateCreate) -> Any:

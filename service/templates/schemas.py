@@ -1,4 +1,4 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
@@ -6,14 +6,12 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from service.schemas import (
-    AllTags,
-    AnyTags,
+    ContentQuery,
     Description,
-    Input,
     Name,
-    OwnerQuery,
     Prompt,
     Style,
+    TaggedInput,
     Tags,
     Time,
     Visibility,
@@ -34,7 +32,7 @@ AttributeSchema = Annotated[
 TemplatePrompt = Annotated[Prompt, Meta(examples=["{name}, a fighter of strength {strength}, in oil"])]
 
 
-class TemplateCreate(Input, kw_only=True):
+class TemplateCreate(TaggedInput, kw_only=True):
     """A new template with its first version, which is published immediately."""
 
     name: Name
@@ -46,7 +44,7 @@ class TemplateCreate(Input, kw_only=True):
     attribute_schema: AttributeSchema = msgspec.field(default_factory=lambda: {"type": "object"})
 
 
-class TemplateUpdate(Input, kw_only=True):
+class TemplateUpdate(TaggedInput, kw_only=True):
     """The fields to change. Only a new version changes the prompt or the schema."""
 
     name: Name | UnsetType = UNSET
@@ -81,13 +79,10 @@ class TemplateRead(TemplateSummary, kw_only=True):
     attribute_schema: dict[str, Any]
 
 
-class TemplateQuery(OwnerQuery, kw_only=True, frozen=True):
+class TemplateQuery(ContentQuery, kw_only=True, frozen=True):
     """Filters are joined by and."""
 
     expanded: ClassVar[Mapping[str, Any]] = {"owner": Profile}
-    sorts: ClassVar[Sequence[str]] = ("created_at", "updated_at", "name")
 
     style: Style | None = None
     visibility: Visibility | None = None
-    tags: AllTags | None = None
-    tags_any: AnyTags | None = msgspec.field(name="tags.any", default=None)

@@ -30,6 +30,7 @@ TRASH = Listing(
     | {name: FILTERS[name]._replace(selective=False) for name in ("tags", "tags.any", "template")},
     sorts={"deleted_at": SortKey(Character.deleted_at, datetime)},
     default_sort="-deleted_at",
+    hidden=("tag_keys",),
 )
 
 

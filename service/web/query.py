@@ -7,6 +7,7 @@ guard ``known_parameters`` reads it for every route, and the OpenAPI document sh
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from functools import cache
 from typing import Any, TypeVar, get_args, get_origin
 from urllib.parse import parse_qsl
@@ -15,12 +16,13 @@ import msgspec
 from litestar.handlers import BaseRouteHandler
 
 from service.errors import BadRequest, Violation
+from service.quoting import split_quoted
 from service.schemas import MAX_PARAMETERS, DryRunQuery, Query
 from service.validation import fault_message
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,99})")
 _BOOLEANS = {"true": True, "false": False}
-_PART = re.compile(r"""\s*+(?:"(?P<quoted>(?:[^"]|"")*+)"\s*+|(?P<plain>[^,"][^,]*+|))(?=,|\Z)""")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 Q = TypeVar("Q", bound=Query)
 
@@ -90,27 +92,15 @@ def _read_value(name: str, value: str, wanted: Any, faults: list[Violation]) -> 
         plain = int(value)
     elif _has(wanted, bool):
         plain = _BOOLEANS.get(value, value)
+    elif _has(wanted, datetime) and _DAY.fullmatch(value):
+        plain = f"{value}T00:00:00Z"
     return _convert(name, plain, value, wanted, faults)
-
-
-def split_list(value: str) -> list[str]:
-    """The parts between commas. One with a comma is quoted; in quotes, two are one: ``"a, b","the ""old"" c"``.
-    Raises ValueError for a quote that stays open."""
-    if '"' not in value:
-        return [part.strip() for part in value.split(",")]
-    parts, position = [], 0
-    while position <= len(value):
-        if (part := _PART.match(value, position)) is None:
-            raise ValueError(value)
-        parts.append(part["plain"].strip() if part["quoted"] is None else part["quoted"].replace('""', '"'))
-        position = part.end() + 1
-    return parts
 
 
 def _read_list(name: str, given: list[str], wanted: Any, faults: list[Violation]) -> Any:
     """A list is sent by commas, or by its name again for each part, or both."""
     try:
-        parts = tuple(part for value in given for part in split_list(value))
+        parts = tuple(part.text for value in given for part in split_quoted(value, ","))
     except ValueError:
         faults.append(Violation("Must close each quote that begins a part, and go on with a comma.", parameter=name))
         return None

@@ -11,6 +11,7 @@ import msgspec
 
 from service.cards.formats.json import equals_stored, write_document
 from service.errors import Unprocessable, Violation
+from service.folding import tag_key
 from service.schemas import (
     DESCRIPTION_LENGTH,
     EXTENSIONS_SIZE,
@@ -173,7 +174,7 @@ def _tags(given: list[Any], notes: list[str]) -> list[str]:
     for tag in given:
         text = tag if isinstance(tag, str) else ""
         if len(text) <= TAG_LENGTH and VISIBLE.search(text) and not _UNPRINTABLE.search(text):
-            valid.setdefault(text.casefold(), text)
+            valid.setdefault(tag_key(text), text)
     tags = [*valid.values()][:MOST_TAGS]
     if len(tags) < len(given):
         count = f"{len(given) - len(tags)} of {len(given)} tags"
