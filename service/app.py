@@ -17,6 +17,7 @@ from service.auth.controller import (
     EmailVerificationController,
     PasswordResetController,
     SessionController,
+    TokenController,
 )
 from service.auth.email_links import mint_token
 from service.auth.token_cache import identify
@@ -100,6 +101,7 @@ v1 = Router(
         ExportController,
         SessionController,
         ApiKeyController,
+        TokenController,
         EmailVerificationController,
         PasswordResetController,
         TemplateController,

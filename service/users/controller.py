@@ -53,5 +53,8 @@ class UserController(Controller):
 
     @get("/{username:str}", public=True)
     async def get_user(self, username: FromPath[str]) -> Rendered[Profile]:
-        """Get a user's public profile."""
+        """Get a user's public profile.
+
+        `username` is a username, in upper or lower case, or the user's `id`.
+        """
         return Rendered((await queries.get_user(username))["item"])
