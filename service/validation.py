@@ -14,6 +14,7 @@ import msgspec
 from service.errors import MAX_VIOLATIONS, Unprocessable, Violation
 
 MAX_DEPTH = 64  # levels of lists and objects within each other
+UNKNOWN = "Is not a known field."
 _MAX_ITEMS_CHECKED = 1_000  # of each list, when faults are collected; no list of a valid body is longer
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
@@ -111,7 +112,7 @@ def _inner_violations(value: Any, expected: Any, at: str) -> Iterator[Violation]
         if isinstance(value, dict) and isinstance(choice, type) and issubclass(choice, msgspec.Struct):
             fields = {field.encode_name: field for field in msgspec.structs.fields(choice)}
             for name in value.keys() - fields.keys():
-                yield Violation("Is not a known field.", pointer=pointer(at, name))
+                yield Violation(UNKNOWN, pointer=pointer(at, name))
             for name, field in fields.items():
                 if name in value:
                     yield from violations(value[name], field.type, pointer(at, name))

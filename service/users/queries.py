@@ -3,6 +3,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from msgspec import UNSET
 from piccolo.querystring import QueryString
 
 from service.audit.queries import record
@@ -131,6 +132,13 @@ async def get_user(name: str) -> Any:
     if row := await _GET_PROFILE.one(**name_or_id(name)):
         return row
     raise NotFound
+
+
+async def without_same_email(user: Caller, data: UserUpdate) -> UserUpdate:
+    """Removes the user's own e-mail address, which is no change, unless a password says that one is meant."""
+    if data.email is not UNSET and data.current_password is UNSET and data.email == (await get_account(user))["email"]:
+        return msgspec.structs.replace(data, email=UNSET)
+    return data
 
 
 async def update_me(user: Caller, data: UserUpdate, if_match: str | None) -> Any:

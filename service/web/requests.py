@@ -17,11 +17,8 @@ from litestar.types import Empty
 
 from service.callers import Caller
 from service.errors import BadRequest, Unprocessable, UnsupportedMediaType
-from service.validation import (
-    MAX_DEPTH,
-    convert,
-    valid_members,
-)
+from service.read_rows import convert_read, may_be_read
+from service.validation import MAX_DEPTH, convert, valid_members
 from service.web.query import Q, query_of, read_query
 
 _STRING = re.compile(
@@ -37,6 +34,7 @@ LARGE = 16 * 1024  # bytes; a longer body is read in a thread, because collectin
 _NUL = re.compile(rb"\\u0000")
 
 
+Current = Callable[[Request[Any, Any, Any]], Awaitable[Any]]  # returns a row of (id, version, item)
 Prepare = Callable[[Request[Any, Any, Any]], Awaitable[Any]]
 
 
@@ -64,8 +62,19 @@ class StrictRequest(Request[Caller, Any, Any], Generic[Q]):
                 else:
                     self._json = read_json(body, wanted)
             except Unprocessable as error:
-                raise await self._with_further_faults(error, wanted) from None
+                self._json = await self._read_row(body, wanted, error)
         return self._json
+
+    async def _read_row(self, body: bytes, wanted: Any, error: Unprocessable) -> Any:
+        """Accepts the body after all if it is the route's ``current`` row, with changes. Else raises ``error``."""
+        current: Current | None = self.route_handler.opt.get("current")
+        try:
+            if current is None or not may_be_read(error):
+                raise error
+            plain, row = msgspec.json.decode(body), await current(self)
+            return await asyncio.to_thread(convert_read, plain, row, wanted, self.headers.get("if-match"))
+        except Unprocessable as fault:
+            raise await self._with_further_faults(fault, wanted) from None
 
     async def _with_further_faults(self, error: Unprocessable, wanted: Any) -> Unprocessable:
         """Adds the faults that the route's own checks find in the valid members, so that a client sees all at once."""

@@ -215,7 +215,7 @@ async def test_a_removed_attribute_gets_its_default(alice: Client) -> None:
         ({"name": "ends\n"}, {"/name": "Must not contain control characters."}),
         ({"attributes": None}, {"/attributes": "Must be an object, not null."}),
         ({"attributes": {"strength": 21}}, {"/attributes/strength": "21 is greater than the maximum of 20."}),
-        ({"owner": None}, {"/owner": "Is not a known field."}),
+        ({"owner": None}, {"/owner": "Is read-only: send it as it is now, or leave it out."}),
         ({"visibility": "all", "tags": [1]}, {
             "/visibility": "Must be one of: private, unlisted, public.",
             "/tags/0": "Must be a string, not an integer.",

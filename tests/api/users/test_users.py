@@ -102,7 +102,7 @@ async def test_an_account_refuses_every_bad_field_at_once(alice: Client) -> None
         "/links/0/url": "Must be an http or https address.",
         "/links/1/title": "Must be at least 1 character.",
         "/links/1/rel": "Is not a known field.",
-        "/username": "Is not a known field.",
+        "/username": "Is read-only: send it as it is now, or leave it out.",
     }
 
 
