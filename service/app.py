@@ -62,6 +62,7 @@ from service.web.middleware.access_log import AccessLog
 from service.web.middleware.authentication import Authentication
 from service.web.middleware.compression import Compression
 from service.web.middleware.conditional import Conditional, Head
+from service.web.middleware.content_encoding import ContentEncoding
 from service.web.middleware.cors import Cors
 from service.web.middleware.failures import Failures
 from service.web.middleware.hosts import Hosts
@@ -165,6 +166,7 @@ def _with_middleware(app: Litestar) -> ASGIApp:
         Conditional,
         Failures,
         SizeLimits,
+        ContentEncoding,
         partial(Hosts, allowed=settings.allowed_hosts),
         partial(LoadShedding, max_in_flight=settings.max_requests_in_flight),
         Uploads,

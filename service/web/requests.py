@@ -32,6 +32,7 @@ MAX_VALUES = 20_000  # of a JSON body: decoding takes up to 5 ms then, and a thr
 LARGE = 16 * 1024  # bytes; a longer body is read in a thread, because collecting its faults takes longer than 5 ms
 
 _NUL = re.compile(rb"\\u0000")
+_BYTE = re.compile(r"\(byte (\d+)\)")  # in the text of a msgspec.DecodeError
 
 
 Current = Callable[[Request[Any, Any, Any]], Awaitable[Any]]  # returns a row of (id, version, item)
@@ -118,8 +119,20 @@ def read_json(body: bytes, wanted: Any) -> Any:
     except msgspec.ValidationError as error:
         raise Unprocessable("A number in the body is out of range.") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest("The body is not valid JSON (UTF-8).") from error
+        raise BadRequest(f"The body is not valid JSON (UTF-8): {_place(body, error)}.") from error
     return convert(plain, wanted, _NUL.search(body) is not None)
+
+
+def _place(body: bytes, error: Exception) -> str:
+    """The line and the column, in characters and from 1, at which ``body`` stops being JSON in UTF-8."""
+    try:
+        body.decode()
+        found = _BYTE.search(str(error))
+        at = int(found[1]) if found else len(body)  # without a number, the body ends too early
+    except UnicodeDecodeError as invalid:
+        at = invalid.start
+    lines = body[:at].decode(errors="replace").split("\n")
+    return f"line {len(lines)}, column {len(lines[-1]) + 1}"
 
 
 @lru_cache(maxsize=256)
