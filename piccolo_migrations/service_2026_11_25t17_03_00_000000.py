@@ -14,7 +14,7 @@ PUBLIC_CHARACTERS = "WHERE visibility = 'public' AND NOT owner_inactive AND dele
 PUBLIC_TEMPLATES = "WHERE visibility = 'public' AND NOT owner_inactive"
 
 # Latin, Greek, Cyrillic, Armenian, Georgian, and full-width Latin letters. PostgreSQL's own lower() depends on the
-# locale of the database. The final sigma is folded, too. service/folding.py has the same letters.
+# locale of the database. The final sigma is folded, too. service/text/folding.py has the same letters.
 _SCRIPTS = [
     [*range(0xC0, 0x250), *range(0x1E00, 0x1F00), *range(0x2160, 0x2170), *range(0x24B6, 0x24D0), *range(0xFF21, 0xFF3B)],
     [*range(0x370, 0x400), *range(0x1F00, 0x2000)],

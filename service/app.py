@@ -17,6 +17,7 @@ from service.auth.controller import (
     EmailVerificationController,
     PasswordResetController,
     SessionController,
+    TokenController,
 )
 from service.auth.email_links import mint_token
 from service.auth.token_cache import identify
@@ -62,6 +63,7 @@ from service.web.middleware.access_log import AccessLog
 from service.web.middleware.authentication import Authentication
 from service.web.middleware.compression import Compression
 from service.web.middleware.conditional import Conditional, Head
+from service.web.middleware.content_encoding import ContentEncoding
 from service.web.middleware.cors import Cors
 from service.web.middleware.failures import Failures
 from service.web.middleware.hosts import Hosts
@@ -102,6 +104,7 @@ v1 = Router(
         ExportController,
         SessionController,
         ApiKeyController,
+        TokenController,
         EmailVerificationController,
         PasswordResetController,
         TemplateController,
@@ -166,6 +169,7 @@ def _with_middleware(app: Litestar) -> ASGIApp:
         Failures,
         SizeLimits,
         SingleHeaders,
+        ContentEncoding,
         partial(Hosts, allowed=settings.allowed_hosts),
         partial(LoadShedding, max_in_flight=settings.max_requests_in_flight),
         Uploads,

@@ -153,7 +153,7 @@ class UrlTooLong(ServiceError):
 class UnsupportedMediaType(ServiceError):
     status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
     slug = "unsupported-media-type"
-    meaning = "This URL does not accept bodies of this Content-Type."
+    meaning = "This URL does not accept bodies of this Content-Type or Content-Encoding."
 
 
 class Unprocessable(ServiceError):

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from service.errors import BadRequest, PreconditionFailed, Violation
 
+_WEAK = "A weak ETag (W/) in If-Match never matches (RFC 9110). Send the ETag as it was read, without W/."
 _ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
 
 
@@ -27,4 +28,6 @@ def check_if_match(if_match: str | None, row_id: UUID | None, version: int) -> N
         fault = Violation('Must be * or ETags in double quotes, as in "…-3".', header="If-Match")
         raise BadRequest("The If-Match header is not valid.", errors=[fault])
     if etag(row_id, version) not in tags:
+        if any(tag.startswith("W/") for tag in tags):
+            raise PreconditionFailed(_WEAK, errors=[Violation("Must be a strong ETag, without W/.", header="If-Match")])
         raise PreconditionFailed

@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from service.folding import distinct_tags
+from service.text.folding import distinct_tags
 
 # Ends a pattern. A bare $ also matches before a final newline in Python.
 END = r"$(?!\n)"

@@ -15,6 +15,7 @@ import msgspec
 from service.errors import MAX_VIOLATIONS, Unprocessable, Violation
 
 MAX_DEPTH = 64  # levels of lists and objects within each other
+UNKNOWN = "Is not a known field."
 _MAX_ITEMS_CHECKED = 1_000  # of each list, when faults are collected; no list of a valid body is longer
 _EXPONENT = re.compile(r"\de[+-]?\d")  # of a number, or within a string
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
@@ -113,7 +114,7 @@ def _inner_violations(value: Any, expected: Any, at: str) -> Iterator[Violation]
         if isinstance(value, dict) and isinstance(choice, type) and issubclass(choice, msgspec.Struct):
             fields = {field.encode_name: field for field in msgspec.structs.fields(choice)}
             for name in value.keys() - fields.keys():
-                yield Violation("Is not a known field.", pointer=pointer(at, name))
+                yield Violation(UNKNOWN, pointer=pointer(at, name))
             for name, field in fields.items():
                 if name in value:
                     yield from violations(value[name], field.type, pointer(at, name))
@@ -132,15 +133,24 @@ def fault_message(error: msgspec.ValidationError, expected: Any, value: Any) -> 
 def _message_from_type(expected: Any, value: Any) -> str | None:
     """The choices of a Literal, or what the Meta of a pattern has among its ``extra``: the sentence for the first
     pattern of ``unless`` that does not match, or else ``fault``."""
-    for choice in _choices(expected):
-        if typing.get_origin(choice) is typing.Literal:
-            return f"Must be one of: {', '.join(map(str, typing.get_args(choice)))}."
+    if (literal := _literal(expected)) is not None:
+        return f"Must be one of: {', '.join(map(str, typing.get_args(literal)))}."
     for meta in _metas(expected):
         fits = isinstance(value, str) and (meta.min_length or 0) <= len(value) <= (meta.max_length or len(value))
         if meta.pattern and fits:
             extra = meta.extra or {}
             unmet = (fault for pattern, fault in extra.get("unless", {}).items() if not re.search(pattern, value))
             return next(unmet, extra.get("fault"))
+    return None
+
+
+def _literal(expected: Any) -> Any:
+    """The Literal of a type or, in a query parameter, of the parts of a list."""
+    for choice in _choices(expected):
+        if typing.get_origin(choice) is typing.Literal:
+            return choice
+        if typing.get_origin(choice) is tuple and (found := _literal(typing.get_args(choice)[0])) is not None:
+            return found
     return None
 
 
@@ -214,8 +224,21 @@ _WORDS = {
 }  # fmt: skip
 
 
+_OTHERS = {
+    "Invalid UUID": "Is not a valid UUID.",
+    "Invalid RFC3339": "Is not a valid time (RFC 3339).",
+    "Expected `datetime` with a timezone": "Must be a time with its zone (RFC 3339).",
+    "Expected `str` matching regex": "Does not have the required form.",
+    "Integer value out of range": "Is out of range.",
+    "Number out of range": "Is out of range.",
+    "Object contains unknown field": UNKNOWN,
+    "Object missing required field": "Is not complete.",
+    "Missing required": "Is required.",
+}  # by their beginnings
+
+
 def sentence(message: str) -> str:
-    """The message of a msgspec.ValidationError as a sentence for clients."""
+    """The message of a msgspec.ValidationError as a sentence for clients. No other text of msgspec is passed on."""
     message = message.split(" - at `")[0]
     if found := _LENGTH.match(message):
         kind, side, bound = found.groups()
@@ -228,6 +251,4 @@ def sentence(message: str) -> str:
     if found := _KINDS.match(message):
         expected, got = (" or ".join(_WORDS.get(kind, kind) for kind in part.split(" | ")) for part in found.groups())
         return f"Must be {expected}, not {got}."
-    if message.startswith("Invalid "):
-        message = message.replace("Invalid", "Is not a valid", 1)
-    return message.replace("`", "'").rstrip(".") + "."
+    return next((text for beginning, text in _OTHERS.items() if message.startswith(beginning)), "Is not valid.")

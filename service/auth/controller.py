@@ -10,6 +10,7 @@ from service.auth.schemas import (
     ApiKey,
     ApiKeyCreate,
     ApiKeyCreated,
+    CurrentToken,
     EmailVerification,
     LetterRequest,
     PasswordReset,
@@ -102,6 +103,19 @@ class ApiKeyController(Controller):
         """Revoke an API key."""
         await api_keys.delete_api_key(user, key_id)
         forget_tokens()
+
+
+class TokenController(Controller):
+    path = "/tokens"
+    tags = ("Sessions",)
+
+    @get("/current")
+    async def get_current_token(self, user: CurrentUser) -> CurrentToken:
+        """Get the token of this request: who am I, and what may I do?
+
+        Works with the token of a session and with every API key.
+        """
+        return queries.get_current_token(user)
 
 
 class EmailVerificationController(Controller):

@@ -1,5 +1,5 @@
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 from uuid import UUID
 
 from piccolo.columns.combination import WhereRaw
@@ -7,10 +7,10 @@ from piccolo.querystring import QueryString
 
 from service.audit.queries import record
 from service.audit.tables import DEVICE_LENGTH
-from service.auth.schemas import SessionCreate
+from service.auth.schemas import CurrentToken, SessionCreate
 from service.auth.secrets import Kind, digest, new_token
 from service.auth.tables import ADDRESS_LENGTH, Token
-from service.callers import Caller
+from service.callers import Caller, Scope
 from service.database.engine import DB
 from service.database.prepared import NOW, Param, Prepared, insert, json_object, utc, written
 from service.errors import NotFound, Unauthorized
@@ -19,7 +19,7 @@ from service.limits.backoff import SignIn
 from service.settings import settings
 from service.users.passwords import is_outdated, password_matches
 from service.users.queries import find_credentials, lock_account, own_fields, rehash_password
-from service.users.schemas import account_key
+from service.users.schemas import Owner, account_key
 from service.users.scopes import is_active
 
 MAX_SESSIONS = 100  # of one user
@@ -174,6 +174,20 @@ async def record_use(token_id: UUID | None) -> None:
 
 async def list_sessions(user: Caller) -> list[Any]:
     return await _LIST_SESSIONS.all(user=user.id, current=user.token_id)
+
+
+def get_current_token(user: Caller) -> CurrentToken:
+    """What is known of the token of a request. ``user`` is not anonymous."""
+    if user.id is None or user.token_id is None:
+        raise Unauthorized
+    is_key = user.kind == "key"
+    return CurrentToken(
+        id=user.token_id,
+        kind="api_key" if is_key else "session",
+        user=Owner(id=user.id, username=user.username),
+        scopes=[scope for scope in get_args(Scope) if not is_key or scope in user.scopes],
+        expires_at=user.expires_at,
+    )
 
 
 async def delete_sessions(user: Caller) -> None:

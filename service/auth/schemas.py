@@ -1,4 +1,4 @@
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 import msgspec
@@ -6,7 +6,7 @@ from msgspec import Meta
 
 from service.callers import Scope
 from service.schemas import Input, Name, Time
-from service.users.schemas import Email, GivenPassword, Me, Password
+from service.users.schemas import Email, GivenPassword, Me, Owner, Password
 
 # Of the link in a message. In a body, because paths are logged, here and by proxies
 LinkToken = Annotated[str, Meta(max_length=256)]
@@ -58,6 +58,17 @@ class ApiKeyCreated(ApiKey, kw_only=True):
     """Only this response contains the token."""
 
     token: str
+
+
+class CurrentToken(msgspec.Struct, kw_only=True):
+    """The token of this request and its user. A session has all `scopes`, and can do what no scope allows, such as
+    changing the account. `expires_at` is null for an API key without an end."""
+
+    id: UUID
+    kind: Literal["session", "api_key"]
+    user: Owner
+    scopes: list[Scope]
+    expires_at: Time | None
 
 
 class LetterRequest(Input, kw_only=True):

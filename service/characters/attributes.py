@@ -18,7 +18,7 @@ from service.database.prepared import Param
 from service.errors import BadRequest, Violation
 from service.lists.filters import Given, OpenFilters
 from service.lists.statements import Filter
-from service.quoting import Part, split_quoted
+from service.text.quoting import Part, split_quoted
 
 MAX_ATTRIBUTE_FILTERS = 10
 MAX_VALUES = 100  # of one `.in`

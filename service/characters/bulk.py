@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from service.callers import Caller
 from service.characters.locks import lock_many
-from service.characters.queries import create_character, delete_character, update_character
+from service.characters.queries import create_character, delete_character, get_character, update_character
 from service.characters.schemas import CharacterCreate, CharacterRead, CharacterUpdate
 from service.database.engine import DB, Transaction
 from service.database.failures import to_service_error
@@ -21,6 +21,7 @@ from service.schemas import Input, VersionNumber
 from service.validation import convert, pointer
 from service.web.guards import WRITE_CHARACTERS, CurrentUser
 from service.web.middleware.rate_limit import spend
+from service.web.read_rows import convert_read, may_be_read
 from service.web.responses import Rendered
 from service.web.routes import post
 
@@ -106,8 +107,20 @@ async def _run(user: Caller, operation: Operation) -> Any:
     character_id: Any = operation.id  # never UNSET here
     if_match = None if operation.version is UNSET else etag(character_id, operation.version)
     if operation.action == "update":
-        return await update_character(user, character_id, convert(operation.body, CharacterUpdate), if_match)
+        data = await _changes(user, character_id, operation.body, if_match)
+        return await update_character(user, character_id, data, if_match)
     return await delete_character(user, character_id, if_match)
+
+
+async def _changes(user: Caller, character_id: UUID, body: Any, if_match: str | None) -> CharacterUpdate:
+    """The body of an update, which may be a character that was read."""
+    try:
+        return convert(body, CharacterUpdate)  # type: ignore[no-any-return] # what it is told to
+    except Unprocessable as error:
+        if not may_be_read(error):
+            raise
+    row = await get_character(user, character_id)
+    return convert_read(body, row, CharacterUpdate, if_match)  # type: ignore[no-any-return]
 
 
 def _violations(operation: Operation, index: int) -> Iterator[Violation]:

@@ -33,6 +33,10 @@ def _into_changes(request: Request[Any, Any, Any], sound: Mapping[str, Any]) -> 
     return queries.look_further_into_changes(request.user, request.path_params["character_id"], sound)
 
 
+def _current(request: Request[Any, Any, Any]) -> Awaitable[Any]:
+    return queries.get_character(request.user, request.path_params["character_id"])
+
+
 class CharacterController(Controller):
     path = "/characters"
     tags = ("Characters",)
@@ -71,13 +75,20 @@ class CharacterController(Controller):
         row = await queries.get_character(request.user, character_id, query)
         return resource(row) if query == CharacterFields() else Rendered(row["item"])
 
-    @patch("/{character_id:uuid}", guards=[WRITE_CHARACTERS], dry_run=True, look_further=_into_changes)
+    @patch(
+        "/{character_id:uuid}",
+        guards=[WRITE_CHARACTERS],
+        dry_run=True,
+        look_further=_into_changes,
+        current=_current,
+    )
     async def update_character(
         self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[CharacterUpdate], if_match: IfMatch = None
     ) -> Rendered[CharacterRead]:
         """Update a character.
 
-        Fields that are not sent keep their values.
+        Fields that are not sent keep their values. A character that was read can be sent back: read-only fields are
+        ignored if they have not changed.
         """
         return resource(await queries.update_character(user, character_id, data, if_match))
 

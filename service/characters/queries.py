@@ -128,8 +128,9 @@ async def copy_character(user: Caller, character_id: UUID) -> Any:
 async def _begun(user: Caller, data: CharacterCreate) -> tuple[dict[str, Any], int | None, list[Violation]]:
     """A new character's complete attributes, the number of its template version, and its violations."""
     faults = _extension_violations(data.extensions)
-    if data.template is not None:
-        number, rules = await usable_version(user, data.template, data.template_version)
+    template: Any = data.template  # an id, no object any more
+    if template is not None:
+        number, rules = await usable_version(user, template, data.template_version)
         attributes, broken = rules.check(data.attributes)
         return attributes, number, faults + broken
     if data.template_version is not None:

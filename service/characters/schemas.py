@@ -10,6 +10,7 @@ from service.schemas import (
     ContentQuery,
     Description,
     FieldsQuery,
+    Input,
     Name,
     Prompt,
     Style,
@@ -31,9 +32,21 @@ Extensions = Annotated[
 ]
 
 
+class TemplateGiven(Input, kw_only=True):
+    """A template as a character shows it. Only `id` and `version` count. Default version: the newest published one."""
+
+    id: UUID
+    version: VersionNumber | UnsetType = UNSET
+    name: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    style: Style | None | UnsetType = UNSET
+    tags: list[str] | UnsetType = UNSET
+    newest_version: VersionNumber | UnsetType = UNSET
+
+
 class CharacterCreate(TaggedInput, kw_only=True):
     """A new character. The defaults of its template are added to its attributes, which must satisfy the template's
-    schema."""
+    schema. `template` is an id, or an object as reading returns it; `template_version` goes before its version."""
 
     name: Name
     description: Description = ""
@@ -43,13 +56,22 @@ class CharacterCreate(TaggedInput, kw_only=True):
     visibility: Visibility = "private"
     attributes: Attributes = msgspec.field(default_factory=dict)
     extensions: Extensions = msgspec.field(default_factory=dict)
-    template: UUID | None = None
+    template: UUID | TemplateGiven | None = None
     template_version: VersionNumber | None = None
+
+    def __post_init__(self) -> None:
+        """``template`` is an id afterwards; a given ``template_version`` goes before the one in its object."""
+        super().__post_init__()
+        if isinstance(self.template, TemplateGiven):
+            if self.template_version is None and self.template.version is not UNSET:
+                self.template_version = self.template.version
+            self.template = self.template.id
 
 
 class CharacterUpdate(TaggedInput, kw_only=True):
     """The fields to change. `attributes` is a merge patch (RFC 7396): null removes an attribute, or resets it to its
-    default. Other fields are replaced. A new template or version applies immediately; a null template removes it."""
+    default. Other fields are replaced. A new template or version applies immediately; a null template removes it.
+    `template` is an id, or an object as reading returns it; `template_version` goes before the version in it."""
 
     name: Name | UnsetType = UNSET
     description: Description | None | UnsetType = UNSET
@@ -59,8 +81,16 @@ class CharacterUpdate(TaggedInput, kw_only=True):
     visibility: Visibility | UnsetType = UNSET
     attributes: Attributes | UnsetType = UNSET
     extensions: Extensions | None | UnsetType = UNSET
-    template: UUID | None | UnsetType = UNSET
+    template: UUID | TemplateGiven | None | UnsetType = UNSET
     template_version: VersionNumber | None | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        """``template`` is an id afterwards; a given ``template_version`` goes before the one in its object."""
+        super().__post_init__()
+        if isinstance(self.template, TemplateGiven):
+            if self.template_version is UNSET:
+                self.template_version = self.template.version
+            self.template = self.template.id
 
 
 class Pin(msgspec.Struct, kw_only=True):

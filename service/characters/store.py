@@ -16,7 +16,7 @@ from service.characters.thinning import thin_revisions
 from service.database.coalesced import Coalesced
 from service.database.failures import on_constraint
 from service.database.prepared import NOW, Param, Prepared, insert, written
-from service.errors import Conflict, Forbidden, NotFound
+from service.errors import Conflict, Forbidden, NotFound, Violation
 from service.identifiers import uuid7
 from service.settings import settings
 from service.validation import is_same
@@ -72,14 +72,12 @@ def _update(columns: frozenset[str]) -> Prepared:
     )
 
 
+_DELETED = "Its template, original or portrait was deleted during the request."
 _GONE = {
-    name: Conflict("Its template, original or portrait was deleted during the request.")
-    for name in (
-        "characters_template_fkey",
-        "pinned_to_a_known_version",
-        "characters_forked_from_fkey",
-        "characters_portrait_fkey",
-    )
+    "characters_template_fkey": Conflict(_DELETED, errors=[Violation("Was deleted.", pointer="/template")]),
+    "pinned_to_a_known_version": Conflict(_DELETED, errors=[Violation("Was deleted.", pointer="/template_version")]),
+    "characters_forked_from_fkey": Conflict(_DELETED),  # neither is a member of the body
+    "characters_portrait_fkey": Conflict(_DELETED),
 }
 
 

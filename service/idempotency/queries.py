@@ -50,7 +50,8 @@ class Attempt(msgspec.Struct, frozen=True):
 
         Raises Conflict if another request has locked the key, Unprocessable if the key was used with another body."""
         if not await _TRY_LOCK.value(number=int.from_bytes(self.id.bytes[:8], signed=True), user=self.user):
-            raise Conflict("Another request with this Idempotency-Key is still running.")
+            fault = Violation("Is in use by a request that is still running.", header="Idempotency-Key")
+            raise Conflict("Another request with this Idempotency-Key is still running.", errors=[fault])
         row = await _GET.one(id=self.id)  # a separate statement, which sees what the last holder of the lock committed
         if row is None:
             return None

@@ -9,9 +9,9 @@ from piccolo.querystring import QueryString
 
 from service.database.prepared import Param, sql
 from service.errors import BadRequest, Violation
-from service.folding import tag_keys
 from service.lists.statements import Filter, SortKey
 from service.schemas import ListQuery
+from service.text.folding import tag_keys
 
 GENERATED = ("search", "tag_keys", "name_key")  # columns that PostgreSQL generates and Piccolo does not know
 MAX_SIMILAR = 100  # similar names that are looked up in advance; with more, each row's name is compared

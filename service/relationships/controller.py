@@ -1,3 +1,5 @@
+from collections.abc import Awaitable
+from typing import Any
 from uuid import UUID
 
 from litestar import Controller
@@ -22,6 +24,10 @@ from service.web.openapi_content import QUOTA
 from service.web.requests import IfMatch, StrictRequest
 from service.web.responses import Rendered, resource
 from service.web.routes import delete, get, patch, post
+
+
+def _current(request: Any) -> Awaitable[Any]:
+    return queries.get_relationship(request.user, request.path_params["relationship_id"], request.parameters.side)
 
 
 class RelationshipController(Controller):
@@ -79,7 +85,7 @@ class RelationshipController(Controller):
         """Get a relationship."""
         return resource(await queries.get_relationship(user, relationship_id, request.parameters.side))
 
-    @patch("/relationships/{relationship_id:uuid}", guards=[WRITE_CHARACTERS], dry_run=True)
+    @patch("/relationships/{relationship_id:uuid}", guards=[WRITE_CHARACTERS], dry_run=True, current=_current)
     async def update_relationship(
         self,
         request: StrictRequest[SideWriteQuery],

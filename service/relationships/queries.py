@@ -25,7 +25,10 @@ from service.settings import settings
 
 _NOT_OWN = NotFound("You have no such character.")
 _CONSTRAINTS = {
-    "one_relationship_of_a_type_per_pair": Conflict("The two characters already have a relationship of this type."),
+    "one_relationship_of_a_type_per_pair": Conflict(
+        "The two characters already have a relationship of this type.",
+        errors=[Violation("The two characters already have a relationship of this type.", pointer="/type")],
+    ),
     "relationships_source_fkey": _NOT_OWN,  # purged by another transaction
     "relationships_target_fkey": _NOT_OWN,
 }

@@ -1,6 +1,8 @@
+from collections.abc import Awaitable
+from typing import Any
 from uuid import UUID
 
-from litestar import Controller
+from litestar import Controller, Request
 from litestar.params import FromPath, JSONBody
 
 from service.lists.pages import page
@@ -18,6 +20,10 @@ from service.web.middleware.rate_limit import Cost, list_cost
 from service.web.requests import IfMatch, StrictRequest
 from service.web.responses import Rendered, resource
 from service.web.routes import delete, get, patch, post
+
+
+def _current(request: Request[Any, Any, Any]) -> Awaitable[Any]:
+    return queries.get_template(request.user, request.path_params["template_id"])
 
 
 class TemplateController(Controller):
@@ -49,13 +55,14 @@ class TemplateController(Controller):
         """Get a template, with the prompt and the schema of its newest published version."""
         return resource(await queries.get_template(user, template_id))
 
-    @patch("/{template_id:uuid}", guards=[WRITE_TEMPLATES], dry_run=True)
+    @patch("/{template_id:uuid}", guards=[WRITE_TEMPLATES], dry_run=True, current=_current)
     async def update_template(
         self, user: CurrentUser, template_id: FromPath[UUID], data: JSONBody[TemplateUpdate], if_match: IfMatch = None
     ) -> Rendered[TemplateRead]:
         """Update a template.
 
-        To change its prompt or its schema, create a new version.
+        To change its prompt or its schema, create a new version. A template that was read can be sent back: read-only
+        fields are ignored if they have not changed.
         """
         return resource(await queries.update_template(user, template_id, data, if_match))
 

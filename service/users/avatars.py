@@ -12,7 +12,7 @@ from service.media.queries import picture_columns, store_picture
 from service.media.schemas import PortraitLinks, SizeQuery
 from service.media.transfer import MAX_BODY, read_upload, show_picture
 from service.users.queries import get_me
-from service.users.schemas import Me, is_username
+from service.users.schemas import Me, name_or_id
 from service.users.scopes import is_active
 from service.users.tables import User
 from service.web.guards import CurrentUser, requires_session
@@ -24,14 +24,15 @@ from service.web.routes import delete, get, put
 
 _GET = Prepared(
     lambda: User.select(*picture_columns(User.avatar)).where(
-        User.username == Param("username"), is_active(), User.avatar.is_not_null()
+        (User.username == Param("username")) | (User.id == Param("id")), is_active(), User.avatar.is_not_null()
     )
 )
 
 
-async def get_avatar(username: str) -> Any:
-    """The row of the avatar's file. Raises NotFound if there is no such active user, or no avatar."""
-    if is_username(username) and (row := await _GET.one(username=username)):
+async def get_avatar(name: str) -> Any:
+    """The row of the avatar's file, of the user with this username, in any case, or this id. Raises NotFound if
+    there is no such active user, or no avatar."""
+    if row := await _GET.one(**name_or_id(name)):
         return row
     raise NotFound
 

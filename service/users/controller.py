@@ -1,3 +1,4 @@
+from collections.abc import Awaitable
 from typing import Any
 
 from litestar import Controller, Request
@@ -13,6 +14,10 @@ from service.web.middleware.rate_limit import RateLimit, count_request
 from service.web.requests import IfMatch
 from service.web.responses import Rendered, resource
 from service.web.routes import get, patch, post
+
+
+def _current(request: Request[Any, Any, Any]) -> Awaitable[Any]:
+    return queries.get_me(request.user)
 
 
 class UserController(Controller):
@@ -34,7 +39,7 @@ class UserController(Controller):
         """Get your own account."""
         return resource(await queries.get_me(user))
 
-    @patch("/me", guards=[requires_session])
+    @patch("/me", guards=[requires_session], current=_current)
     async def update_me(
         self, request: Request[Any, Any, Any], user: CurrentUser, data: JSONBody[UserUpdate], if_match: IfMatch = None
     ) -> Rendered[Me]:
@@ -42,8 +47,10 @@ class UserController(Controller):
 
         A new e-mail address requires `current_password`. A wrong one answers 403, and so does one that a reset replaces
         while the request is running. A taken address answers 409. Requests with `email` are limited as sign-ups and
-        e-mails are.
+        e-mails are. An account that was read can be sent back: read-only fields are ignored if they have not changed,
+        and so is the same `email` without a password.
         """
+        data = await queries.without_same_email(user, data)
         if data.email is not UNSET:  # as a sign-up, it sends a message and tells whether an address is taken
             for limit in (SIGN_UP, MAIL, NEW_EMAIL):
                 await count_request(limit, request.scope)
@@ -53,5 +60,8 @@ class UserController(Controller):
 
     @get("/{username:str}", public=True)
     async def get_user(self, username: FromPath[str]) -> Rendered[Profile]:
-        """Get a user's public profile."""
+        """Get a user's public profile.
+
+        `username` is a username, in upper or lower case, or the user's `id`.
+        """
         return Rendered((await queries.get_user(username))["item"])

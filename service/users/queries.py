@@ -3,6 +3,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from msgspec import UNSET
 from piccolo.querystring import QueryString
 
 from service.audit.queries import record
@@ -19,9 +20,17 @@ from service.media.queries import picture_fields
 from service.schemas import given
 from service.settings import settings
 from service.users.passwords import check_password, hash_password, password_matches
-from service.users.schemas import RESERVED_USERNAMES, UserCreate, UserUpdate, account_key, is_username, normal_email
+from service.users.schemas import (
+    RESERVED_USERNAMES,
+    UserCreate,
+    UserUpdate,
+    account_key,
+    name_or_id,
+    normal_email,
+)
 from service.users.scopes import is_active
 from service.users.tables import EMAIL_LENGTH, User
+from service.users.taken import TAKEN, all_taken
 
 NOT_CURRENT = "The current password is not right."
 _NEEDS_CURRENT = "Changing the e-mail address needs the current password."
@@ -50,12 +59,6 @@ def own_fields(user: Any = User) -> dict[str, Any]:
     }
 
 
-_TAKEN = {
-    "one_account_per_email": Conflict("This e-mail address has an account already."),
-    "one_account_per_username": Conflict("This username is taken."),
-}
-
-
 def _own_view() -> Any:
     return User.select(User.id, User.version, json_object(own_fields()).as_alias("item"))
 
@@ -76,18 +79,26 @@ _IS_RESERVED = Prepared(
 _GET_ME = Prepared(lambda: _own_view().where(User.id == Param("id")))
 _GET_PROFILE = Prepared(
     lambda: User.select(json_object(profile_fields()).as_alias("item")).where(
-        User.username == Param("username"), is_active()
+        (User.username == Param("username")) | (User.id == Param("id")), is_active()
     )
 )
 
 
 async def create_user(data: UserCreate) -> Any:
-    """Raises Conflict when the e-mail address, in any spelling, has an account, or the username has or had one."""
+    """Raises Conflict when the e-mail address, in any spelling, has an account, or the username has or had one; with
+    both violations if both are taken."""
     if data.username in RESERVED_USERNAMES:
         raise Unprocessable.of([Violation("This username is reserved.", pointer="/username")])
     await check_password(data.password, {data.email, data.username, data.display_name}, "/password")
     password_hash = await hash_password(data.password)
-    with on_constraint(_TAKEN):
+    try:
+        return await _insert_user(data, password_hash)
+    except Conflict as conflict:
+        raise await all_taken(conflict, _email_key(data.email), data.username) from None
+
+
+async def _insert_user(data: UserCreate, password_hash: str) -> Any:
+    with on_constraint(TAKEN):
         async with DB.transaction():
             row = await _CREATE.one(
                 id=uuid7(),
@@ -100,7 +111,7 @@ async def create_user(data: UserCreate) -> Any:
             )
             # After the row exists: the insertion waits for a purge of the same username
             if await _IS_RESERVED.value(username=data.username):
-                raise copy(_TAKEN["one_account_per_username"])
+                raise copy(TAKEN["one_account_per_username"])
             return row
 
 
@@ -114,11 +125,19 @@ async def get_me(user: Caller) -> Any:
     return await _GET_ME.one(id=user.id)
 
 
-async def get_user(username: str) -> Any:
-    """The public profile. Raises NotFound also for a suspended user."""
-    if is_username(username) and (row := await _GET_PROFILE.one(username=username)):
+async def get_user(name: str) -> Any:
+    """The public profile of the user with this username, in any case, or this id. Raises NotFound also for a suspended
+    user."""
+    if row := await _GET_PROFILE.one(**name_or_id(name)):
         return row
     raise NotFound
+
+
+async def without_same_email(user: Caller, data: UserUpdate) -> UserUpdate:
+    """Removes the user's own e-mail address, which is no change, unless a password says that one is meant."""
+    if data.email is not UNSET and data.current_password is UNSET and data.email == (await get_account(user))["email"]:
+        return msgspec.structs.replace(data, email=UNSET)
+    return data
 
 
 async def update_me(user: Caller, data: UserUpdate, if_match: str | None) -> Any:
@@ -153,7 +172,7 @@ async def update_me(user: Caller, data: UserUpdate, if_match: str | None) -> Any
         if "email" in changes and row["password_hash"] != checked:
             raise Forbidden(_NEEDS_CURRENT)
         if changes:
-            with on_constraint(_TAKEN):
+            with on_constraint(TAKEN):
                 await User.update({**changes, User.version: User.version + 1, User.updated_at: NOW}).where(
                     User.id == user.id
                 )

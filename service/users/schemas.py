@@ -1,7 +1,7 @@
 import re
 import unicodedata
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import idna
@@ -13,6 +13,8 @@ from service.schemas import END, Input, Name, Time, line
 from service.users.tables import BIO_LENGTH, DISPLAY_NAME_LENGTH, EMAIL_LENGTH, USERNAME_LENGTH
 
 RESERVED_USERNAMES = frozenset({"me", "admin", "api", "system", "platform", "null", "undefined"})
+
+ID_LENGTH = 36  # characters, with the dashes
 
 PASSWORD_LENGTH = 10  # at least, in Unicode code points
 
@@ -118,6 +120,15 @@ class Me(Profile, kw_only=True):
 def is_username(text: str) -> bool:
     """Whether ``text``, for example from a path, is a valid username."""
     return re.fullmatch(_USERNAME, text) is not None
+
+
+def name_or_id(text: str) -> dict[str, Any]:
+    """The Params ``username`` and ``id`` of the user whom ``text`` in a path names; None where it is not of that kind.
+    An id with its dashes is longer than any username."""
+    name, user_id = text.lower(), None
+    with suppress(ValueError):
+        user_id = UUID(text) if len(text) == ID_LENGTH else None
+    return {"username": name if is_username(name) else None, "id": user_id}
 
 
 def normal_email(address: str) -> str | None:

@@ -16,8 +16,8 @@ import msgspec
 from litestar.handlers import BaseRouteHandler
 
 from service.errors import BadRequest, Violation
-from service.quoting import split_quoted
 from service.schemas import MAX_PARAMETERS, DryRunQuery, Query
+from service.text.quoting import split_quoted
 from service.validation import fault_message
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,99})")

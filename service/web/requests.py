@@ -17,12 +17,9 @@ from litestar.types import Empty
 
 from service.callers import Caller
 from service.errors import BadRequest, Unprocessable, UnsupportedMediaType
-from service.validation import (
-    MAX_DEPTH,
-    convert,
-    valid_members,
-)
+from service.validation import MAX_DEPTH, convert, valid_members
 from service.web.query import Q, query_of, read_query
+from service.web.read_rows import convert_read, may_be_read
 
 _STRING = re.compile(
     rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL
@@ -35,8 +32,10 @@ MAX_VALUES = 20_000  # of a JSON body: decoding takes up to 5 ms then, and a thr
 LARGE = 16 * 1024  # bytes; a longer body is read in a thread, because collecting its faults takes longer than 5 ms
 
 _NUL = re.compile(rb"\\u0000")
+_BYTE = re.compile(r"\(byte (\d+)\)")  # in the text of a msgspec.DecodeError
 
 
+Current = Callable[[Request[Any, Any, Any]], Awaitable[Any]]  # returns a row of (id, version, item)
 Prepare = Callable[[Request[Any, Any, Any]], Awaitable[Any]]
 
 
@@ -64,8 +63,19 @@ class StrictRequest(Request[Caller, Any, Any], Generic[Q]):
                 else:
                     self._json = read_json(body, wanted)
             except Unprocessable as error:
-                raise await self._with_further_faults(error, wanted) from None
+                self._json = await self._read_row(body, wanted, error)
         return self._json
+
+    async def _read_row(self, body: bytes, wanted: Any, error: Unprocessable) -> Any:
+        """Accepts the body after all if it is the route's ``current`` row, with changes. Else raises ``error``."""
+        current: Current | None = self.route_handler.opt.get("current")
+        try:
+            if current is None or not may_be_read(error):
+                raise error
+            plain, row = msgspec.json.decode(body), await current(self)
+            return await asyncio.to_thread(convert_read, plain, row, wanted, self.headers.get("if-match"))
+        except Unprocessable as fault:
+            raise await self._with_further_faults(fault, wanted) from None
 
     async def _with_further_faults(self, error: Unprocessable, wanted: Any) -> Unprocessable:
         """Adds the faults that the route's own checks find in the valid members, so that a client sees all at once."""
@@ -109,8 +119,20 @@ def read_json(body: bytes, wanted: Any) -> Any:
     except msgspec.ValidationError as error:
         raise Unprocessable("A number in the body is out of range.") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest("The body is not valid JSON (UTF-8).") from error
+        raise BadRequest(f"The body is not valid JSON (UTF-8): {_place(body, error)}.") from error
     return convert(plain, wanted, _NUL.search(body) is not None)
+
+
+def _place(body: bytes, error: Exception) -> str:
+    """The line and the column, in characters and from 1, at which ``body`` stops being JSON in UTF-8."""
+    try:
+        body.decode()
+        found = _BYTE.search(str(error))
+        at = int(found[1]) if found else len(body)  # without a number, the body ends too early
+    except UnicodeDecodeError as invalid:
+        at = invalid.start
+    lines = body[:at].decode(errors="replace").split("\n")
+    return f"line {len(lines)}, column {len(lines[-1]) + 1}"
 
 
 @lru_cache(maxsize=256)

@@ -4,6 +4,7 @@ Unknown members and missing members both fail. With ``fields``, a row has the me
 others; with ``expand``, the members that are named may hold anything.
 """
 
+import re
 import types
 from collections.abc import Mapping
 from functools import cache
@@ -17,6 +18,14 @@ from msgspec import UNSET, UnsetType
 
 from service.schemas import FieldsQuery
 from service.web.query import query_of
+
+OF_A_LIBRARY = re.compile(
+    r"Expected `|\[Errno|Traceback|<class |object at 0x|codec can't|\(byte \d+\)|\(char \d+\)"
+    r"|Input data was truncated|JSON is malformed|RFC3339|enum value|matching regex"
+    r"|truncated file|cannot identify image|not a zip file|Bad magic number"
+    r"|violates \w+ constraint|syntax at or near|invalid input (syntax|for query)|out of int(32|64) range"
+    r"|Validation failed for"
+)  # of msgspec, Litestar, Pillow, zipfile, asyncpg, PostgreSQL, json and the system
 
 
 class CheckingTransport(httpx.ASGITransport):
@@ -40,7 +49,20 @@ class CheckingTransport(httpx.ASGITransport):
             response.stream = httpx.ByteStream(sent)  # as the client may want it undecoded
             whole = httpx.Response(response.status_code, headers=response.headers, content=sent)
             check_answer(handler, request.url.params, whole.content)
+        if response.headers.get("content-type") == "application/problem+json":
+            sent = b"".join([chunk async for chunk in response.stream])
+            response.stream = httpx.ByteStream(sent)
+            check_problem(httpx.Response(response.status_code, headers=response.headers, content=sent).content)
         return response
+
+
+def check_problem(content: bytes) -> None:
+    """Raises AssertionError if a problem passes a library's text on."""
+    if not content:  # the answer to a HEAD
+        return
+    problem = msgspec.json.decode(content)
+    for text in (problem["detail"], *(error["detail"] for error in problem.get("errors", ()))):
+        assert not OF_A_LIBRARY.search(text), f"the text of a library: {text}"
 
 
 def check_answer(handler: HTTPRouteHandler, query: httpx.QueryParams, content: bytes) -> None:

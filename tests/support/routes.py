@@ -81,6 +81,7 @@ POST   /v1/characters/{character_id}/revisions/{number}/restorations      charac
 POST   /v1/email-verifications                                            session          202     202 202     403 401
 POST   /v1/imports                                                        characters:write 401     200 200     403 401   dry-run key
 POST   /v1/password-resets                                                session          202     202 202     403 401
+GET    /v1/tokens/current                                                 -                401     200 200     200 401
 POST   /v1/sessions                                                       session          201     201 201     403 401
 POST   /v1/templates                                                      templates:write  401     201 201     403 401   dry-run key
 POST   /v1/templates/{template_id}/copies                                 templates:write  401     201 404/201 403 401   dry-run key

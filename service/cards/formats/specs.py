@@ -11,7 +11,6 @@ import msgspec
 
 from service.cards.formats.json import equals_stored, write_document
 from service.errors import Unprocessable, Violation
-from service.folding import tag_key
 from service.schemas import (
     DESCRIPTION_LENGTH,
     EXTENSIONS_SIZE,
@@ -21,6 +20,7 @@ from service.schemas import (
     UNPRINTABLE,
     VISIBLE,
 )
+from service.text.folding import tag_key
 from service.validation import pointer, stored_size
 
 VERSION_LENGTH = 32

@@ -194,7 +194,8 @@ async def usable_version(
         fault = Violation("Does not exist, or is not published.", pointer="/template_version")
         raise NotFound("The version of the template does not exist.", errors=[fault])
     if for_new_character and row["retired_at"] is not None:
-        raise Conflict("The template is retired: new characters cannot use it.")
+        fault = Violation("Is retired: new characters cannot use it.", pointer="/template")
+        raise Conflict("The template is retired: new characters cannot use it.", errors=[fault])
     chosen = number or row["newest_version"]
     return chosen, await get_rules(template_id, chosen)
 

@@ -240,7 +240,7 @@ async def test_the_token_of_an_api_key_is_shown_once(alice: Client) -> None:
         ({"scopes": []}, {"/scopes": "Must have at least 1 item."}),
         ({"scopes": "characters:read"}, {"/scopes": "Must be a list, not a string."}),
         ({"expires_at": "2020-01-01T00:00:00Z"}, {"/expires_at": "Must be in the future."}),
-        ({"expires_at": "tomorrow"}, {"/expires_at": "Is not a valid RFC3339 encoded datetime."}),
+        ({"expires_at": "tomorrow"}, {"/expires_at": "Is not a valid time (RFC 3339)."}),
         (
             {"name": 1, "kind": "session"},
             {"/name": "Must be a string, not an integer.", "/kind": "Is not a known field."},

@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from service.database.engine import DB
-from service.folding import tag_keys
 from service.templates.tables import Template
+from service.text.folding import tag_keys
 from tests.conftest import character, faults, template
 
 Client = httpx.AsyncClient

@@ -270,6 +270,7 @@ async def test_a_request_in_flight_is_reported(alice: Client) -> None:
         await _until_one_waits(database)
         second = await alice.post("/v1/characters", json=MIRA, headers=KEY)
         assert (second.status_code, second.json()["type"]) == (409, "/problems/conflict")
+        assert list(faults(second)) == ["Idempotency-Key"]
         await database.execute("COMMIT")
         assert (await first).status_code == 201
     finally:

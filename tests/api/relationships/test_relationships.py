@@ -114,6 +114,7 @@ async def test_a_pair_has_each_type_once_from_either_side(
     mirrored = await alice.post(of(sol), json={"target": mira["id"], "type": again})
     assert (same.status_code, mirrored.status_code) == (409, 409)
     assert mirrored.json()["type"] == "/problems/conflict"
+    assert list(faults(same)) == list(faults(mirrored)) == ["/type"]
     await relationship(alice, mira, sol, type="rival_of")
 
 

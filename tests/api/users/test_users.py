@@ -1,14 +1,17 @@
 """Members: signing up, the own account, profiles."""
 
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
 
 from tests.conftest import PASSWORD, faults, with_key
+from tests.support.pictures import draw_picture
 
 Client = httpx.AsyncClient
 
+PNG = {"Content-Type": "image/png"}
 BEA = {"email": "bea@example.org", "username": "bea", "password": PASSWORD}
 
 
@@ -23,18 +26,30 @@ async def test_sign_up_returns_the_own_account(stranger: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "taken",
+    ("taken", "pointers"),
     [
-        {"email": "ALICE@Example.ORG", "username": "other"},
-        {"email": "other@example.org", "username": "alice"},
+        ({"email": "ALICE@Example.ORG", "username": "other"}, ["/email"]),
+        ({"email": "other@example.org", "username": "alice"}, ["/username"]),
+        ({"email": "alice@example.org", "username": "alice"}, ["/email", "/username"]),
     ],
 )
 async def test_a_taken_email_in_any_case_or_username_is_a_conflict(
-    stranger: Client, alice: Client, taken: dict[str, str]
+    stranger: Client, alice: Client, taken: dict[str, str], pointers: list[str]
 ) -> None:
     answer = await stranger.post("/v1/users", json={"password": PASSWORD} | taken)
     assert answer.status_code == 409
     assert answer.json()["type"] == "/problems/conflict"
+    assert list(faults(answer)) == pointers
+
+
+async def test_a_profile_is_found_by_name_in_any_case_and_by_id(stranger: Client, alice: Client) -> None:
+    me = (await alice.get("/v1/users/me")).json()
+    assert (await alice.put("/v1/users/me/avatar", content=draw_picture(), headers=PNG)).status_code == 200
+    for name in ("alice", "Alice", "ALICE", me["id"], me["id"].upper()):
+        assert (await stranger.get(f"/v1/users/{name}")).json()["id"] == me["id"]
+        assert (await stranger.get(f"/v1/users/{name}/avatar")).status_code == 200
+    for name in (me["id"].replace("-", ""), "0199a0a0-0000-7000-8000-000000000000", "alice ", "ALICE\0", "ſ" * 36):
+        assert (await stranger.get(f"/v1/users/{quote(name)}")).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -87,7 +102,7 @@ async def test_an_account_refuses_every_bad_field_at_once(alice: Client) -> None
         "/links/0/url": "Must be an http or https address.",
         "/links/1/title": "Must be at least 1 character.",
         "/links/1/rel": "Is not a known field.",
-        "/username": "Is not a known field.",
+        "/username": "Is read-only: send it as it is now, or leave it out.",
     }
 
 
@@ -126,7 +141,7 @@ async def test_a_profile_is_public_and_hides_the_email(alice: Client, stranger: 
 
 
 @pytest.mark.parametrize(
-    "name", ["nobody", "ALICE", "alice%00", "%F0%9F", "a" * 4_000, "..", "alice%2F..", "alice@example.org"]
+    "name", ["nobody", "alic", "alice%00", "%F0%9F", "a" * 4_000, "..", "alice%2F..", "alice@example.org"]
 )
 async def test_an_unknown_user_is_not_found(alice: Client, stranger: Client, name: str) -> None:
     assert (await stranger.get(f"/v1/users/{name}")).status_code == 404

@@ -1,0 +1,130 @@
+"""A row that was read can be sent back to PATCH, with changes."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import PASSWORD, character, faults, public, relationship, template
+from tests.support.pictures import draw_picture
+
+Client = httpx.AsyncClient
+KINDS: dict[str, dict[str, Any]] = {
+    "characters": {"name": "New"},
+    "templates": {"name": "New"},
+    "relationships": {"description": "New"},
+    "users": {"bio": "New"},
+}
+READ_ONLY: dict[str, dict[str, Any]] = {  # members with other values
+    "characters": {"id": "x", "version": 9, "owner": {"id": "x"}, "portrait": None, "created_at": "now"},
+    "templates": {"owner": None, "prompt": "New", "attribute_schema": {"type": "object", "title": "New"}},
+    "relationships": {"type": "rival_of", "source": {}, "target": {}, "label": "New"},
+    "users": {"id": 1, "username": "new", "avatar": {}, "email_verified": True, "updated_at": None},
+}
+EVERY_KIND = pytest.mark.parametrize("kind", KINDS)
+
+
+@pytest.fixture
+async def path(alice: Client, kind: str) -> str:
+    """The path of a row of Alice whose members all have values."""
+    png = {"Content-Type": "image/png"}
+    if kind == "templates":
+        return f"/v1/templates/{(await template(alice))['id']}"
+    if kind == "users":
+        assert (await alice.put("/v1/users/me/avatar", content=draw_picture(), headers=png)).status_code == 200
+        return "/v1/users/me"
+    mira = await character(alice, template=(await template(alice))["id"], extensions={"a": [1.5]}, tags=["night"])
+    if kind == "relationships":
+        otto = await character(alice, name="Otto")
+        return f"/v1/relationships/{(await relationship(alice, mira, otto))['id']}?from={otto['id']}"
+    path = f"/v1/characters/{mira['id']}"
+    assert (await alice.put(f"{path}/portrait", content=draw_picture(), headers=png)).status_code == 200
+    return path
+
+
+@EVERY_KIND
+async def test_a_read_row_is_sent_back_with_a_change(alice: Client, kind: str, path: str) -> None:
+    read = await alice.get(path)
+    body = read.json() | KINDS[kind]
+    answer = await alice.patch(path, json=body, headers={"If-Match": read.headers["etag"]})
+    assert answer.status_code == 200, answer.text
+    unlike = {name for name, value in answer.json().items() if value != body[name]}
+    assert unlike == {"version", "updated_at"}
+    again = answer.json() | {"created_at": answer.json()["created_at"].replace("Z", "+00:00")}
+    assert (await alice.patch(path, json=again)).status_code == 200, "a time in another form is the same"
+
+
+@EVERY_KIND
+async def test_changed_read_only_members_are_refused(alice: Client, kind: str, path: str) -> None:
+    read = await alice.get(path)
+    answer = await alice.patch(path, json=read.json() | KINDS[kind] | READ_ONLY[kind] | {"colour": 1})
+    assert answer.status_code == 422
+    assert set(faults(answer)) == {f"/{name}" for name in READ_ONLY[kind]} | {"/colour"}
+    assert "read-only" in faults(answer)[f"/{next(iter(READ_ONLY[kind]))}"]
+    assert (await alice.get(path)).content == read.content
+
+
+@EVERY_KIND
+async def test_a_stale_row_is_a_failed_precondition(alice: Client, kind: str, path: str) -> None:
+    stale = await alice.get(path)
+    await alice.patch(path, json=KINDS[kind])
+    body = stale.json() | dict.fromkeys(KINDS[kind], "Late")
+    answer = await alice.patch(path, json=body, headers={"If-Match": stale.headers["etag"]})
+    assert answer.status_code == 412
+    assert "/version" in faults(await alice.patch(path, json=body))
+
+
+async def test_an_expanded_character_is_sent_back(alice: Client) -> None:
+    mira = await character(alice, template=(await template(alice))["id"])
+    path = f"/v1/characters/{mira['id']}"
+    expanded = (await alice.get(path, params={"expand": "owner,template"})).json()
+    answer = await alice.patch(path, json=expanded | {"name": "New"})
+    assert (answer.status_code, answer.json()["template"]) == (200, mira["template"]), answer.text
+    foreign = answer.json() | {"owner": expanded["owner"] | {"id": mira["id"]}}
+    assert list(faults(await alice.patch(path, json=foreign))) == ["/owner"]
+
+
+async def test_a_template_is_given_as_it_is_read(alice: Client) -> None:
+    fighter = await template(alice)
+    versions = f"/v1/templates/{fighter['id']}/versions"
+    await alice.post(versions, json={"attribute_schema": {"type": "object"}})
+    assert (await alice.put(f"{versions}/2/publication")).status_code == 200
+    for given, version, number in (
+        ({"id": fighter["id"]}, None, 2),
+        ({"id": fighter["id"], "version": 1}, None, 1),
+        ({"id": fighter["id"], "version": 1}, 2, 2),
+    ):
+        body = {"name": "Mira", "template": given} | ({"template_version": version} if version else {})
+        made = await character(alice, **body)
+        assert made["template"] == {"id": fighter["id"], "version": number}
+        moved = await alice.patch(f"/v1/characters/{(await character(alice))['id']}", json=body)
+        assert (moved.status_code, moved.json()["template"]) == (200, made["template"])
+    wrong = await alice.post("/v1/characters", json={"name": "Mira", "template": {"id": 1, "colour": 1}})
+    assert set(faults(wrong)) == {"/template/id", "/template/colour"}
+
+
+async def test_a_bulk_update_takes_a_read_character(alice: Client) -> None:
+    mira, otto = await character(alice), await character(alice, name="Otto")
+    operations = [
+        {"action": "update", "id": mira["id"], "version": 1, "body": mira | {"name": "New"}},
+        {"action": "update", "id": otto["id"], "body": otto | {"version": 9}},
+    ]
+    items = (await alice.post("/v1/characters/bulk", json={"operations": operations})).json()["items"]
+    assert [item["status"] for item in items] == [200, 422]
+    assert items[0]["character"]["name"] == "New"
+    assert [error["pointer"] for error in items[1]["problem"]["errors"]] == ["/version"]
+
+
+async def test_rows_of_others_are_hidden_or_refused(alice: Client, charlie: Client) -> None:
+    shown, hidden = await public(alice), await character(alice)
+    assert (await charlie.patch(f"/v1/characters/{shown['id']}", json=shown)).status_code == 403
+    assert (await charlie.patch(f"/v1/characters/{hidden['id']}", json=hidden)).status_code == 404
+
+
+async def test_the_own_email_needs_no_password_and_another_one_does(alice: Client) -> None:
+    me = (await alice.get("/v1/users/me")).json()
+    assert (await alice.patch("/v1/users/me", json=me)).status_code == 200
+    other = me | {"email": "other@example.org"}
+    other = {name: other[name] for name in ("id", "email")}
+    assert (await alice.patch("/v1/users/me", json=other)).status_code == 403
+    assert (await alice.patch("/v1/users/me", json=other | {"current_password": PASSWORD})).status_code == 200
