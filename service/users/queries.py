@@ -82,11 +82,16 @@ _GET_PROFILE = Prepared(
 )
 
 
-async def create_user(data: UserCreate) -> Any:
-    """Raises Conflict when the e-mail address, in any spelling, has an account, or the username has or had one."""
+async def check_sign_up(data: UserCreate) -> None:
+    """Raises Unprocessable for what no account may have, whichever others exist."""
     if data.username in RESERVED_USERNAMES:
         raise Unprocessable.of([Violation("This username is reserved.", pointer="/username")])
     await check_password(data.password, {data.email, data.username, data.display_name}, "/password")
+
+
+async def create_user(data: UserCreate) -> Any:
+    """Raises Conflict when the e-mail address, in any spelling, has an account, or the username has or had one. The
+    caller has called ``check_sign_up``."""
     password_hash = await hash_password(data.password)
     with on_constraint(_TAKEN):
         async with DB.transaction():
