@@ -156,12 +156,13 @@ def create_app() -> Litestar:
 
 def _with_middleware(app: Litestar) -> ASGIApp:
     """The middleware around Litestar, because Litestar's own sees no unknown path, no wrong method and no OPTIONS."""
+    has_cors = bool(settings.cors_origins) or not settings.in_production
     middleware: list[Callable[[ASGIApp], ASGIApp]] = [  # the outermost first
         RejectWebSockets,
         RequestId,
         AccessLog,
-        *([partial(Cors, origins=settings.cors_origins)] if settings.cors_origins else []),
-        partial(SecurityHeaders, vary=[b"Accept-Encoding", *([b"Origin"] if settings.cors_origins else [])]),
+        *([partial(Cors, origins=settings.cors_origins, local=not settings.in_production)] if has_cors else []),
+        partial(SecurityHeaders, vary=[b"Accept-Encoding", *([b"Origin"] if has_cors else [])]),
         Head,
         SlowReaders,
         Compression,

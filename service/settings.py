@@ -91,10 +91,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     secret_key: Annotated[str, Meta(min_length=32)] = DEVELOPMENT_SECRET  # for cursors, links and names of files
     allowed_hosts: Names = ("localhost", "127.0.0.1", "[::1]")  # *.example.org allows subdomains
-    cors_origins: Names = ()  # https://app.example.org
+    cors_origins: Names = ()  # https://app.example.org; in development also http://localhost and 127.0.0.1, any port
     trusted_proxies: Names = ()  # addresses or networks whose X-Forwarded-* headers are trusted
     metrics_token: str = ""  # lets other machines read /metrics, as a Bearer token; empty: only this machine
-    rate_limit_scale: Annotated[float, Meta(gt=0, le=1_000_000)] = 1  # multiplies every rate limit
+    rate_limit_scale: Annotated[float, Meta(gt=0, le=1_000_000)] = (
+        1  # multiplies every rate limit; see rate_limit_factor
+    )
 
     quota_characters: Quota = 10_000  # of one user, including those in the trash
     quota_stored_bytes: Quota = 1024**3  # of one user's portraits and cards
@@ -122,6 +124,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def in_production(self) -> bool:
         return self.environment == "production"
+
+    @property
+    def rate_limit_factor(self) -> float:
+        """What every rate limit is multiplied by. Development has ten times as much: one address sends everything."""
+        return self.rate_limit_scale * (1 if self.in_production else 10)
 
     @property
     def own_url(self) -> str:

@@ -25,7 +25,7 @@ TEST_ENVIRONMENT = {
     "DATA_DIR": str(DATA_DIR),
     "DATABASE_URL": "",
     "LOG_LEVEL": "WARNING",
-    "RATE_LIMIT_SCALE": "10000",
+    "RATE_LIMIT_SCALE": "1000",
     "CORS_ORIGINS": "https://app.example.org",
     "PASSWORD_MEMORY_KIB": "8192",
     "PASSWORD_ITERATIONS": "1",

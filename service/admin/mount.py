@@ -23,7 +23,7 @@ from service.web.middleware.headers import request_header
 
 PREFIX = "/admin"
 _REFUSAL_WINDOW = timedelta(minutes=5)
-MOST_REFUSED = max(1, round(20 * settings.rate_limit_scale))  # wrong passwords from one address, over all workers
+MOST_REFUSED = max(1, round(20 * settings.rate_limit_factor))  # wrong passwords from one address, over all workers
 MAX_BODY = 1024 * 1024  # no form of the site uploads files
 BODY_PATIENCE = 10.0  # seconds in which a body must arrive
 

@@ -37,11 +37,11 @@ _TAKE_BACK = "if redis.call('EXISTS', KEYS[1]) == 1 then return redis.call('HINC
 
 
 class Attempts:
-    """Counts failed attempts by key, in this worker. After ``free`` of them (times RATE_LIMIT_SCALE, if that is above
-    1) each one doubles the wait, from one second up to ``longest`` seconds."""
+    """Counts failed attempts by key, in this worker. After ``free`` of them (times the rate limit factor, if that is
+    above 1) each one doubles the wait, from one second up to ``longest`` seconds."""
 
     def __init__(self, free: int, longest: float) -> None:
-        self._free = round(free * max(1, settings.rate_limit_scale))
+        self._free = round(free * max(1, settings.rate_limit_factor))
         self._longest = longest
         self._failed: OrderedDict[str, tuple[int, float]] = OrderedDict()
 

@@ -29,8 +29,8 @@ class Limit:
 
     @cached_property
     def most(self) -> int:
-        """``rate``, scaled by RATE_LIMIT_SCALE."""
-        return max(1, round(self.rate * settings.rate_limit_scale))
+        """``rate``, multiplied as the settings say."""
+        return max(1, round(self.rate * settings.rate_limit_factor))
 
     def key(self, scope: Any) -> str | UUID:
         """The id of the caller, or the address."""
@@ -38,6 +38,11 @@ class Limit:
         if self.by == "caller" and user is not None:
             return user
         return network_of(scope["client"][0]) if scope.get("client") else "-"
+
+    def refusal(self, wait: int) -> str:
+        """The detail of a refusal, with the seconds to wait."""
+        window = {60: "a minute", 3_600: "an hour"}.get(self.seconds, f"{self.seconds} seconds")
+        return f"The limit '{self.name}' is {self.most} in {window} for each {self.by}. Retry in {wait} seconds."
 
     @cached_property
     def header(self) -> bytes:

@@ -10,7 +10,7 @@ from service.mail.outbox import wake_worker
 from service.users import queries
 from service.users.schemas import Me, Profile, UserCreate, UserUpdate
 from service.web.guards import CurrentUser, requires_session
-from service.web.middleware.rate_limit import RateLimit, count_request
+from service.web.middleware.rate_limit import count_request
 from service.web.requests import IfMatch
 from service.web.responses import Rendered, resource
 from service.web.routes import get, patch, post
@@ -24,12 +24,15 @@ class UserController(Controller):
     path = "/users"
     tags = ("Users",)
 
-    @post("/", public=True, middleware=[RateLimit(SIGN_UP)])
-    async def create_user(self, data: JSONBody[UserCreate]) -> Rendered[Me]:
+    @post("/", public=True)
+    async def create_user(self, request: Request[Any, Any, Any], data: JSONBody[UserCreate]) -> Rendered[Me]:
         """Sign up.
 
         An e-mail address or a username that is already in use is refused with 409. Case makes no difference.
+        A form that is refused with 400 or 422 does not count as a sign-up.
         """
+        await queries.check_sign_up(data)
+        await count_request(SIGN_UP, request.scope)
         member = await queries.create_user(data)
         wake_worker()
         return resource(member, created_at="/v1/users/me")

@@ -84,12 +84,16 @@ _GET_PROFILE = Prepared(
 )
 
 
-async def create_user(data: UserCreate) -> Any:
-    """Raises Conflict when the e-mail address, in any spelling, has an account, or the username has or had one; with
-    both violations if both are taken."""
+async def check_sign_up(data: UserCreate) -> None:
+    """Raises Unprocessable for what no account may have, whichever others exist."""
     if data.username in RESERVED_USERNAMES:
         raise Unprocessable.of([Violation("This username is reserved.", pointer="/username")])
     await check_password(data.password, {data.email, data.username, data.display_name}, "/password")
+
+
+async def create_user(data: UserCreate) -> Any:
+    """Raises Conflict when the e-mail address, in any spelling, has an account, or the username has or had one; with
+    both violations if both are taken. The caller has called ``check_sign_up``."""
     password_hash = await hash_password(data.password)
     try:
         return await _insert_user(data, password_hash)

@@ -10,6 +10,7 @@ from litestar.types import ASGIApp, Send
 from service.errors import PROBLEMS
 from service.web.middleware.compression import Compression
 from service.web.middleware.conditional import Conditional, Head
+from service.web.middleware.cors import Cors
 from tests.conftest import application
 from tests.support.servers import Service, piccolo, service_of_its_own
 
@@ -235,6 +236,37 @@ async def test_another_origin_gets_no_cors_headers(stranger: httpx.AsyncClient, 
         answer = await stranger.request(method, "/v1/characters", headers={"Access-Control-Request-Method": "POST"})
         assert [name for name in answer.headers if name.startswith("access-control")] == []
         assert "Origin" in listed(answer, "Vary")
+
+
+@pytest.mark.parametrize(
+    ("origin", "is_local"),
+    [
+        ("http://localhost:5173", True),
+        ("http://localhost", True),
+        ("http://127.0.0.1:3000", True),
+        ("https://localhost:5173", False),
+        ("http://localhost.evil.org", False),
+        ("http://localhost:5173.evil.org", False),
+        ("http://127.0.0.1x:3000", False),
+        ("http://evil.org/http://localhost:1", False),
+    ],
+)
+async def test_in_development_pages_of_this_machine_may_read(
+    stranger: httpx.AsyncClient, origin: str, is_local: bool
+) -> None:
+    answer = await stranger.get("/v1/characters", headers={"Origin": origin})
+    assert answer.headers.get("Access-Control-Allow-Origin") == (origin if is_local else None)
+
+
+async def test_in_production_pages_of_this_machine_may_not_read() -> None:
+    scope: Any = {"headers": [(b"origin", b"http://localhost:5173")], "state": {"headers": {}}}
+
+    async def nothing(*_: Any) -> None: ...
+
+    for local in (True, False):
+        scope["state"]["headers"] = {}
+        await Cors(nothing, [OURS], local=local)(scope, nothing, nothing)
+        assert bool(scope["state"]["headers"]) == local
 
 
 async def test_a_preflight_allows_methods_and_headers(stranger: httpx.AsyncClient) -> None:

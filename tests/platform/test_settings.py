@@ -41,6 +41,11 @@ def test_each_variable_is_read() -> None:
     assert (settings.port, settings.rate_limit_scale, str(settings.data_dir)) == (80, 0.5, "/srv/data")
 
 
+def test_rate_limits_are_ten_times_as_wide_in_development() -> None:
+    assert [read_settings(given).rate_limit_factor for given in ({}, PRODUCTION)] == [10, 1]
+    assert read_settings({"RATE_LIMIT_SCALE": "0.5"}).rate_limit_factor == 5
+
+
 def test_empty_variables_are_ignored() -> None:
     assert read_settings(dict.fromkeys(VARIABLES, " ")) == Settings()
 

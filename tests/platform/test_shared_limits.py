@@ -66,7 +66,7 @@ def services(database: None, valkey: Valkey) -> Iterator[list[Service]]:
     environment = {
         "DATABASE_URL": embedded.dsn(DATA_DIR),
         "VALKEY_URL": f"valkey://127.0.0.1:{valkey.port}/0",
-        "RATE_LIMIT_SCALE": "0.1",
+        "RATE_LIMIT_SCALE": "0.01",
         "TRUSTED_PROXIES": "127.0.0.1",
     }
     with worker_of_its_own(**environment) as one, worker_of_its_own(**environment) as other:

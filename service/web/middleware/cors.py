@@ -1,5 +1,6 @@
-"""CORS: pages of the configured origins may use the API in browsers."""
+"""CORS: pages of the configured origins may use the API in browsers. In development pages of this machine may, too."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,14 +19,21 @@ _EXPOSED = (
 )
 
 
+_LOCAL = re.compile(rb"http://(localhost|127\.0\.0\.1)(:[0-9]{1,5})?")
+
+
 class Cors:
-    def __init__(self, app: ASGIApp, origins: Iterable[str]) -> None:
+    """``local`` allows http://localhost and http://127.0.0.1 with any port."""
+
+    def __init__(self, app: ASGIApp, origins: Iterable[str], *, local: bool) -> None:
         self.app = app
         self.origins = {origin.encode() for origin in origins}
+        self.local = local
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
-        if (origin := headers.get(b"origin", b"")) in self.origins:
+        origin = headers.get(b"origin", b"")
+        if origin in self.origins or (self.local and _LOCAL.fullmatch(origin)):
             allowed: dict[bytes, bytes] = {b"access-control-allow-origin": origin}
             is_preflight = b"access-control-request-method" in headers
             allowed |= _PREFLIGHT if is_preflight else {b"access-control-expose-headers": _EXPOSED}

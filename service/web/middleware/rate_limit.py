@@ -82,4 +82,4 @@ async def count_request(limit: Limit, scope: Any, units: int = 1) -> None:
     headers[b"ratelimit-reset"] = b"%d" % seconds
     if count > limit.most:
         _REFUSED.labels(limit.name).inc()
-        raise TooManyRequests(headers={"Retry-After": str(seconds)})
+        raise TooManyRequests(limit.refusal(seconds), headers={"Retry-After": str(seconds)})

@@ -30,7 +30,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     address."""
     clock = Clock()
     monkeypatch.setattr("service.limits.backoff.time", clock)
-    monkeypatch.setattr("service.limits.backoff.settings", SimpleNamespace(rate_limit_scale=1))
+    monkeypatch.setattr("service.limits.backoff.settings", SimpleNamespace(rate_limit_factor=1))
     monkeypatch.setattr("service.limits.backoff._by_pair", Attempts(free=3, longest=300))
     monkeypatch.setattr("service.limits.backoff._by_account", Attempts(free=6, longest=60))
     monkeypatch.setattr("service.limits.backoff._by_address", Attempts(free=8, longest=60))
@@ -82,7 +82,7 @@ async def test_five_failures_are_free(app: Any, alice: Client, monkeypatch: pyte
     ],
 )
 def test_free_failures_and_the_longest_wait(attempts: Attempts, free: int, longest: float) -> None:
-    assert (attempts._free / settings.rate_limit_scale, attempts._longest) == (free, longest)
+    assert (attempts._free / settings.rate_limit_factor, attempts._longest) == (free, longest)
 
 
 async def test_a_sign_in_after_the_wait_succeeds_and_resets_the_failures(app: Any, alice: Client, clock: Clock) -> None:
