@@ -6,7 +6,6 @@ import typing
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from decimal import Decimal
 from itertools import chain, islice
 from typing import Any
 
@@ -17,7 +16,6 @@ from service.errors import MAX_VIOLATIONS, Unprocessable, Violation
 MAX_DEPTH = 64  # levels of lists and objects within each other
 UNKNOWN = "Is not a known field."
 _MAX_ITEMS_CHECKED = 1_000  # of each list, when faults are collected; no list of a valid body is longer
-_EXPONENT = re.compile(r"\de[+-]?\d")  # of a number, or within a string
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
@@ -172,46 +170,6 @@ def _metas(expected: Any) -> Iterator[msgspec.Meta]:
     elif typing.get_origin(expected) in (typing.Union, types.UnionType):
         for member in typing.get_args(expected):
             yield from _metas(member)
-
-
-def stored_size(value: Any, text: str) -> int:
-    """The bytes of ``text``, the JSON of ``value``, once JSONB has written every number in full: 1e300 has 301 digits.
-    The spaces that JSONB adds do not count."""
-    size = len(text.encode())
-    if _EXPONENT.search(text) is None:
-        return size
-    waiting = [value]
-    while waiting:
-        inner = waiting.pop()
-        if isinstance(inner, dict):
-            waiting.extend(inner.values())
-        elif isinstance(inner, list):
-            waiting.extend(inner)
-        elif isinstance(inner, float) and "e" in (short := repr(inner)):
-            size += len(format(Decimal(short), "f")) - len(short)
-    return size
-
-
-def merge_patch(target: Any, patch: Any) -> Any:
-    """JSON Merge Patch (RFC 7396): null in ``patch`` removes a member of ``target``. Neither argument is changed."""
-    if not isinstance(patch, dict):
-        return patch
-    merged = dict(target) if isinstance(target, dict) else {}
-    for name, value in patch.items():
-        if value is None:
-            merged.pop(name, None)
-        else:
-            merged[name] = merge_patch(merged.get(name), value)
-    return merged
-
-
-def is_same(one: Any, other: Any) -> bool:
-    """Whether two JSON values are equal: 1 equals 1.0, but 1 does not equal true, as it does in Python."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(is_same(value, other[name]) for name, value in one.items())
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(is_same, one, other))
-    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
 
 
 # The messages of msgspec.ValidationError

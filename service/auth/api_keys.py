@@ -14,7 +14,8 @@ from service.database.engine import DB
 from service.database.prepared import Param, Prepared, insert, json_object, utc, written
 from service.errors import Forbidden, NotFound, Unprocessable, Violation
 from service.identifiers import uuid7
-from service.users.queries import NOT_CURRENT, confirm_password, get_account, lock_account, notify
+from service.users.credentials import NOT_CURRENT, confirm_password, lock_account
+from service.users.queries import get_account, notify
 
 MAX_KEYS = 100  # of one user
 

@@ -15,8 +15,8 @@ from service.errors import Forbidden, NotFound
 from service.identifiers import uuid7
 from service.mail.outbox import may_send, queue_message
 from service.mail.worker import Recipient
+from service.users.credentials import NOT_CURRENT, confirm_password
 from service.users.passwords import check_password, hash_password
-from service.users.queries import NOT_CURRENT, confirm_password
 from service.users.schemas import account_key
 from service.users.scopes import is_active
 from service.users.tables import EMAIL_LENGTH, User

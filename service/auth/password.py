@@ -7,8 +7,9 @@ from service.callers import Caller
 from service.database.engine import DB
 from service.database.prepared import NOW
 from service.errors import Forbidden
+from service.users.credentials import NOT_CURRENT, confirm_password
 from service.users.passwords import check_password, hash_password
-from service.users.queries import NOT_CURRENT, confirm_password, get_account, notify
+from service.users.queries import get_account, notify
 from service.users.tables import User
 
 

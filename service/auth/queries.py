@@ -17,8 +17,9 @@ from service.errors import NotFound, Unauthorized
 from service.identifiers import masked, uuid7
 from service.limits.backoff import SignIn
 from service.settings import settings
+from service.users.credentials import find_credentials, lock_account, rehash_password
 from service.users.passwords import is_outdated, password_matches
-from service.users.queries import find_credentials, lock_account, own_fields, rehash_password
+from service.users.queries import own_fields
 from service.users.schemas import Owner, account_key
 from service.users.scopes import is_active
 

@@ -26,7 +26,7 @@ from service.etags import check_if_match
 from service.identifiers import uuid7
 from service.media.queries import file_name
 from service.media.storage import STORAGE
-from service.validation import is_same, stored_size
+from service.text.json_values import is_same, stored_size
 
 PORTRAIT_SIZE = "1024"  # enough for programs that show cards; a PNG of the original could have 100 MiB
 

@@ -19,7 +19,7 @@ from uuid import UUID
 from piccolo.querystring import QueryString
 
 from service.database.prepared import Param, Prepared
-from service.users.queries import keep_user
+from service.users.credentials import keep_user
 
 _LOCK_OWN = Prepared(
     lambda: QueryString(

@@ -42,8 +42,8 @@ from service.schemas import EXTENSIONS_SIZE, FieldsQuery, given
 from service.templates.rules.bounds import bounds_violations
 from service.templates.rules.validator import Rules
 from service.templates.versions.queries import get_rules, usable_version
+from service.text.json_values import merge_patch, stored_size
 from service.users.queries import profile_fields
-from service.validation import merge_patch, stored_size
 
 _VISIBLE_ONE = (Character.id == Param("id")) & visible_to(Param("user"))
 _SOURCE = Prepared(

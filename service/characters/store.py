@@ -19,7 +19,7 @@ from service.database.prepared import NOW, Param, Prepared, insert, written
 from service.errors import Conflict, Forbidden, NotFound, Violation
 from service.identifiers import uuid7
 from service.settings import settings
-from service.validation import is_same
+from service.text.json_values import is_same
 
 WHOLE_EVERY = 20  # revisions; each of the others is read in at most as many steps
 

@@ -27,7 +27,8 @@ from service.media.queries import get_past_picture
 from service.revisions.schemas import Difference, RevisionDifferences
 from service.schemas import PageQuery
 from service.settings import settings
-from service.validation import is_same, pointer
+from service.text.json_values import is_same
+from service.validation import pointer
 
 _PIN = ("template", "template_version")
 _PLAIN = tuple(name for name in CONTENT if name not in (*_PIN, "portrait"))  # same name and value in a CharacterRead

@@ -14,7 +14,7 @@ from service.database.prepared import Param, utc
 from service.lists.listing import Listing, Rows
 from service.lists.statements import SortKey
 from service.trash.schemas import TrashedCharacter, TrashQuery
-from service.users.queries import keep_user
+from service.users.credentials import keep_user
 
 MOST_STEPS = 10  # of one request
 

@@ -1,6 +1,5 @@
 from copy import copy
 from typing import Any
-from uuid import UUID
 
 import msgspec
 from msgspec import UNSET
@@ -14,12 +13,12 @@ from service.database.prepared import NOW, Param, Prepared, insert, json_object,
 from service.errors import Conflict, Forbidden, NotFound, Unprocessable, Violation
 from service.etags import check_if_match
 from service.identifiers import uuid7
-from service.limits.backoff import Confirmation
 from service.mail.outbox import Kind, insert_message, queue_message
 from service.media.queries import picture_fields
 from service.schemas import given
 from service.settings import settings
-from service.users.passwords import check_password, hash_password, password_matches
+from service.users.credentials import confirm_password
+from service.users.passwords import check_password, hash_password
 from service.users.schemas import (
     RESERVED_USERNAMES,
     UserCreate,
@@ -32,7 +31,6 @@ from service.users.scopes import is_active
 from service.users.tables import EMAIL_LENGTH, User
 from service.users.taken import TAKEN, all_taken
 
-NOT_CURRENT = "The current password is not right."
 _NEEDS_CURRENT = "Changing the e-mail address needs the current password."
 
 
@@ -70,7 +68,6 @@ _CREATE = Prepared(
         also=insert_message("id", kind="verification", address=Param("email_key")),
     )
 )
-_KEEP = Prepared(lambda: QueryString("SELECT FROM users WHERE id = {} FOR KEY SHARE", Param("id")))
 _IS_RESERVED = Prepared(
     lambda: QueryString(
         "SELECT EXISTS (SELECT FROM reserved_usernames WHERE username = {} AND until > now())", Param("username")
@@ -205,17 +202,6 @@ async def notify(kind: Kind, account: Any) -> None:
         await queue_message(kind, account["email"], account["username"])
 
 
-async def confirm_password(user: Caller, password_hash: str | None, password: str, otherwise: str) -> None:
-    """Raises Forbidden with the text ``otherwise`` for a wrong password, and TooManyRequests after too many failures,
-    so that a stolen session cannot be used to guess the password."""
-    attempt = Confirmation(user.id)
-    await attempt.begin()
-    if not await password_matches(password_hash, password):
-        await record("refuse_password", "user", user.id, member=user.id)
-        raise Forbidden(otherwise)
-    await attempt.succeed()
-
-
 def _normal_email(email: str) -> str:
     """Raises Unprocessable for an address that is none any more once it is normalised."""
     if normal := normal_email(email):
@@ -229,34 +215,3 @@ def _email_key(email: str) -> str:
     if len(key) > EMAIL_LENGTH:
         raise Unprocessable.of([Violation("Must be an e-mail address.", pointer="/email")])
     return key
-
-
-async def find_credentials(login: str) -> tuple[UUID | None, str | None, bool]:
-    """Id, password hash and whether the account is active, of the account with this e-mail or username, if any."""
-    key = account_key(login)
-    row = (
-        await User.select(User.id, User.password_hash, User.status)
-        .where((User.email_key == key) | (User.username == key))
-        .first()
-    )
-    return (row["id"], row["password_hash"], row["status"] == "active") if row else (None, None, False)
-
-
-async def lock_account(user_id: UUID | None, password_hash: str | None) -> bool:
-    """Returns whether the account is active and has this password hash, and locks it until the transaction ends.
-
-    Without the lock, a sign-in could create a session just after a password change has ended all sessions."""
-    account = (User.id == user_id) & (User.password_hash == password_hash) & is_active()
-    return bool(await User.select(User.id).where(account).lock_rows("SHARE").first())
-
-
-async def keep_user(user_id: UUID | None) -> None:
-    """Locks the user's row, so that a suspension or a purge waits until the transaction ends. It comes before all other
-    locks (see service/characters/locks.py)."""
-    await _KEEP.one(id=user_id)
-
-
-async def rehash_password(user_id: UUID | None, outdated: str, password: str) -> None:
-    """Stores a hash with the current settings, unless the password was changed meanwhile."""
-    password_hash = await hash_password(password)
-    await User.update({User.password_hash: password_hash}).where(User.id == user_id, User.password_hash == outdated)

@@ -8,7 +8,8 @@ import msgspec
 from service.errors import Unprocessable, Violation
 from service.etags import check_if_match
 from service.schemas import Time
-from service.validation import UNKNOWN, convert, is_same, pointer
+from service.text.json_values import is_same
+from service.validation import UNKNOWN, convert, pointer
 
 _READ_ONLY = "Is read-only: send it as it is now, or leave it out."
 

@@ -8,7 +8,8 @@ from itertools import islice
 from typing import Any
 
 from service.errors import MAX_VIOLATIONS, TooLarge, Unprocessable
-from service.validation import MAX_DEPTH, is_same, storage_violations, text_fault
+from service.text.json_values import is_same
+from service.validation import MAX_DEPTH, storage_violations, text_fault
 
 MAX_BYTES = 8 * 1024 * 1024
 MAX_VALUES = 250_000

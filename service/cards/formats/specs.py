@@ -21,7 +21,8 @@ from service.schemas import (
     VISIBLE,
 )
 from service.text.folding import tag_key
-from service.validation import pointer, stored_size
+from service.text.json_values import stored_size
+from service.validation import pointer
 
 VERSION_LENGTH = 32
 DEFAULT_NAME = "Unnamed"  # of a character whose card has an empty name

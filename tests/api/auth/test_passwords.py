@@ -5,7 +5,7 @@ import pytest
 from argon2 import PasswordHasher, extract_parameters
 
 from service.settings import settings
-from service.users.queries import rehash_password
+from service.users.credentials import rehash_password
 from service.users.tables import User
 from tests.conftest import PASSWORD, faults
 

@@ -1,0 +1,61 @@
+"""Accounts by login and password, and the locks that keep them as they were checked."""
+
+from uuid import UUID
+
+from piccolo.querystring import QueryString
+
+from service.audit.queries import record
+from service.callers import Caller
+from service.database.prepared import Param, Prepared
+from service.errors import Forbidden
+from service.limits.backoff import Confirmation
+from service.users.passwords import hash_password, password_matches
+from service.users.schemas import account_key
+from service.users.scopes import is_active
+from service.users.tables import User
+
+NOT_CURRENT = "The current password is not right."
+
+_KEEP = Prepared(lambda: QueryString("SELECT FROM users WHERE id = {} FOR KEY SHARE", Param("id")))
+
+
+async def find_credentials(login: str) -> tuple[UUID | None, str | None, bool]:
+    """Id, password hash and whether the account is active, of the account with this e-mail or username, if any."""
+    key = account_key(login)
+    row = (
+        await User.select(User.id, User.password_hash, User.status)
+        .where((User.email_key == key) | (User.username == key))
+        .first()
+    )
+    return (row["id"], row["password_hash"], row["status"] == "active") if row else (None, None, False)
+
+
+async def lock_account(user_id: UUID | None, password_hash: str | None) -> bool:
+    """Returns whether the account is active and has this password hash, and locks it until the transaction ends.
+
+    Without the lock, a sign-in could create a session just after a password change has ended all sessions."""
+    account = (User.id == user_id) & (User.password_hash == password_hash) & is_active()
+    return bool(await User.select(User.id).where(account).lock_rows("SHARE").first())
+
+
+async def keep_user(user_id: UUID | None) -> None:
+    """Locks the user's row, so that a suspension or a purge waits until the transaction ends. It comes before all other
+    locks (see service/characters/locks.py)."""
+    await _KEEP.one(id=user_id)
+
+
+async def rehash_password(user_id: UUID | None, outdated: str, password: str) -> None:
+    """Stores a hash with the current settings, unless the password was changed meanwhile."""
+    password_hash = await hash_password(password)
+    await User.update({User.password_hash: password_hash}).where(User.id == user_id, User.password_hash == outdated)
+
+
+async def confirm_password(user: Caller, password_hash: str | None, password: str, otherwise: str) -> None:
+    """Raises Forbidden with the text ``otherwise`` for a wrong password, and TooManyRequests after too many failures,
+    so that a stolen session cannot be used to guess the password."""
+    attempt = Confirmation(user.id)
+    await attempt.begin()
+    if not await password_matches(password_hash, password):
+        await record("refuse_password", "user", user.id, member=user.id)
+        raise Forbidden(otherwise)
+    await attempt.succeed()
