@@ -6,10 +6,11 @@ from typing import Any, Literal
 
 import msgspec
 
+from service.cards.formats.assets import ASSET
 from service.cards.formats.charx import CARD, write_charx
 from service.cards.formats.json import write_document
 from service.cards.formats.png import KEYWORD_LENGTH, with_texts
-from service.cards.formats.reader import ASSET, CCV3, CHARA, DEFAULT_ICON, NO_PORTRAIT
+from service.cards.formats.reader import CCV3, CHARA, DEFAULT_ICON
 from service.cards.formats.specs import Spec, card_document, data_of_new_card, with_edits, with_required
 
 ExportSpec = Literal["v2", "v3"]
@@ -63,9 +64,8 @@ def as_png(
     texts = {keyword: as_json(export, each) for keyword, each in keywords.items() if spec is None or each == spec} | {
         ASSET + path: file for path, file in files.items() if _fits(ASSET + path)
     }
-    if not is_portrait:
-        texts[NO_PORTRAIT] = b""
-    return with_texts(picture, {keyword: base64.b64encode(text) for keyword, text in texts.items()})
+    encoded = {keyword: base64.b64encode(text) for keyword, text in texts.items()}
+    return with_texts(picture, encoded, is_placeholder=not is_portrait)
 
 
 def as_charx(export: Export, picture: bytes | None, files: Mapping[str, bytes]) -> bytes:

@@ -5,7 +5,8 @@ import asyncio
 import msgspec
 
 from service.callers import Caller
-from service.cards.formats.reader import MAX_NOTES, CardFile, read_file
+from service.cards.formats.assets import MAX_NOTES, CardFile
+from service.cards.formats.reader import read_file
 from service.cards.formats.specs import CharacterFields, character_fields
 from service.cards.queries import card_text, create_card
 from service.characters.queries import create_character
