@@ -39,6 +39,10 @@ class _Chunk(NamedTuple):
     raw: memoryview
 
 
+def is_png(content: bytes) -> bool:
+    return content.startswith(SIGNATURE)
+
+
 def read_texts(content: bytes, prefixes: tuple[str, ...] = ("",)) -> Texts:
     """The texts whose keywords begin with one of ``prefixes``. Reads also a damaged or truncated file.
 
@@ -87,8 +91,10 @@ def with_texts(content: bytes, texts: Mapping[str, bytes], *, is_placeholder: bo
 
 
 def without_metadata(content: bytes) -> bytes:
-    """The PNG with its pixels, colors and animation byte for byte, and nothing else."""
-    return SIGNATURE + b"".join(chunk.raw for chunk in _chunks(content) if chunk.kind in _PIXELS)
+    """The PNG with its pixels, colors and animation byte for byte, and nothing else. A missing end is added."""
+    kept = [chunk for chunk in _chunks(content) if chunk.kind in _PIXELS]
+    end = b"" if kept and kept[-1].kind == b"IEND" else _chunk(b"IEND", b"")
+    return SIGNATURE + b"".join(chunk.raw for chunk in kept) + end
 
 
 def _text(kind: bytes, data: bytes, most: int) -> bytes | None:

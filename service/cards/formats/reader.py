@@ -42,10 +42,6 @@ def read_file(content: bytes) -> CardFile:
     )
 
 
-def _is_png(content: bytes) -> bool:
-    return content.startswith(png.SIGNATURE)
-
-
 def _is_json(content: bytes) -> bool:
     return content.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
 
@@ -170,7 +166,7 @@ def _read_yaml(content: bytes) -> CardFile:
 
 
 CONTAINERS = (
-    Container("PNG, APNG", _is_png, _read_png),
+    Container("PNG, APNG", png.is_png, _read_png),
     Container("JPEG", is_jpeg, _read_exif),
     Container("WebP", is_webp, _read_exif),
     Container("CHARX, BYAF", _is_zip, _read_zip),

@@ -5,6 +5,7 @@ import asyncio
 import msgspec
 
 from service.callers import Caller
+from service.cards.formats import png
 from service.cards.formats.assets import MAX_NOTES, CardFile
 from service.cards.formats.reader import read_file
 from service.cards.formats.specs import CharacterFields, character_fields
@@ -148,7 +149,12 @@ async def _store_picture(found: CardFile, dry_run: bool) -> NewFile | None:
     try:
         if len(found.picture) > MAX_UPLOAD:
             raise Unprocessable(f"The picture is larger than {MAX_UPLOAD // 1024**2} MiB.")
-        return await store_picture(found.picture, dry_run=dry_run)
+        if not png.is_png(found.picture):
+            return await store_picture(found.picture, dry_run=dry_run)
+        picture = await asyncio.to_thread(png.without_metadata, found.picture)
+        portrait = await store_picture(picture, dry_run=dry_run)
+        await store_file(picture, dry_run=dry_run)  # by the same name: exports need its pixels and animation
+        return portrait
     except (Unprocessable, UnsupportedMediaType) as error:
         found.notes.append(f"The picture was not used as the portrait: {error.detail}")
         found.icon = None  # then it is stored as an asset

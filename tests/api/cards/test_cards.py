@@ -10,10 +10,10 @@ import httpx
 import pytest
 
 from service.cards.formats import json as card_json
-from service.cards.formats.png import read_texts
+from service.cards.formats.png import read_texts, without_metadata
 from tests.conftest import character, faults, public
 from tests.support.cards import V1, V2, V2_DATA, V3, V3_DATA, exported, imported, in_charx, in_json, in_png
-from tests.support.pictures import draw_picture, give_portrait, opened
+from tests.support.pictures import chunk, draw_picture, give_portrait, opened
 
 Client = httpx.AsyncClient
 
@@ -112,6 +112,24 @@ async def test_a_charx_carries_its_files_and_the_portrait(alice: Client) -> None
     with_portrait = entries((await card(alice, mira, format="charx")).content)
     assert json.loads(with_portrait["card.json"])["data"]["assets"][0]["uri"] == f"embeded://{ICON}"
     assert opened(with_portrait[ICON]).format == "PNG"
+
+
+async def test_an_imported_png_keeps_its_pixels_and_animation(alice: Client) -> None:
+    animated = io.BytesIO()
+    frames = [opened(draw_picture("PNG", color=color)) for color in ("#ff0000", "#00ff00")]
+    frames[0].save(animated, "PNG", save_all=True, append_images=frames[1:])
+    picture = animated.getvalue()
+    private = picture[:33] + chunk(b"eXIf", b"MM\0*place") + picture[33:]
+    icon = {"type": "icon", "uri": f"embeded://{ICON}", "name": "main", "ext": "png"}
+    in_zip = in_charx(V3 | {"data": V3_DATA | {"assets": [icon]}}, **{ICON: private})
+    for content in (in_png(private, chara=V2), in_zip):
+        made = (await imported(alice, content))["character"]
+        for copied in (made, (await alice.post(f"/v1/characters/{made['id']}/copies", json={})).json()):
+            assert without_metadata((await card(alice, copied, format="png")).content) == picture
+        if content is in_zip:
+            assert entries((await card(alice, made, format="charx")).content)[ICON] == picture
+        await give_portrait(made)
+        assert without_metadata((await card(alice, made, format="png")).content) != picture
 
 
 async def test_a_card_is_exported_in_the_specification_of_its_import(alice: Client) -> None:
