@@ -75,17 +75,20 @@ def read_texts(content: bytes, prefixes: tuple[str, ...] = ("",)) -> Texts:
 
 
 def with_texts(content: bytes, texts: Mapping[str, bytes], *, is_placeholder: bool = False) -> bytes:
-    """The PNG with ``texts`` by keyword as tEXt chunks at its end. They replace texts with the same keywords.
+    """The PNG with ``texts`` by keyword as tEXt chunks in front of its pixels: one reader takes all between the keyword
+    and the next IDAT or IEND for the card. They replace texts with the same keywords.
 
     ``content`` must be intact.
     """
     pieces: list[bytes | memoryview] = [SIGNATURE]
+    added = [_chunk(b"tEXt", keyword.encode("latin-1") + b"\0" + value) for keyword, value in texts.items()]
+    added += [_chunk(PLACEHOLDER, b"")] if is_placeholder else []
     for kind, data, _, raw in _chunks(content):
         if kind in _TEXTS and _keyword(data) in texts:
             continue
-        if kind == b"IEND":
-            pieces += [_chunk(b"tEXt", keyword.encode("latin-1") + b"\0" + value) for keyword, value in texts.items()]
-            pieces += [_chunk(PLACEHOLDER, b"")] if is_placeholder else []
+        if kind in (b"IDAT", b"IEND"):
+            pieces += added
+            added = []
         pieces.append(raw)
     return b"".join(pieces)
 

@@ -70,7 +70,8 @@ def parse_envelope(document: dict[str, Any]) -> CardContent | None:
         card.notes.append("The card's specification is unknown; it was read as V3.")
     if card.spec == "v3" and "group_only_greetings" not in data:
         card.notes.append("'group_only_greetings' is missing; it is exported as an empty list.")
-    if ignored := document.keys() - {"spec", "spec_version", "data"}:
+    others = document.keys() - {"spec", "spec_version", "data"}
+    if ignored := {each for each in others if each not in _V1 or document[each] != data.get(each)}:
         card.notes.append(f"Members beside 'data' were ignored: {_listed(ignored)}.")
     return card
 
@@ -183,6 +184,11 @@ def data_of_new_card(character: Mapping[str, Any], icon: str) -> dict[str, Any]:
 
 def card_document(data: dict[str, Any], spec: Literal["v2", "v3"], spec_version: str | None = None) -> dict[str, Any]:
     return {"spec": NAMES[spec], "spec_version": spec_version or VERSIONS[spec], "data": data}
+
+
+def with_v1(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with the fields of V1 also beside ``data``, for readers that know only V1."""
+    return document | {name: document["data"][name] for name in _V1 if isinstance(document["data"].get(name), str)}
 
 
 def _empty() -> dict[str, Any]:
