@@ -148,11 +148,18 @@ def character_fields(data: Mapping[str, Any]) -> CharacterFields:
 
 
 def with_edits(data: dict[str, Any], character: Mapping[str, Any]) -> dict[str, Any]:
-    """``data`` with the columns of ``character`` that were edited since the import."""
+    """``data`` with the columns of ``character`` that were edited since the import. Tags that the character could not
+    hold follow the edited ones."""
     before = character_fields(data)
     edited = {
         name: character[name] for name in ("name", "description", "tags") if character[name] != getattr(before, name)
     }
+    if "tags" in edited:
+        held = {tag.casefold() for tag in before.tags}
+        given = data.get("tags") or []
+        edited["tags"] = character["tags"] + [
+            tag for tag in given if not isinstance(tag, str) or tag.casefold() not in held
+        ]
     if not equals_stored(before.extensions, character["extensions"]):
         edited["extensions"] = msgspec.json.decode(character["extensions"])
     return data | edited

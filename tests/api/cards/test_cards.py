@@ -178,7 +178,7 @@ async def test_values_that_do_not_fit_are_exported_whole_until_they_are_edited(a
     edits = {"name": "Otto", "description": "Short.", "tags": ["B"], "extensions": {"c": 1}}
     for field, value in edits.items():
         await alice.patch(f"/v1/characters/{made['id']}", json={field: value})
-        big[field] = value
+        big[field] = [*value, "x" * 99] if field == "tags" else value
         assert (await exported(alice, made))["data"] == V2_DATA | big
 
 
@@ -285,3 +285,12 @@ async def test_formats_that_do_not_exist_are_refused(alice: Client) -> None:
     assert (answer.status_code, faults(answer).keys()) == (400, {"spec"})
     for query in ({"format": "gif"}, {"spec": "v1"}, {"format": ""}):
         assert (await card(alice, mira, **query)).status_code == 400
+
+
+async def test_an_edit_of_a_tag_keeps_those_that_only_the_card_has(alice: Client) -> None:
+    tags = [*map(str, range(30)), "x" * 200, ""]
+    made = (await imported(alice, in_json(V2 | {"data": V2_DATA | {"tags": tags}})))["character"]
+    held = made["tags"]
+    edited = ["noir", *held[1:]]
+    assert (await alice.patch(f"/v1/characters/{made['id']}", json={"tags": edited})).status_code == 200
+    assert (await exported(alice, made))["data"]["tags"] == ["noir", *tags[1:]]
