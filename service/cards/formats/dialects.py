@@ -7,9 +7,9 @@ from typing import Any
 from service.cards.formats.agnai import parse_agnai
 from service.cards.formats.backyard import parse_backyard
 from service.cards.formats.json import check_document
+from service.cards.formats.not_cards import check_is_card
 from service.cards.formats.pygmalion import parse_pygmalion, parse_text_generation
 from service.cards.formats.specs import CardContent, check_types, parse_envelope, parse_v1
-from service.cards.formats.strangers import check_is_card
 from service.errors import Unprocessable
 
 DIALECTS: dict[str, Callable[[dict[str, Any]], CardContent | None]] = {

@@ -175,7 +175,6 @@ def test_yaml_is_typed_as_json() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        b"name: &a Mira\ncontext: *a\n",
         b"name: Mira\ncontext: [1\n",
         b"name: Mira\n? [a]\n: b\n",
         b"name: a\n---\nname: b\n",
@@ -186,6 +185,10 @@ def test_yaml_is_typed_as_json() -> None:
 )
 def test_yaml_that_is_refused(text: bytes) -> None:
     refused(text)
+
+
+def test_yaml_aliases_are_refused() -> None:
+    assert "aliases" in refused(b"name: &a Mira\ncontext: Dry.\nother: *a\n")
 
 
 def test_yaml_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
