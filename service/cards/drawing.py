@@ -5,6 +5,7 @@ from io import BytesIO
 
 from PIL import Image, ImageDraw
 
+from service.cards.formats.png import is_png
 from service.database.held import check_no_connection
 
 _AT_ONCE = asyncio.Semaphore(2)
@@ -13,9 +14,9 @@ _BACKGROUND, _FIGURE = "#d9dce1", "#aeb4be"
 
 
 async def render_picture(portrait: bytes | None, path: str) -> bytes:
-    """``portrait``, a stored WebP, in the format that the suffix of ``path`` names, or else as PNG.
+    """``portrait``, a WebP or an imported PNG, in the format that the suffix of ``path`` names, or else as PNG.
 
-    Without a portrait, a placeholder.
+    What has that format already is unchanged. Without a portrait, a placeholder.
     """
     check_no_connection("Drawing a picture")
     async with _AT_ONCE:
@@ -23,9 +24,9 @@ async def render_picture(portrait: bytes | None, path: str) -> bytes:
 
 
 def _encode(portrait: bytes | None, kind: str) -> bytes:
-    if portrait is not None and kind == "WEBP":
+    if portrait is not None and (kind == "PNG") == is_png(portrait) and kind != "JPEG":
         return portrait
-    picture = Image.open(BytesIO(portrait), formats=["WEBP"]) if portrait is not None else _placeholder()
+    picture = Image.open(BytesIO(portrait), formats=["WEBP", "PNG"]) if portrait is not None else _placeholder()
     target = BytesIO()
     if kind == "PNG":
         picture.save(target, "PNG", compress_level=3)  # the default of 6 takes three times as long and saves little

@@ -11,6 +11,7 @@ from piccolo.querystring import QueryString
 
 from service.callers import Caller
 from service.cards.drawing import render_picture
+from service.cards.formats import png
 from service.cards.formats.json import MAX_BYTES, write_document
 from service.cards.formats.specs import VERSIONS
 from service.cards.formats.writer import Export, StoredCard, as_charx, as_json, as_png
@@ -119,7 +120,7 @@ def _spooled(content: bytes) -> IO[bytes]:
 
 
 async def _write_files(row: Any, export: Export, query: CardQuery) -> ExportedCard:
-    portrait = await STORAGE.get(file_name(row["portrait"], PORTRAIT_SIZE)) if row["portrait"] else None
+    portrait = await _portrait(row["portrait"]) if row["portrait"] else None
     assets = await _ASSETS.all(character=row["id"])
     files = {asset["path"]: await STORAGE.get(asset["file"]) for asset in assets}
     if query.format == "png":
@@ -128,6 +129,17 @@ async def _write_files(row: Any, export: Export, query: CardQuery) -> ExportedCa
         return ExportedCard(row, await asyncio.to_thread(write, export, query.spec, picture, files))
     icon = await render_picture(portrait, export.icon) if portrait else None
     return ExportedCard(row, await asyncio.to_thread(as_charx, export, icon, files))
+
+
+async def _portrait(name: str) -> bytes:
+    """The imported PNG without metadata; for other portraits the picture as WebP."""
+    try:
+        original = await STORAGE.get(name)
+    except FileNotFoundError:
+        original = b""
+    if png.is_png(original):  # the bytes of another file may have the same name, metadata and all
+        return await asyncio.to_thread(png.without_metadata, original)
+    return await STORAGE.get(file_name(name, PORTRAIT_SIZE))
 
 
 async def update_card(user: Caller, character_id: UUID, data: CardUpdate, if_match: str | None) -> ExportedCard:

@@ -121,7 +121,7 @@ async def test_a_password_that_changes_while_it_is_compared_confirms_nothing(
         await DB._run_in_pool("UPDATE users SET password_hash = 'another'")
         return True
 
-    monkeypatch.setattr("service.users.queries.password_matches", matches_but_is_changed)
+    monkeypatch.setattr("service.users.credentials.password_matches", matches_but_is_changed)
     body = {"email": "elsewhere@example.org", "current_password": PASSWORD}
     assert (await alice.patch("/v1/users/me", json=body)).status_code == 403
 

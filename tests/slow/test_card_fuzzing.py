@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from service.cards.formats.reader import read_file
 from service.cards.formats.specs import character_fields
 from service.errors import TooLarge, Unprocessable, UnsupportedMediaType
+from tests.support.card_files import CONTAINERS, DIALECTS, in_byaf
 from tests.support.cards import V1, V2, V3, V3_DATA, in_charx, in_json, in_png
 from tests.support.pictures import chunk, draw_picture
 
@@ -33,12 +34,18 @@ CORPUS = [
     in_charx(V3 | {"data": V3_DATA | {"assets": [ICON]}}, **{"assets/icon/a.png": PICTURE, "b": b"b" * 999}),
     draw_picture("JPEG", 8, 8) + in_charx(V3),
     PICTURE + in_charx(V2),
+    *(make(document) for make in CONTAINERS.values() for document in DIALECTS.values()),
+    in_byaf(),
 ]
 TOKENS = [
     b"\0", b"\xff" * 4, b"\x7f\xff\xff\xff", b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07",
     b"IEND", b"tEXt", b"chara\0", b"ccv3\0", b"chara-ext-asset_:", b"../", b'"', b"\\u0000", b"\\ud800", b"[" * 99,
     b'{"data":', b"1e999", b"9" * 500, b"NaN", b"\xef\xbb\xbf", chunk(b"tEXt", b"ccv3\0e30="),
+    b"zTXt", b"iTXt", b"chara\0\1\0\0\0", b"Exif\0\0", b"RIFF", b"WEBP", b"UNICODE\0", b"II*\0", b"&a", b"*a", b"\n- ",
+    b"manifest.json", b"characters/1/character.json", b'"kind": "character"', b"char_name: ", b"- " * 99,
 ]  # fmt: skip
+OTHER_HEADS = [b"RIFF\0\0\0\0WEBPEXIF", b"name: "]
+KINDS = [b"tEXt", b"IDAT", b"IEND", b"zTXt", b"iTXt"]
 
 
 def is_read(content: bytes) -> bool:
@@ -99,7 +106,10 @@ def test_what_is_put_in(base: bytes, put: bytes, at: int, without: int) -> None:
 
 
 @settings(deadline=None, max_examples=5_000, suppress_health_check=list(HealthCheck))
-@given(st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"PK\x03\x04", b"\xff\xd8\xff", b"{"]), st.binary(max_size=2_000))
+@given(
+    st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"PK\x03\x04", b"\xff\xd8\xff", b"{", *OTHER_HEADS]),
+    st.binary(max_size=2_000),
+)
 def test_what_is_made_up(head: bytes, rest: bytes) -> None:
     is_read(head + rest)
 
@@ -109,7 +119,7 @@ def _chunks(*pieces: tuple[bytes, bytes]) -> bytes:
 
 
 @settings(deadline=None, max_examples=5_000, suppress_health_check=list(HealthCheck))
-@given(st.lists(st.tuples(st.sampled_from([b"tEXt", b"IDAT", b"IEND", b"zTXt"]), st.binary(max_size=50)), max_size=20))
+@given(st.lists(st.tuples(st.sampled_from(KINDS), st.binary(max_size=50)), max_size=20))
 def test_what_chunks_there_may_be(pieces: list[Any]) -> None:
     is_read(_chunks(*pieces))
     is_read(_chunks(*((kind, b"chara\0" + data) for kind, data in pieces)))

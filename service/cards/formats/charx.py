@@ -1,4 +1,4 @@
-"""CHARX: a zip with ``card.json`` at its root. It is unpacked in memory; sizes in headers are not trusted."""
+"""The zip of a CHARX or BYAF file. It is unpacked in memory; sizes in headers are not trusted."""
 
 import stat
 import struct
@@ -12,7 +12,7 @@ import msgspec
 from service.errors import Unprocessable
 
 CARD = "card.json"
-MAX_ENTRIES = 1_000
+MAX_ENTRIES = 2_500  # some writers store 500 assets with a file of metadata beside each
 MAX_UNPACKED = 64 * 1024 * 1024  # bytes of all entries together
 MAX_RATIO = 200  # unpacked bytes to packed bytes of an entry; repetitive JSON reaches 100
 RATIO_FREE = 1024 * 1024  # bytes that an entry may have unpacked, whatever the ratio
@@ -27,21 +27,20 @@ _READ_ERRORS = (
 _TIMESTAMP = (1980, 1, 1, 0, 0, 0)  # the same for all exports: the same character gives the same bytes
 
 
-class Charx(msgspec.Struct):
-    """``files`` holds the other files by path, ``before`` the bytes in front of the zip, such as a picture."""
+class Zip(msgspec.Struct):
+    """``files`` by path, and the bytes ``before`` the zip, such as a picture."""
 
-    card: bytes
     files: dict[str, bytes]
     before: bytes
 
 
-def is_charx(content: bytes) -> bool:
+def is_zip(content: bytes) -> bool:
     """Whether the content is a zip, or a picture followed by a zip."""
     return zipfile.is_zipfile(BytesIO(content))
 
 
-def read_charx(content: bytes) -> Charx:
-    """Raises Unprocessable if the content is not an intact zip with a card, or exceeds a limit."""
+def read_zip(content: bytes) -> Zip:
+    """Raises Unprocessable if the content is not an intact zip, or exceeds a limit."""
     if content.count(_DIRECTORY_ENTRY) > MAX_ENTRIES:  # zipfile itself has no limit
         raise Unprocessable(f"The zip has more than {MAX_ENTRIES} entries.")
     try:
@@ -50,9 +49,7 @@ def read_charx(content: bytes) -> Charx:
             files = _unpacked(archive, entries)
     except _READ_ERRORS as error:
         raise Unprocessable("The zip is damaged, encrypted, or uses an unsupported compression.") from error
-    if CARD not in files:
-        raise Unprocessable(f"The zip has no {CARD} at its root.")
-    return Charx(files.pop(CARD), files, content[: max(0, min(entry.header_offset for entry in entries))])
+    return Zip(files, content[: max(0, min((entry.header_offset for entry in entries), default=0))])
 
 
 def write_charx(card: bytes, files: Mapping[str, bytes]) -> bytes:

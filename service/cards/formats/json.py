@@ -20,18 +20,29 @@ _LONGEST_INTEGER = 400  # digits; the largest double has 309
 
 def read_document(text: bytes) -> dict[str, Any]:
     """Raises TooLarge, or Unprocessable with at most MAX_VIOLATIONS faults."""
-    if len(text) > MAX_BYTES:
-        raise TooLarge(f"A card may have at most {MAX_BYTES // 1024**2} MiB of JSON.")
-    if _count_values(text) > MAX_VALUES:
-        raise Unprocessable(f"The card has more than {MAX_VALUES:,} values.")
+    check_size(text)
     try:
         document = json.loads(text.decode("utf-8-sig"), parse_int=_integer, parse_constant=_refuse)
     except RecursionError as error:
         raise Unprocessable(f"The card is nested deeper than {MAX_DEPTH} levels.") from error
     except ValueError as error:
         raise Unprocessable("The card is not valid JSON (UTF-8).") from error
+    return check_document(document)
+
+
+def check_size(text: bytes) -> None:
+    """Raises TooLarge or Unprocessable; nothing is decoded."""
+    if len(text) > MAX_BYTES:
+        raise TooLarge(f"A card may have at most {MAX_BYTES // 1024**2} MiB of JSON.")
+    if _count_values(text) > MAX_VALUES:
+        raise Unprocessable(f"The card has more than {MAX_VALUES:,} values.")
+
+
+def check_document(document: Any) -> dict[str, Any]:
+    """The document, if it is an object that can be stored. Raises Unprocessable with at most MAX_VIOLATIONS faults."""
     if not isinstance(document, dict):
-        raise Unprocessable("The card is not a JSON object.")
+        kind = "a list" if isinstance(document, list) else "a single value"
+        raise Unprocessable(f"This is not a Character Card: it is {kind}, not an object.")
     if faults := list(islice(storage_violations(document, value_fault=_value_fault), MAX_VIOLATIONS)):
         raise Unprocessable.of(faults)
     return document

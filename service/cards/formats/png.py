@@ -1,4 +1,4 @@
-"""Reads and writes the text chunks of PNG and APNG files. Pixels are never decoded."""
+"""Reads and writes the texts in PNG and APNG files: tEXt, zTXt and iTXt chunks. Pixels are never decoded."""
 
 import zlib
 from collections.abc import Iterator, Mapping
@@ -11,15 +11,24 @@ from service.errors import Unprocessable
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_CHUNKS = 20_000  # libpng writes chunks of 8 KiB: an APNG of 50 MiB has fewer
 KEYWORD_LENGTH = 79  # bytes, by the PNG specification
+MAX_INFLATED = 16 * 1024 * 1024  # bytes of all compressed texts of a file together
+PLACEHOLDER = b"nOPo"  # private, ancillary, safe to copy: only this service writes it, and other readers skip it
 
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+# What decides how the pixels and frames look. All other chunks are metadata.
+_PIXELS = {
+    b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"cHRM", b"gAMA", b"iCCP", b"sBIT", b"sRGB", b"cICP", b"mDCV", b"cLLI",
+    b"bKGD", b"pHYs", b"acTL", b"fcTL", b"fdAT",
+}  # fmt: skip
 _OVERHEAD = 12  # bytes of a chunk beside its data: length, kind, checksum
 
 
 class Texts(msgspec.Struct):
-    """The texts of the tEXt chunks by keyword; of several chunks with the same keyword, the first."""
+    """The texts by keyword; of several chunks with the same keyword, the first. ``is_placeholder``: the picture stands
+    for a portrait that does not exist."""
 
     values: dict[str, bytes] = {}
+    is_placeholder: bool = False
     notes: list[str] = []
 
 
@@ -30,20 +39,34 @@ class _Chunk(NamedTuple):
     raw: memoryview
 
 
-def read_texts(content: bytes) -> Texts:
-    """Reads also a damaged or truncated file. Raises Unprocessable if there are more than MAX_CHUNKS chunks."""
+def is_png(content: bytes) -> bool:
+    return content.startswith(SIGNATURE)
+
+
+def read_texts(content: bytes, prefixes: tuple[str, ...] = ("",)) -> Texts:
+    """The texts whose keywords begin with one of ``prefixes``. Reads also a damaged or truncated file.
+
+    Raises Unprocessable if there are more than MAX_CHUNKS chunks or MAX_INFLATED bytes.
+    """
     found = Texts()
     damaged = 0
+    left = MAX_INFLATED
     kind = b""
     for kind, data, is_intact, _ in _chunks(content):
         damaged += not is_intact
-        if kind != b"tEXt":
+        found.is_placeholder |= kind == PLACEHOLDER
+        name = _keyword(data) if kind in _TEXTS else ""
+        if not name.startswith(prefixes):
             continue
-        name = _keyword(data)
         if name in found.values:
             found.notes.append(f"The PNG has several chunks '{name}'; only the first was read.")
         elif name:
-            found.values[name] = bytes(data[len(name) + 1 :])
+            value = _text(kind, bytes(data[len(name) + 1 :]), left)
+            if value is None:
+                found.notes.append(f"The PNG's chunk '{name}' could not be decompressed; it was ignored.")
+                continue
+            left -= 0 if kind == b"tEXt" else len(value)
+            found.values[name] = value
     if damaged:
         found.notes.append(f"{damaged} chunks of the PNG have a wrong checksum; they were read anyway.")
     if kind != b"IEND":
@@ -51,24 +74,51 @@ def read_texts(content: bytes) -> Texts:
     return found
 
 
-def with_texts(content: bytes, texts: Mapping[str, bytes]) -> bytes:
-    """The PNG with ``texts`` by keyword as tEXt chunks at its end. They replace tEXt chunks with the same keywords.
+def with_texts(content: bytes, texts: Mapping[str, bytes], *, is_placeholder: bool = False) -> bytes:
+    """The PNG with ``texts`` by keyword as tEXt chunks in front of its pixels: one reader takes all between the keyword
+    and the next IDAT or IEND for the card. They replace texts with the same keywords.
 
     ``content`` must be intact.
     """
     pieces: list[bytes | memoryview] = [SIGNATURE]
+    added = [_chunk(b"tEXt", keyword.encode("latin-1") + b"\0" + value) for keyword, value in texts.items()]
+    added += [_chunk(PLACEHOLDER, b"")] if is_placeholder else []
     for kind, data, _, raw in _chunks(content):
-        if kind == b"tEXt" and _keyword(data) in texts:
+        if kind in _TEXTS and _keyword(data) in texts:
             continue
-        if kind == b"IEND":
-            pieces += [_chunk(b"tEXt", keyword.encode("latin-1") + b"\0" + value) for keyword, value in texts.items()]
+        if kind in (b"IDAT", b"IEND"):
+            pieces += added
+            added = []
         pieces.append(raw)
     return b"".join(pieces)
 
 
-def without_texts(content: bytes) -> bytes:
-    """The PNG without any text chunks."""
-    return SIGNATURE + b"".join(chunk.raw for chunk in _chunks(content) if chunk.kind not in _TEXTS)
+def without_metadata(content: bytes) -> bytes:
+    """The PNG with its pixels, colors and animation byte for byte, and nothing else. A missing end is added."""
+    kept = [chunk for chunk in _chunks(content) if chunk.kind in _PIXELS]
+    end = b"" if kept and kept[-1].kind == b"IEND" else _chunk(b"IEND", b"")
+    return SIGNATURE + b"".join(chunk.raw for chunk in kept) + end
+
+
+def _text(kind: bytes, data: bytes, most: int) -> bytes | None:
+    """The value of a text chunk after its keyword; None if it is compressed and damaged."""
+    if kind == b"tEXt":
+        return data
+    if kind == b"zTXt":
+        return _inflated(data[1:], most)
+    _, _, text = data[2:].partition(b"\0")[2].partition(b"\0")  # behind the language and the translated keyword
+    return _inflated(text, most) if data[:1] == b"\1" else text
+
+
+def _inflated(data: bytes, most: int) -> bytes | None:
+    stream = zlib.decompressobj()
+    try:
+        value = stream.decompress(data, most + 1)
+    except zlib.error:
+        return None
+    if len(value) > most:
+        raise Unprocessable("The compressed texts of the PNG have more bytes than are allowed.")
+    return value if stream.eof else None
 
 
 def _chunks(content: bytes) -> Iterator[_Chunk]:

@@ -1,100 +1,132 @@
-"""Reads a Character Card from JSON, from the text chunks of a PNG, or from CHARX, whatever the name of the file.
+"""Reads a character from a file, whatever its name: CONTAINERS say what the bytes are, DIALECTS what the document is.
 
 Nothing that a card refers to is fetched, and no picture is decoded.
 """
 
-import base64
-import binascii
-from collections.abc import Mapping
-from typing import Any
-
-import msgspec
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from service.cards.formats import png
-from service.cards.formats.charx import MAX_ENTRIES, is_charx, is_safe, read_charx
+from service.cards.formats.assets import ASSET, CardFile, decoded, find_picture, note_assets
+from service.cards.formats.backyard import MANIFEST, character_folder, picture_paths, read_byaf
+from service.cards.formats.charx import CARD, MAX_ENTRIES, Zip, is_safe, is_zip, read_zip
+from service.cards.formats.dialects import parse_card
+from service.cards.formats.exif import is_jpeg, is_webp, read_user_comment
 from service.cards.formats.json import read_document
-from service.cards.formats.specs import CardContent, parse_card
+from service.cards.formats.specs import CardContent
+from service.cards.formats.yaml import is_yaml, read_yaml
 from service.errors import Unprocessable, UnsupportedMediaType
 
 CHARA, CCV3 = "chara", "ccv3"
-ASSET = "chara-ext-asset_:"  # followed by a path: the keyword of a file in a PNG
-NO_PORTRAIT = "chara-no-portrait"  # only this service writes it: the picture is a placeholder
 DEFAULT_ICON = "assets/icon/image/main.png"  # the portrait's path in a CHARX whose card names none
 
-MAX_NOTES = 50
-
-_EMBEDDED = ("embeded://", "embedded://", "__asset:")  # V3 spells it embeded, many writers embedded
-_EXTERNAL = ("http:", "https:", "//")
+_NO_CARD = "The picture contains no card."
 
 
-class CardFile(msgspec.Struct):
-    """``icon`` is the path of ``picture`` in ``files``, if it is one of them."""
+class Container(NamedTuple):
+    """A kind of file. ``read`` may return None: then the file is read as one of the next kinds."""
 
-    card: CardContent
-    files: dict[str, bytes] = {}
-    picture: bytes | None = None
-    icon: str | None = None
-
-    @property
-    def notes(self) -> list[str]:
-        return self.card.notes
+    name: str
+    holds: Callable[[bytes], bool]
+    read: Callable[[bytes], CardFile | None]
 
 
 def read_file(content: bytes) -> CardFile:
-    """Raises UnsupportedMediaType if the content is not a card, TooLarge or Unprocessable if the card is not valid."""
-    if content.startswith(png.SIGNATURE):
-        texts = png.read_texts(content)
-        if texts.values.keys() & {CHARA, CCV3} or not is_charx(content):
-            return _read_png(content, texts)
-    if content.startswith((b"PK", png.SIGNATURE, b"\xff\xd8\xff")) and is_charx(content):
-        return _read_charx(content)
-    if content.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{":
-        found = CardFile(parse_card(read_document(content)))
-        _find_picture(found)
-        return found
-    raise UnsupportedMediaType("The file is not a Character Card: it is neither JSON, PNG nor CHARX.")
+    """Raises UnsupportedMediaType if the content is no container of cards, TooLarge or Unprocessable if it holds no
+    valid card."""
+    for container in CONTAINERS:
+        if container.holds(content) and (found := container.read(content)):
+            return found
+    raise UnsupportedMediaType(
+        "The file is not a Character Card: it is neither PNG, WebP, JPEG, CHARX, BYAF, JSON nor YAML."
+    )
 
 
-def _read_png(content: bytes, texts: png.Texts) -> CardFile:
+def _is_json(content: bytes) -> bool:
+    return content.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
+
+
+def _is_zip(content: bytes) -> bool:
+    return content.startswith((b"PK", png.SIGNATURE, b"\xff\xd8\xff")) and is_zip(content)
+
+
+def _read_png(content: bytes) -> CardFile | None:
+    texts = png.read_texts(content, (CHARA, CCV3))
+    if not texts.values.keys() & {CHARA, CCV3} and is_zip(content):
+        return None
     card, notes = _read_best_card(texts.values)
-    found = CardFile(card, picture=None if NO_PORTRAIT in texts.values else png.without_texts(content))
+    is_placeholder = texts.is_placeholder or "chara-no-portrait" in texts.values  # the latter is in older exports
+    found = CardFile(card, picture=None if is_placeholder else png.without_metadata(content))
     found.notes[:0] = texts.notes + notes
     assets = {name.removeprefix(ASSET): value for name, value in texts.values.items() if name.startswith(ASSET)}
     if len(assets) > MAX_ENTRIES:
         raise Unprocessable(f"The PNG contains more than {MAX_ENTRIES:,} files.")
     for path, value in assets.items():
-        file = _from_base64(value)
+        file = decoded(value)
         if file is None or not is_safe(path):
             found.notes.append(
                 f"A file in the PNG was ignored, because its path or content is not valid: {path[:60]!r}."
             )
         else:
             found.files[path] = file
-    _note_assets(found)
+    note_assets(found)
     return found
 
 
-def _read_best_card(texts: Mapping[str, bytes]) -> tuple[CardContent, list[str]]:
+def _read_best_card(texts: dict[str, bytes]) -> tuple[CardContent, list[str]]:
     """The card in ccv3; the card in chara if there is no ccv3 or it is not valid."""
     failures: dict[str, Unprocessable] = {}
     for keyword in (CCV3, CHARA):
         if keyword not in texts:
             continue
-        text = _from_base64(texts[keyword])
         try:
-            if text is None:
-                raise Unprocessable(f"The PNG's chunk '{keyword}' is not base64.")
-            notes = [f"The PNG's chunk '{each}' is not valid; '{keyword}' was read instead." for each in failures]
-            return parse_card(read_document(text)), notes
+            card = parse_card(_read_text(texts[keyword], f"The PNG's chunk '{keyword}'"))
+            return card, [f"The PNG's chunk '{each}' is not valid; '{keyword}' was read instead." for each in failures]
         except Unprocessable as error:
             failures[keyword] = error
-    raise next(iter(failures.values()), Unprocessable("The PNG contains no card."))
+    raise next(iter(failures.values()), Unprocessable(_NO_CARD))
 
 
-def _read_charx(content: bytes) -> CardFile:
-    unpacked = read_charx(content)
-    found = CardFile(parse_card(read_document(unpacked.card)), unpacked.files)
-    _find_picture(found)
+def _read_text(value: bytes, where: str) -> dict[str, Any]:
+    """A text is JSON, base64 of it, or its bytes as numbers between commas."""
+    text: bytes | None = value.strip()
+    if value.strip()[:1] != b"{":
+        text = _from_numbers(value) or decoded(value)
+    if text is None:
+        raise Unprocessable(f"{where} is not base64.")
+    return read_document(text)
+
+
+def _from_numbers(value: bytes) -> bytes | None:
+    try:
+        return bytes(map(int, value.split(b","))) if b"," in value[:8] else None
+    except ValueError:
+        return None
+
+
+def _read_exif(content: bytes) -> CardFile | None:
+    comment = read_user_comment(content)
+    if comment is None and is_zip(content):
+        return None
+    if not comment:
+        raise Unprocessable(_NO_CARD)
+    found = CardFile(parse_card(_read_text(comment, "The picture's UserComment")), picture=content)
+    note_assets(found)
+    return found
+
+
+def _read_zip(content: bytes) -> CardFile:
+    unpacked = read_zip(content)
+    if CARD in unpacked.files:
+        return _read_charx(unpacked)
+    if MANIFEST in unpacked.files:
+        return _read_byaf(unpacked)
+    raise Unprocessable(f"The zip has neither {CARD} (CHARX) nor {MANIFEST} (BYAF) at its root.")
+
+
+def _read_charx(unpacked: Zip) -> CardFile:
+    found = CardFile(parse_card(read_document(unpacked.files.pop(CARD))), unpacked.files)
+    find_picture(found)
     if found.picture is None and DEFAULT_ICON in found.files:
         found.icon, found.picture = DEFAULT_ICON, found.files[DEFAULT_ICON]
     if found.picture is None and unpacked.before:
@@ -102,49 +134,42 @@ def _read_charx(content: bytes) -> CardFile:
     return found
 
 
-def _find_picture(found: CardFile) -> None:
-    """Uses the icon named main, or else the first icon, that is in the file."""
-    icons = [asset for asset in _assets(found) if asset.get("type") == "icon"]
-    for icon in sorted(icons, key=lambda asset: asset.get("name") != "main"):
-        path = _path(icon["uri"])
-        if path in found.files:
-            found.icon, found.picture = path, found.files[path]
-        elif icon["uri"].startswith("data:"):
-            found.picture = _from_base64(icon["uri"].partition(",")[2].encode())
-        if found.picture is not None:
-            break
-    _note_assets(found)
+def _read_byaf(unpacked: Zip) -> CardFile:
+    document = read_byaf(unpacked.files)
+    paths = picture_paths(document, character_folder(document))
+    icon = next((path for path in paths if path in unpacked.files), None)
+    files = {path: file for path, file in unpacked.files.items() if not path.endswith(".json")}
+    return CardFile(
+        parse_card(document), files, unpacked.files[icon] if icon else None, icon if icon in files else None
+    )
 
 
-def _note_assets(found: CardFile) -> None:
-    uris = [asset["uri"] for asset in _assets(found)]
-    if external := [uri for uri in uris if uri.lower().startswith(_EXTERNAL)]:
-        found.notes.append(f"Assets with external addresses were not fetched: {len(external)}.")
-    if missing := [uri for uri in uris if (path := _path(uri)) is not None and path not in found.files]:
-        found.notes.append(f"Assets whose files are missing: {len(missing)}.")
-    if any(uri.startswith("embedded://") for uri in uris):
-        found.notes.append("Addresses that begin with embedded:// are read as embeded://, as V3 spells it.")
+def _read_json(content: bytes) -> CardFile:
+    found = CardFile(parse_card(_read_lines(content)))
+    find_picture(found)
+    return found
 
 
-def _assets(found: CardFile) -> list[dict[str, Any]]:
-    """The assets that are objects with an address."""
-    given = found.card.data.get("assets")
-    return [
-        asset
-        for asset in (given if isinstance(given, list) else ())
-        if isinstance(asset, dict) and isinstance(asset.get("uri"), str)
-    ]
-
-
-def _path(uri: str) -> str | None:
-    """The path of an embedded file; None for other addresses."""
-    return next((uri.removeprefix(prefix) for prefix in _EMBEDDED if uri.startswith(prefix)), None)
-
-
-def _from_base64(value: bytes) -> bytes | None:
-    """Accepts line breaks and missing padding; None if the value is not base64."""
-    packed = b"".join(value.split()).rstrip(b"=")
+def _read_lines(content: bytes) -> dict[str, Any]:
+    """The document. Raises Unprocessable that says so if there is one on each line, as in a chat."""
     try:
-        return base64.b64decode(packed + b"=" * (-len(packed) % 4), validate=True)
-    except binascii.Error:
-        return None
+        return read_document(content)
+    except Unprocessable:
+        first, _, rest = content.strip().partition(b"\n")
+        if first[-1:].strip() == b"}" and rest.lstrip()[:1] == b"{":
+            raise Unprocessable("This is not a Character Card: it seems to be a chat (JSON Lines).") from None
+        raise
+
+
+def _read_yaml(content: bytes) -> CardFile:
+    return CardFile(parse_card(read_yaml(content)))
+
+
+CONTAINERS = (
+    Container("PNG, APNG", png.is_png, _read_png),
+    Container("JPEG", is_jpeg, _read_exif),
+    Container("WebP", is_webp, _read_exif),
+    Container("CHARX, BYAF", _is_zip, _read_zip),
+    Container("JSON", _is_json, _read_json),
+    Container("YAML", is_yaml, _read_yaml),
+)

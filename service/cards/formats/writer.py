@@ -6,11 +6,12 @@ from typing import Any, Literal
 
 import msgspec
 
+from service.cards.formats.assets import ASSET
 from service.cards.formats.charx import CARD, write_charx
-from service.cards.formats.json import write_document
+from service.cards.formats.json import MAX_BYTES, write_document
 from service.cards.formats.png import KEYWORD_LENGTH, with_texts
-from service.cards.formats.reader import ASSET, CCV3, CHARA, DEFAULT_ICON, NO_PORTRAIT
-from service.cards.formats.specs import Spec, card_document, data_of_new_card, with_edits, with_required
+from service.cards.formats.reader import CCV3, CHARA, DEFAULT_ICON
+from service.cards.formats.specs import Spec, card_document, data_of_new_card, with_edits, with_required, with_v1
 
 ExportSpec = Literal["v2", "v3"]
 
@@ -58,14 +59,13 @@ def as_json(export: Export, spec: ExportSpec) -> bytes:
 def as_png(
     export: Export, spec: ExportSpec | None, picture: bytes, files: Mapping[str, bytes], *, is_portrait: bool = True
 ) -> bytes:
-    """Without ``spec`` the PNG has both: old readers know only V2."""
+    """Without ``spec`` the PNG has both: old readers know only V2, and some only V1."""
     keywords: dict[str, ExportSpec] = {CHARA: "v2", CCV3: "v3"}
-    texts = {keyword: as_json(export, each) for keyword, each in keywords.items() if spec is None or each == spec} | {
+    texts = {keyword: _in_png(export, each) for keyword, each in keywords.items() if spec is None or each == spec} | {
         ASSET + path: file for path, file in files.items() if _fits(ASSET + path)
     }
-    if not is_portrait:
-        texts[NO_PORTRAIT] = b""
-    return with_texts(picture, {keyword: base64.b64encode(text) for keyword, text in texts.items()})
+    encoded = {keyword: base64.b64encode(text) for keyword, text in texts.items()}
+    return with_texts(picture, encoded, is_placeholder=not is_portrait)
 
 
 def as_charx(export: Export, picture: bytes | None, files: Mapping[str, bytes]) -> bytes:
@@ -74,6 +74,14 @@ def as_charx(export: Export, picture: bytes | None, files: Mapping[str, bytes]) 
         return write_charx(write_document(export.document("v3")).encode(), others)
     document = export.document("v3", f"embeded://{DEFAULT_ICON}")
     return write_charx(write_document(document).encode(), others | {export.icon: picture})
+
+
+def _in_png(export: Export, spec: ExportSpec) -> bytes:
+    text = as_json(export, spec)
+    if spec == "v2":
+        old = write_document(with_v1(export.document(spec))).encode()
+        text = old if len(old) <= MAX_BYTES else text
+    return text
 
 
 def _fits(keyword: str) -> bool:

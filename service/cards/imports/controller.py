@@ -53,9 +53,10 @@ class ImportController(Controller):
     async def import_cards(self, request: Request[Any, Any, Any], user: CurrentUser) -> Rendered[ImportOutcomes]:
         """Import characters from up to 100 Character Cards.
 
-        Cards of V1, V2 and V3 are accepted as JSON, PNG or CHARX files. The status is 200 even if files are refused:
-        each item has a `status` of its own, and `notes` that list what was normalised. All data of a card is kept for
-        its export. Files that a card links to are not downloaded.
+        Cards of V1, V2 and V3 and those of similar programs are accepted, as PNG, WebP, JPEG, CHARX, BYAF, JSON or YAML
+        files. The status is 200 even if files are refused: each item has a `status` of its own, and `notes` that list
+        what was corrected or converted. All data of a card is kept for its export. Files that a card links to are not
+        downloaded.
         """
         cards = await prepared(request)
         items = [

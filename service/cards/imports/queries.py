@@ -6,7 +6,9 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from service.callers import Caller
-from service.cards.formats.reader import MAX_NOTES, CardFile, read_file
+from service.cards.formats import png
+from service.cards.formats.assets import MAX_NOTES, CardFile
+from service.cards.formats.reader import read_file
 from service.cards.formats.specs import CharacterFields, character_fields
 from service.cards.queries import card_text, create_card
 from service.characters.queries import create_character
@@ -151,7 +153,12 @@ async def _store_picture(found: CardFile, dry_run: bool) -> NewFile | None:
     try:
         if len(found.picture) > MAX_UPLOAD:
             raise Unprocessable(f"The picture is larger than {MAX_UPLOAD // 1024**2} MiB.")
-        return await store_picture(found.picture, dry_run=dry_run)
+        if not png.is_png(found.picture):
+            return await store_picture(found.picture, dry_run=dry_run)
+        picture = await asyncio.to_thread(png.without_metadata, found.picture)
+        portrait = await store_picture(picture, dry_run=dry_run)
+        await store_file(picture, dry_run=dry_run)  # by the same name: exports need its pixels and animation
+        return portrait
     except (Unprocessable, UnsupportedMediaType) as error:
         found.notes.append(f"The picture was not used as the portrait: {error.detail}")
         found.icon = None  # then it is stored as an asset

@@ -9,7 +9,7 @@ import pytest
 
 from service.auth import queries as sessions
 from service.auth.email_links import mint_token
-from service.users import queries as users
+from service.users import credentials as users
 from service.users.tables import User
 from tests.conftest import PASSWORD
 

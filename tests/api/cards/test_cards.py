@@ -10,10 +10,10 @@ import httpx
 import pytest
 
 from service.cards.formats import json as card_json
-from service.cards.formats.png import read_texts
+from service.cards.formats.png import read_texts, without_metadata
 from tests.conftest import character, faults, public
 from tests.support.cards import V1, V2, V2_DATA, V3, V3_DATA, exported, imported, in_charx, in_json, in_png
-from tests.support.pictures import draw_picture, give_portrait, opened
+from tests.support.pictures import chunk, draw_picture, give_portrait, opened
 
 Client = httpx.AsyncClient
 
@@ -114,6 +114,24 @@ async def test_a_charx_carries_its_files_and_the_portrait(alice: Client) -> None
     assert opened(with_portrait[ICON]).format == "PNG"
 
 
+async def test_an_imported_png_keeps_its_pixels_and_animation(alice: Client) -> None:
+    animated = io.BytesIO()
+    frames = [opened(draw_picture("PNG", color=color)) for color in ("#ff0000", "#00ff00")]
+    frames[0].save(animated, "PNG", save_all=True, append_images=frames[1:])
+    picture = animated.getvalue()
+    private = picture[:33] + chunk(b"eXIf", b"MM\0*place") + picture[33:]
+    icon = {"type": "icon", "uri": f"embeded://{ICON}", "name": "main", "ext": "png"}
+    in_zip = in_charx(V3 | {"data": V3_DATA | {"assets": [icon]}}, **{ICON: private})
+    for content in (in_png(private, chara=V2), in_zip):
+        made = (await imported(alice, content))["character"]
+        for copied in (made, (await alice.post(f"/v1/characters/{made['id']}/copies", json={})).json()):
+            assert without_metadata((await card(alice, copied, format="png")).content) == picture
+        if content is in_zip:
+            assert entries((await card(alice, made, format="charx")).content)[ICON] == picture
+        await give_portrait(made)
+        assert without_metadata((await card(alice, made, format="png")).content) != picture
+
+
 async def test_a_card_is_exported_in_the_specification_of_its_import(alice: Client) -> None:
     one, two, three = [(await imported(alice, in_json(each)))["character"] for each in (V1, V2, V3)]
     specs = {}
@@ -160,7 +178,7 @@ async def test_values_that_do_not_fit_are_exported_whole_until_they_are_edited(a
     edits = {"name": "Otto", "description": "Short.", "tags": ["B"], "extensions": {"c": 1}}
     for field, value in edits.items():
         await alice.patch(f"/v1/characters/{made['id']}", json={field: value})
-        big[field] = value
+        big[field] = [*value, "x" * 99] if field == "tags" else value
         assert (await exported(alice, made))["data"] == V2_DATA | big
 
 
@@ -267,3 +285,12 @@ async def test_formats_that_do_not_exist_are_refused(alice: Client) -> None:
     assert (answer.status_code, faults(answer).keys()) == (400, {"spec"})
     for query in ({"format": "gif"}, {"spec": "v1"}, {"format": ""}):
         assert (await card(alice, mira, **query)).status_code == 400
+
+
+async def test_an_edit_of_a_tag_keeps_those_that_only_the_card_has(alice: Client) -> None:
+    tags = [*map(str, range(30)), "x" * 200, ""]
+    made = (await imported(alice, in_json(V2 | {"data": V2_DATA | {"tags": tags}})))["character"]
+    held = made["tags"]
+    edited = ["noir", *held[1:]]
+    assert (await alice.patch(f"/v1/characters/{made['id']}", json={"tags": edited})).status_code == 200
+    assert (await exported(alice, made))["data"]["tags"] == ["noir", *tags[1:]]

@@ -13,9 +13,10 @@ import pytest
 
 from service.cards.formats import charx, png
 from service.cards.formats import json as card_json
+from service.cards.formats.dialects import parse_card
 from service.cards.formats.json import read_document
 from service.cards.formats.reader import read_file
-from service.cards.formats.specs import character_fields, parse_card
+from service.cards.formats.specs import character_fields
 from service.errors import ServiceError, TooLarge, Unprocessable, UnsupportedMediaType
 from tests.support.cards import V1, V2, V2_DATA, V3, V3_DATA, in_charx, in_json, in_png
 from tests.support.pictures import chunk, draw_picture, opened
@@ -57,11 +58,14 @@ def test_json_may_begin_with_a_byte_order_mark_and_blanks() -> None:
     assert read_file(b"\r\n  " + in_json(V2)).card.data == V2_DATA
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"{", b"hello", b"<svg/>", b"[]", b"GIF89a" + bytes(50), draw_picture("JPEG")]
-)
+@pytest.mark.parametrize("content", [b"", b"hello", b"Call Ines.", b"<svg/>", b"GIF89a" + bytes(50)])
 def test_other_files_are_refused(content: bytes) -> None:
-    refused(content, Unprocessable if content == b"{" else UnsupportedMediaType)
+    refused(content, UnsupportedMediaType)
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", PICTURE, draw_picture("JPEG"), draw_picture("WEBP")])
+def test_containers_without_a_card_are_refused(content: bytes) -> None:
+    refused(content)
 
 
 def test_other_json_is_refused() -> None:
@@ -180,9 +184,9 @@ def test_unknown_specifications_and_members_are_noted() -> None:
 
 
 def test_fields_of_a_wrong_type_are_refused() -> None:
-    data = {"name": 1, "description": [], "tags": "a", "extensions": [1]}
+    data = {"name": {}, "description": [1], "tags": 1, "extensions": [1]}
     assert pointers({"spec": "chara_card_v2", "data": data}).keys() == {f"/data/{name}" for name in data}
-    assert pointers({"name": None, "first_mes": "", "tags": {}}).keys() == {"/tags"}
+    assert pointers({"name": None, "first_mes": "", "tags": 0}).keys() == {"/tags"}
 
 
 def test_values_that_do_not_fit_a_character_are_cut() -> None:

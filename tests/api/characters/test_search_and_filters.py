@@ -308,7 +308,7 @@ async def test_fields_narrow_and_expand_widens(alice: Client, charlie: Client) -
         ("id.in=" + f"{UUID(int=1)}," * 101, "id.in", "at most 100"),
         (f"owner=me&owner_id={UUID(int=1)}", "owner_id", "with owner"),
         ("name=", "name", "at least 1"),
-        ("created_at.gte=2026-02-30", "created_at.gte", "RFC3339"),
+        ("created_at.gte=2026-02-30", "created_at.gte", "RFC 3339"),
         ("attributes.a.exists=yes", "attributes.a.exists", "true or false"),
         ("q=", "q", "at least 1"),
         ("q=" + "a" * 201, "q", "at most 200"),
