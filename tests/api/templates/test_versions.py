@@ -5,6 +5,9 @@ from typing import Any
 import httpx
 import pytest
 
+from service.errors import NotFound
+from service.identifiers import uuid7
+from service.templates.versions.queries import get_rules
 from tests.conftest import FIGHTER, character, create, faults, template
 
 Client = httpx.AsyncClient
@@ -167,6 +170,11 @@ async def test_an_unknown_number(alice: Client, fighter: Any, number: Any, statu
     assert answer.status_code == status
     if status == 400:
         assert faults(answer).keys() == {"number"}
+
+
+async def test_the_rules_of_a_version_that_was_just_deleted_are_not_found() -> None:
+    with pytest.raises(NotFound):
+        await get_rules(uuid7(), 1)
 
 
 @pytest.mark.parametrize("state", ["publication", "deprecation"])
