@@ -14,7 +14,7 @@ from service.database.prepared import Param, Prepared
 from service.errors import NotFound
 from service.etags import check_if_match
 from service.media.queries import NewFile, picture_columns, refer_to, store_picture
-from service.media.schemas import PortraitLinks, SizeQuery
+from service.media.schemas import PictureQuery, PortraitLinks
 from service.media.transfer import MAX_BODY, read_upload, show_picture
 from service.web.guards import READ_CHARACTERS, WRITE_CHARACTERS, CurrentUser
 from service.web.middleware.rate_limit import spend
@@ -97,7 +97,7 @@ class PortraitController(Controller):
 
     @get("/", public=True, guards=[READ_CHARACTERS], operation_class=PictureOperation, response_headers=[ETAG])
     async def get_portrait(
-        self, request: StrictRequest[SizeQuery], user: CurrentUser, character_id: FromPath[UUID]
+        self, request: StrictRequest[PictureQuery], user: CurrentUser, character_id: FromPath[UUID]
     ) -> Response[PortraitLinks]:
         """Get a character's portrait as WebP.
 
@@ -105,7 +105,7 @@ class PortraitController(Controller):
         """
         query = request.parameters
         row = await get_portrait(user, character_id)
-        return await show_picture(request, row, query.size, public=row["visibility"] == "public")
+        return await show_picture(request, row, query, public=row["visibility"] == "public")
 
     @delete("/", guards=[WRITE_CHARACTERS], dry_run=True)
     async def delete_portrait(self, user: CurrentUser, character_id: FromPath[UUID], if_match: IfMatch = None) -> None:

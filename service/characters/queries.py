@@ -24,6 +24,7 @@ from service.characters.scopes import (
 from service.characters.store import (
     _GET,
     _GIVEN,
+    GONE,
     _create,
     change,
     document,
@@ -31,6 +32,7 @@ from service.characters.store import (
 )
 from service.characters.tables import Character
 from service.database.engine import DB
+from service.database.failures import on_constraint
 from service.database.prepared import Param, Prepared, json_object
 from service.errors import Conflict, NotFound, Unprocessable, Violation
 from service.etags import check_if_match
@@ -164,7 +166,8 @@ async def update_character(user: Caller, character_id: UUID, data: CharacterUpda
         changes, faults = await _changed(user, row, data)
         if faults:
             raise Unprocessable.of(faults)
-        return await change(row, changes)
+        with on_constraint(GONE):
+            return await change(row, changes)
 
 
 async def look_further_into_changes(user: Caller, character_id: UUID, sound: Mapping[str, Any]) -> list[Violation]:

@@ -72,17 +72,25 @@ def _update(columns: frozenset[str]) -> Prepared:
     )
 
 
-_DELETED = "Its template, original or portrait was deleted during the request."
-_GONE = {
-    "characters_template_fkey": Conflict(_DELETED, errors=[Violation("Was deleted.", pointer="/template")]),
-    "pinned_to_a_known_version": Conflict(_DELETED, errors=[Violation("Was deleted.", pointer="/template_version")]),
-    "characters_forked_from_fkey": Conflict(_DELETED),  # neither is a member of the body
-    "characters_portrait_fkey": Conflict(_DELETED),
+def _gone(what: str, **place: str) -> Conflict:
+    return Conflict(f"{what} was deleted during the request.", errors=[Violation("Was deleted.", **place)])
+
+
+# What another request can delete before the row is written
+GONE = {
+    "characters_template_fkey": _gone("Its template", pointer="/template"),
+    "pinned_to_a_known_version": _gone("The version of its template", pointer="/template_version"),
+    "characters_portrait_fkey": _gone("Its portrait", pointer="/file"),  # of an import
 }
+_GONE_FROM_COPY = dict.fromkeys(
+    [*GONE, "characters_forked_from_fkey"],
+    _gone("The original, or its template or portrait,", parameter="character_id"),
+)
 
 
 async def _create(**columns: Any) -> Any:
-    with on_constraint(_GONE):
+    """Raises Conflict if another request has deleted what the character refers to."""
+    with on_constraint(GONE if columns["forked_from"] is None else _GONE_FROM_COPY):
         return await _CREATE.one(**columns)
 
 

@@ -16,7 +16,7 @@ from service.database.engine import DB
 from service.database.held import check_no_connection
 from service.database.prepared import Param, Prepared, json_object
 from service.media.images.workers import WORKERS
-from service.media.schemas import SIZES
+from service.media.schemas import PICTURE_VERSION_LENGTH, SIZES
 from service.media.storage import STORAGE, derived_key
 from service.media.tables import StoredFile
 
@@ -39,10 +39,16 @@ _PICTURE = Prepared(
 )
 
 
-def picture_fields(of: Any, url: Any) -> QueryString:
-    """The JSON of a ``Portrait``, or null: ``of`` is a foreign key to its file, ``url`` its address."""
+def picture_fields(of: Any, path: Any) -> QueryString:
+    """The JSON of a ``Portrait``, or null: ``of`` is a foreign key to its file, ``path`` that of its URL."""
+    url = QueryString(f"{{}} || '?v=' || left({{}}, {PICTURE_VERSION_LENGTH})", path, of)
     fields = {"url": url, "width": of.width, "height": of.height, "color": of.color}
     return QueryString("CASE WHEN {} IS NOT NULL THEN {} END", of, json_object(fields))
+
+
+def picture_version(name: str) -> str:
+    """The ``v`` in the URL of the picture with this name, as ``picture_fields`` makes it."""
+    return name[:PICTURE_VERSION_LENGTH]
 
 
 def picture_columns(of: Any) -> list[Any]:

@@ -12,8 +12,8 @@ from litestar.types import Empty
 from multipart import MultipartSegment, ParserError, ParserLimitReached, PushMultipartParser
 
 from service.errors import BadRequest, TooLarge, Unprocessable, UnsupportedMediaType, Violation
-from service.media.queries import LINK_SECONDS, file_name
-from service.media.schemas import MAX_UPLOAD, SIZES, PortraitLinks, Size
+from service.media.queries import LINK_SECONDS, file_name, picture_version
+from service.media.schemas import MAX_UPLOAD, SIZES, PictureQuery, PortraitLinks
 from service.media.storage import STORAGE, WEBP
 from service.validation import pointer
 
@@ -24,6 +24,7 @@ SPOOLED = 64 * 1024  # bytes of a file in a form; more are on disk
 
 _DAY = "public, max-age=86400"
 _REDIRECTED = "public, max-age=300"  # half of LINK_SECONDS
+_REVALIDATED = "public, no-cache"
 _EMBEDDABLE = {"Cross-Origin-Resource-Policy": "cross-origin"}  # any site may show the picture
 
 
@@ -103,18 +104,22 @@ class _Form:
         return file
 
 
-async def show_picture(request: Request[Any, Any, Any], row: Any, size: Size, *, public: bool) -> Response[Any]:
-    """The picture of a row of ``picture_columns``, a redirect to it, or links as JSON if the client asks for JSON."""
+async def show_picture(
+    request: Request[Any, Any, Any], row: Any, query: PictureQuery, *, public: bool
+) -> Response[Any]:
+    """The picture of a row of ``picture_columns``, a redirect to it, or links as JSON if the client asks for JSON.
+    Caches may keep it only at a URL with its version, because any other URL will show another picture later."""
     accepted = Accept(request.headers.get("accept", "*/*"))
     if accepted.best_match([WEBP, MediaType.JSON]) == MediaType.JSON:
         return Response(await _links(row), headers={"Vary": "Accept", "Cache-Control": "no-store"})
-    name = file_name(row["name"], size)
+    name = file_name(row["name"], query.size)
+    has_version = query.v == picture_version(row["name"])
     if STORAGE.gives_links:
-        caching = _REDIRECTED if public else "no-store"
+        caching = _REDIRECTED if public and has_version else "no-store"
         headers = {"Location": await STORAGE.link(name, LINK_SECONDS), "Vary": "Accept", "Cache-Control": caching}
         return Response(None, status_code=307, headers=headers)
-    caching = _DAY if public else "private, no-cache"
-    headers = {"ETag": f'"{row["name"]}-{size}"', "Vary": "Accept", "Cache-Control": caching}
+    caching = (_DAY if has_version else _REVALIDATED) if public else "private, no-cache"
+    headers = {"ETag": f'"{row["name"]}-{query.size}"', "Vary": "Accept", "Cache-Control": caching}
     return Response(await STORAGE.get(name), media_type=WEBP, headers=headers | _EMBEDDABLE)
 
 

@@ -18,7 +18,7 @@ from service.characters.tables import Character, Revision
 from service.database.engine import DB
 from service.database.failures import on_constraint
 from service.database.prepared import Param, Prepared, json_object, sql, utc
-from service.errors import Conflict, NotFound
+from service.errors import Conflict, NotFound, Violation
 from service.etags import check_if_match
 from service.lists.cursors import decode_cursor
 from service.lists.listing import Rows
@@ -32,7 +32,12 @@ from service.validation import pointer
 
 _PIN = ("template", "template_version")
 _PLAIN = tuple(name for name in CONTENT if name not in (*_PIN, "portrait"))  # same name and value in a CharacterRead
-_GONE = {"characters_template_fkey": Conflict("The template of that revision was deleted with its owner.")}
+_GONE = {
+    "characters_template_fkey": Conflict(
+        "The template of that revision was deleted with its owner.",
+        errors=[Violation("Uses a template that was deleted.", parameter="number")],
+    )
+}
 
 _SUMMARY = {
     "number": Revision.number,

@@ -73,6 +73,12 @@ def visible_to(user: Any, of: Any = Template) -> Any:
     return (of.owner == user) | (WhereRaw("{} <> 'private'", of.visibility) & has_active_owner(of))
 
 
+def is_public(of: Any) -> Any:
+    """Public, and not of an inactive owner. ``of`` is the table or a foreign key to it. With a literal: a generic plan
+    can use the partial index of public templates only with a literal."""
+    return WhereRaw("{} = 'public'", of.visibility) & has_active_owner(of)
+
+
 _GET = Coalesced(
     lambda template, member: Template.select(
         Template.id,
@@ -102,8 +108,7 @@ _SOURCE = Prepared(
 )
 
 
-# A literal, not a parameter: a generic plan can use the partial index of public templates only with a literal.
-_PUBLIC = WhereRaw("{} = 'public'", Template.visibility) & has_active_owner(Template)
+_PUBLIC = is_public(Template)
 _LISTED = (Template.owner == Param("user")) | _PUBLIC
 _SEARCHED, _RANK = searched(Template)
 _BY_NAME = by_name(Template)

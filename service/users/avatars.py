@@ -9,7 +9,7 @@ from service.database.prepared import NOW, Param, Prepared
 from service.errors import NotFound
 from service.etags import check_if_match
 from service.media.queries import picture_columns, store_picture
-from service.media.schemas import PortraitLinks, SizeQuery
+from service.media.schemas import PictureQuery, PortraitLinks
 from service.media.transfer import MAX_BODY, read_upload, show_picture
 from service.users.queries import get_me
 from service.users.schemas import Me, name_or_id
@@ -85,13 +85,13 @@ class AvatarController(Controller):
         response_headers=[ETAG],
         responses=NOT_FOUND,
     )
-    async def get_own_avatar(self, request: StrictRequest[SizeQuery], user: CurrentUser) -> Response[PortraitLinks]:
+    async def get_own_avatar(self, request: StrictRequest[PictureQuery], user: CurrentUser) -> Response[PortraitLinks]:
         """Get your own avatar as WebP.
 
         `Accept: application/json` returns links that need no token.
         """
         query = request.parameters
-        return await show_picture(request, await get_avatar(user.username), query.size, public=False)
+        return await show_picture(request, await get_avatar(user.username), query, public=False)
 
     @delete("/me/avatar", guards=[requires_session], responses=NOT_FOUND)
     async def delete_avatar(self, user: CurrentUser, if_match: IfMatch = None) -> None:
@@ -99,10 +99,12 @@ class AvatarController(Controller):
         await delete_avatar(user, if_match)
 
     @get("/{username:str}/avatar", public=True, operation_class=PictureOperation, response_headers=[ETAG])
-    async def get_avatar(self, request: StrictRequest[SizeQuery], username: FromPath[str]) -> Response[PortraitLinks]:
+    async def get_avatar(
+        self, request: StrictRequest[PictureQuery], username: FromPath[str]
+    ) -> Response[PortraitLinks]:
         """Get a user's avatar as WebP.
 
         `Accept: application/json` returns links that need no token.
         """
         query = request.parameters
-        return await show_picture(request, await get_avatar(username), query.size, public=True)
+        return await show_picture(request, await get_avatar(username), query, public=True)

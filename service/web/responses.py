@@ -99,9 +99,9 @@ async def _until_disconnected(receive: Receive) -> None:
         pass
 
 
-def resource(row: Any, *, created_at: str | None = None) -> Rendered[Any]:
+def resource(row: Any, *, created_at: str | None = None, headers: Mapping[str, str] | None = None) -> Rendered[Any]:
     """The response for a row of (id, version, item), with its ETag. ``created_at`` is the URL of a new resource."""
-    headers = {"etag": etag(row["id"], row["version"])}
+    headers = {"etag": etag(row["id"], row["version"]), **(headers or {})}
     if created_at is None:
         return Rendered(row["item"], headers=headers)
     return Rendered(row["item"], status=201, headers=headers | {"location": created_at})

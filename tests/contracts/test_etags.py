@@ -98,6 +98,19 @@ READS = {
         "GET /v1/relationships/{relationship_id}", "/v1/relationships/{relationship_id}?from={target}"
     ),
     "template": ("GET /v1/templates/{template_id}", "/v1/templates/{template_id}"),
+    "template version": (
+        "GET /v1/templates/{template_id}/versions/{number}", "/v1/templates/{template_id}/versions/1"
+    ),
+    "draft": ("GET /v1/templates/{template_id}/versions/{number}", "/v1/templates/{drafted}/versions/2"),
+    "deprecated version": (
+        "GET /v1/templates/{template_id}/versions/{number}", "/v1/templates/{migrated}/versions/1"
+    ),
+    "schema": (
+        "GET /v1/templates/{template_id}/versions/{number}/schema", "/v1/templates/{template_id}/versions/1/schema"
+    ),
+    "schema of a draft": (
+        "GET /v1/templates/{template_id}/versions/{number}/schema", "/v1/templates/{drafted}/versions/2/schema"
+    ),
     "template fork": ("GET /v1/templates/{template_id}", "/v1/templates/{template_fork}"),
     "me": ("GET /v1/users/me", "/v1/users/me"),
     "avatar": ("GET /v1/users/{username}/avatar", "/v1/users/alice/avatar"),
@@ -131,6 +144,11 @@ WRITES: dict[str, tuple[Callable[[World], Awaitable[None]], set[str]]] = {
     ),
     "publish a version": (lambda world: change_version(world, "publish"), {"template"}),
     "deprecate the newest version": (lambda world: change_version(world, "deprecate"), {"template"}),
+    "publish a draft": (lambda world: world.put("/v1/templates/{drafted}/versions/2/publication"), {"draft"}),
+    "deprecate a version": (
+        lambda world: world.put("/v1/templates/{migrated}/versions/1/deprecation"),
+        {"deprecated version"},
+    ),
     "rename a template": (lambda world: world.patch("/v1/templates/{template_id}", name="Renamed"), {"template"}),
     "retire a template": (lambda world: world.delete("/v1/templates/{template_id}"), {"template"}),
     "rename the owner": (lambda world: world.patch("/v1/users/me", display_name="Alice II"), {"me"}),
@@ -173,6 +191,8 @@ async def world(alice: Client, charlie: Client) -> World:
     await create(alice, f"/v1/templates/{migrated['id']}/versions", attribute_schema=FIGHTER)
     await done(alice.put(f"/v1/templates/{migrated['id']}/versions/2/publication"))
     pinned = await character(alice, template=migrated["id"], template_version=1)
+    drafted = await template(alice)
+    await create(alice, f"/v1/templates/{drafted['id']}/versions", attribute_schema=FIGHTER)
     mira, otto, original = await public(alice), await public(alice, "Otto"), await public(alice, "Original")
     await done(alice.patch(f"/v1/characters/{mira['id']}", json={"description": "Tall"}))
     await User.update({User.avatar: await give_portrait(mira)}).where(User.username == "alice")
@@ -182,6 +202,7 @@ async def world(alice: Client, charlie: Client) -> World:
         "character_id": mira["id"], "target": otto["id"], "original": original["id"], "fork": fork["id"],
         "relationship_id": (await relationship(alice, mira, otto))["id"], "template_id": rules["id"],
         "template_fork": template_fork["id"], "migrated": migrated["id"], "pinned": pinned["id"],
+        "drafted": drafted["id"],
     }  # fmt: skip
     return World(alice, charlie, ids)
 

@@ -47,6 +47,8 @@ def told(fresh_service: Service) -> str:
         '"outcome":"moved","filled":["/attributes/luck"]',
         '"detail":"17 is greater than the maximum of 12."',
         '"state":"invalid"',
+        '"kind":"session","user":',
+        '"wits": 16',
         '"width":1,"height":1,"color":"#c27a43"',
         '-- "mentor of" -->',
         '"notes":["1 of 2 tags are repeated, not valid or too many; only the card keeps them."]',

@@ -193,7 +193,9 @@ async def test_with_a_bucket_pictures_are_fetched_from_it(
             assert (await anybody.get(link)).headers["content-type"] == "image/webp"
     assert (await stranger.get(path)).status_code == 404
     await alice.patch(f"/v1/characters/{mira['id']}", json={"visibility": "public"})
-    assert (await stranger.get(path)).headers["cache-control"] == "public, max-age=300"
+    url = (await alice.get(f"/v1/characters/{mira['id']}")).json()["portrait"]["url"]
+    assert (await stranger.get(url)).headers["cache-control"] == "public, max-age=300"
+    assert (await stranger.get(path)).headers["cache-control"] == "no-store"
     await alice.delete(path)
     await alice.delete(f"/v1/characters/{mira['id']}")
     await alice.delete(f"/v1/trash/{mira['id']}")

@@ -63,6 +63,7 @@ REFUSED: list[tuple[str, str, dict[str, Any]]] = [
     ("GET", "/v1/templates/0199a0a0-0000-7000-8000-000000000000/versions/99999999999", {}),
     ("PATCH", "/v1/users/me", {"json": {"links": [{"title": "a", "url": "x"}], "email": "x"}}),
     ("PATCH", "/v1/users/me", {"json": {"bio": ""}, "headers": {"If-Match": "x"}}),
+    ("PATCH", "/v1/users/me", {"content": b'{"bio": 1e999}', "headers": JSON}),
     ("POST", "/v1/api-keys", {"json": {"name": "a", "scopes": ["x"], "expires_at": "tomorrow"}}),
     ("PUT", "/v1/users/me/avatar", {"content": PNG[:60], "headers": {"Content-Type": "image/png"}}),
     ("PUT", "/v1/users/me/avatar", {"content": PNG[:-40] + b"x" * 40, "headers": {"Content-Type": "image/png"}}),

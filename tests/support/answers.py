@@ -57,10 +57,11 @@ class CheckingTransport(httpx.ASGITransport):
 
 
 def check_problem(content: bytes) -> None:
-    """Raises AssertionError if a problem passes a library's text on."""
+    """Raises AssertionError if a problem passes a library's text on, or is a conflict that names no place."""
     if not content:  # the answer to a HEAD
         return
     problem = msgspec.json.decode(content)
+    assert problem["status"] != 409 or problem.get("errors"), f"a conflict without errors: {problem['detail']}"
     for text in (problem["detail"], *(error["detail"] for error in problem.get("errors", ()))):
         assert not OF_A_LIBRARY.search(text), f"the text of a library: {text}"
 

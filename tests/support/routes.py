@@ -62,9 +62,9 @@ GET    /v1/templates                                                      templa
 GET    /v1/templates/{template_id}                                        templates:read   404/200 200 404/200 200 401   etag
 GET    /v1/templates/{template_id}/usage                                  templates:read   404/200 200 404/200 200 401   tells
 GET    /v1/templates/{template_id}/versions                               templates:read   404/200 200 404/200 200 401   list
-GET    /v1/templates/{template_id}/versions/{number}                      templates:read   404/200 200 404/200 200 401
+GET    /v1/templates/{template_id}/versions/{number}                      templates:read   404/200 200 404/200 200 401   etag
 GET    /v1/templates/{template_id}/versions/{number}/changes              templates:read   404/200 200 404/200 200 401
-GET    /v1/templates/{template_id}/versions/{number}/schema               templates:read   404/200 200 404/200 200 401
+GET    /v1/templates/{template_id}/versions/{number}/schema               templates:read   404/200 200 404/200 200 401   etag
 GET    /v1/trash                                                          characters:read  401     200 200     200 401   list tells
 GET    /v1/users/me                                                       session          401     200 200     403 401   etag
 GET    /v1/users/me/avatar                                                session          401     200 404     403 401   etag

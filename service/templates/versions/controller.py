@@ -4,18 +4,22 @@ from uuid import UUID
 from litestar import Controller, Response
 from litestar.params import FromPath, JSONBody
 
+from service.etags import etag
 from service.lists.pages import page
 from service.schemas import Page, PageQuery
 from service.templates.versions import queries
 from service.templates.versions.schemas import TemplateChanges, TemplateVersionCreate, TemplateVersionRead
 from service.web.guards import READ_TEMPLATES, WRITE_TEMPLATES, CurrentUser
 from service.web.middleware.rate_limit import Cost
-from service.web.openapi_content import QUOTA
+from service.web.openapi_content import ETAG, QUOTA
 from service.web.requests import Number, StrictRequest
-from service.web.responses import Rendered, created
+from service.web.responses import Rendered, resource
 from service.web.routes import get, post, put
 
 SCHEMA = "application/schema+json"
+
+_FOREVER = {"cache-control": "public, max-age=31536000, immutable"}
+_REVALIDATED = {"cache-control": "public, no-cache"}
 
 
 class VersionController(Controller):
@@ -33,7 +37,7 @@ class VersionController(Controller):
         query = request.parameters
         return page(request, await queries.list_versions(user, template_id, query), query.limit)
 
-    @post("/", guards=[WRITE_TEMPLATES], dry_run=True, idempotent=True, responses=QUOTA)
+    @post("/", guards=[WRITE_TEMPLATES], dry_run=True, idempotent=True, responses=QUOTA, response_headers=[ETAG])
     async def create_template_version(
         self, user: CurrentUser, template_id: FromPath[UUID], data: JSONBody[TemplateVersionCreate]
     ) -> Rendered[TemplateVersionRead]:
@@ -42,22 +46,27 @@ class VersionController(Controller):
         Only the owner sees it until it is published.
         """
         number, row = await queries.create_version(user, template_id, data)
-        return created(row, f"/v1/templates/{template_id}/versions/{number}")
+        return resource(row, created_at=f"/v1/templates/{template_id}/versions/{number}")
 
-    @get("/{number:int}", public=True, guards=[READ_TEMPLATES])
+    @get("/{number:int}", public=True, guards=[READ_TEMPLATES], response_headers=[ETAG])
     async def get_template_version(
         self, user: CurrentUser, template_id: FromPath[UUID], number: Number
     ) -> Rendered[TemplateVersionRead]:
         """Get one version of a template."""
-        return Rendered((await queries.get_version(user, template_id, number))["item"])
+        row = await queries.get_version(user, template_id, number)
+        return resource(row, headers=_REVALIDATED if row["is_public"] else {})
 
-    @get("/{number:int}/schema", public=True, guards=[READ_TEMPLATES], media_type=SCHEMA)
+    @get("/{number:int}/schema", public=True, guards=[READ_TEMPLATES], media_type=SCHEMA, response_headers=[ETAG])
     async def get_template_version_schema(
         self, user: CurrentUser, template_id: FromPath[UUID], number: Number
     ) -> Response[dict[str, Any]]:
-        """Get a version's JSON Schema, for form generators and validators."""
+        """Get a version's JSON Schema, for form generators and validators.
+
+        It never changes. Shared caches may keep that of a public template for a year.
+        """
         row = await queries.get_version(user, template_id, number)
-        return Response(row["attribute_schema"].encode(), media_type=SCHEMA)
+        headers = {"etag": etag(row["id"], 1)} | (_FOREVER if row["is_public"] else {})
+        return Rendered(row["attribute_schema"], headers=headers, media_type=SCHEMA)
 
     @get("/{number:int}/changes", public=True, guards=[READ_TEMPLATES])
     async def compare_template_version(
@@ -66,7 +75,7 @@ class VersionController(Controller):
         """Compare a version with the version before it, attribute by attribute."""
         return await queries.compare_version(user, template_id, number)
 
-    @put("/{number:int}/publication", guards=[WRITE_TEMPLATES], dry_run=True)
+    @put("/{number:int}/publication", guards=[WRITE_TEMPLATES], dry_run=True, response_headers=[ETAG])
     async def publish_template_version(
         self, user: CurrentUser, template_id: FromPath[UUID], number: Number
     ) -> Rendered[TemplateVersionRead]:
@@ -74,9 +83,9 @@ class VersionController(Controller):
 
         A published version never changes. New characters use it.
         """
-        return Rendered((await queries.publish_version(user, template_id, number))["item"])
+        return resource(await queries.publish_version(user, template_id, number))
 
-    @put("/{number:int}/deprecation", guards=[WRITE_TEMPLATES], dry_run=True)
+    @put("/{number:int}/deprecation", guards=[WRITE_TEMPLATES], dry_run=True, response_headers=[ETAG])
     async def deprecate_template_version(
         self, user: CurrentUser, template_id: FromPath[UUID], number: Number
     ) -> Rendered[TemplateVersionRead]:
@@ -84,4 +93,4 @@ class VersionController(Controller):
 
         New characters use it only if they name it by its number.
         """
-        return Rendered((await queries.deprecate_version(user, template_id, number))["item"])
+        return resource(await queries.deprecate_version(user, template_id, number))

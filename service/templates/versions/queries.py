@@ -19,6 +19,7 @@ from service.templates.queries import (
     check_version,
     get_template,
     insert_version,
+    is_public,
     lock_own,
     update_row,
     visible_to,
@@ -45,6 +46,8 @@ VERSION: dict[str, Any] = {
     "published_at": utc(TemplateVersion.published_at),
     "deprecated_at": utc(TemplateVersion.deprecated_at),
 }
+_CHANGES = "1 + ({} IS NOT NULL)::int + ({} IS NOT NULL)::int"  # the two changes that a version can have
+_SEEN_BY_ALL = is_public(TemplateVersion.template) & TemplateVersion.published_at.is_not_null()
 _PUBLISHED_OR_OWN = (TemplateVersion.template.owner == Param("user")) | TemplateVersion.published_at.is_not_null()
 
 
@@ -64,6 +67,9 @@ def _page() -> QueryString:
 _LIST_VERSIONS = Prepared(_page)
 _GET_VERSION = Prepared(
     lambda: TemplateVersion.select(
+        TemplateVersion.id,
+        QueryString(_CHANGES, TemplateVersion.published_at, TemplateVersion.deprecated_at, alias="version"),
+        QueryString("{}", _SEEN_BY_ALL.querystring, alias="is_public"),
         TemplateVersion.prompt,
         TemplateVersion.attribute_schema,
         TemplateVersion.published_at,
@@ -107,6 +113,7 @@ async def list_versions(user: Caller, template_id: UUID, query: PageQuery) -> Ro
 
 
 async def get_version(user: Caller, template_id: UUID, number: int) -> Any:
+    """The row of a version. ``is_public`` says whether everyone may see it. Raises NotFound."""
     if row := await _GET_VERSION.one(template=template_id, number=number, user=user.id):
         return row
     raise NotFound
@@ -118,7 +125,8 @@ async def create_version(user: Caller, template_id: UUID, data: TemplateVersionC
     async with DB.transaction():
         row = await lock_own(user, template_id)
         if row["retired_at"] is not None:
-            raise Conflict("The template is retired.")
+            fault = Violation("Is retired.", parameter="template_id")
+            raise Conflict("The template is retired.", errors=[fault])
         prompt = data.prompt
         if isinstance(prompt, UnsetType):
             prompt = (await get_version(user, template_id, row["newest_version"]))["prompt"]
@@ -163,7 +171,8 @@ async def deprecate_version(user: Caller, template_id: UUID, number: int) -> Any
         await lock_own(user, template_id)
         version = await get_version(user, template_id, number)
         if version["published_at"] is None:
-            raise Conflict("A draft cannot be deprecated: publish it first.")
+            fault = Violation("Is a draft.", parameter="number")
+            raise Conflict("A draft cannot be deprecated: publish it first.", errors=[fault])
         if version["deprecated_at"] is None:
             rest = await TemplateVersion.select(TemplateVersion.number).where(
                 TemplateVersion.template == template_id,
@@ -172,9 +181,9 @@ async def deprecate_version(user: Caller, template_id: UUID, number: int) -> Any
                 TemplateVersion.deprecated_at.is_null(),
             )
             if not rest:
-                raise Conflict(
-                    "This is the only published version that is not deprecated: retire the template instead."
-                )
+                fault = Violation("Is the last one for new characters.", parameter="number")
+                only = "This is the only published version that is not deprecated: retire the template instead."
+                raise Conflict(only, errors=[fault])
             await _update_version(template_id, number, {"deprecated_at": NOW})
             await update_row(template_id, {"newest_version": max(row["number"] for row in rest)})
         return await get_version(user, template_id, number)
@@ -218,7 +227,7 @@ async def find_version(user: Caller, template_id: UUID, number: int, *, pinned_b
 
 
 async def get_rules(template_id: UUID, number: int) -> Rules:
-    """The compiled rules of a published version. They are cached, because it never changes."""
+    """The compiled rules of a published version, which are cached, because it never changes. Raises NotFound."""
     rules = _rules.get((template_id, number))
     if rules is None:
         row: Any = (
@@ -226,6 +235,8 @@ async def get_rules(template_id: UUID, number: int) -> Rules:
             .where(TemplateVersion.template == template_id, TemplateVersion.number == number)
             .first()
         )
+        if row is None:  # deleted since the caller read its number
+            raise NotFound("The version of the template does not exist.")
         if len(_rules) >= _MAX_RULES:
             _rules.clear()
         rules = _rules[template_id, number] = Rules(msgspec.json.decode(row["attribute_schema"]))

@@ -29,11 +29,9 @@ async def test_a_picture_becomes_the_portrait(alice: Client, kind: str) -> None:
     answer = await put(alice, mira, draw_picture(kind, 120, 80), **{"Content-Type": "application/octet-stream"})
     assert answer.status_code == 200, answer.text
     portrait = answer.json()["portrait"]
-    assert (portrait["url"], portrait["width"], portrait["height"]) == (
-        f"/v1/characters/{mira['id']}/portrait",
-        120,
-        80,
-    )
+    path, _, version = portrait["url"].partition("?v=")
+    assert (path, len(version)) == (f"/v1/characters/{mira['id']}/portrait", 12)
+    assert (portrait["width"], portrait["height"]) == (120, 80)
     red, green, blue = bytes.fromhex(portrait["color"].strip("#"))
     assert red > 180
     assert max(green, blue) < 60
@@ -193,15 +191,47 @@ async def test_a_private_portrait_is_shown_to_its_owner_only(alice: Client, char
     assert mine.headers["vary"] == "Accept, Authorization, Accept-Encoding, Origin"
 
 
+async def test_the_url_changes_when_the_picture_does_and_only_then(alice: Client) -> None:
+    mira = await public(alice)
+
+    async def url(**change: Any) -> Any:
+        assert (await alice.patch(f"/v1/characters/{mira['id']}", json=change)).status_code == 200
+        return (await alice.get("/v1/characters")).json()["items"][0]["portrait"]["url"]
+
+    await put(alice, mira, draw_picture(width=41))
+    first = await url()
+    await put(alice, mira, draw_picture(width=41))
+    assert await url(name="Other", visibility="unlisted") == first
+    await put(alice, mira, draw_picture(width=42))
+    assert await url() != first
+    await put(alice, mira, draw_picture(width=41))
+    assert await url() == first
+
+
+async def test_caches_keep_a_picture_only_at_the_url_of_its_version(alice: Client, stranger: Client) -> None:
+    mira = await public(alice)
+    first, second = [
+        (await put(alice, mira, draw_picture(width=width))).json()["portrait"]["url"] for width in (41, 42)
+    ]
+    answers = [await stranger.get(url) for url in (first, second, second.partition("?")[0])]
+    assert {opened(answer.content).size for answer in answers} == {(42, 30)}
+    caching = [answer.headers["cache-control"] for answer in answers]
+    assert caching == ["public, no-cache", "public, max-age=86400", "public, no-cache"]
+    small = await stranger.get(f"{second}&size=64")
+    assert (small.status_code, small.headers["cache-control"]) == (200, "public, max-age=86400")
+    wrong = await stranger.get(f"{second}?size=64")
+    assert faults(wrong) == {"v": "Must be 12 hexadecimal digits."}
+
+
 async def test_a_public_portrait_is_cached_for_a_day(alice: Client, charlie: Client, stranger: Client) -> None:
     mira = await public(alice)
-    await put(alice, mira, draw_picture())
-    answer = await get(stranger, mira, "64")
+    url = (await put(alice, mira, draw_picture())).json()["portrait"]["url"]
+    answer = await stranger.get(f"{url}&size=64")
     assert answer.headers["cache-control"] == "public, max-age=86400"
     assert answer.headers["vary"] == "Accept, Accept-Encoding, Origin"
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers.get_list("cross-origin-resource-policy") == ["cross-origin"]
-    again = await get(stranger, mira, "64", **{"If-None-Match": answer.headers["etag"]})
+    again = await stranger.get(f"{url}&size=64", headers={"If-None-Match": answer.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
     other = await get(stranger, mira, "256", **{"If-None-Match": answer.headers["etag"]})
     assert other.status_code == 200
@@ -210,8 +240,8 @@ async def test_a_public_portrait_is_cached_for_a_day(alice: Client, charlie: Cli
 
 async def test_an_unlisted_portrait_is_not_cached_by_shared_caches(alice: Client, stranger: Client) -> None:
     mira = await character(alice, visibility="unlisted")
-    await put(alice, mira, draw_picture())
-    answer = await get(stranger, mira, "64")
+    url = (await put(alice, mira, draw_picture())).json()["portrait"]["url"]
+    answer = await stranger.get(f"{url}&size=64")
     assert (answer.status_code, answer.headers["cache-control"]) == (200, "private, no-cache")
 
 

@@ -22,7 +22,7 @@ from service.characters.tables import Character
 from service.commands.purge import purge_everything
 from service.database import embedded
 from service.database.engine import DB
-from service.errors import Conflict
+from service.errors import Forbidden
 from service.idempotency.queries import Attempt
 from service.idempotency.tables import IdempotencyKey
 from service.limits.rate_limits import TOKEN_LOOK_UPS
@@ -123,7 +123,7 @@ async def test_the_writes_of_a_failed_handler_are_rolled_back(alice: Client) -> 
     @post("/v1/failing", idempotent=True)
     async def write_and_fail(user: CurrentUser, data: JSONBody[CharacterCreate]) -> None:
         await create_character(user, data)
-        raise Conflict
+        raise Forbidden
 
     failing = Litestar(
         [write_and_fail],
@@ -137,7 +137,7 @@ async def test_the_writes_of_a_failed_handler_are_rolled_back(alice: Client) -> 
         openapi_config=None,
     )
     async with client(RequestId(failing), Authorization=alice.headers["authorization"]) as member:
-        assert (await member.post("/v1/failing", json=MIRA, headers=KEY)).status_code == 409
+        assert (await member.post("/v1/failing", json=MIRA, headers=KEY)).status_code == 403
     assert await _rows() == (0, 0)
 
 

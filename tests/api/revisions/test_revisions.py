@@ -133,6 +133,7 @@ class History:
         empty = {"description": "", "tags": []}
         for name in change.keys() & {"name", "description", "style", "tags", "visibility", "extensions"}:
             wanted = empty.get(name) if change[name] is None else change[name]
+            wanted = list(dict.fromkeys(wanted)) if name == "tags" else wanted  # a repeated tag is kept once
             assert json.dumps(after[name], sort_keys=True) == json.dumps(wanted, sort_keys=True)
         merged = _merged(before["attributes"], change.get("attributes", {}))
         found = (

@@ -7,7 +7,9 @@ import pytest
 
 from service.identifiers import uuid7
 from service.templates.tables import Template, TemplateVersion
+from service.web.query import query_of
 from tests.conftest import character, create, template
+from tests.support.routes import HANDLERS
 
 SCHEMA = '{"type": "object", "properties": {"rank": {"type": "integer", "default": 1}}}'
 
@@ -101,8 +103,15 @@ async def test_users_copy_platform_templates_but_do_not_change_them(alice: httpx
     assert (await alice.delete(f"/v1/templates/{template_id}")).status_code == 403
 
 
-@pytest.mark.parametrize("path", ["/v1/templates", "/v1/characters"])
-async def test_an_anonymous_caller_cannot_list_their_own(stranger: httpx.AsyncClient, path: str) -> None:
-    answer = await stranger.get(f"{path}?owner=me")
-    assert answer.status_code == 401
-    assert answer.headers["www-authenticate"] == "Bearer"
+LISTS_WITH_OWNERS = {
+    route.removeprefix("GET ") for route, handler in HANDLERS.items() if "owner" in query_of(handler).__struct_fields__
+}
+
+
+@pytest.mark.parametrize("more", ["", "&count=exact", "&q=captain&limit=1", "&fields=name", "&expand=owner&sort=name"])
+async def test_an_anonymous_caller_cannot_list_their_own(stranger: httpx.AsyncClient, more: str) -> None:
+    assert {"/v1/templates", "/v1/characters"} <= LISTS_WITH_OWNERS
+    for path in LISTS_WITH_OWNERS:
+        answer = await stranger.get(f"{path}?owner=me{more}")
+        assert (answer.status_code, answer.headers.get("www-authenticate")) == (401, "Bearer"), path
+        assert (await stranger.get(f"{path}?owner=platform{more}")).status_code == 200, path

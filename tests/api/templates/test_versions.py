@@ -5,6 +5,9 @@ from typing import Any
 import httpx
 import pytest
 
+from service.errors import NotFound
+from service.identifiers import uuid7
+from service.templates.versions.queries import get_rules
 from tests.conftest import FIGHTER, character, create, faults, template
 
 Client = httpx.AsyncClient
@@ -96,6 +99,42 @@ async def test_a_retired_template_cannot_have_new_versions(alice: Client, fighte
     assert (await alice.post(versions(fighter), json={"attribute_schema": KNIGHT})).status_code == 409
 
 
+FOREVER, REVALIDATED, PRIVATE = "public, max-age=31536000, immutable", "public, no-cache", "no-cache"
+
+
+@pytest.mark.parametrize(
+    ("visibility", "number", "of_schema", "of_version"),
+    [
+        ("public", 1, FOREVER, REVALIDATED),
+        ("public", 2, PRIVATE, PRIVATE),  # a draft
+        ("unlisted", 1, PRIVATE, PRIVATE),
+        ("private", 1, PRIVATE, PRIVATE),
+    ],
+)
+async def test_shared_caches_may_keep_what_everyone_may_see(
+    alice: Client, visibility: str, number: int, of_schema: str, of_version: str
+) -> None:
+    rules = await template(alice, visibility=visibility)
+    await draft(alice, rules)
+    for path, expected in ((("schema",), of_schema), ((), of_version)):
+        answer = await alice.get(versions(rules, number, *path))
+        assert (answer.status_code, answer.headers["cache-control"]) == (200, expected)
+        assert ("Authorization" in answer.headers["vary"]) == (expected == PRIVATE)
+        again = await alice.get(versions(rules, number, *path), headers={"If-None-Match": answer.headers["etag"]})
+        assert (again.status_code, again.headers["cache-control"]) == (304, expected)
+
+
+async def test_a_version_has_an_etag_for_each_of_its_states(alice: Client, stranger: Client, fighter: Any) -> None:
+    made = await alice.post(versions(fighter), json={"attribute_schema": KNIGHT})
+    schema = await alice.get(versions(fighter, 2, "schema"))
+    written = [made] + [await alice.put(versions(fighter, 2, state)) for state in ("publication", "deprecation")]
+    etags = [answer.headers["etag"] for answer in written]
+    assert [tag[-3:] for tag in etags] == ['-1"', '-2"', '-3"']
+    assert (await stranger.get(versions(fighter, 2))).headers["etag"] == etags[-1]
+    later = await stranger.get(versions(fighter, 2, "schema"))
+    assert (later.headers["etag"], later.content) == (schema.headers["etag"], schema.content)
+
+
 async def test_the_schema_has_its_media_type(stranger: Client, fighter: Any) -> None:
     answer = await stranger.get(versions(fighter, 1, "schema"))
     assert answer.headers["content-type"] == "application/schema+json"
@@ -131,6 +170,11 @@ async def test_an_unknown_number(alice: Client, fighter: Any, number: Any, statu
     assert answer.status_code == status
     if status == 400:
         assert faults(answer).keys() == {"number"}
+
+
+async def test_the_rules_of_a_version_that_was_just_deleted_are_not_found() -> None:
+    with pytest.raises(NotFound):
+        await get_rules(uuid7(), 1)
 
 
 @pytest.mark.parametrize("state", ["publication", "deprecation"])

@@ -55,7 +55,7 @@ assert.equal(refused.error?.errors?.[0]?.pointer, "/name");
 const changed = await updateCharacter({
   path: { character_id: mira.id },
   headers: { "If-Match": `"${mira.id}-1"` },
-  body: { attributes: { role: "inspector" } },
+  body: { attributes: { role: "inspector" }, template: mira.template },
   throwOnError,
 });
 assert.equal(changed.data.version, 2);

@@ -48,7 +48,7 @@ assert.equal(refused.error?.errors?.[0]?.pointer, "/name");
 const path = { character_id: mira.id };
 const changed = await api.PATCH("/v1/characters/{character_id}", {
   params: { path, header: { "If-Match": `"${mira.id}-1"` } },
-  body: { attributes: { role: "inspector" } },
+  body: { attributes: { role: "inspector" }, template: mira.template },
 });
 assert.equal(changed.data?.version, 2);
 

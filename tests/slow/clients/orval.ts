@@ -41,7 +41,7 @@ assert.ok(refused.status === 422);
 assert.equal(refused.data.errors?.[0]?.pointer, "/name");
 const changed = await api.updateCharacter(
   mira.id,
-  { attributes: { role: "inspector" } },
+  { attributes: { role: "inspector" }, template: mira.template },
   {},
   { headers: { ...json.headers, "If-Match": `"${mira.id}-1"` } },
 );

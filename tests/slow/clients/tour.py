@@ -33,6 +33,7 @@ from character_service_client.models import (
     ListCharactersSortItem,
     Me,
     PartialCharacterPage,
+    Pin,
     Portrait,
     PortraitLinks,
     Problem,
@@ -42,6 +43,7 @@ from character_service_client.models import (
     Style,
     TemplateCreate,
     TemplateCreateAttributeSchema,
+    TemplateGiven,
     TemplateRead,
     UpdatePortraitFilesBody,
     UserCreate,
@@ -90,7 +92,11 @@ assert mira.attributes["role"] == "suspect"
 refused = expect(Problem, create_character.sync(client=client, body=CharacterCreate(name="")))
 assert refused.errors
 assert refused.errors[0].pointer == "/name"
-changes = CharacterUpdate(attributes=CharacterUpdateAttributes.from_dict({"role": "inspector"}))
+pin = expect(Pin, mira.template)
+changes = CharacterUpdate(
+    attributes=CharacterUpdateAttributes.from_dict({"role": "inspector"}),
+    template=TemplateGiven(id=pin.id, version=pin.version),  # as it was read
+)
 changed = update_character.sync(mira.id, client=client, body=changes, if_match=f'"{mira.id}-1"')
 assert expect(CharacterRead, changed).version == 2
 
