@@ -229,7 +229,7 @@ def _named(kind: Any) -> bool:
 
 def _problem_response(slug: str) -> Json:
     slugs = ["forbidden", slug] if slug == "quota-exceeded" else [slug]  # both have the status 403
-    return _response(" Or: ".join(PROBLEMS[each].meaning for each in slugs))
+    return _response(" Or: ".join(f"{PROBLEMS[each].meaning} [Example](/problems/{each})" for each in slugs))
 
 
 def _common_problems() -> Json:

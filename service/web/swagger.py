@@ -28,7 +28,7 @@ const Components = ({React, getComponent}) => ({
 
 const tokenOf = ui => ui.getState().getIn(["auth", "authorized", "token", "value"])
 const ui = SwaggerUIBundle({
-  url: "/openapi.json", dom_id: "#documentation", deepLinking: true, showExtensions: true, showCommonExtensions: true,
+  url: "/openapi.json", dom_id: "#documentation", deepLinking: true, showCommonExtensions: true,
   defaultModelsExpandDepth: 0, plugins: [Components],
   onComplete: () => {
     const stored = sessionStorage.getItem("token")
@@ -42,9 +42,12 @@ const ui = SwaggerUIBundle({
 })
 """
 
+# A problem is one line, which links to its page.
 _STYLE = """
 body { margin: 0 }
 .swagger-ui .response-col_links { display: none }
+.responses-table:not(.live-responses-table) .response:is([data-code^="4"], [data-code="default"])
+  :is(.response-controls, .model-example) { display: none }
 @media (max-width: 600px) {
   .swagger-ui .wrapper { padding: 0 10px }
   .swagger-ui .opblock .opblock-summary { flex-wrap: wrap }

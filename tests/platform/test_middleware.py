@@ -74,6 +74,7 @@ async def test_every_answer_has_security_headers(
     assert policy.startswith("default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
     assert "unsafe" not in policy
     assert ("script-src" in policy) == (path in ("/docs", "/admin/"))
+    assert ("blob:" in policy) == (path == "/docs"), "only this page shows what its script has downloaded"
     assert "camera=()" in answer.headers["Permissions-Policy"]
     assert answer.headers["Cache-Control"]
     assert "Server" not in answer.headers

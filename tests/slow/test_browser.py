@@ -277,6 +277,16 @@ def luminance(browser: Browser) -> float:
     return value
 
 
+def test_the_documentation_shows_a_problem_in_one_line(browser: Browser) -> None:
+    browser.open("/docs#/Characters/get_character")
+    browser.wait_for(".response[data-code=default]")
+    links = {
+        element.get_attribute("href").rpartition("/")[2] for element in browser.all(".response a[href*='/problems/']")
+    }
+    assert {"bad-request", "forbidden", "not-found", "unauthorized", "unavailable"} <= links
+    assert len(browser.all(".response .model-example")) == 1  # that of 200
+
+
 def test_problems_are_explained(browser: Browser) -> None:
     browser.open("/problems")
     browser.wait_for("a[href='/problems/not-found']").click()
