@@ -57,7 +57,7 @@ from service.users.controller import UserController
 from service.users.usage import UsageController
 from service.web.application import Application
 from service.web.budget import return_freed_memory
-from service.web.docs import ASSETS, ProblemController, get_openapi, get_root
+from service.web.docs import ASSETS, get_openapi, get_root
 from service.web.guards import authenticated, current_user, known_parameters
 from service.web.middleware.access_log import AccessLog
 from service.web.middleware.authentication import Authentication
@@ -79,6 +79,7 @@ from service.web.middleware.uploads import Uploads
 from service.web.middleware.websockets import RejectWebSockets
 from service.web.middleware.writes import Writes
 from service.web.openapi_config import OPENAPI
+from service.web.problem_pages import ProblemController
 from service.web.problems import answer_problem
 from service.web.requests import StrictRequest
 

@@ -18,12 +18,16 @@ def form_policy(*, style: str) -> str:
     return page_policy(style=style).replace("form-action 'none'", "form-action 'self'")
 
 
-def application_policy(*, script: str = "", style: str = "", styles: Iterable[str] = ()) -> str:
+def application_policy(
+    *, script: str = "", style: str = "", styles: Iterable[str] = (), shows_downloads: bool = False
+) -> str:
     """The policy of a page that sends requests to the service. ``script`` and ``style`` are the contents of its
-    <script> and <style>; ``styles`` are the SHA-256 of the styles that its scripts add."""
+    <script> and <style>; ``styles`` are the SHA-256 of the styles that its scripts add. A page that
+    ``shows_downloads`` can show a picture that its script has downloaded."""
     scripts = " ".join(["'self'", *([_hash(script)] if script else [])])
     all_styles = " ".join(["'self'", *([_hash(style)] if style else []), *(f"'sha256-{each}'" for each in styles)])
-    return f"{NOTHING}; script-src {scripts}; style-src {all_styles}; img-src 'self' data:; connect-src 'self'"
+    images = "'self' data: blob:" if shows_downloads else "'self' data:"
+    return f"{NOTHING}; script-src {scripts}; style-src {all_styles}; img-src {images}; connect-src 'self'"
 
 
 def _hash(text: str) -> str:

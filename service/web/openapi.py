@@ -17,6 +17,7 @@ from service.errors import PROBLEMS, Problem
 from service.schemas import FieldsQuery
 from service.web.guards import requires_session
 from service.web.openapi_config import Json
+from service.web.openapi_examples import EXAMPLES, PATH_EXAMPLES
 from service.web.openapi_parameters import (
     IDEMPOTENCY_KEY,
     query_parameters,
@@ -45,10 +46,13 @@ _DESCRIPTIONS = {
     "202": "Accepted.",
     "204": "No content.",
 }
-_ALWAYS = (
-    "bad-request", "unauthorized", "url-too-long", "too-many-requests", "headers-too-large", "internal", "unavailable",
+_COMMON = (
+    "unauthorized", "request-timeout", "too-large", "url-too-long", "unsupported-media-type", "too-many-requests",
+    "headers-too-large", "internal", "unavailable",
 )  # fmt: skip
-_WITH_BODY = ("validation", "too-large", "unsupported-media-type", "conflict", "request-timeout")
+_DEFAULT = "common-problem"
+_WITH_BODY = ("not-found", "conflict", "validation")
+_QUOTED = re.compile(r"(?<!\w)'([^']+)'(?!\w)")  # as code in Markdown, which would drop an angle bracket
 
 
 def openapi_document(app: Litestar) -> Json:
@@ -82,7 +86,9 @@ def openapi_document(app: Litestar) -> Json:
         if "description" in component:
             component["description"] = cleandoc(component["description"])  # Python 3.13 has done so already
     document["components"]["schemas"] = components
-    document["components"]["responses"] = {slug: _problem_response(slug) for slug in sorted(used)}
+    document["components"]["responses"] = {
+        slug: _common_problems() if slug == _DEFAULT else _problem_response(slug) for slug in sorted(used)
+    }
     complete_schemas(document, app.opt["enums"])
     return document
 
@@ -107,6 +113,8 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str
     parameters = operation.get("parameters", [])
     for parameter in parameters:
         remove_null(parameter)
+        if method == "get" and handler.opt.get("public") and parameter["in"] == "path":
+            parameter["example"] = PATH_EXAMPLES[parameter["name"]]
     parameters += query_parameters(query_of(handler), _members_of(handler))
     if handler.opt.get("idempotent"):
         parameters.append(IDEMPOTENCY_KEY)
@@ -115,7 +123,7 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str
     body, answer = _body_of(handler), _answer_of(handler)
     if body in schema_of:
         for content in operation["requestBody"]["content"].values():
-            content["schema"] = schema_of[body]
+            content |= {"schema": schema_of[body], "example": EXAMPLES[str(handler.handler_name)]}
     (status,) = [status for status in operation["responses"] if status < "300"]
     success = operation["responses"][status]
     if answer in schema_of:
@@ -133,6 +141,7 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str
     }
     if has_quota:
         operation["responses"]["403"] = {"$ref": "#/components/responses/quota-exceeded"}
+    operation["responses"]["default"] = {"$ref": f"#/components/responses/{_DEFAULT}"}
     scope = next((guard.scope for guard in handler.guards or () if hasattr(guard, "scope")), None)
     operation["security"] = [{"token": []}]
     if handler.opt.get("public"):  # where no scope is asked for, a token changes nothing
@@ -144,20 +153,20 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str
 
 def _access(handler: HTTPRouteHandler, scope: str | None) -> str:
     if handler.opt.get("public"):
-        return "Needs no token." + (f" An API key needs the scope `{scope}`." if scope else "")
+        return f"A token is optional. An API key needs the scope `{scope}`." if scope else "Needs no token."
     if scope:
         return f"Needs a session or an API key with the scope `{scope}`."
     return "Needs a session." if requires_session in handler.resolve_guards() else "Needs a token."
 
 
 def _problems_of(handler: HTTPRouteHandler, operation: Json, path: str, method: str) -> set[str]:
-    slugs = {*_ALWAYS}
+    slugs = {"bad-request"}
     if handler.guards or not handler.opt.get("public"):
         slugs.add("forbidden")
     if "{" in path or "404" in operation["responses"]:
         slugs.add("not-found")
     if "requestBody" in operation:
-        slugs |= {*_WITH_BODY, "not-found"}
+        slugs |= {*_WITH_BODY}
     if "if_match" in handler.parsed_fn_signature.parameters:
         slugs.add("precondition-failed")
     if method == "put":
@@ -220,6 +229,15 @@ def _named(kind: Any) -> bool:
 
 def _problem_response(slug: str) -> Json:
     slugs = ["forbidden", slug] if slug == "quota-exceeded" else [slug]  # both have the status 403
-    meaning = " Or: ".join(PROBLEMS[each].meaning for each in slugs)
+    return _response(" Or: ".join(f"{PROBLEMS[each].meaning} [Example](/problems/{each})" for each in slugs))
+
+
+def _common_problems() -> Json:
+    kinds = [PROBLEMS[slug] for slug in _COMMON]
+    listed = ", ".join(f"[{kind.status.value} {kind.title()}](/problems/{kind.slug})" for kind in kinds)
+    return _response(f"A problem that any operation can return: {listed}.")
+
+
+def _response(text: str) -> Json:
     content = {MEDIA_TYPE: {"schema": {"$ref": reference_to("Problem")}}}
-    return {"description": meaning, "content": content}
+    return {"description": _QUOTED.sub(r"`\1`", text), "content": content}

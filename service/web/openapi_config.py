@@ -5,12 +5,10 @@ from typing import Any
 from litestar import Router
 from litestar.handlers.http_handlers import HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.plugins import OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, Contact, License, SecurityScheme, Tag
 
-from service.web.csp import application_policy
-
-ASSETS_PATH = "/docs-assets"
+from service.web.openapi_guide import GUIDE
+from service.web.swagger import SwaggerPage
 
 _TAGS = {
     "Users": "User accounts and public profiles.",
@@ -29,26 +27,6 @@ _TAGS = {
 Json = dict[str, Any]
 
 
-_START = """SwaggerUIBundle({
-  url: "/openapi.json", dom_id: "#documentation", deepLinking: true, showExtensions: true, showCommonExtensions: true,
-  presets: [SwaggerUIBundle.presets.apis, SwaggerUIBundle.SwaggerUIStandalonePreset]
-})"""
-
-
-class _Swagger(OpenAPIRenderPlugin):
-    """Like Litestar's page, whose inline script contains the whole document. This script is constant, so the content
-    security policy can allow it by its hash."""
-
-    def render(self, request: Any, openapi_schema: Json) -> bytes:
-        return f"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{OPENAPI.title}</title>
-<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">
-<link rel="stylesheet" href="{ASSETS_PATH}/swagger-ui.css">
-</head><body><div id="documentation"></div>
-<script src="{ASSETS_PATH}/swagger-ui-bundle.js"></script>
-<script src="{ASSETS_PATH}/swagger-ui-standalone-preset.js"></script>
-<script>{_START}</script></body></html>""".encode()
-
-
 def _operation_id(handler: HTTPRouteHandler, *_: Any) -> str:
     return str(handler.handler_name)
 
@@ -56,20 +34,16 @@ def _operation_id(handler: HTTPRouteHandler, *_: Any) -> str:
 OPENAPI = OpenAPIConfig(
     title="Character service",
     version="1",
-    description=(
-        "An API for characters, their templates and the relationships between them. Errors are problem documents "
-        "(RFC 9457) that list all faults of a request. Lists come in pages with cursors. Resources have an ETag for "
-        "`If-Match`."
-    ),
+    description=GUIDE,
     contact=Contact(name="The operator of this server"),
     license=License(name="MIT", identifier="MIT"),
     openapi_router=Router(
         "/docs",
         route_handlers=[],
         include_in_schema=False,
-        response_headers={"Content-Security-Policy": application_policy(script=_START)},
+        response_headers={"Content-Security-Policy": SwaggerPage.POLICY},
     ),
-    render_plugins=[_Swagger(path="/")],
+    render_plugins=[SwaggerPage(path="/")],
     operation_id_creator=_operation_id,
     use_handler_docstrings=True,
     tags=[Tag(name=name, description=text) for name, text in _TAGS.items()],

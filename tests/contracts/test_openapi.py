@@ -1,9 +1,11 @@
 """The OpenAPI document is a contract: it changes only on purpose (UPDATE_SNAPSHOT=1 writes it anew)."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -12,7 +14,7 @@ SNAPSHOT = Path(__file__).parent / "openapi.json"
 METHODS = {"get", "post", "put", "patch", "delete"}
 
 
-def _operations(document: Any) -> list[tuple[str, str, Any]]:
+def operations_of(document: Any) -> list[tuple[str, str, Any]]:
     return [
         (path, method, operation)
         for path, operations in document["paths"].items()
@@ -32,7 +34,7 @@ async def test_the_document_is_unchanged(stranger: httpx.AsyncClient) -> None:
 
 async def test_operations_are_named_by_their_handlers(stranger: httpx.AsyncClient, app: Any) -> None:
     document = (await stranger.get("/openapi.json")).json()
-    names = [operation["operationId"] for _, _, operation in _operations(document)]
+    names = [operation["operationId"] for _, _, operation in operations_of(document)]
     handlers = {
         handler.handler_name
         for route in app.routes
@@ -46,15 +48,39 @@ async def test_operations_are_named_by_their_handlers(stranger: httpx.AsyncClien
 
 async def test_every_operation_documents_its_problems_and_its_token(stranger: httpx.AsyncClient) -> None:
     document = (await stranger.get("/openapi.json")).json()
-    for path, method, operation in _operations(document):
+    for path, method, operation in operations_of(document):
         responses = operation["responses"].keys()
-        assert {"400", "401", "429", "500", "503"} <= responses, (method, path)
+        assert {"400", "default"} <= responses, (method, path)
+        assert not {"401", "429", "500", "503"} & responses, "the common problems are one line"
         assert ("422" in responses) == ("requestBody" in operation), (method, path)
         assert operation["security"] in ([{"token": []}], [{"token": []}, {}], []), (method, path)
         assert operation["summary"], (method, path)
         assert operation["description"], (method, path)
     for response in document["components"]["responses"].values():
         assert response["content"].keys() == {"application/problem+json"}
+
+
+def _texts(part: Any) -> Iterator[str]:
+    """All Markdown in the document."""
+    for each in part if isinstance(part, list) else part.values() if isinstance(part, dict) else ():
+        yield from _texts(each)
+    if isinstance(part, dict) and isinstance(text := part.get("description"), str):
+        yield text
+
+
+async def test_angle_brackets_are_code(stranger: httpx.AsyncClient) -> None:
+    """Markdown takes others for HTML, and a page drops them."""
+    texts = [*_texts((await stranger.get("/openapi.json")).json())]
+    assert any("<token>" in text for text in texts)
+    assert [text for text in texts if "<" in re.sub("`[^`]*`", "", text)] == []
+
+
+async def test_the_guide_links_to_operations(stranger: httpx.AsyncClient) -> None:
+    document = (await stranger.get("/openapi.json")).json()
+    anchors = {f"#/{quote(each['tags'][0])}/{each['operationId']}" for _, _, each in operations_of(document)}
+    links = re.findall(r"\]\((#[^)]+)\)", document["info"]["description"])
+    assert len(links) > 5
+    assert {*links} <= anchors
 
 
 def _schemas(part: Any) -> Iterator[Any]:
@@ -104,7 +130,7 @@ async def test_only_what_a_request_must_have_is_required(stranger: httpx.AsyncCl
 async def test_the_first_media_type_is_what_generators_know(stranger: httpx.AsyncClient) -> None:
     document = (await stranger.get("/openapi.json")).json()
     others = {"application/x-ndjson", "application/schema+json"}
-    for path, method, operation in _operations(document):
+    for path, method, operation in operations_of(document):
         bodies = [response["content"] for response in operation["responses"].values() if "content" in response]
         for content in bodies:
             assert next(iter(content)) in {"application/json"} | others, (method, path)

@@ -1,13 +1,16 @@
 """Every answer has its id and the security headers; also hosts, CORS, problems, metrics and proxies."""
 
+import re
 from collections.abc import Callable, Iterator
+from html import escape, unescape
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from litestar.types import ASGIApp, Send
 
-from service.errors import PROBLEMS
+from service.errors import PROBLEMS, Problem
 from service.web.middleware.compression import Compression
 from service.web.middleware.conditional import Conditional, Head
 from service.web.middleware.cors import Cors
@@ -71,6 +74,7 @@ async def test_every_answer_has_security_headers(
     assert policy.startswith("default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
     assert "unsafe" not in policy
     assert ("script-src" in policy) == (path in ("/docs", "/admin/"))
+    assert ("blob:" in policy) == (path == "/docs"), "only this page shows what its script has downloaded"
     assert "camera=()" in answer.headers["Permissions-Policy"]
     assert answer.headers["Cache-Control"]
     assert "Server" not in answer.headers
@@ -167,6 +171,10 @@ async def test_every_problem_has_a_page(stranger: httpx.AsyncClient, slug: str) 
     assert page.headers["Content-Type"].startswith("text/html")
     assert f"{PROBLEMS[slug].status.value} {PROBLEMS[slug].title()}" in page.text
     assert f'href="/problems/{slug}"' in (await stranger.get("/problems/")).text
+    [example] = re.findall("<pre>(.*?)</pre>", page.text, re.S)
+    problem = msgspec.json.decode(unescape(example), type=Problem, strict=True)
+    assert (problem.type, problem.status) == (f"/problems/{slug}", PROBLEMS[slug].status)
+    assert escape(PROBLEMS[slug].advice) in page.text
 
 
 # Request ids
