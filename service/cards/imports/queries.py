@@ -8,8 +8,8 @@ import msgspec
 from service.callers import Caller
 from service.cards.formats import png
 from service.cards.formats.assets import MAX_NOTES, CardFile
+from service.cards.formats.fields import CharacterFields, character_fields, check_bounds
 from service.cards.formats.reader import read_file
-from service.cards.formats.specs import CharacterFields, character_fields
 from service.cards.queries import card_text, create_card
 from service.characters.queries import create_character
 from service.characters.schemas import CharacterCreate
@@ -143,7 +143,9 @@ async def _store(name: str, content: bytes, room: int, dry_run: bool) -> NewCard
 
 def _read(content: bytes) -> tuple[CardFile, CharacterFields, str]:
     found = read_file(content)
-    return found, character_fields(found.card.data), card_text(found.card.data)
+    fields = character_fields(found.card.data)
+    check_bounds(found.card, fields)
+    return found, fields, card_text(found.card.data)
 
 
 async def _store_picture(found: CardFile, dry_run: bool) -> NewFile | None:
