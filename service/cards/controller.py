@@ -91,7 +91,7 @@ class CardController(Controller):
         data: JSONBody[CardUpdate],
         if_match: IfMatch = None,
     ) -> Rendered[CardRead]:
-        """Update the fields that only a card has, such as greetings and the lorebook, or replace the card by a file.
+        """Update the fields that only a card has, or replace the card by a file.
 
         A file of up to 10 MiB, in a form, replaces the card and what the character has of it: name, description, tags,
         extensions, and the portrait if the file has a picture. This is one new version of the character.

@@ -114,8 +114,7 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str
         operation["parameters"] = parameters
     body, answer = _body_of(handler), _answer_of(handler)
     if body in schema_of:
-        for content in operation["requestBody"]["content"].values():
-            content["schema"] = schema_of[body]
+        operation["requestBody"]["content"]["application/json"]["schema"] = schema_of[body]
     (status,) = [status for status in operation["responses"] if status < "300"]
     success = operation["responses"][status]
     if answer in schema_of:
