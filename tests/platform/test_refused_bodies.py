@@ -86,7 +86,7 @@ async def test_no_card_is_refused_in_the_words_of_a_library(alice: Client) -> No
     contents = (
         ZIP[:100], ZIP[:60] + b"\0" * 60 + ZIP[120:], in_charx({"spec": 1}), b"PK\3\4", in_json(V2)[:-4], b"{\xff}",
         b'{"a": 1e999}', in_png(PNG, chara={"data": []}), PNG, PNG[:50], b"[" * 1000, b"text",
-        in_json({"spec": "chara_card_v2", "spec_version": 1, "data": {"name": 1, "character_book": "x"}}),
+        in_json({"spec": "chara_card_v2", "spec_version": 1, "data": {"name": {}, "character_book": "x"}}),
     )  # fmt: skip
     files = [("file", ("card", content)) for content in contents]
     answer = await alice.post("/v1/imports", files=files)
