@@ -81,7 +81,7 @@ from service.web.middleware.writes import Writes
 from service.web.openapi_config import OPENAPI
 from service.web.problem_pages import ProblemController
 from service.web.problems import answer_problem
-from service.web.requests import StrictRequest
+from service.web.requests import MAX_JSON, StrictRequest
 
 ENUMS = {
     "Style": Style,
@@ -92,7 +92,6 @@ ENUMS = {
     "PictureSize": Size,
     "CardFormat": Format,
 }  # which the OpenAPI document names
-MAX_BODY = 1024 * 1024
 MAX_PARTS = 200  # of a form
 
 v1 = Router(
@@ -149,7 +148,7 @@ def create_app() -> Litestar:
         opt={"enums": ENUMS},
         request_class=StrictRequest,
         multipart_form_part_limit=MAX_PARTS,
-        request_max_body_size=MAX_BODY,
+        request_max_body_size=MAX_JSON,
     )
     app.asgi_handler = _with_middleware(app)
     return app

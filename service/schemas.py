@@ -53,17 +53,24 @@ def line(max_length: int, *examples: str, may_be_empty: bool = False) -> Meta:
     )
 
 
-NAME_LENGTH = 120
+NAME_LENGTH = 256
+TITLE_LENGTH = 120
 DESCRIPTION_LENGTH = 10_000
+LONG_DESCRIPTION_LENGTH = 100_000
 PROMPT_LENGTH = 4_000
-TAG_LENGTH = 50
-MOST_TAGS = 20
+TAG_LENGTH = 100
+MOST_TAGS = 200
 MAX_PARAMETERS = 100  # in a query string
 CURSOR_LENGTH = 2_000
 EXTENSIONS_SIZE = 256 * 1024  # bytes of JSON
 
 Name = Annotated[str, line(NAME_LENGTH, "Mira Halloran")]
+Title = Annotated[str, line(TITLE_LENGTH, "Mira Halloran")]
 Description = Annotated[str, Meta(max_length=DESCRIPTION_LENGTH)]
+LongDescription = Annotated[
+    str,
+    Meta(max_length=LONG_DESCRIPTION_LENGTH, description="Searches find the words of the first 16,000 characters."),
+]
 Prompt = Annotated[str, Meta(max_length=PROMPT_LENGTH)]
 Tag = Annotated[str, line(TAG_LENGTH)]
 Tags = Annotated[list[Tag], Meta(max_length=MOST_TAGS, examples=[["detective", "night"]])]

@@ -5,7 +5,7 @@ import msgspec
 from msgspec import Meta
 
 from service.callers import Scope
-from service.schemas import Input, Name, Time
+from service.schemas import Input, Time, Title
 from service.users.schemas import Email, GivenPassword, Me, Owner, Password
 
 # Of the link in a message. In a body, because paths are logged, here and by proxies
@@ -39,7 +39,7 @@ class SessionCreated(msgspec.Struct, kw_only=True):
 
 
 class ApiKeyCreate(Input, kw_only=True):
-    name: Name
+    name: Title
     scopes: Annotated[list[Scope], Meta(min_length=1, max_length=4)]
     current_password: GivenPassword
     expires_at: Time | None = None

@@ -5,9 +5,9 @@ from piccolo.table import Table
 
 from service.audit.tables import DEVICE_LENGTH
 from service.database.engine import DB
+from service.schemas import TITLE_LENGTH
 from service.users.tables import EMAIL_LENGTH, User
 
-KEY_NAME_LENGTH = 120
 ADDRESS_LENGTH = 64
 
 
@@ -19,7 +19,7 @@ class Token(Table, db=DB, tablename="tokens", help_text="Sessions and API keys."
         default=b"", null=False, secret=True, help_text="SHA-256 of the token; the token itself is not stored."
     )
     name = Varchar(
-        length=KEY_NAME_LENGTH, default="", null=False, help_text="The name of an API key; sessions have a device."
+        length=TITLE_LENGTH, default="", null=False, help_text="The name of an API key; sessions have a device."
     )
     device = Varchar(length=DEVICE_LENGTH, default="", null=False, help_text="The User-Agent that signed in.")
     address = Varchar(length=ADDRESS_LENGTH, default="", null=False, help_text="Where a session was signed in from.")

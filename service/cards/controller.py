@@ -1,18 +1,30 @@
 import re
+from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
-from litestar import Controller, Response
+from litestar import Controller, Request, Response
 from litestar.params import FromPath, JSONBody
 
 from service.cards import queries
+from service.cards.imports.queries import (
+    COST,
+    MAX_TOGETHER,
+    NewCard,
+    base_name,
+    check_replaceable,
+    replace_by_file,
+    store_card,
+)
 from service.cards.queries import ExportedCard
 from service.cards.schemas import CardQuery, CardRead, CardUpdate, Format
+from service.errors import ServiceError
 from service.etags import etag
+from service.media.transfer import MAX_BODY, content_type, read_files
 from service.web.guards import READ_CHARACTERS, WRITE_CHARACTERS, CurrentUser
-from service.web.middleware.rate_limit import Cost
-from service.web.openapi_content import ETAG, QUOTA, CardOperation
-from service.web.requests import IfMatch, StrictRequest
+from service.web.middleware.rate_limit import Cost, spend
+from service.web.openapi_content import ETAG, QUOTA, CardOperation, UpdateOrUploadOperation
+from service.web.requests import FORM, IfMatch, StrictRequest, is_dry_run, prepared
 from service.web.responses import FromFile, Rendered
 from service.web.routes import get, put
 
@@ -20,6 +32,21 @@ MEDIA_TYPES: dict[Format, str] = {"json": "application/json", "png": "image/png"
 
 _NOT_ASCII = re.compile("[^A-Za-z0-9._-]+")
 _SEPARATORS = re.compile(r"[/\\]")
+
+
+async def _prepare(request: Request[Any, Any, Any]) -> NewCard | None:
+    """The card of a form with one file. None for JSON."""
+    await request.body()  # a dry run must have it before its transaction begins
+    if content_type(request) != FORM:
+        return None
+    await spend(request.scope, COST)
+    await check_replaceable(request.user, request.path_params["character_id"], request.headers.get("if-match"))
+    (file,) = await read_files(request)
+    name = base_name(file.filename)
+    card = await store_card(name, file.read, room=MAX_TOGETHER, dry_run=is_dry_run(request))
+    if isinstance(card, ServiceError):
+        raise card
+    return card
 
 
 class CardController(Controller):
@@ -45,12 +72,34 @@ class CardController(Controller):
             return FromFile(card.file, media_type, headers=headers)
         return Rendered(card.content, media_type=media_type, headers=headers)
 
-    @put("/", guards=[WRITE_CHARACTERS], dry_run=True, response_headers=[ETAG], responses=QUOTA)
+    @put(
+        "/",
+        guards=[WRITE_CHARACTERS],
+        dry_run=True,
+        operation_class=UpdateOrUploadOperation,
+        response_headers=[ETAG],
+        responses=QUOTA,
+        request_max_body_size=MAX_BODY,
+        or_form=CardUpdate(),
+        prepare=_prepare,
+    )
     async def update_card(
-        self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[CardUpdate], if_match: IfMatch = None
+        self,
+        request: Request[Any, Any, Any],
+        user: CurrentUser,
+        character_id: FromPath[UUID],
+        data: JSONBody[CardUpdate],
+        if_match: IfMatch = None,
     ) -> Rendered[CardRead]:
-        """Update the fields that only a card has, such as greetings and the lorebook."""
-        card = await queries.update_card(user, character_id, data, if_match)
+        """Update the fields that only a card has, or replace the card by a file.
+
+        A file of up to 10 MiB, in a form, replaces the card and what the character has of it: name, description, tags,
+        extensions, and the portrait if the file has a picture. This is one new version of the character.
+        """
+        if new := await prepared(request):
+            card = await replace_by_file(user, character_id, new, if_match)
+        else:
+            card = await queries.update_card(user, character_id, data, if_match)
         return Rendered(card.content, headers=_headers(card, "json"))
 
 

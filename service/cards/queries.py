@@ -55,6 +55,7 @@ CARD = {
     "created_at": utc(Card.created_at),
     "updated_at": utc(Card.updated_at),
 }
+_IMPORTED = ("file", "content", "spec", "spec_version", "data", "icon")
 _ASSETS = Prepared(
     lambda: (
         CardAsset.select(CardAsset.path, CardAsset.file)
@@ -63,8 +64,19 @@ _ASSETS = Prepared(
     )
 )
 _DATA = Prepared(lambda: Card.select(Card.data).where(Card.character == Param("character")))
-_CREATE = Prepared(lambda: insert(Card, "id", "character", "file", "spec", "spec_version", "data", "icon"))
+_CREATE = Prepared(lambda: insert(Card, "id", "character", *_IMPORTED))
 _CREATE_ASSET = Prepared(lambda: insert(CardAsset, "card", "path", "file"))
+_REPLACED = Prepared(
+    lambda: Card.select(Card.id, *(getattr(Card, name) for name in _IMPORTED)).where(
+        Card.character == Param("character")
+    )
+)
+_REPLACE = Prepared(
+    lambda: Card.update({getattr(Card, name): Param(name) for name in _IMPORTED} | {Card.updated_at: NOW}).where(
+        Card.id == Param("id")
+    )
+)
+_DELETE_ASSETS = Prepared(lambda: CardAsset.delete().where(CardAsset.card == Param("card")))
 _UPDATE = Prepared(
     lambda: Card.update({Card.data: Param("data"), Card.updated_at: NOW}).where(Card.character == Param("character"))
 )
@@ -82,6 +94,18 @@ class ExportedCard(msgspec.Struct):
     character: Any
     content: bytes
     file: IO[bytes] | None = None
+
+
+class ImportedCard(msgspec.Struct, frozen=True):
+    """The columns of a card. ``data`` is from ``card_text``; ``file`` is the name of its file, and ``content`` a hash
+    of it."""
+
+    data: str
+    spec: str
+    spec_version: str
+    file: str | None = None
+    content: str | None = None
+    icon: str | None = None
 
 
 async def get_card(user: Caller, character_id: UUID, query: CardQuery) -> ExportedCard:
@@ -156,32 +180,42 @@ async def update_card(user: Caller, character_id: UUID, data: CardUpdate, if_mat
             if stored:
                 await _UPDATE.one(character=character_id, data=text)
             else:
-                await _create(character_id, data=text, spec="v3", spec_version=VERSIONS["v3"], file=None, icon=None)
+                await _create(character_id, ImportedCard(text, "v3", VERSIONS["v3"]))
             await touch(row)
         return await get_card(user, character_id, CardQuery())
 
 
-async def create_card(
-    character_id: UUID,
-    data: str,
-    *,
-    spec: str,
-    spec_version: str,
-    file: str,
-    icon: str | None,
-    assets: Mapping[str, str],
-) -> None:
-    """Stores the imported card of a new character. ``data`` is from ``card_text``; ``assets`` are the names of stored
-    files by path."""
-    card_id = await _create(character_id, data=data, spec=spec, spec_version=spec_version, file=file, icon=icon)
+async def create_card(character_id: UUID, card: ImportedCard, assets: Mapping[str, str]) -> None:
+    """Stores the imported card of a new character. ``assets`` are the names of stored files by path."""
+    await _create_assets(await _create(character_id, card), assets)
+
+
+async def replace_card(character_id: UUID, card: ImportedCard, assets: Mapping[str, str]) -> bool:
+    """Stores another card of the locked character. Returns False if it is the same, whatever the name of its file."""
+    before = await _REPLACED.one(character=character_id)
+    if before is None:
+        await create_card(character_id, card, assets)
+        return True
+    files = {row["path"]: row["file"] for row in await _ASSETS.all(character=character_id)}
+    columns = msgspec.structs.asdict(card)
+    if files == assets and all(before[name] == columns[name] for name in _IMPORTED if name != "file"):
+        return False
+    await _REPLACE.one(id=before["id"], **columns)
+    if files != assets:
+        await _DELETE_ASSETS.one(card=before["id"])
+        await _create_assets(before["id"], assets)
+    return True
+
+
+async def _create(character_id: UUID, card: ImportedCard) -> UUID:
+    card_id = uuid7()
+    await _CREATE.one(id=card_id, character=character_id, **msgspec.structs.asdict(card))
+    return card_id
+
+
+async def _create_assets(card_id: UUID, assets: Mapping[str, str]) -> None:
     for path, name in assets.items():
         await _CREATE_ASSET.one(card=card_id, path=path, file=name)
-
-
-async def _create(character_id: UUID, **columns: Any) -> UUID:
-    card_id = uuid7()
-    await _CREATE.one(id=card_id, character=character_id, **columns)
-    return card_id
 
 
 def _changed(before: dict[str, Any], data: CardUpdate) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from service.cards.formats.charx import PATH_LENGTH
 from service.cards.formats.specs import VERSION_LENGTH, Spec
 from service.characters.tables import Character
 from service.database.engine import DB
+from service.media.tables import NAME_LENGTH as CONTENT_LENGTH
 from service.media.tables import StoredFile
 from service.schemas import constrained
 
@@ -21,6 +22,9 @@ class Card(Table, db=DB, tablename="cards", help_text="The Character Card of a c
         default=None,
         null=True,
         help_text="The name of the imported file; none for a character that was not imported.",
+    )
+    content = Varchar(
+        length=CONTENT_LENGTH, default=None, null=True, index=True, help_text="HMAC-SHA256 of the imported file."
     )
     spec = Varchar(length=2, default=None, null=False)
     spec_version = Varchar(length=VERSION_LENGTH, default=None, null=False)

@@ -8,9 +8,9 @@ from msgspec import UNSET, Meta, UnsetType
 from service.media.schemas import Portrait
 from service.schemas import (
     ContentQuery,
-    Description,
     FieldsQuery,
     Input,
+    LongDescription,
     Name,
     Prompt,
     Style,
@@ -49,7 +49,7 @@ class CharacterCreate(TaggedInput, kw_only=True):
     schema. `template` is an id, or an object as reading returns it; `template_version` goes before its version."""
 
     name: Name
-    description: Description = ""
+    description: LongDescription = ""
     prompt: Prompt | None = None
     style: Style | None = None
     tags: Tags = msgspec.field(default_factory=list)
@@ -74,7 +74,7 @@ class CharacterUpdate(TaggedInput, kw_only=True):
     `template` is an id, or an object as reading returns it; `template_version` goes before the version in it."""
 
     name: Name | UnsetType = UNSET
-    description: Description | None | UnsetType = UNSET
+    description: LongDescription | None | UnsetType = UNSET
     prompt: Prompt | None | UnsetType = UNSET
     style: Style | None | UnsetType = UNSET
     tags: Tags | None | UnsetType = UNSET

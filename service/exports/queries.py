@@ -27,7 +27,7 @@ from service.templates.versions.queries import VERSION
 from service.users.queries import own_fields
 from service.users.tables import User
 
-BATCH_SIZE = 25  # rows; a character can have 300 KiB
+BATCH_SIZE = 10  # rows; a character can have 800 KiB
 CARD_BATCH_SIZE = 1  # a card can have 8 MiB
 MAX_SECONDS = 600.0  # for the client to read it
 MAX_QUERY_SECONDS = 300.0  # for PostgreSQL to send it; a connection is held

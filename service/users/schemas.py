@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from service.media.schemas import Portrait
-from service.schemas import END, Input, Name, Time, line
+from service.schemas import END, Input, Time, Title, line
 from service.users.tables import BIO_LENGTH, DISPLAY_NAME_LENGTH, EMAIL_LENGTH, USERNAME_LENGTH
 
 RESERVED_USERNAMES = frozenset({"me", "admin", "api", "system", "platform", "null", "undefined"})
@@ -60,7 +60,7 @@ Url = Annotated[
 
 
 class Link(Input, kw_only=True):
-    title: Name
+    title: Title
     url: Url
 
 

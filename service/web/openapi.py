@@ -122,8 +122,8 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str
         operation["parameters"] = parameters
     body, answer = _body_of(handler), _answer_of(handler)
     if body in schema_of:
-        for content in operation["requestBody"]["content"].values():
-            content |= {"schema": schema_of[body], "example": EXAMPLES[str(handler.handler_name)]}
+        content = operation["requestBody"]["content"]["application/json"]
+        content |= {"schema": schema_of[body], "example": EXAMPLES[str(handler.handler_name)]}
     (status,) = [status for status in operation["responses"] if status < "300"]
     success = operation["responses"][status]
     if answer in schema_of:

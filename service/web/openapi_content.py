@@ -49,6 +49,15 @@ class UploadsOperation(Operation):
 
 
 @dataclass
+class UpdateOrUploadOperation(Operation):
+    """Takes JSON, or a form with one file."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.request_body, RequestBody):
+            self.request_body.content |= _form(_BYTES)
+
+
+@dataclass
 class PictureOperation(Operation):
     """Answers a picture, or redirects to it."""
 

@@ -16,7 +16,7 @@ from litestar.params import HeaderParameter, PathParameter
 from litestar.types import Empty
 
 from service.callers import Caller
-from service.errors import BadRequest, Unprocessable, UnsupportedMediaType
+from service.errors import BadRequest, TooLarge, Unprocessable, UnsupportedMediaType
 from service.validation import MAX_DEPTH, convert, valid_members
 from service.web.query import Q, query_of, read_query
 from service.web.read_rows import convert_read, may_be_read
@@ -28,6 +28,8 @@ _BRACKETS = bytes.maketrans(b"{}", b"[]")
 _TOO_DEEP = b"[" * (MAX_DEPTH + 1)
 _ALL_ELSE = bytes(set(range(256)) - set(b"[]{}"))
 
+FORM = "multipart/form-data"
+MAX_JSON = 1024 * 1024  # bytes of a JSON body
 MAX_VALUES = 20_000  # of a JSON body: decoding takes up to 5 ms then, and a thread would not help, as it holds the GIL
 LARGE = 16 * 1024  # bytes; a longer body is read in a thread, because collecting its faults takes longer than 5 ms
 
@@ -41,7 +43,7 @@ Prepare = Callable[[Request[Any, Any, Any]], Awaitable[Any]]
 
 class StrictRequest(Request[Caller, Any, Any], Generic[Q]):
     """Reads the query string as a ``Q``, and a JSON body as the Struct of the handler's ``data``. A problem names every
-    fault of either."""
+    fault of either. ``or_form`` of a route is its ``data`` if the body is a form, which its ``prepare`` reads."""
 
     @cached_property
     def parameters(self) -> Q:
@@ -52,11 +54,15 @@ class StrictRequest(Request[Caller, Any, Any], Generic[Q]):
     async def json(self) -> Any:
         if self._json is Empty:
             media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if media_type == FORM and "or_form" in self.route_handler.opt:
+                return self.route_handler.opt["or_form"]
             if media_type != "application/json" and not media_type.endswith("+json"):
                 raise UnsupportedMediaType("The body must be JSON, with 'Content-Type: application/json'.")
             field = self.route_handler.parsed_data_field
             wanted = field.annotation if field else Any
             body = await self.body()
+            if len(body) > MAX_JSON:
+                raise TooLarge
             try:
                 if len(body) > LARGE:
                     self._json = await asyncio.to_thread(read_json, body, wanted)

@@ -9,7 +9,14 @@ from typing import Any
 
 import pytest
 
-from service.schemas import DESCRIPTION_LENGTH, MOST_TAGS, NAME_LENGTH, PROMPT_LENGTH, TAG_LENGTH
+from service.schemas import (
+    DESCRIPTION_LENGTH,
+    LONG_DESCRIPTION_LENGTH,
+    MOST_TAGS,
+    NAME_LENGTH,
+    PROMPT_LENGTH,
+    TAG_LENGTH,
+)
 from service.templates.rules import bounds, subset, validator
 from tests.support.servers import ROOT, VARIABLES
 
@@ -74,9 +81,9 @@ def test_every_setting_in_the_readme_exists() -> None:
 
 def test_bounds_are_those_of_the_code() -> None:
     api, guide = (ROOT / "docs/api.md").read_text(), (ROOT / "docs/guide.md").read_text()
-    assert (
-        f"| Name, description, prompt | {NAME_LENGTH}, {DESCRIPTION_LENGTH:,} and {PROMPT_LENGTH:,} characters |" in api
-    )
+    assert f"| Name, prompt | {NAME_LENGTH} and {PROMPT_LENGTH:,} characters |" in api
+    description = f"{LONG_DESCRIPTION_LENGTH:,} characters of a character, {DESCRIPTION_LENGTH:,} of a template"
+    assert f"| Description | {description} or a relationship." in api
     assert f"| Tags | {MOST_TAGS} of {TAG_LENGTH} characters |" in api
     schema = f"{subset.SCHEMA_BYTES // 1024} KiB, {subset.SCHEMA_DEPTH} levels, {subset.SCHEMA_PROPERTIES} properties"
     assert f"| Schema | {schema}, {subset.SCHEMA_VALUES:,} values |" in guide

@@ -121,6 +121,33 @@ def test_usage_is_counted_anew_when_it_is_undone_and_redone_with_rows(empty_data
     assert rows(empty_database, counted) == triggered[:1]
 
 
+@pytest.mark.slow
+def test_longer_names_and_tags_are_not_cut_backwards(empty_database: str) -> None:
+    read = "SELECT name, description, tags, name_key, tag_keys, search::text FROM characters ORDER BY id"
+    undo = ("migrations", "backwards", "service", "2026-11-25T17:07:00:000000", "--auto_agree")
+    works(empty_database, "migrations", "forwards", "all")
+    run(empty_database, SOME_ROWS)
+    run(empty_database, "UPDATE characters SET name = 'Ä 漢字', tags = '{Noir,雨}', description = 'A 探偵.'")
+    before = rows(empty_database, read)
+    for longer, shorter in (
+        ("characters SET name = repeat('n', 121)", "characters SET name = 'Ä 漢字'"),
+        ("characters SET description = repeat('d', 10001)", "characters SET description = 'A 探偵.'"),
+        ("characters SET tags = ARRAY[repeat('t', 51)]", "characters SET tags = '{Noir,雨}'"),
+        ("revisions SET unchanged = jsonb_build_object('name', repeat('n', 121))", "revisions SET unchanged = NULL"),
+    ):
+        run(empty_database, f"UPDATE {longer}")
+        kept = rows(empty_database, read)
+        done = piccolo(*undo, DATABASE_URL=empty_database)
+        assert done.returncode == 1
+        assert f" {longer.split()[0]}. Shorten or purge them first." in done.stdout + done.stderr
+        assert rows(empty_database, read) == kept
+        run(empty_database, f"UPDATE {shorter}")
+    works(empty_database, *undo)
+    assert rows(empty_database, read) == before
+    works(empty_database, "migrations", "forwards", "all")
+    assert rows(empty_database, read) == before
+
+
 def test_forwards_works_bare_and_twice_and_check_tells_of_it(empty_database: str) -> None:
     works(empty_database, "migrations", "forwards")
     first = recorded(empty_database)

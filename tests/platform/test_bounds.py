@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from service.app import MAX_BODY
 from service.schemas import MAX_PARAMETERS
 from service.validation import MAX_DEPTH
 from service.web.middleware.size_limits import MAX_HEADER_BYTES, MAX_HEADERS, MAX_URL
 from service.web.requests import LARGE, MAX_VALUES, read_json
+from service.web.requests import MAX_JSON as MAX_BODY
 from tests.conftest import faults
 from tests.support.cpu import slowness
 

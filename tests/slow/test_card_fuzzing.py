@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from service.cards.formats.fields import character_fields
 from service.cards.formats.reader import read_file
-from service.cards.formats.specs import character_fields
 from service.errors import TooLarge, Unprocessable, UnsupportedMediaType
 from tests.support.card_files import CONTAINERS, DIALECTS, in_byaf
 from tests.support.cards import V1, V2, V3, V3_DATA, in_charx, in_json, in_png

@@ -3,29 +3,16 @@
 All other data of a card is stored and exported unchanged.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import msgspec
 
-from service.cards.formats.json import equals_stored, write_document
+from service.cards.formats.json import write_document
 from service.errors import Unprocessable, Violation
-from service.schemas import (
-    DESCRIPTION_LENGTH,
-    EXTENSIONS_SIZE,
-    MOST_TAGS,
-    NAME_LENGTH,
-    TAG_LENGTH,
-    UNPRINTABLE,
-    VISIBLE,
-)
-from service.text.folding import tag_key
-from service.text.json_values import stored_size
 from service.validation import pointer
 
 VERSION_LENGTH = 32
-DEFAULT_NAME = "Unnamed"  # of a character whose card has an empty name
 
 Spec = Literal["v1", "v2", "v3"]
 
@@ -38,7 +25,6 @@ _V2 = (*_V1, "creator_notes", "system_prompt", "post_history_instructions", "cre
 _ONLY_CARDS = {"personality", "first_mes", "mes_example"}
 _FIELDS = {*_V2, "alternate_greetings", "tags", "character_book", "extensions", "group_only_greetings", "nickname"}
 _TEXTS = {*_V2} - {"character_version"}  # many writers use a number for that one
-_UNPRINTABLE = re.compile(UNPRINTABLE)
 
 
 class CardContent(msgspec.Struct):
@@ -47,16 +33,6 @@ class CardContent(msgspec.Struct):
     spec: Spec
     spec_version: str
     data: dict[str, Any]
-    notes: list[str] = []
-
-
-class CharacterFields(msgspec.Struct):
-    """The columns of a character that come from a card; ``notes`` say what had to be changed to fit."""
-
-    name: str
-    description: str
-    tags: list[str]
-    extensions: dict[str, Any]
     notes: list[str] = []
 
 
@@ -133,40 +109,6 @@ def check_types(card: CardContent) -> None:
         raise Unprocessable.of(faults)
 
 
-def character_fields(data: Mapping[str, Any]) -> CharacterFields:
-    """Exports compare with the result to find edits: the same data must always give the same result."""
-    fields = CharacterFields(data.get("name") or "", data.get("description") or "", [], data.get("extensions") or {})
-    fields.name = _name(fields.name, fields.notes)
-    if len(fields.description) > DESCRIPTION_LENGTH:
-        fields.description = fields.description[:DESCRIPTION_LENGTH]
-        fields.notes.append(
-            f"The character's description was cut to {DESCRIPTION_LENGTH:,} characters; the card keeps the full text."
-        )
-    fields.tags = _tags(data.get("tags") or [], fields.notes)
-    if stored_size(fields.extensions, write_document(fields.extensions)) > EXTENSIONS_SIZE:
-        fields.extensions = {}
-        fields.notes.append(f"The extensions are larger than {EXTENSIONS_SIZE // 1024} KiB; only the card keeps them.")
-    return fields
-
-
-def with_edits(data: dict[str, Any], character: Mapping[str, Any]) -> dict[str, Any]:
-    """``data`` with the columns of ``character`` that were edited since the import. Tags that the character could not
-    hold follow the edited ones."""
-    before = character_fields(data)
-    edited = {
-        name: character[name] for name in ("name", "description", "tags") if character[name] != getattr(before, name)
-    }
-    if "tags" in edited:
-        held = {tag.casefold() for tag in before.tags}
-        given = data.get("tags") or []
-        edited["tags"] = character["tags"] + [
-            tag for tag in given if not isinstance(tag, str) or tag.casefold() not in held
-        ]
-    if not equals_stored(before.extensions, character["extensions"]):
-        edited["extensions"] = msgspec.json.decode(character["extensions"])
-    return data | edited
-
-
 def with_required(data: dict[str, Any], spec: Literal["v2", "v3"], *, since: Spec) -> dict[str, Any]:
     """``data`` of a card of the specification ``since``, with empty values for what ``spec`` requires."""
     required: dict[str, Any] = {} if spec == since else _empty()
@@ -210,32 +152,6 @@ def _wrong_types(data: dict[str, Any], at: str) -> Iterable[Violation]:
     for name, kind in expected.items():
         if not isinstance(data.get(name), kind | None):
             yield Violation(f"Must be {words[kind]}.", pointer=pointer(at, name))
-
-
-def _name(name: str, notes: list[str]) -> str:
-    plain = _UNPRINTABLE.sub(" ", name)
-    if not VISIBLE.search(plain[:NAME_LENGTH]):
-        notes.append(f"The name is empty; the character is called {DEFAULT_NAME}, and the card is unchanged.")
-        return DEFAULT_NAME
-    if plain != name:
-        notes.append("Control characters in the character's name were replaced by spaces; the card keeps them.")
-    if len(plain) > NAME_LENGTH:
-        notes.append(f"The character's name was cut to {NAME_LENGTH} characters; the card keeps the full name.")
-    return plain[:NAME_LENGTH]
-
-
-def _tags(given: list[Any], notes: list[str]) -> list[str]:
-    """The valid tags; of tags that differ only in case, the first."""
-    valid: dict[str, str] = {}
-    for tag in given:
-        text = tag if isinstance(tag, str) else ""
-        if len(text) <= TAG_LENGTH and VISIBLE.search(text) and not _UNPRINTABLE.search(text):
-            valid.setdefault(tag_key(text), text)
-    tags = [*valid.values()][:MOST_TAGS]
-    if len(tags) < len(given):
-        count = f"{len(given) - len(tags)} of {len(given)} tags"
-        notes.append(f"{count} are repeated, not valid or too many; only the card keeps them.")
-    return tags
 
 
 def _listed(names: Iterable[str]) -> str:

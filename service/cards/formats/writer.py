@@ -8,10 +8,11 @@ import msgspec
 
 from service.cards.formats.assets import ASSET
 from service.cards.formats.charx import CARD, write_charx
+from service.cards.formats.fields import with_edits
 from service.cards.formats.json import MAX_BYTES, write_document
 from service.cards.formats.png import KEYWORD_LENGTH, with_texts
 from service.cards.formats.reader import CCV3, CHARA, DEFAULT_ICON
-from service.cards.formats.specs import Spec, card_document, data_of_new_card, with_edits, with_required, with_v1
+from service.cards.formats.specs import Spec, card_document, data_of_new_card, with_required, with_v1
 
 ExportSpec = Literal["v2", "v3"]
 

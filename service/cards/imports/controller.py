@@ -4,19 +4,17 @@ import msgspec
 from litestar import Controller, Request
 
 from service.cards.imports import queries
-from service.cards.imports.schemas import ImportOutcomes
-from service.cards.tables import FILE_LENGTH
+from service.cards.imports.schemas import ImportOutcomes, ImportQuery
 from service.errors import ServiceError, UnsupportedMediaType
-from service.media.transfer import FORM, content_type, read_files
+from service.media.transfer import content_type, read_files
 from service.web.guards import WRITE_CHARACTERS, CurrentUser
 from service.web.middleware.rate_limit import spend
 from service.web.openapi_content import UploadsOperation
-from service.web.requests import is_dry_run, prepared
+from service.web.requests import FORM, StrictRequest, is_dry_run, prepared
 from service.web.responses import Rendered
 from service.web.routes import post
 
 MAX_FILES = 100
-COST = 10  # writes that each file counts as
 MAX_BODY = 50 * 1024 * 1024
 
 
@@ -26,9 +24,9 @@ async def _prepare(request: Request[Any, Any, Any]) -> list[tuple[str, queries.N
         raise UnsupportedMediaType(f"The body must be a form ({FORM}) with one or more files as 'file'.")
     cards, room, dry_run = [], queries.MAX_TOGETHER, is_dry_run(request)
     files = await read_files(request, most=MAX_FILES)
-    await spend(request.scope, COST * len(files))
+    await spend(request.scope, queries.COST * len(files))
     for file in files:
-        name = _base_name(file.filename)
+        name = queries.base_name(file.filename)
         card = await queries.store_card(name, file.read, room=room, dry_run=dry_run)
         room -= 0 if isinstance(card, ServiceError) else card.size
         cards.append((name, card))
@@ -50,7 +48,7 @@ class ImportController(Controller):
         one_file_at_a_time=True,
         prepare=_prepare,
     )
-    async def import_cards(self, request: Request[Any, Any, Any], user: CurrentUser) -> Rendered[ImportOutcomes]:
+    async def import_cards(self, request: StrictRequest[ImportQuery], user: CurrentUser) -> Rendered[ImportOutcomes]:
         """Import characters from up to 100 Character Cards.
 
         Cards of V1, V2 and V3 and those of similar programs are accepted, as PNG, WebP, JPEG, CHARX, BYAF, JSON or YAML
@@ -58,9 +56,11 @@ class ImportController(Controller):
         what was corrected or converted. All data of a card is kept for its export. Files that a card links to are not
         downloaded.
         """
+        on_duplicate = request.parameters.on_duplicate
         cards = await prepared(request)
         items = [
-            {"file": name} | _outcome(await queries.import_card(user, card), request.scope) for name, card in cards
+            {"file": name} | _outcome(await queries.import_card(user, card, on_duplicate), request.scope)
+            for name, card in cards
         ]
         return Rendered(msgspec.json.encode({"items": items}))
 
@@ -68,10 +68,5 @@ class ImportController(Controller):
 def _outcome(result: queries.Imported | ServiceError, scope: Any) -> dict[str, Any]:
     if isinstance(result, ServiceError):
         return {"status": result.status, "problem": result.problem(scope), "notes": []}
-    return {"status": 201, "character": msgspec.Raw(result.character.encode()), "notes": result.notes}
-
-
-def _base_name(filename: str) -> str:
-    """The printable part of a file name, without folders."""
-    name = filename.replace("\\", "/").rpartition("/")[2]
-    return "".join(letter for letter in name if letter.isprintable())[:FILE_LENGTH]
+    shown = {"status": result.status, "character": msgspec.Raw(result.character.encode()), "notes": result.notes}
+    return shown | ({"duplicate_of": result.duplicate_of} if result.duplicate_of else {})

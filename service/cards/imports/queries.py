@@ -2,53 +2,77 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID
 
 import msgspec
 
 from service.callers import Caller
 from service.cards.formats import png
 from service.cards.formats.assets import MAX_NOTES, CardFile
+from service.cards.formats.fields import CharacterFields, character_fields, check_bounds
 from service.cards.formats.reader import read_file
-from service.cards.formats.specs import CharacterFields, character_fields
-from service.cards.queries import card_text, create_card
+from service.cards.imports.schemas import OnDuplicate
+from service.cards.queries import ExportedCard, ImportedCard, card_text, create_card, get_card, replace_card
+from service.cards.schemas import CardQuery
+from service.cards.tables import FILE_LENGTH, Card
 from service.characters.queries import create_character
 from service.characters.schemas import CharacterCreate
 from service.characters.scopes import SUMMARY
+from service.characters.store import change, lock_own, touch
 from service.characters.tables import Character
 from service.database.engine import DB
 from service.database.failures import to_service_error
 from service.database.held import check_no_connection
 from service.database.prepared import Param, Prepared, json_object
-from service.errors import ServiceError, TooLarge, Unprocessable, UnsupportedMediaType
-from service.media.queries import NewFile, refer_to, store_file, store_picture
+from service.errors import Conflict, ServiceError, TooLarge, Unprocessable, UnsupportedMediaType
+from service.etags import check_if_match
+from service.media.queries import NewFile, content_name, refer_to, store_file, store_picture
 from service.media.schemas import MAX_UPLOAD
 
+COST = 10  # writes that each file counts as
 MAX_TOGETHER = 32 * 1024 * 1024  # bytes of the cards of one import, which are in memory together
 _ASSET_BYTES = 1024  # what one asset counts
 _AT_ONCE = asyncio.Semaphore(2)  # files in memory: one has up to 50 MiB, and a CHARX can unpack to 64 MiB
 _SUMMARY = Prepared(lambda: Character.select(json_object(SUMMARY).as_alias("item")).where(Character.id == Param("id")))
 
+_DUPLICATE = Prepared(  # the newest
+    lambda: (
+        Card.select(Card.character)
+        .where(
+            Card.content == Param("content"),
+            Card.character.owner == Param("user"),
+            Card.character.deleted_at.is_null(),
+        )
+        .order_by(Card.id, ascending=False)
+        .limit(1)
+    )
+)
+
 
 class NewCard(msgspec.Struct, kw_only=True):
     """A card whose files are stored, before its character exists. ``size`` is what it counts, in bytes."""
 
-    name: str
-    spec: str
-    spec_version: str
-    text: str
+    card: ImportedCard
     size: int
     fields: CharacterFields
-    icon: str | None
     portrait: NewFile | None
     assets: dict[str, NewFile]
     notes: list[str]
 
 
 class Imported(msgspec.Struct):
-    """``character`` is its summary as JSON; ``notes`` say what was normalised."""
+    """``character`` is its summary as JSON; ``notes`` say what was corrected. ``duplicate_of`` is the
+    caller's character that the same file made or updated before."""
 
+    status: int
     character: str
     notes: list[str]
+    duplicate_of: UUID | None = None
+
+
+class _MadeMeanwhile(Exception):
+    """Another request has imported the same file."""
 
 
 async def store_card(
@@ -70,8 +94,9 @@ async def store_card(
         return problem
 
 
-async def import_card(user: Caller, card: NewCard | ServiceError) -> Imported | ServiceError:
-    """Creates the character. Returns the error if the card cannot be imported; nothing of it is stored then.
+async def import_card(user: Caller, card: NewCard | ServiceError, on_duplicate: OnDuplicate) -> Imported | ServiceError:
+    """Creates the character, or does what ``on_duplicate`` says if the caller has one of the same file. Returns the
+    error if the card cannot be imported; nothing of it is stored then.
 
     Raises errors that the file did not cause.
     """
@@ -80,7 +105,7 @@ async def import_card(user: Caller, card: NewCard | ServiceError) -> Imported | 
             raise card
         return card
     try:
-        return await _import(user, card)
+        return await _import(user, card, on_duplicate)
     except Exception as error:
         problem = to_service_error(error)
         if problem.status == 500 or _undoes_all(problem):
@@ -88,12 +113,51 @@ async def import_card(user: Caller, card: NewCard | ServiceError) -> Imported | 
         return problem
 
 
+async def check_replaceable(user: Caller, character_id: UUID, if_match: str | None) -> None:
+    """Raises what ``replace_by_file`` raises for its ``character_id`` and ``if_match``."""
+    async with DB.transaction():
+        check_if_match(if_match, character_id, (await lock_own(user, character_id))["version"])
+
+
+async def replace_by_file(user: Caller, character_id: UUID, card: NewCard, if_match: str | None) -> ExportedCard:
+    """Replaces the card, the fields that come from it, and the portrait if the card has one, as one new version.
+
+    Raises NotFound, Forbidden, and PreconditionFailed if ``if_match`` is stale.
+    """
+    async with DB.transaction():
+        row = await lock_own(user, character_id)
+        check_if_match(if_match, character_id, row["version"])
+        await _replace(row, card)
+    return await get_card(user, character_id, CardQuery())
+
+
 def _undoes_all(problem: ServiceError) -> bool:
     """In a transaction of the request, any failure of the service undoes all files: the request can be repeated."""
     return problem.status >= 500 and DB.transaction_exists()
 
 
-async def _import(user: Caller, card: NewCard) -> Imported:
+async def _import(user: Caller, card: NewCard, on_duplicate: OnDuplicate) -> Imported:
+    # The inner transaction is a savepoint: the outer one may be that of the whole request.
+    async with DB.transaction() as transaction:
+        duplicate = await _find_duplicate(user, card)
+        if duplicate is None or on_duplicate == "keep":
+            try:
+                async with transaction.connection.transaction():
+                    return await _create(user, card, duplicate, on_duplicate)
+            except _MadeMeanwhile:
+                duplicate = await _find_duplicate(user, card)
+        if duplicate is None:
+            raise Conflict("The character of the same file was deleted during the request.")
+        async with transaction.connection.transaction():
+            if on_duplicate == "update":
+                await _replace(await lock_own(user, duplicate), card)
+            notes = card.notes if on_duplicate == "update" else []
+            return Imported(200, await _SUMMARY.value(id=duplicate), notes, duplicate)
+
+
+async def _create(user: Caller, card: NewCard, duplicate: UUID | None, on_duplicate: OnDuplicate) -> Imported:
+    """Raises _MadeMeanwhile if there is a duplicate after all. To create a character locks the usage of its owner, so
+    other requests of the caller have committed theirs or wait."""
     data = CharacterCreate(
         name=card.fields.name,
         description=card.fields.description,
@@ -101,22 +165,32 @@ async def _import(user: Caller, card: NewCard) -> Imported:
         extensions=card.fields.extensions,
         visibility="private",
     )
-    # The inner transaction is a savepoint: the outer one may be that of the whole request.
-    async with DB.transaction() as transaction, transaction.connection.transaction():
-        portrait = await refer_to(card.portrait) if card.portrait else None
-        assets = {path: await refer_to(file) for path, file in card.assets.items()}
-        row = await create_character(user, data, portrait)
-        await create_card(
-            row["id"],
-            card.text,
-            spec=card.spec,
-            spec_version=card.spec_version,
-            file=card.name,
-            icon=card.icon,
-            assets=assets,
-        )
-        summary = await _SUMMARY.value(id=row["id"])
-    return Imported(summary, card.notes)
+    row = await create_character(user, data, await refer_to(card.portrait) if card.portrait else None)
+    if on_duplicate != "keep" and await _find_duplicate(user, card):
+        raise _MadeMeanwhile
+    await create_card(row["id"], card.card, await _asset_names(card))
+    return Imported(201, await _SUMMARY.value(id=row["id"]), card.notes, duplicate)
+
+
+async def _replace(row: Any, card: NewCard) -> None:
+    changes: dict[str, Any] = {
+        name: getattr(card.fields, name) for name in ("name", "description", "tags", "extensions")
+    }
+    if card.portrait:
+        changes["portrait"] = await refer_to(card.portrait)
+    is_other = await replace_card(row["id"], card.card, await _asset_names(card))
+    changed = await change(row, changes)
+    if is_other and changed["version"] == row["version"]:
+        await touch(row)
+
+
+async def _asset_names(card: NewCard) -> dict[str, str]:
+    return {path: await refer_to(file) for path, file in card.assets.items()}
+
+
+async def _find_duplicate(user: Caller, card: NewCard) -> UUID | None:
+    found: UUID | None = await _DUPLICATE.value(user=user.id, content=card.card.content)
+    return found
 
 
 async def _store(name: str, content: bytes, room: int, dry_run: bool) -> NewCard:
@@ -128,13 +202,11 @@ async def _store(name: str, content: bytes, room: int, dry_run: bool) -> NewCard
     portrait = await _store_picture(found, dry_run)
     assets = {path: await store_file(file, dry_run=dry_run) for path, file in found.files.items() if path != found.icon}
     return NewCard(
-        name=name,
-        spec=found.card.spec,
-        spec_version=found.card.spec_version,
-        text=text,
+        card=ImportedCard(
+            text, found.card.spec, found.card.spec_version, name, await content_name(content), found.icon
+        ),
         size=size,
         fields=fields,
-        icon=found.icon,
         portrait=portrait,
         assets=assets,
         notes=(found.notes + fields.notes)[:MAX_NOTES],
@@ -143,7 +215,9 @@ async def _store(name: str, content: bytes, room: int, dry_run: bool) -> NewCard
 
 def _read(content: bytes) -> tuple[CardFile, CharacterFields, str]:
     found = read_file(content)
-    return found, character_fields(found.card.data), card_text(found.card.data)
+    fields = character_fields(found.card.data)
+    check_bounds(found.card, fields)
+    return found, fields, card_text(found.card.data)
 
 
 async def _store_picture(found: CardFile, dry_run: bool) -> NewFile | None:
@@ -163,3 +237,9 @@ async def _store_picture(found: CardFile, dry_run: bool) -> NewFile | None:
         found.notes.append(f"The picture was not used as the portrait: {error.detail}")
         found.icon = None  # then it is stored as an asset
         return None
+
+
+def base_name(filename: str) -> str:
+    """The printable part of a file name, without folders."""
+    name = filename.replace("\\", "/").rpartition("/")[2]
+    return "".join(letter for letter in name if letter.isprintable())[:FILE_LENGTH]

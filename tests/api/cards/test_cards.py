@@ -5,14 +5,28 @@ import io
 import json
 import zipfile
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 
 from service.cards.formats import json as card_json
 from service.cards.formats.png import read_texts, without_metadata
+from service.characters.tables import Character
 from tests.conftest import character, faults, public
-from tests.support.cards import V1, V2, V2_DATA, V3, V3_DATA, exported, imported, in_charx, in_json, in_png
+from tests.support.cards import (
+    V1,
+    V2,
+    V2_DATA,
+    V3,
+    V3_DATA,
+    exported,
+    import_files,
+    imported,
+    in_charx,
+    in_json,
+    in_png,
+)
 from tests.support.pictures import chunk, draw_picture, give_portrait, opened
 
 Client = httpx.AsyncClient
@@ -167,19 +181,45 @@ async def test_an_edit_changes_only_its_field(alice: Client, source: Any) -> Non
     assert (await exported(alice, made))["data"] == before
 
 
-async def test_values_that_do_not_fit_are_exported_whole_until_they_are_edited(alice: Client) -> None:
-    big = {
-        "name": "", "description": "ж" * 20_000, "tags": ["A", "a", "x" * 99], "extensions": {"a": "b" * 300_000}
-    }  # fmt: skip
+async def test_the_largest_values_are_kept_whole(alice: Client) -> None:
+    tags = [f"{number} ".ljust(100, "x") for number in range(200)]
+    big = {"name": "n" * 256, "description": "ж" * 100_000, "tags": [*tags, tags[0].upper(), ""]}
     made = (await imported(alice, in_json(V2 | {"data": V2_DATA | big})))["character"]
     read = (await alice.get(f"/v1/characters/{made['id']}")).json()
-    assert (read["name"], len(read["description"]), read["tags"], read["extensions"]) == ("Unnamed", 10_000, ["A"], {})
+    assert (read["name"], read["description"], read["tags"]) == (big["name"], big["description"], tags)
     assert (await exported(alice, made))["data"] == V2_DATA | big
-    edits = {"name": "Otto", "description": "Short.", "tags": ["B"], "extensions": {"c": 1}}
+    edits = {"name": "Otto", "description": big["description"][1:], "tags": [*tags[1:], "B"]}
     for field, value in edits.items():
         await alice.patch(f"/v1/characters/{made['id']}", json={field: value})
-        big[field] = [*value, "x" * 99] if field == "tags" else value
+        big[field] = [*value, ""] if field == "tags" else value
         assert (await exported(alice, made))["data"] == V2_DATA | big
+
+
+async def test_larger_values_are_refused_by_name(alice: Client) -> None:
+    data = {
+        "name": "n" * 257, "description": "d" * 100_001, "tags": [*map(str, range(200)), "x" * 101],
+        "extensions": {"a": "b" * 262_144},
+    }  # fmt: skip
+    expected = {
+        "/name": "Must be at most 256 characters.",
+        "/description": "Must be at most 100000 characters.",
+        "/tags": "Must have at most 200 items.",
+        "/tags/200": "Must be at most 100 characters.",
+        "/extensions": "Must be at most 256 KiB of JSON.",
+    }
+    for document, at in ((V2 | {"data": data}, "/data"), ({"first_mes": "Hi."} | data, "")):
+        [item] = await import_files(alice, in_json(document))
+        found = {fault["pointer"]: fault["detail"] for fault in item["problem"]["errors"]}
+        assert (item["status"], found) == (422, {at + pointer: detail for pointer, detail in expected.items()})
+
+
+async def test_what_earlier_imports_cut_is_not_an_edit(alice: Client) -> None:
+    whole = {"name": "n" * 130, "description": "d" * 10_001, "tags": ["x" * 51, *map(str, range(21))]}
+    made = (await imported(alice, in_json(V2 | {"data": V2_DATA | whole})))["character"]
+    await Character.update(
+        {Character.name: "n" * 120, Character.description: "d" * 10_000, Character.tags: [*map(str, range(20))]}
+    ).where(Character.id == UUID(made["id"]))
+    assert (await exported(alice, made))["data"] == V2_DATA | whole
 
 
 async def test_members_that_only_a_card_has_are_edited(alice: Client) -> None:
@@ -288,7 +328,7 @@ async def test_formats_that_do_not_exist_are_refused(alice: Client) -> None:
 
 
 async def test_an_edit_of_a_tag_keeps_those_that_only_the_card_has(alice: Client) -> None:
-    tags = [*map(str, range(30)), "x" * 200, ""]
+    tags = [*map(str, range(30)), "a\nb", ""]
     made = (await imported(alice, in_json(V2 | {"data": V2_DATA | {"tags": tags}})))["character"]
     held = made["tags"]
     edited = ["noir", *held[1:]]

@@ -14,9 +14,9 @@ import pytest
 from service.cards.formats import charx, png
 from service.cards.formats import json as card_json
 from service.cards.formats.dialects import parse_card
+from service.cards.formats.fields import character_fields
 from service.cards.formats.json import read_document
 from service.cards.formats.reader import read_file
-from service.cards.formats.specs import character_fields
 from service.errors import ServiceError, TooLarge, Unprocessable, UnsupportedMediaType
 from tests.support.cards import V1, V2, V2_DATA, V3, V3_DATA, in_charx, in_json, in_png
 from tests.support.pictures import chunk, draw_picture, opened
@@ -189,16 +189,15 @@ def test_fields_of_a_wrong_type_are_refused() -> None:
     assert pointers({"name": None, "first_mes": "", "tags": 0}).keys() == {"/tags"}
 
 
-def test_values_that_do_not_fit_a_character_are_cut() -> None:
-    tags = ["Noir", "noir", "NOIR", "x" * 51, "", "a\nb", 3, *map(str, range(40))]
-    fields = character_fields(
-        {"name": "a\n" + "b" * 200, "description": "c" * 10_001, "tags": tags, "extensions": {"a": "b" * 300_000}}
-    )
-    assert fields.name == "a " + "b" * 118
-    assert fields.description == "c" * 10_000
-    assert fields.tags == ["Noir", *map(str, range(19))]
-    assert fields.extensions == {}
-    assert len(fields.notes) == 5
+def test_what_a_character_cannot_hold_is_left_to_the_card() -> None:
+    tags = ["Noir", "noir", "NOIR", "", "a\nb", 3, *map(str, range(199))]
+    fields = character_fields({"name": "a\n" + "b" * 254, "description": "c" * 100_000, "tags": tags})
+    assert (fields.name, fields.description) == ("a " + "b" * 254, "c" * 100_000)
+    assert fields.tags == ["Noir", *map(str, range(199))]
+    assert fields.notes == [
+        "Control characters in the character's name were replaced by spaces; the card keeps them.",
+        "5 of 205 tags are repeated or not valid; only the card keeps them.",
+    ]
     for empty in ("", " \t", "\n", None):
         assert character_fields({"name": empty}).name == "Unnamed"
     assert character_fields(V2_DATA).notes == []

@@ -207,7 +207,7 @@ async def test_normalised_values_are_noted(alice: Client) -> None:
         "Members beside 'data' were ignored: chat.",
         "Assets with external addresses were not fetched: 1.",
         "The name is empty; the character is called Unnamed, and the card is unchanged.",
-        "1 of 2 tags are repeated, not valid or too many; only the card keeps them.",
+        "1 of 2 tags are repeated or not valid; only the card keeps them.",
     ]
     assert (await exported(alice, item["character"]))["data"] == data
 

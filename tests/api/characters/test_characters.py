@@ -90,18 +90,18 @@ async def test_an_unknown_template_is_refused(alice: Client, charlie: Client) ->
     ("given", "expected"),
     [
         ({"name": ""}, {"/name": "Must be at least 1 character."}),
-        ({"name": "x" * 121}, {"/name": "Must be at most 120 characters."}),
-        ({"name": "x" * 1_000_000}, {"/name": "Must be at most 120 characters."}),
+        ({"name": "x" * 257}, {"/name": "Must be at most 256 characters."}),
+        ({"name": "x" * 1_000_000}, {"/name": "Must be at most 256 characters."}),
         ({"name": None}, {"/name": "Must be a string, not null."}),
         ({"name": "two\nlines"}, {"/name": "Must not contain control characters."}),
         ({"name": "ends\n"}, {"/name": "Must not contain control characters."}),
         ({"name": "turned\u202e"}, {"/name": "Must not contain control characters."}),
         ({"description": "a\0b"}, {"/description": "Must not contain the NUL character."}),
-        ({"description": "x" * 10_001}, {"/description": "Must be at most 10000 characters."}),
+        ({"description": "x" * 100_001}, {"/description": "Must be at most 100000 characters."}),
         ({"prompt": "x" * 4_001}, {"/prompt": "Must be at most 4000 characters."}),
-        ({"tags": ["x"] * 21}, {"/tags": "Must have at most 20 items."}),
-        ({"tags": ["x" * 51, ""]}, {
-            "/tags/0": "Must be at most 50 characters.", "/tags/1": "Must be at least 1 character.",
+        ({"tags": ["x"] * 201}, {"/tags": "Must have at most 200 items."}),
+        ({"tags": ["x" * 101, ""]}, {
+            "/tags/0": "Must be at most 100 characters.", "/tags/1": "Must be at least 1 character.",
         }),
         ({"visibility": "secret"}, {"/visibility": "Must be one of: private, unlisted, public."}),
         ({"attributes": []}, {"/attributes": "Must be an object, not a list."}),
@@ -253,9 +253,9 @@ async def test_an_unknown_id_is_not_found(alice: Client, method: str, unknown: s
 
 async def test_faults_of_fields_and_of_attributes_are_reported_together(alice: Client) -> None:
     rules = await template(alice)
-    broken = {"name": "x" * 121, "attributes": {"strength": 30}, "extensions": {"x": "x" * 262_144}}
+    broken = {"name": "x" * 257, "attributes": {"strength": 30}, "extensions": {"x": "x" * 262_144}}
     expected = {
-        "/name": "Must be at most 120 characters.",
+        "/name": "Must be at most 256 characters.",
         "/attributes/strength": "30 is greater than the maximum of 20.",
         "/extensions": "Must be at most 256 KiB of JSON.",
     }
