@@ -62,6 +62,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     quota_characters: Quota = 10_000  # of one user, including those in the trash
     quota_stored_bytes: Quota = 1024**3  # of one user's portraits and cards
     quota_template_versions: Quota = 200  # of one template
+    max_change_streams: Annotated[int, Meta(ge=1, le=1000)] = 5  # of one user, open in a worker at once
 
     smtp_host: str = ""  # the mail server; empty: e-mails are logged in development and dropped in production
     smtp_port: Annotated[int, Meta(ge=1, le=65535)] = 587

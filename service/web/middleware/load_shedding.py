@@ -7,7 +7,8 @@ gets at most half of the capacity, which leaves the rest to others.
 import asyncio
 import resource
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import prometheus_client
@@ -52,6 +53,7 @@ class LoadShedding:
             await self._pause()
             self.shed()
         client = _Client(self, address, receive, send)
+        scope["state"]["not_in_flight"] = client.not_in_flight
         self.enter(address)
         try:
             await self.app(scope, client.receive, client.send)
@@ -86,7 +88,7 @@ class LoadShedding:
 class _Client:
     """``receive`` and ``send`` of one request, which does not count while they wait."""
 
-    __slots__ = ("_address", "_is_read", "_receive", "_send", "_shedding", "_until")
+    __slots__ = ("_address", "_is_in_flight", "_is_read", "_receive", "_send", "_shedding", "_until")
 
     def __init__(self, shedding: LoadShedding, address: str, receive: Receive, send: Send) -> None:
         self._shedding = shedding
@@ -94,12 +96,15 @@ class _Client:
         self._receive = receive
         self._send = send
         self._is_read = False
+        self._is_in_flight = True
         self._until = time.monotonic() + BODY_PATIENCE
 
     async def receive(self) -> Any:
         """Raises RequestTimeout when the body is too slow, BadRequest when it breaks off, and Overloaded when it
         is complete but the worker has no capacity."""
-        if self._is_read:  # this waits for the client to disconnect, while the request is processed
+        if (
+            self._is_read or not self._is_in_flight
+        ):  # this waits for the client to disconnect, while the request is processed
             return await self._receive()
         has_capacity = True
         self._shedding.leave(self._address)
@@ -121,7 +126,18 @@ class _Client:
 
     def send(self, message: Message) -> Awaitable[None]:
         is_held = message["type"] == "http.response.start"  # by Failures: nothing waits for the client
-        return self._send(message) if is_held else self._send_body(message)
+        return self._send(message) if is_held or not self._is_in_flight else self._send_body(message)
+
+    @contextmanager
+    def not_in_flight(self) -> Iterator[None]:
+        """For a response that mostly waits, such as an event stream: it does not count during the block."""
+        self._shedding.leave(self._address)
+        self._is_in_flight = False
+        try:
+            yield
+        finally:
+            self._is_in_flight = True
+            self._shedding.enter(self._address)
 
     async def _send_body(self, message: Message) -> None:
         self._shedding.leave(self._address)
