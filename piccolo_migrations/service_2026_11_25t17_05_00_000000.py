@@ -1,5 +1,7 @@
 """Adds the notifications behind the stream of changes: one for each transaction and owner, whose payload is the owner's
-id. PostgreSQL sends equal notifications of a transaction once."""
+id. PostgreSQL sends equal notifications of a transaction once.
+
+Only changes of users whose streams are open are notified of, as service/changes/listeners.py says."""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 
@@ -11,9 +13,18 @@ DESCRIPTION = "Notify of changes of characters"
 
 # Each statement, and the statement that undoes it
 STEPS = [
+    (  # half of each page is free for the next renewals
+        'CREATE UNLOGGED TABLE change_listeners ("user" uuid NOT NULL, worker uuid NOT NULL, until timestamptz NOT NULL,'
+        ' PRIMARY KEY ("user", worker)) WITH (fillfactor = 50)',
+        "DROP TABLE change_listeners",
+    ),
     (
-        "CREATE FUNCTION notify_of_change() RETURNS trigger LANGUAGE plpgsql AS"
-        " $$ BEGIN PERFORM pg_notify('changes', NEW.owner::text); RETURN NULL; END $$",
+        "CREATE FUNCTION notify_of_change() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        ' IF EXISTS (SELECT FROM change_listeners WHERE "user" = NEW.owner) THEN'
+        "  PERFORM pg_notify('changes', NEW.owner::text);"
+        " END IF;"
+        " RETURN NULL;"
+        " END $$",
         "DROP FUNCTION notify_of_change()",
     ),
     (

@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator
 
 import msgspec
 
+from service.changes.listeners import CHANGES, register
 from service.changes.queries import Feed
-from service.changes.streams import CHANGES
 from service.database.failures import TRANSIENT
 from service.errors import Unavailable
 from service.web.event_stream import HEARTBEAT, event
@@ -28,11 +28,14 @@ async def follow(feed: Feed) -> AsyncGenerator[bytes, None]:
     ``complete`` follows the last change, whose id is the renewed cursor."""
     changed = asyncio.Event()
     completed_at: float | None = None
+    registered_at: int | None = None  # in CHANGES.starts
     with CHANGES.wake(changed, str(feed.user.id)):
         while True:
             changed.clear()
             delay = _DELAYED[0]
             try:
+                if registered_at != CHANGES.starts:
+                    registered_at = await _register(feed, changed)
                 async for part in _read_all(feed):
                     yield part
                 while await _is_delayed(feed) and not changed.is_set():
@@ -55,6 +58,13 @@ async def follow(feed: Feed) -> AsyncGenerator[bytes, None]:
                         await changed.wait()
                 except TimeoutError:
                     yield HEARTBEAT
+
+
+async def _register(feed: Feed, changed: asyncio.Event) -> int:
+    start = CHANGES.starts
+    async with _reads:
+        await register(feed.user.id, changed)
+    return start
 
 
 async def _read_all(feed: Feed) -> AsyncGenerator[bytes, None]:

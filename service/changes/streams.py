@@ -10,14 +10,12 @@ from prometheus_client import Gauge
 
 from service.auth.queries import valid_tokens
 from service.callers import Caller
-from service.database.notifications import Notifications
+from service.changes.listeners import change_listeners
 from service.errors import TooManyRequests
 from service.settings import settings
 from service.web.shutdown import on_signal
 
 CHECKED_EVERY = 4.0  # seconds; a stream ends within five seconds after its token was revoked
-
-CHANGES = Notifications("changes")
 
 _ends: dict[UUID | None, dict[UUID | None, set[asyncio.Event]]] = {}  # by user and token
 _is_ending = False
@@ -64,7 +62,7 @@ async def change_streams() -> AsyncIterator[None]:
     """Listens for changes, and checks the tokens of open streams, for the block."""
     global _is_ending
     _is_ending = False
-    async with CHANGES.listening():
+    async with change_listeners():
         checking = asyncio.create_task(_check_until_cancelled())
         try:
             with on_signal(end_all):

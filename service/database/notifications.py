@@ -24,6 +24,7 @@ class Notifications:
     def __init__(self, channel: str) -> None:
         self.channel = channel
         self.waiting: dict[str, set[asyncio.Event]] = {}
+        self.starts = 0  # rises whenever notifications may have been missed
 
     @contextmanager
     def wake(self, event: asyncio.Event, payload: str) -> Iterator[None]:
@@ -36,6 +37,12 @@ class Notifications:
             events.discard(event)
             if not events and self.waiting.get(payload) is events:
                 del self.waiting[payload]
+
+    def start_again(self) -> None:
+        """Wakes everyone, as notifications may have been missed."""
+        self.starts += 1
+        for payload in self.waiting:
+            self._wake(payload)
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
@@ -65,8 +72,7 @@ class Notifications:
             connection.add_termination_listener(lambda _: broken.set())
             async with asyncio.timeout(_PATIENCE):
                 await connection.add_listener(self.channel, self._take)
-            for payload in self.waiting:
-                self._wake(payload)
+            self.start_again()
             while not broken.is_set():
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_CHECKED_EVERY):

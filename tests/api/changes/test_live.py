@@ -12,10 +12,11 @@ import pytest
 import uvicorn
 
 from service.auth.token_cache import forget_tokens
-from service.changes import live, streams
-from service.changes.streams import CHANGES
+from service.changes import listeners, live, streams
+from service.changes.listeners import CHANGES
 from service.database.engine import DB
 from tests.conftest import character, client, public, with_key
+from tests.support.pictures import draw_picture
 
 Client = httpx.AsyncClient
 PATIENCE = 5.0  # seconds
@@ -111,6 +112,19 @@ async def test_a_stream_sends_what_is_there_and_then_each_change(server: str, al
         assert await reader.changes(1) == [(first["id"], 3, True)]
 
 
+async def test_a_new_portrait_changes_its_character(server: str, alice: Client) -> None:
+    made = await character(alice)
+    async with stream(server, alice) as reader:
+        await reader.begin(1)
+        await alice.put(f"/v1/characters/{made['id']}/portrait", content=draw_picture("PNG"))
+        event = await reader.event()
+        assert event is not None
+        assert event.data["character"] == (await alice.get(f"/v1/characters/{made['id']}")).json()
+        assert event.data["character"]["portrait"]["url"]
+        await alice.delete(f"/v1/characters/{made['id']}/portrait")
+        assert await reader.changes(1) == [(made["id"], 3, False)]
+
+
 async def test_a_page_that_ends_early_is_not_the_last(
     server: str, alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,6 +197,7 @@ async def test_a_change_that_waits_for_an_older_transaction_comes_later(server: 
 async def test_a_dry_run_and_another_users_change_wake_nobody(server: str, alice: Client, charlie: Client) -> None:
     async with stream(server, alice) as reader:
         await reader.begin()
+        await _settled()
         (event,) = CHANGES.waiting[(await alice.get("/v1/users/me")).json()["id"]]
         await alice.post("/v1/characters?dry_run=true", json={"name": "Mira"})
         await character(charlie)
@@ -191,6 +206,79 @@ async def test_a_dry_run_and_another_users_change_wake_nobody(server: str, alice
         await character(alice)
         await reader.changes(1)
     assert CHANGES.waiting == {} or await _gone()
+
+
+async def test_only_changes_of_users_with_open_streams_are_notified_of(
+    server: str, alice: Client, charlie: Client
+) -> None:
+    heard: list[str] = []
+    connection = await DB.get_new_connection()
+    try:
+        await connection.add_listener("changes", lambda *arguments: heard.append(arguments[-1]))
+        async with stream(server, charlie) as reader:
+            await reader.begin()
+            await character(alice)
+            await character(charlie)
+            await reader.changes(1)
+        await connection.execute("SELECT")
+        assert heard == [(await charlie.get("/v1/users/me")).json()["id"]]
+    finally:
+        await connection.close()
+
+
+async def test_a_transaction_that_began_before_the_stream_is_not_missed(server: str, alice: Client) -> None:
+    made = await character(alice)
+    older = await DB.get_new_connection()
+    try:
+        transaction = older.transaction()
+        await transaction.start()
+        await older.execute("UPDATE characters SET name = 'Later', version = 2 WHERE id = $1", made["id"])
+        async with stream(server, alice) as reader:
+            await reader.begin(1)
+            await listeners.wake_settled()
+            assert listeners._unsettled, "the older transaction has not ended"
+            await transaction.commit()
+            assert await reader.changes(1) == [(made["id"], 2, False)]
+    finally:
+        await older.close()
+
+
+@pytest.mark.parametrize("how", ["deleted", "late"])
+async def test_a_stream_whose_registration_lapsed_registers_again(server: str, alice: Client, how: str) -> None:
+    async with stream(server, alice) as reader:
+        await reader.begin()
+        await _settled()
+        await DB.run_ddl("DELETE FROM change_listeners")
+        missed = await character(alice)
+        if how == "late":  # and another stream of the user has registered meanwhile
+            async with stream(server, alice) as other:
+                await other.begin(1)
+            await listeners.renew(listeners.LIFETIME + 1)
+        else:
+            await listeners.renew(listeners.RENEWED_EVERY)
+        assert await reader.changes(1) == [(missed["id"], 1, False)]
+        made = await character(alice)
+        assert await reader.changes(1) == [(made["id"], 1, False)]
+
+
+async def test_rows_that_are_not_renewed_are_deleted(server: str, alice: Client) -> None:
+    async with stream(server, alice) as reader:
+        await reader.begin()
+        await DB.run_ddl(
+            "INSERT INTO change_listeners VALUES (gen_random_uuid(), gen_random_uuid(), now() - interval '1 s')"
+        )
+        await DB.run_ddl("UPDATE change_listeners SET until = now() - interval '1 s'")
+        await listeners.renew(listeners.RENEWED_EVERY)
+        (left,) = await DB._run_in_new_connection("SELECT * FROM change_listeners")
+        assert str(left["user"]) == (await alice.get("/v1/users/me")).json()["id"]
+
+
+async def _settled() -> None:
+    """Returns when no stream waits for older transactions."""
+    async with asyncio.timeout(PATIENCE):
+        while listeners._unsettled:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.02)  # what was woken reads
 
 
 async def _gone() -> bool:
