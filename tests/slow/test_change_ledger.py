@@ -147,6 +147,7 @@ async def test_streams_miss_and_repeat_nothing_while_workers_and_the_database_ar
                 await asyncio.to_thread(worker.start)
                 await more()
             await _crash(dsn)
+            await asyncio.sleep(4)  # then the streams, which read again at first, only wait for notifications
             await more()
             await asyncio.to_thread(postgres.stop)
             postgres = await asyncio.to_thread(embedded.start, data_dir)
