@@ -26,6 +26,7 @@ from service.cards.controller import CardController
 from service.cards.imports.controller import ImportController
 from service.cards.schemas import Format
 from service.changes.controller import ChangeController
+from service.changes.streams import change_streams
 from service.characters.bulk import BulkController
 from service.characters.controller import CharacterController
 from service.characters.copies import CopyController
@@ -142,6 +143,7 @@ def create_app() -> Litestar:
             lambda _: pool(),
             lambda _: valkey_connection(),
             lambda _: mail_worker(mint_token),
+            lambda _: change_streams(),
         ],
         logging_config=None,
         openapi_config=OPENAPI,

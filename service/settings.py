@@ -103,6 +103,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     quota_template_versions: Quota = 200  # of one template
     quota_relationships: Annotated[int, Meta(ge=1, le=100_000)] = 5_000  # of one character
     revisions_kept: Annotated[int, Meta(ge=20, le=100_000)] = 500  # of one character; older ones are thinned
+    max_change_streams: Annotated[int, Meta(ge=1, le=1000)] = 5  # of one user, open in a worker at once
 
     smtp_host: str = ""  # the mail server; empty: e-mails are logged in development and dropped in production
     smtp_port: Annotated[int, Meta(ge=1, le=65535)] = 587

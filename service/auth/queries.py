@@ -109,6 +109,11 @@ _FIND = Prepared(
         Token.user.username.as_alias("username"),
     ).where(Token.digest == Param("digest"), is_active(Token.user), _alive())
 )
+_VALID = Prepared(
+    lambda: Token.select(Token.id).where(
+        WhereRaw("{} = ANY({}::uuid[])", Token.id, Param("tokens")), is_active(Token.user), _alive()
+    )
+)
 _LIST_SESSIONS = Prepared(
     lambda: (
         Token.select(
@@ -118,6 +123,11 @@ _LIST_SESSIONS = Prepared(
         .order_by(Token.id, ascending=False)
     )
 )
+
+
+async def valid_tokens(tokens: list[UUID]) -> set[UUID]:
+    """Those of the tokens, by id, that are still valid."""
+    return {row["id"] for row in await _VALID.all(tokens=tokens)}
 
 
 async def create_session(data: SessionCreate, device: str, address: str) -> tuple[UUID, Any]:

@@ -1,9 +1,17 @@
+import asyncio
+
 from litestar import Controller
+from litestar.datastructures.headers import Accept
+from litestar.enums import MediaType
 
 from service.changes import queries
+from service.changes.live import follow
 from service.changes.schemas import ChangePage, ChangeQuery
+from service.changes.streams import opened
+from service.web.event_stream import EVENT_STREAM, EventStream
 from service.web.guards import READ_CHARACTERS, CurrentUser
 from service.web.middleware.rate_limit import Cost
+from service.web.openapi_content import EventStreamOperation
 from service.web.requests import StrictRequest
 from service.web.responses import Rendered
 from service.web.routes import get
@@ -13,7 +21,7 @@ class ChangeController(Controller):
     path = "/changes"
     tags = ("Changes",)
 
-    @get("/", guards=[READ_CHARACTERS], middleware=[Cost(2)])
+    @get("/", guards=[READ_CHARACTERS], operation_class=EventStreamOperation, middleware=[Cost(2)])
     async def list_changes(self, request: StrictRequest[ChangeQuery], user: CurrentUser) -> Rendered[ChangePage]:
         """List the changes of your characters.
 
@@ -22,7 +30,16 @@ class ChangeController(Controller):
         skipped. A page of large characters has fewer than `limit`; you have read all changes when a page has none.
         Deletions stay in the list for 30 days, so a cursor older than 29 days is refused with 400. Then read the list
         again from the start, and delete from your copy every character that is not in it.
+
+        `Accept: text/event-stream` streams the same items as server-sent events, those of now and each later change.
+        The event id is a cursor: `Last-Event-ID` or `after` continues. An event `complete` with `next_cursor` says that
+        everything until now was sent. `limit` has no effect on a stream.
         """
         query = request.parameters
+        if Accept(request.headers.get("accept", "")).best_match([MediaType.JSON, EVENT_STREAM]) == EVENT_STREAM:
+            feed = await queries.Feed.after(user, request.headers.get("last-event-id") or query.after)
+            end = asyncio.Event()
+            return EventStream(follow(feed), end, opened(user, end))
         items, cursor = await queries.list_changes(user, query.limit, query.after)
-        return Rendered(f'{{"items":[{",".join(items)}],"next_cursor":"{cursor}"}}')
+        body = f'{{"items":[{",".join(items)}],"next_cursor":"{cursor}"}}'
+        return Rendered(body, headers={"Vary": "Accept"})

@@ -11,8 +11,9 @@ Why a reader who follows the cursor misses nothing:
   that long may have missed a deletion, so the cursor is refused.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from piccolo.columns.combination import WhereRaw
@@ -75,19 +76,70 @@ _HISTORY = Prepared(
 )
 
 
+_IS_DELAYED = Prepared(
+    lambda: QueryString(
+        'SELECT EXISTS (SELECT FROM characters WHERE "owner" = {} AND (written_in, id) > ({}, {}))',
+        Param("user"),
+        Param("written_in"),
+        Param("id"),
+    )
+)
+
+
 async def list_changes(user: Caller, limit: int, after: str | None) -> Changes:
-    """The caller's own characters, in the order of their last writes. Raises BadRequest for a cursor that may have
-    missed changes: one from another database, or one that is too old."""
-    now = datetime.now(UTC)
-    shape = f"changes {user.id} {await _HISTORY.value()}"
-    position = _Position(0, UUID(int=0), now)
-    if after is not None:
-        position = _Position(*decode_cursor(after, shape, (int, UUID, datetime), "after"))
-    if now - position.complete_at > _MAX_GAP:
-        text = f"Is older than {_MAX_GAP.days} days; start again without it."
-        raise BadRequest("The cursor is not valid.", errors=[Violation(text, parameter="after")])
-    rows = await _PAGE.all(user=user.id, written_in=position.written_in, id=position.id, limit=limit)
-    page = shown(rows, limit)
-    last = page[-1] if page else position._asdict()
-    complete_at = now if len(page) == len(rows) < limit else position.complete_at
-    return Changes([row["item"] for row in page], encode_cursor([last["written_in"], last["id"], complete_at], shape))
+    """The caller's own characters, in the order of their last writes. Raises what ``Feed.after`` raises."""
+    feed = await Feed.after(user, after)
+    page = await feed.read(limit)
+    return Changes([row["item"] for row in page], feed.cursor)
+
+
+class Feed:
+    """A user's feed of changes, read on from a position."""
+
+    def __init__(self, user: Caller, shape: str, position: _Position) -> None:
+        self.user = user
+        self._shape = shape
+        self._position = position
+        self._earlier = position  # before the rows that were read last
+        self.is_complete = False  # whether the rows that were read last are all that there are now
+
+    @classmethod
+    async def after(cls, user: Caller, cursor: str | None) -> "Feed":
+        """Raises BadRequest for a cursor that may have missed changes: one from another database, or one that is too
+        old."""
+        now = datetime.now(UTC)
+        shape = f"changes {user.id} {await _HISTORY.value()}"
+        position = _Position(0, UUID(int=0), now)
+        if cursor is not None:
+            position = _Position(*decode_cursor(cursor, shape, (int, UUID, datetime), "after"))
+        if now - position.complete_at > _MAX_GAP:
+            text = f"Is older than {_MAX_GAP.days} days; start again without it."
+            raise BadRequest("The cursor is not valid.", errors=[Violation(text, parameter="after")])
+        return cls(user, shape, position)
+
+    @property
+    def cursor(self) -> str:
+        return encode_cursor(self._position, self._shape)
+
+    async def read(self, limit: int) -> Sequence[Any]:
+        """The next rows, at most ``limit``, and fewer if they are large. ``is_complete`` says whether they are all."""
+        now = datetime.now(UTC)
+        self._earlier = started = self._position
+        rows = await _PAGE.all(user=self.user.id, written_in=started.written_in, id=started.id, limit=limit)
+        page = shown(rows, limit)
+        last = page[-1] if page else started._asdict()
+        self.is_complete = len(page) == len(rows) < limit
+        complete_at = now if self.is_complete else started.complete_at
+        self._position = _Position(last["written_in"], last["id"], complete_at)
+        return page
+
+    def cursor_of(self, row: Any) -> str:
+        """The cursor that follows one of the rows that were read last."""
+        if (row["written_in"], row["id"]) == self._position[:2]:
+            return self.cursor
+        return encode_cursor([row["written_in"], row["id"], self._earlier.complete_at], self._shape)
+
+    async def is_delayed(self) -> bool:
+        """Whether there are changes that wait for the end of an older transaction."""
+        position = self._position
+        return bool(await _IS_DELAYED.value(user=self.user.id, written_in=position.written_in, id=position.id))

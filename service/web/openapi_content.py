@@ -11,12 +11,14 @@ from litestar.openapi.spec import (
     OpenAPIResponse,
     OpenAPIType,
     Operation,
+    Parameter,
     Reference,
     RequestBody,
     Schema,
 )
 
 from service.errors import Problem
+from service.schemas import CURSOR_LENGTH
 
 NOT_FOUND = {404: ResponseSpec(Problem, generate_examples=False)}
 QUOTA = {403: ResponseSpec(Problem, generate_examples=False)}  # also when a quota is used up
@@ -99,6 +101,21 @@ class LinesOperation(Operation):
             "application/x-ndjson",
             Schema(type=OpenAPIType.STRING, description="One JSON object a line."),
         )
+
+
+@dataclass
+class EventStreamOperation(Operation):
+    """Answers JSON or server-sent events."""
+
+    def __post_init__(self) -> None:
+        _add_content(self, "text/event-stream", _TEXT)
+        last_event_id = Parameter(
+            name="Last-Event-ID",
+            param_in="header",
+            description="Continues a stream behind this event. It takes precedence over `after`.",
+            schema=Schema(type=OpenAPIType.STRING, max_length=CURSOR_LENGTH),
+        )
+        self.parameters = [*(self.parameters or []), last_event_id]
 
 
 def _form(file: Schema) -> dict[str, OpenAPIMediaType]:

@@ -15,7 +15,9 @@ from service.web.middleware.headers import Headers, request_header
 IN_THREAD = 128 * 1024  # bytes, of which gzip takes 4 ms; both compressors release the GIL
 SMALLEST = 500  # bytes; a smaller response fits into one packet anyway
 
-_TEXT = re.compile(rb"text/|application/(?:[\w.-]+\+)?(?:json|javascript|x-ndjson|xml)\b|image/svg\+xml")
+_TEXT = re.compile(
+    rb"text/(?!event-stream)|application/(?:[\w.-]+\+)?(?:json|javascript|x-ndjson|xml)\b|image/svg\+xml"
+)
 _WEIGHT = re.compile(rb"\s*;\s*q\s*=\s*([01](?:\.\d{0,3})?)\s*")
 _WITHOUT = frozenset({204, 206, 304})  # no body, or a range of its bytes
 

@@ -7,7 +7,8 @@ gets at most half of the capacity, which leaves the rest to others.
 import asyncio
 import resource
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import prometheus_client
@@ -52,6 +53,7 @@ class LoadShedding:
             await self._pause()
             self.shed()
         client = _Client(self, address, receive, send)
+        scope["state"]["not_in_flight"] = client.not_in_flight
         self.enter(address)
         try:
             await self.app(scope, client.receive, client.send)
@@ -86,7 +88,16 @@ class LoadShedding:
 class _Client:
     """``receive`` and ``send`` of one request, which does not count while they wait."""
 
-    __slots__ = ("_address", "_is_read", "_receive", "_send", "_shedding", "_until", "_waits")
+    __slots__ = (
+        "_address",
+        "_is_in_flight",
+        "_is_read",
+        "_receive",
+        "_send",
+        "_shedding",
+        "_until",
+        "_waits",
+    )
 
     def __init__(self, shedding: LoadShedding, address: str, receive: Receive, send: Send) -> None:
         self._shedding = shedding
@@ -94,13 +105,14 @@ class _Client:
         self._receive = receive
         self._send = send
         self._is_read = False  # the body is complete, or nobody will read it
+        self._is_in_flight = True
         self._until = time.monotonic() + BODY_PATIENCE
         self._waits = 0  # a streamed response waits in receive and in send at the same time
 
     async def receive(self) -> Any:
         """Raises RequestTimeout when the body is too slow, BadRequest when it breaks off, and Overloaded when it
         is complete but the worker has no capacity."""
-        if self._is_read:  # this waits for the client to disconnect, while the request is processed
+        if self._is_read or not self._is_in_flight:  # this waits for the client to disconnect
             return await self._receive()
         has_capacity = True
         self._begin_to_wait()
@@ -124,7 +136,18 @@ class _Client:
         if message["type"] == "http.response.start":  # held by Failures: nothing waits for the client
             self._is_read = True  # a response that has started is never shed, also if it ignores the body
             return self._send(message)
-        return self._send_body(message)
+        return self._send_body(message) if self._is_in_flight else self._send(message)
+
+    @contextmanager
+    def not_in_flight(self) -> Iterator[None]:
+        """For a response that mostly waits, such as an event stream: it does not count during the block."""
+        self._shedding.leave(self._address)
+        self._is_in_flight = False
+        try:
+            yield
+        finally:
+            self._is_in_flight = True
+            self._shedding.enter(self._address)
 
     async def _send_body(self, message: Message) -> None:
         self._begin_to_wait()

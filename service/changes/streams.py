@@ -1,0 +1,92 @@
+"""The open streams of changes in this worker: how many each user has, and when they must end."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from uuid import UUID
+
+from loguru import logger
+from prometheus_client import Gauge
+
+from service.auth.queries import valid_tokens
+from service.callers import Caller
+from service.changes.listeners import change_listeners
+from service.errors import TooManyRequests
+from service.settings import settings
+from service.web.shutdown import on_signal
+
+CHECKED_EVERY = 4.0  # seconds; a stream ends within five seconds after its token was revoked
+
+_ends: dict[UUID | None, dict[UUID | None, set[asyncio.Event]]] = {}  # by user and token
+_is_ending = False
+
+_OPEN = Gauge("change_streams_open", "Open streams of changes.")
+
+
+@contextmanager
+def opened(user: Caller, end: asyncio.Event) -> Iterator[None]:
+    """Counts a stream for the block, and sets ``end`` when the token is not valid any more or the worker ends. Raises
+    TooManyRequests if the user has as many streams as are allowed."""
+    if sum(map(len, _ends.get(user.id, {}).values())) >= settings.max_change_streams:
+        text = f"You have {settings.max_change_streams} open streams: close one."
+        raise TooManyRequests(text, headers={"Retry-After": "5"})
+    if _is_ending:
+        end.set()
+    of_user = _ends.setdefault(user.id, {})
+    of_token = of_user.setdefault(user.token_id, set())
+    of_token.add(end)
+    _OPEN.inc()
+    try:
+        yield
+    finally:
+        _OPEN.dec()
+        of_token.discard(end)
+        if not of_token:
+            of_user.pop(user.token_id, None)
+        if not of_user:
+            _ends.pop(user.id, None)
+
+
+def end_all() -> None:
+    """Ends all streams, also those that are opened from now on."""
+    global _is_ending
+    _is_ending = True
+    for of_user in _ends.values():
+        for of_token in of_user.values():
+            for end in of_token:
+                end.set()
+
+
+@asynccontextmanager
+async def change_streams() -> AsyncIterator[None]:
+    """Listens for changes, and checks the tokens of open streams, for the block."""
+    global _is_ending
+    _is_ending = False
+    async with change_listeners():
+        checking = asyncio.create_task(_check_until_cancelled())
+        try:
+            with on_signal(end_all):
+                yield
+        finally:
+            end_all()
+            checking.cancel()
+            with suppress(asyncio.CancelledError):
+                await checking
+
+
+async def _check_until_cancelled() -> None:
+    while True:
+        await asyncio.sleep(CHECKED_EVERY)
+        try:
+            await _end_streams_of_invalid_tokens()
+        except Exception as error:  # for example, no database: then the streams read nothing either
+            logger.warning("The tokens of open streams cannot be checked: {!r}", error)
+
+
+async def _end_streams_of_invalid_tokens() -> None:
+    tokens = {token: ends for of_user in _ends.values() for token, ends in of_user.items() if token}
+    if not tokens:
+        return
+    for token in tokens.keys() - await valid_tokens(list(tokens)):
+        for end in tokens[token]:
+            end.set()
