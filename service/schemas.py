@@ -65,11 +65,10 @@ CURSOR_LENGTH = 2_000
 EXTENSIONS_SIZE = 256 * 1024  # bytes of JSON
 
 Name = Annotated[str, line(NAME_LENGTH, "Mira Halloran")]
-Title = Annotated[str, line(TITLE_LENGTH, "Mira Halloran")]
+Title = Annotated[str, line(TITLE_LENGTH, "Story generator")]
 Description = Annotated[str, Meta(max_length=DESCRIPTION_LENGTH)]
 LongDescription = Annotated[
-    str,
-    Meta(max_length=LONG_DESCRIPTION_LENGTH, description="Searches find the words of the first 16,000 characters."),
+    str, Meta(max_length=LONG_DESCRIPTION_LENGTH, description="Searches find the words of the first 16,000 characters.")
 ]
 Prompt = Annotated[str, Meta(max_length=PROMPT_LENGTH)]
 Tag = Annotated[str, line(TAG_LENGTH)]
@@ -155,7 +154,7 @@ SearchValue = Annotated[
         min_length=1,
         max_length=200,
         description="Searches name, description and tags for these words. Tolerates misspelt names. Finds any part of a"
-        " text in Chinese, Japanese, Korean or Thai.",
+        " text in Chinese, Japanese, Korean, Thai, Lao, Khmer, Burmese or Tibetan.",
     ),
 ]
 AllTags = Annotated[Names, Meta(max_length=20, description="Items with all of these tags: `a,b`.")]

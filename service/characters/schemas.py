@@ -46,7 +46,7 @@ class TemplateGiven(Input, kw_only=True):
 
 class CharacterCreate(TaggedInput, kw_only=True):
     """A new character. The defaults of its template are added to its attributes, which must satisfy the template's
-    schema. `template` is an id, or an object as reading returns it; `template_version` goes before its version."""
+    schema. `template` is an id, or an object as reading returns it; `template_version` wins over its version."""
 
     name: Name
     description: LongDescription = ""
@@ -71,7 +71,7 @@ class CharacterCreate(TaggedInput, kw_only=True):
 class CharacterUpdate(TaggedInput, kw_only=True):
     """The fields to change. `attributes` is a merge patch (RFC 7396): null removes an attribute, or resets it to its
     default. Other fields are replaced. A new template or version applies immediately; a null template removes it.
-    `template` is an id, or an object as reading returns it; `template_version` goes before the version in it."""
+    `template` is an id, or an object as reading returns it; `template_version` wins over the version in it."""
 
     name: Name | UnsetType = UNSET
     description: LongDescription | None | UnsetType = UNSET

@@ -111,7 +111,8 @@ class Listing:
         which is None for an anonymous caller."""
         if query.owner_id is not None:
             if query.owner is not None:
-                raise BadRequest(errors=[Violation("Must not be given with owner.", parameter="owner_id")])
+                fault = Violation("Must not be given with owner.", parameter="owner_id")
+                raise BadRequest("The request's parameters are not valid.", errors=[fault])
             return await self.rows(query, scopes=["owner_id"], user=user, owner_id=query.owner_id)
         if query.owner is None:
             return await self.rows(query, scopes=["mine", "others"] if user else ["public"], user=user)
@@ -121,7 +122,7 @@ class Listing:
             return await self.rows(query, scopes=["mine"], user=user)
         if query.owner == "platform":
             return await self.rows(query, scopes=["platform"], user=user)
-        return await self.rows(query, scopes=["owner"], user=user, owner=query.owner)
+        return await self.rows(query, scopes=["owner"], user=user, owner=query.owner.lower())
 
     async def rows(self, query: ListQuery, *, scopes: Sequence[str], **values: Any) -> Rows:
         """The page of the rows that are in one of the disjoint ``scopes`` and match all filters of ``query``.
@@ -197,7 +198,10 @@ class Listing:
         keys = tuple((name.removeprefix("-"), name.startswith("-")) for name in names)
         faults = [name for name, _ in keys if name not in self.sorts]
         if faults or len({name for name, _ in keys}) < len(keys):
-            fault = Violation(f"Must be of {', '.join(self.sorts)}, each once, `-` descending.", parameter="sort")
+            fault = Violation(
+                f"Must be names of {', '.join(self.sorts)}, each at most once; - before a name means descending.",
+                parameter="sort",
+            )
             raise BadRequest("The request's parameters are not valid.", errors=[fault])
         return keys
 

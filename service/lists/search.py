@@ -101,5 +101,6 @@ def ranked(query: Any) -> Any:
         ordered: ListQuery = msgspec.structs.replace(query, sort=("-rank",))
         return ordered
     if query.q is None and any(name.endswith("rank") for name in query.sort or ()):
-        raise BadRequest(errors=[Violation("Only a search with q has ranks.", parameter="sort")])
+        fault = Violation("Only a search with q has ranks.", parameter="sort")
+        raise BadRequest("The request's parameters are not valid.", errors=[fault])
     return query

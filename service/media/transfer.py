@@ -108,10 +108,11 @@ class _Form:
 async def show_picture(
     request: Request[Any, Any, Any], row: Any, query: PictureQuery, *, public: bool
 ) -> Response[Any]:
-    """The picture of a row of ``picture_columns``, a redirect to it, or links as JSON if the client asks for JSON.
+    """The picture of a row of ``picture_columns``, a redirect to it, or links as JSON if the client accepts JSON and no
+    picture.
     Caches may keep it only at a URL with its version, because any other URL will show another picture later."""
     accepted = Accept(request.headers.get("accept", "*/*"))
-    if accepted.best_match([WEBP, MediaType.JSON]) == MediaType.JSON:
+    if not accepted.accepts(WEBP) and accepted.accepts(MediaType.JSON):
         return Response(await _links(row), headers={"Vary": "Accept", "Cache-Control": "no-store"})
     name = file_name(row["name"], query.size)
     has_version = query.v == picture_version(row["name"])

@@ -96,7 +96,8 @@ class RelationshipController(Controller):
     ) -> Rendered[RelationshipRead]:
         """Update a relationship.
 
-        The two characters and the type cannot change.
+        The two characters and the type cannot change. `attitude` is that of the character in `from`, by default of the
+        stored source. To change or send back a row of a character's list, send that character's id as `from`.
         """
         side = request.parameters.side
         return resource(await queries.update_relationship(user, relationship_id, side, data, if_match))

@@ -59,7 +59,7 @@ class RevisionController(Controller):
     ) -> Rendered[CharacterRead]:
         """Restore your character to a revision.
 
-        The restored content becomes a new revision; the existing ones are kept.
+        The restored content becomes a new revision; the existing ones are kept. The visibility stays as it is now.
         """
         row = await queries.restore_revision(user, character_id, number, if_match)
         return resource(row, created_at=f"/v1/characters/{character_id}")

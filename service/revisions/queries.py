@@ -142,8 +142,10 @@ async def compare_revisions(user: Caller, character_id: UUID, before: int | None
 
 
 async def restore_revision(user: Caller, character_id: UUID, number: int, if_match: str | None) -> Any:
-    """The row to render. The character gets the content of the old revision, pinned to the same template version; this
-    is a new revision. Raises NotFound, PreconditionFailed, or Conflict when that template no longer exists."""
+    """The row to render. The character gets the content of the old revision, pinned to the same template version, but
+    keeps its visibility: restoring a text must not publish it. This is a new revision.
+
+    Raises NotFound, PreconditionFailed, or Conflict when that template no longer exists."""
     async with DB.transaction():
         row = await lock_own(user, character_id)
         check_if_match(if_match, character_id, row["version"])
@@ -152,7 +154,9 @@ async def restore_revision(user: Caller, character_id: UUID, number: int, if_mat
         if number > 1:
             await _get_item(character_id, number)
         kept = await _kept_after(character_id, number)
-        content = {name: stored(name, value) for name, value in kept.items() if name in CONTENT}
+        content = {
+            name: stored(name, value) for name, value in kept.items() if name in CONTENT and name != "visibility"
+        }
         with on_constraint(_GONE):
             return await change(row, content)
 

@@ -22,6 +22,8 @@ PASSWORD_LENGTH = 10  # at least, in Unicode code points
 # mail ("a@x.org, b@x.org" is two addresses).
 _ATOM = r"""[^@\s\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"(),:;<>\[\]\\]+"""
 _EMAIL = rf"^{_ATOM}@{_ATOM}\.{_ATOM}" + END
+_INVISIBLE = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"}
+_IGNORED = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]")
 _URL = r'^https?://[^\s<>"\x00-\x1f]+' + END
 
 Email = Annotated[
@@ -133,14 +135,22 @@ def name_or_id(text: str) -> dict[str, Any]:
 
 def normal_email(address: str) -> str | None:
     """The NFKC form, to which e-mails are sent, so that nobody verifies a lookalike of an address; None when that is no
-    address."""
+    address, or has an invisible character, which a mail server may drop."""
     name, _, domain = unicodedata.normalize("NFKC", address).rpartition("@")
     domain = domain.rstrip(".")
-    if not domain.isascii():  # DNS ignores or maps some characters: the e-mail must go where the key says
-        with suppress(idna.IDNAError):
+    if any(map(_is_invisible, name)):
+        return None
+    if not domain.isascii() or "xn--" in domain.lower():  # the e-mail must go where the key says
+        try:
             domain = idna.decode(idna.encode(domain, uts46=True)).rstrip(".")
+        except idna.IDNAError:
+            return None
     normal = f"{name}@{domain}"
     return normal if len(normal) <= EMAIL_LENGTH and re.search(_EMAIL, normal) else None
+
+
+def _is_invisible(letter: str) -> bool:
+    return unicodedata.category(letter) in _INVISIBLE or _IGNORED.match(letter) is not None
 
 
 def account_key(login: str) -> str:

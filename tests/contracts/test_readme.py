@@ -51,7 +51,7 @@ def told(fresh_service: Service) -> str:
         '"wits": 16',
         '"width":1,"height":1,"color":"#c27a43"',
         '-- "mentor of" -->',
-        '"notes":["1 of 2 tags are repeated, not valid or too many; only the card keeps them."]',
+        '"notes":["1 of 2 tags are repeated or not valid; only the card keeps them."]',
         "it is neither PNG, WebP, JPEG, CHARX, BYAF, JSON nor YAML.",
         '"name":"Captain Duarte","description":"A harbour pilot with a past.","personality":"wry","scenario":"Fog."',
     ],

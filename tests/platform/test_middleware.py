@@ -289,6 +289,17 @@ async def test_a_preflight_allows_methods_and_headers(stranger: httpx.AsyncClien
     assert int(answer.headers["Access-Control-Max-Age"]) > 0
 
 
+async def test_a_preflight_of_an_unknown_path_succeeds_so_that_the_browser_shows_the_404(
+    stranger: httpx.AsyncClient,
+) -> None:
+    asked = {"Origin": OURS, "Access-Control-Request-Method": "POST"}
+    assert (await stranger.options("/v1/charcters", headers=asked)).status_code == 204
+    assert (await stranger.options("/v1/charcters")).status_code == 404
+    answer = await stranger.post("/v1/charcters", headers={"Origin": OURS})
+    assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (404, OURS)
+    assert {"Content-Disposition", "ETag"} <= listed(answer, "Access-Control-Expose-Headers")
+
+
 async def test_vary_has_origin_and_authorization(alice: httpx.AsyncClient) -> None:
     answer = await alice.get("/v1/users/me")
     assert {"Origin", "Authorization"} <= listed(answer, "Vary")

@@ -14,11 +14,9 @@ _PREFLIGHT = {
     b"access-control-max-age": b"600",
 }
 _EXPOSED = (
-    b"ETag, Link, Location, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Retry-After, X-Request-ID, "
-    b"Idempotency-Replayed"
+    b"Content-Disposition, ETag, Idempotency-Replayed, Link, Location, RateLimit-Limit, RateLimit-Remaining, "
+    b"RateLimit-Reset, Retry-After, X-Request-ID"
 )
-
-
 _LOCAL = re.compile(rb"http://(localhost|127\.0\.0\.1)(:[0-9]{1,5})?")
 
 

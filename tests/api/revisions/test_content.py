@@ -59,8 +59,9 @@ async def test_every_column_of_the_content_is_restored(alice: Client, made_with_
     }
     restored = await alice.post(f"{path}/revisions/1/restorations")
     assert restored.status_code == 201, restored.text
-    assert (await _columns(made)) | {"portrait": None} == before | {"portrait": None}
-    volatile = {"version", "updated_at", "portrait"}
+    left_alone = {"portrait": None, "visibility": after["visibility"]}
+    assert (await _columns(made)) | {"portrait": None} == before | left_alone
+    volatile = {"version", "updated_at", "portrait", "visibility"}
     assert {name: restored.json()[name] for name in shown.keys() - volatile} == {
         name: shown[name] for name in shown.keys() - volatile
     }

@@ -110,13 +110,14 @@ class History:
 
     async def restore(self, number: int) -> None:
         number = number % len(self.answers) + 1
-        kept = await self.kept()
+        kept, before = await self.kept(), self.answers[-1]
         answer = await self.alice.post(f"{self.path}/revisions/{number}/restorations")
         if number not in kept:
             assert (answer.status_code, "thinned" in answer.json()["detail"]) == (404, True)
             return
         assert answer.status_code == 201, answer.text
-        assert _content(answer.json()) == _content(self.answers[number - 1])
+        as_now = {"visibility": before["visibility"]}
+        assert _content(answer.json()) == _content(self.answers[number - 1]) | as_now
         self._grow(answer)
 
     async def delete(self, _: None) -> None:

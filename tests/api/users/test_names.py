@@ -130,6 +130,24 @@ async def test_a_lookalike_of_a_taken_address_is_taken(stranger: Client, taken: 
     assert session.json()["user"]["username"] == "first"
 
 
+@pytest.mark.parametrize("letter", ["\u200b", "\u00ad", "\ufe0f", "\u2060", "\U000e0061", "\u3164", "\u034f", "\ue000"])
+async def test_an_address_with_an_invisible_letter_is_none(stranger: Client, letter: str) -> None:
+    account = {"email": f"al{letter}ice@example.org", "username": "second", "password": PASSWORD}
+    answer = await stranger.post("/v1/users", json=account)
+    assert (answer.status_code, faults(answer)) == (422, {"/email": "Must be an e-mail address."})
+
+
+@pytest.mark.parametrize("domain", ["exam\u200dple.org", "xn--example-.org"])
+async def test_a_domain_that_dns_does_not_know_is_refused(stranger: Client, domain: str) -> None:
+    account = {"email": f"alice@{domain}", "username": "second", "password": PASSWORD}
+    assert faults(await stranger.post("/v1/users", json=account)) == {"/email": "Must be an e-mail address."}
+
+
+@pytest.mark.parametrize("address", ["राम@example.org", "ада@почта.рф", "ann@bücher.example"])
+async def test_an_address_of_another_script_is_kept(stranger: Client, address: str) -> None:
+    assert (await create(stranger, "/v1/users", email=address, username="ann", password=PASSWORD))["email"] == address
+
+
 @pytest.mark.parametrize("domain", ["exam\u200bple.org", "exam\u00adple.org", "example.org."])
 async def test_the_message_for_a_lookalike_of_a_domain_goes_to_the_real_one(stranger: Client, domain: str) -> None:
     made = await create(stranger, "/v1/users", email=f"bea@{domain}", username="bea", password=PASSWORD)
