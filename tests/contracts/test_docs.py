@@ -92,7 +92,7 @@ def test_bounds_are_those_of_the_code() -> None:
     assert f"| Attributes | {attributes}, {values} |" in guide
     assert f"| Numbers in attributes | 0, or an absolute value of at least {bounds.SMALLEST_NUMBER} |" in guide
     defaults = f"{bounds.ATTRIBUTES_VALUES:,} values and {bounds.ATTRIBUTES_BYTES // 1024} KiB in all"
-    assert f"| Defaults | {defaults}, each with the defaults within it |" in guide
+    assert f"| Defaults | {defaults}, where the defaults inside a default count, too |" in guide
     assert (
         f"| Texts that must match a pattern | {validator.PATTERN_TEXT:,} code points in all for one character |"
         in guide

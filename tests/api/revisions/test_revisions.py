@@ -117,7 +117,7 @@ class History:
             return
         assert answer.status_code == 201, answer.text
         as_now = {"visibility": before["visibility"]}
-        assert _content(answer.json()) == _content(self.answers[number - 1]) | as_now
+        assert _content(answer.json()) == _content(self.answers[number - 1] | as_now)
         self._grow(answer)
 
     async def delete(self, _: None) -> None:
