@@ -8,6 +8,8 @@ from service.changes import queries
 from service.changes.live import follow
 from service.changes.schemas import ChangePage, ChangeQuery
 from service.changes.streams import opened
+from service.errors import BadRequest, Violation
+from service.schemas import CURSOR_LENGTH
 from service.web.event_stream import EVENT_STREAM, EventStream
 from service.web.guards import READ_CHARACTERS, CurrentUser
 from service.web.middleware.rate_limit import Cost
@@ -35,9 +37,12 @@ class ChangeController(Controller):
         The event id is a cursor: `Last-Event-ID` or `after` continues. An event `complete` with `next_cursor` says that
         everything until now was sent. `limit` has no effect on a stream.
         """
-        query = request.parameters
+        query, last_event = request.parameters, request.headers.get("last-event-id")
+        if last_event and len(last_event) > CURSOR_LENGTH:
+            fault = Violation(f"Must be at most {CURSOR_LENGTH:,} characters.", header="Last-Event-ID")
+            raise BadRequest("A header is not valid.", errors=[fault])
         if Accept(request.headers.get("accept", "")).best_match([MediaType.JSON, EVENT_STREAM]) == EVENT_STREAM:
-            feed = await queries.Feed.after(user, request.headers.get("last-event-id") or query.after)
+            feed = await queries.Feed.after(user, last_event or query.after)
             end = asyncio.Event()
             return EventStream(follow(feed), end, opened(user, end))
         items, cursor = await queries.list_changes(user, query.limit, query.after)

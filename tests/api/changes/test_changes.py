@@ -266,3 +266,8 @@ async def test_a_page_is_read_from_its_index(alice: Client, app: Any) -> None:
     plan = "\n".join(row["QUERY PLAN"] for row in rows)
     assert "characters_changed" in plan
     assert "Sort" not in plan
+
+
+async def test_a_last_event_id_that_is_too_long_is_refused(alice: Client) -> None:
+    answer = await alice.get("/v1/changes", headers={"Last-Event-ID": "A" * 2001})
+    assert (answer.status_code, faults(answer)) == (400, {"Last-Event-ID": "Must be at most 2,000 characters."})
