@@ -247,10 +247,11 @@ class World:
 
 
 async def _copy(table: str, rows: list[dict[str, Any]]) -> None:
+    """In parts: to generate the search columns of all rows takes PostgreSQL 15 longer than a statement may."""
     async with DB.connection() as connection:
-        await connection.copy_records_to_table(
-            table, columns=list(rows[0]), records=[tuple(row.values()) for row in rows]
-        )
+        for at in range(0, len(rows), 2_500):
+            records = [tuple(row.values()) for row in rows[at : at + 2_500]]
+            await connection.copy_records_to_table(table, columns=list(rows[0]), records=records)
 
 
 @pytest.fixture
