@@ -62,9 +62,10 @@ from service.web.docs import ASSETS, get_openapi, get_root
 from service.web.guards import authenticated, current_user, known_parameters
 from service.web.middleware.access_log import AccessLog
 from service.web.middleware.authentication import Authentication
+from service.web.middleware.checks import Checks
 from service.web.middleware.compression import Compression
 from service.web.middleware.conditional import Conditional, Head
-from service.web.middleware.content_encoding import ContentEncoding
+from service.web.middleware.content_encoding import check_content_encoding
 from service.web.middleware.cors import Cors
 from service.web.middleware.failures import Failures
 from service.web.middleware.hosts import Hosts
@@ -73,8 +74,8 @@ from service.web.middleware.options import Options
 from service.web.middleware.rate_limit import RateLimits
 from service.web.middleware.request_id import RequestId
 from service.web.middleware.security_headers import SecurityHeaders
-from service.web.middleware.single_headers import SingleHeaders
-from service.web.middleware.size_limits import SizeLimits
+from service.web.middleware.single_headers import check_single_headers
+from service.web.middleware.size_limits import check_sizes
 from service.web.middleware.slow_readers import SlowReaders
 from service.web.middleware.uploads import Uploads
 from service.web.middleware.websockets import RejectWebSockets
@@ -158,6 +159,7 @@ def create_app() -> Litestar:
 
 def _with_middleware(app: Litestar) -> ASGIApp:
     """The middleware around Litestar, because Litestar's own sees no unknown path, no wrong method and no OPTIONS."""
+    hosts = Hosts(settings.allowed_hosts)
     has_cors = bool(settings.cors_origins) or not settings.in_production
     middleware: list[Callable[[ASGIApp], ASGIApp]] = [  # the outermost first
         RejectWebSockets,
@@ -170,10 +172,7 @@ def _with_middleware(app: Litestar) -> ASGIApp:
         Compression,
         Conditional,
         Failures,
-        SizeLimits,
-        SingleHeaders,
-        ContentEncoding,
-        partial(Hosts, allowed=settings.allowed_hosts),
+        partial(Checks, checks=[check_sizes, check_single_headers, check_content_encoding, hosts.check]),
         partial(LoadShedding, max_in_flight=settings.max_requests_in_flight),
         Uploads,
         partial(Authentication, identify=identify, look_ups=TOKEN_LOOK_UPS),

@@ -31,6 +31,8 @@ def request_id() -> str:
 
 def masked(text: str) -> str:
     """``text`` without tokens, percent-encoded ones included."""
+    if "_" not in text and "%" not in text:  # most paths: each token has an underscore
+        return text
     plain = text
     for _ in range(_ENCODINGS):
         if not 0 < plain.count("%") <= _MOST_ENCODED:

@@ -128,7 +128,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def rate_limit_factor(self) -> float:
-        """What every rate limit is multiplied by. Development has ten times as much: one address sends everything."""
+        """The factor of every rate limit: ten times as large in development, where one address sends everything."""
         return self.rate_limit_scale * (1 if self.in_production else 10)
 
     @property

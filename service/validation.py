@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import chain, islice
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -18,8 +18,10 @@ UNKNOWN = "Is not a known field."
 _MAX_ITEMS_CHECKED = 1_000  # of each list, when faults are collected; no list of a valid body is longer
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
+Converted = TypeVar("Converted")
 
-def convert(plain: Any, expected: Any, may_have_nul: bool = True) -> Any:
+
+def convert(plain: Any, expected: type[Converted], may_have_nul: bool = True) -> Converted:
     """Converts decoded JSON to the type ``expected``. Raises Unprocessable with at most MAX_VIOLATIONS faults."""
     unstorable = storage_violations(plain) if may_have_nul else ()
     if found := list(islice(chain(violations(plain, expected), unstorable), MAX_VIOLATIONS)):

@@ -63,7 +63,7 @@ class SecondFactor(Table, db=DB, tablename="operator_second_factors", help_text=
     def get_authentication_setup_uri(
         self, email: str, encryption_provider: EncryptionProvider, issuer_name: str
     ) -> str:
-        """What the QR code contains. ``email`` names the account in the app."""
+        """The text in the QR code. ``email`` names the account in the app."""
         totp = pyotp.TOTP(encryption_provider.decrypt(self.secret))
         return totp.provisioning_uri(name=email, issuer_name=issuer_name)
 

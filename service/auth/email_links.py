@@ -95,9 +95,10 @@ async def mint_token(kind: Purpose, address: str, *, again: bool) -> Recipient |
 
 
 async def verify_email(caller: Caller, token: str, password: str | None) -> None:
-    """Whoever opens the link reads the address, but somebody else may have signed up with it. So it takes the account's
-    password too, or that ``caller`` has a session of the account. Ends all sessions and API keys at a first
-    verification.
+    """Verifies the address of the token's account, and at the first verification ends all its sessions and API keys.
+
+    The link proves that its reader gets the address's e-mail, but somebody else may have signed up with the address. So
+    it also needs the account's password, or a session of the account as ``caller``.
 
     Raises NotFound for an invalid, used or expired token. Raises Forbidden, and keeps the token, if there is no such
     session and the password is missing or wrong, or changes meanwhile.

@@ -126,7 +126,7 @@ _LIST_SESSIONS = Prepared(
 
 
 async def valid_tokens(tokens: list[UUID]) -> set[UUID]:
-    """Those of the tokens, by id, that are still valid."""
+    """Returns the ids of the tokens that are still valid."""
     return {row["id"] for row in await _VALID.all(tokens=tokens)}
 
 
@@ -188,7 +188,7 @@ async def list_sessions(user: Caller) -> list[Any]:
 
 
 def get_current_token(user: Caller) -> CurrentToken:
-    """What is known of the token of a request. ``user`` is not anonymous."""
+    """Describes the token of a request. ``user`` is not anonymous."""
     if user.id is None or user.token_id is None:
         raise Unauthorized
     is_key = user.kind == "key"

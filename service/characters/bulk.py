@@ -115,12 +115,12 @@ async def _run(user: Caller, operation: Operation) -> Any:
 async def _changes(user: Caller, character_id: UUID, body: Any, if_match: str | None) -> CharacterUpdate:
     """The body of an update, which may be a character that was read."""
     try:
-        return convert(body, CharacterUpdate)  # type: ignore[no-any-return] # what it is told to
+        return convert(body, CharacterUpdate)
     except Unprocessable as error:
         if not may_be_read(error):
             raise
     row = await get_character(user, character_id)
-    return convert_read(body, row, CharacterUpdate, if_match)  # type: ignore[no-any-return]
+    return convert_read(body, row, CharacterUpdate, if_match)
 
 
 def _violations(operation: Operation, index: int) -> Iterator[Violation]:

@@ -76,7 +76,7 @@ def _gone(what: str, **place: str) -> Conflict:
     return Conflict(f"{what} was deleted during the request.", errors=[Violation("Was deleted.", **place)])
 
 
-# What another request can delete before the row is written
+# Rows that another request may delete before this one is written
 GONE = {
     "characters_template_fkey": _gone("Its template", pointer="/template"),
     "pinned_to_a_known_version": _gone("The version of its template", pointer="/template_version"),

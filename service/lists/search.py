@@ -1,4 +1,4 @@
-"""What lists of characters and of templates share: the search by words, parts of words and similar names, the order by
+"""Shared by the lists of characters and templates: the search by words, parts of words and similar names, the order by
 name, and the filters by id, name, tags and times. Their tables have the columns GENERATED."""
 
 from typing import Any

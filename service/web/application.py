@@ -8,12 +8,16 @@ from litestar import Litestar
 
 class Application(Litestar):
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        async def send_reason(message: Any) -> None:
-            if message["type"] == "lifespan.startup.failed" and (reason := _reason(sys.exception())):
-                message["message"] = reason
-            await send(message)
+        await super().__call__(scope, receive, _with_reason(send) if scope["type"] == "lifespan" else send)
 
-        await super().__call__(scope, receive, send_reason if scope["type"] == "lifespan" else send)
+
+def _with_reason(send: Any) -> Any:
+    async def send_reason(message: Any) -> None:
+        if message["type"] == "lifespan.startup.failed" and (reason := _reason(sys.exception())):
+            message["message"] = reason
+        await send(message)
+
+    return send_reason
 
 
 def _reason(error: BaseException | None) -> str | None:

@@ -1,7 +1,7 @@
 """A body of PATCH may be a row that was read: its read-only members are ignored if they did not change."""
 
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -11,6 +11,8 @@ from service.schemas import Time
 from service.text.json_values import is_same
 from service.validation import UNKNOWN, convert, pointer
 
+Body = TypeVar("Body", bound=msgspec.Struct)
+
 _READ_ONLY = "Is read-only: send it as it is now, or leave it out."
 
 
@@ -19,7 +21,7 @@ def may_be_read(error: Unprocessable) -> bool:
     return any(fault.detail == UNKNOWN for fault in error.errors)
 
 
-def convert_read(plain: Any, row: Any, expected: type[msgspec.Struct], if_match: str | None) -> Any:
+def convert_read(plain: Any, row: Any, expected: type[Body], if_match: str | None) -> Body:
     """Converts decoded JSON to ``expected``, without the read-only members: those that ``row``, of (id, version, item),
     shows and ``expected`` does not have. Raises Unprocessable with every fault, and PreconditionFailed if a read-only
     member differs and ``if_match`` is stale."""

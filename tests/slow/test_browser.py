@@ -90,7 +90,7 @@ def is_ready(service: "subprocess.Popen[bytes]", url: str) -> bool:
 
 
 def wait_until(condition: Callable[[], Any]) -> Any:
-    """What ``condition`` answers, once that is true."""
+    """Returns the result of ``condition`` once it is true."""
     deadline = time.monotonic() + PATIENCE
     while not (answer := condition()):
         assert time.monotonic() < deadline, "waited in vain"
@@ -439,7 +439,7 @@ def test_operators_must_set_up_an_obligatory_second_factor(programs: Any) -> Non
 
 
 def add_second_factor(browser: Browser, name: str) -> tuple[pyotp.TOTP, list[str]]:
-    """What the phone stores that scans the picture, and the recovery codes."""
+    """Returns the secret in the QR code, and the recovery codes."""
     browser.wait_for(SET_UP_FORM)
     browser.look(name)
     submit_set_up(browser, PASSWORD)

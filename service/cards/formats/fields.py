@@ -88,7 +88,7 @@ def _too_large(data: Mapping[str, Any], fields: CharacterFields) -> Iterable[tup
 
 
 def _as_once_cut(fields: CharacterFields) -> CharacterFields:
-    """What an import made of these fields when a character's bounds were smaller. Such a character was not edited."""
+    """The fields as imports cut them when a character's bounds were smaller. Such a character was not edited."""
     kept = stored_size(fields.extensions, write_document(fields.extensions)) <= EXTENSIONS_SIZE
     tags = [tag for tag in fields.tags if len(tag) <= 50][:20]
     name = fields.name[:120] if VISIBLE.search(fields.name[:120]) else DEFAULT_NAME

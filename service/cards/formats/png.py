@@ -15,7 +15,7 @@ MAX_INFLATED = 16 * 1024 * 1024  # bytes of all compressed texts of a file toget
 PLACEHOLDER = b"nOPo"  # private, ancillary, safe to copy: only this service writes it, and other readers skip it
 
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
-# What decides how the pixels and frames look. All other chunks are metadata.
+# The chunks of pixels and frames. All others are metadata.
 _PIXELS = {
     b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"cHRM", b"gAMA", b"iCCP", b"sBIT", b"sRGB", b"cICP", b"mDCV", b"cLLI",
     b"bKGD", b"pHYs", b"acTL", b"fcTL", b"fdAT",

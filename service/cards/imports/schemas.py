@@ -12,7 +12,7 @@ OnDuplicate = Literal["keep", "skip", "update"]
 
 
 class ImportQuery(DryRunQuery, kw_only=True, frozen=True):
-    """What to do with a file that you have imported before."""
+    """How to import a file that you have imported before."""
 
     on_duplicate: Annotated[
         OnDuplicate,

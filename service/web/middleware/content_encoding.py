@@ -2,22 +2,15 @@
 
 from typing import Any
 
-from litestar.types import ASGIApp, Receive, Send
-
 from service.errors import UnsupportedMediaType
 from service.web.middleware.headers import request_header
 
 _IDENTITY = {"Accept-Encoding": "identity"}  # RFC 9110, section 12.5.3: the codings that the URL accepts
 
 
-class ContentEncoding:
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        coding = request_header(scope, b"content-encoding")
-        if coding is not None and coding.strip().lower() not in (b"", b"identity"):
-            raise UnsupportedMediaType(
-                "Send the body as it is, without a Content-Encoding: no compression is accepted.", headers=_IDENTITY
-            )
-        await self.app(scope, receive, send)
+def check_content_encoding(scope: Any) -> None:
+    coding = request_header(scope, b"content-encoding")
+    if coding is not None and coding.strip().lower() not in (b"", b"identity"):
+        raise UnsupportedMediaType(
+            "Send the body as it is, without a Content-Encoding: no compression is accepted.", headers=_IDENTITY
+        )

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from litestar.types import ASGIApp, Receive, Send
 from litestar.utils import normalize_path
 
 from service.errors import BadRequest
@@ -19,13 +18,12 @@ _MAX_PORT = 65_535
 class Hosts:
     """``allowed`` are names; ``*.example.org`` allows every subdomain, ``*`` any host."""
 
-    def __init__(self, app: ASGIApp, allowed: Sequence[str]) -> None:
-        self.app = app
+    def __init__(self, allowed: Sequence[str]) -> None:
         self.names = {host.lower() for host in allowed if not host.startswith("*.")}
         self.parents = tuple(host[1:].lower() for host in allowed if host.startswith("*."))
-        self._judge = lru_cache(maxsize=100)(self._check)
+        self._judge = lru_cache(maxsize=100)(self._parse)
 
-    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+    def check(self, scope: Any) -> None:
         host = request_header(scope, b"host") or b""
         path = scope["path"]
         is_allowed, is_well_formed = self._judge(host)
@@ -33,9 +31,8 @@ class Hosts:
             raise BadRequest("The Host header names no host of this service.")
         if "//" in path or path[-1:] == "/" or path[:1] != "/":
             scope["path"] = normalize_path(path)  # middleware that looks for /v1 must also find //v1
-        await self.app(scope, receive, send)
 
-    def _check(self, host: bytes) -> tuple[bool, bool]:
+    def _parse(self, host: bytes) -> tuple[bool, bool]:
         """Whether the host is allowed, and whether it is well-formed. A request may have none: it is empty then."""
         match = _WELL_FORMED.fullmatch(host.decode("latin-1"))
         if match is None or int(match[2] or 0) > _MAX_PORT:

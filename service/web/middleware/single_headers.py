@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from litestar.types import ASGIApp, Receive, Send
-
 from service.errors import BadRequest, Violation
 
 # Lists, such as Accept or If-Match, may be split into several headers. Transfer-Encoding is one, too, but the service
@@ -17,14 +15,9 @@ SINGLE = {
 }  # fmt: skip
 
 
-class SingleHeaders:
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        given = [name for name, _ in scope["headers"] if name in SINGLE]
-        if len(given) > len(set(given)):
-            repeated = sorted(SINGLE[name] for name in set(given) if given.count(name) > 1)
-            errors = [Violation("Must be given only once.", header=name) for name in repeated]
-            raise BadRequest(f"There is more than one {repeated[0]} header.", errors=errors)
-        await self.app(scope, receive, send)
+def check_single_headers(scope: Any) -> None:
+    given = [name for name, _ in scope["headers"] if name in SINGLE]
+    if len(given) > len(set(given)):
+        repeated = sorted(SINGLE[name] for name in set(given) if given.count(name) > 1)
+        errors = [Violation("Must be given only once.", header=name) for name in repeated]
+        raise BadRequest(f"There is more than one {repeated[0]} header.", errors=errors)

@@ -119,13 +119,17 @@ class _Cut(Exception):
 class _Client:
     """Counts how long one client lets the service wait. The time that the service itself takes does not count."""
 
-    __slots__ = ("is_cut", "scope", "seconds_left", "send")
+    __slots__ = ("flow", "is_cut", "scope", "seconds_left", "send", "server", "transport")
 
     def __init__(self, scope: Any, send: Send) -> None:
         self.scope = scope
         self.send = send
         self.seconds_left = PATIENCE
         self.is_cut = False
+        # Uvicorn's objects for this request: ASGI itself neither tells whether a client waits nor ends a connection
+        self.server: Any = getattr(scope["state"]["server_send"], "__self__", None)
+        self.transport = getattr(self.server, "transport", None)
+        self.flow = getattr(self.server, "flow", None)
 
     async def take(self, message: Any) -> None:
         """Sends the message once the client has taken enough of what was sent before: of this response, or of an
@@ -158,29 +162,21 @@ class _Client:
     def leave(self) -> None:
         """Lets the system end the connection if the client takes nothing of the rest for PATIENCE seconds. The server
         sends the rest, at most 64 KiB or one small response, after the request has ended, and would wait for ever."""
-        transport = getattr(self._server(), "transport", None)
-        if transport is None or transport.is_closing() or not transport.get_write_buffer_size():
+        if self.transport is None or self.transport.is_closing() or not self.transport.get_write_buffer_size():
             return
-        number = os.dup(transport.get_extra_info("socket").fileno())
+        number = os.dup(self.transport.get_extra_info("socket").fileno())
         with socket.socket(fileno=number) as connection, suppress(AttributeError, OSError):  # no Linux, or no TCP
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(PATIENCE * 1000))
 
-    def _server(self) -> Any:
-        """Uvicorn's object for this request. ASGI itself neither tells whether a client waits nor ends a connection."""
-        return getattr(self.scope["state"]["server_send"], "__self__", None)
-
     def _has_to_wait(self) -> bool:
         """False only if the server takes the message at once, which saves a time-out for most responses (2 µs)."""
-        flow = getattr(self._server(), "flow", None)
-        return flow is None or flow.write_paused
+        return self.flow is None or self.flow.write_paused
 
     def _is_closed(self) -> bool:
-        transport = getattr(self._server(), "transport", None)
-        return transport is not None and transport.is_closing()
+        return self.transport is not None and self.transport.is_closing()
 
     def _end(self) -> None:
         self.is_cut = self.scope["state"]["is_cut"] = True
-        server = self._server()
-        if (transport := getattr(server, "transport", None)) is not None:
-            transport.abort()
-            server.disconnected = True  # uvicorn tells only the last of several requests that wait on a connection
+        if self.transport is not None:
+            self.transport.abort()
+            self.server.disconnected = True  # uvicorn tells only the last of several requests that wait on a connection

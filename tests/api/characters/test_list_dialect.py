@@ -1,4 +1,4 @@
-"""What lists of characters and of templates share: search in every script, tags, names, ids, owners and days."""
+"""Shared by the lists of characters and templates: search in every script, tags, names, ids, owners and days."""
 
 from typing import Any
 from uuid import uuid4

@@ -190,7 +190,7 @@ async def test_a_hostile_name_stays_within_its_quotes(alice: Client, hostile: st
 
 
 def _unescaped(text: str) -> str:
-    """What Mermaid shows for its entities."""
+    """Returns the text with Mermaid's entities as Mermaid shows them."""
     found = []
     while text:
         before, sign, rest = text.partition("#")
