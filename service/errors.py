@@ -88,6 +88,11 @@ class BadRequest(ServiceError):
         "Correct it and send the request again."
     )
 
+    @classmethod
+    def of(cls, errors: Iterable[Violation]) -> "BadRequest":
+        """Of faults in parameters and headers."""
+        return cls("The request's parameters are not valid.", errors=errors)
+
 
 class Unauthorized(ServiceError):
     status = HTTPStatus.UNAUTHORIZED
@@ -116,7 +121,10 @@ class Forbidden(ServiceError):
     status = HTTPStatus.FORBIDDEN
     slug = "forbidden"
     meaning = "The token is valid, but does not allow this request."
-    advice = "Use a token that allows the request: a session, or an API key with the scope that the detail names."
+    advice = (
+        "Read the detail: it names what is missing, such as the scope of an API key, a session instead of an API key, "
+        "the current password, or the ownership of the resource."
+    )
 
 
 class NotFound(ServiceError):
@@ -165,6 +173,11 @@ class TooLarge(ServiceError):
     slug = "too-large"
     meaning = "The request's body is larger than this URL accepts."
     advice = "Send a smaller body. The detail names the limit. Split an import or a bulk request into several."
+
+    @classmethod
+    def over(cls, limit: int) -> "TooLarge":
+        """``limit`` is in bytes."""
+        return cls(f"The request's body may have at most {limit / 1024**2:.4g} MiB.")
 
 
 class UrlTooLong(ServiceError):

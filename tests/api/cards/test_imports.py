@@ -9,7 +9,6 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from service.app import MAX_PARTS
 from service.cards.imports import controller, queries
 from service.cards.tables import Card, CardAsset
 from service.characters.tables import Character
