@@ -113,12 +113,6 @@ async def import_card(user: Caller, card: NewCard | ServiceError, on_duplicate: 
         return problem
 
 
-async def check_replaceable(user: Caller, character_id: UUID, if_match: str | None) -> None:
-    """Raises what ``replace_by_file`` raises for its ``character_id`` and ``if_match``."""
-    async with DB.transaction():
-        check_if_match(if_match, character_id, (await lock_own(user, character_id))["version"])
-
-
 async def replace_by_file(user: Caller, character_id: UUID, card: NewCard, if_match: str | None) -> ExportedCard:
     """Replaces the card, the fields that come from it, and the portrait if the card has one, as one new version.
 
