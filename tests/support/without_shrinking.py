@@ -1,4 +1,4 @@
-"""A pytest plugin: Hypothesis reports the first failing example that it finds. Its search for a smaller one takes minutes."""
+"""A pytest plugin: Hypothesis reports its first failing example. The search for a smaller one takes minutes."""
 
 from hypothesis import Phase, settings
 
