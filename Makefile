@@ -16,7 +16,7 @@ help:  ## list these commands
 run: $(VENV)/.installed  ## set everything up and serve on http://127.0.0.1:8000
 	@exec $(VENV)/bin/python -m service
 
-test: $(VENV)/.installed  ## run the test suite, each core with its own PostgreSQL
+test: $(VENV)/.installed  ## run the test suite on up to four cores, each with its own PostgreSQL
 	@$(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-slow: $(VENV)/.installed  ## run the slow tests: fuzzing, mutants, a second PostgreSQL, a browser

@@ -33,7 +33,8 @@ def main() -> None:
         finally:
             end.set()
             watch.join()
-    print(f"{where()}; {given.minutes:g} minutes of all workloads in turn, {answered:,.0f} requests, one worker, MB.\n")
+    done = f"{given.minutes:g} minutes of all workloads in turn, {answered:,.0f} requests"
+    print(f"{where()}; {done}, one worker, MiB.\n")
     print(memory_table(held))
 
 
@@ -58,7 +59,7 @@ def memory_table(held: list[float]) -> str:
         "the end": held[-1],
         "at most": max(held),
     }
-    cells = [*(f"{megabytes:.1f}" for megabytes in columns.values()), "flat" if grew <= FLAT else f"grew {grew:.0%}"]
+    cells = [*(f"{mebibytes:.1f}" for mebibytes in columns.values()), "flat" if grew <= FLAT else f"grew {grew:.0%}"]
     return markdown(["", *columns, "second half"], [["resident", *cells]])
 
 

@@ -180,7 +180,7 @@ def with_programs(**given: str) -> dict[str, str]:
 
 
 def resident(process: int) -> float:
-    """The resident memory of a process in MB."""
+    """The resident memory of a process in MiB."""
     status = Path(f"/proc/{process}/status").read_text()
     found = re.search(r"VmRSS:\s+(\d+) kB", status)
-    return int(found[1]) / 1000 if found else 0.0
+    return int(found[1]) / 1024 if found else 0.0

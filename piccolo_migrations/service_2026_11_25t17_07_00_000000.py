@@ -114,7 +114,7 @@ REFUSE_LONGER = (
     f" SELECT string_agg(number || ' ' || source, ', ') INTO longer FROM ("
     f"  SELECT source, count(*) AS number FROM ({_ROWS}) AS rows GROUP BY source ORDER BY source) AS counted;"
     " IF longer IS NOT NULL THEN RAISE EXCEPTION"
-    " 'These rows have names, descriptions or tags that the release before cannot hold: %. Shorten or purge them first.',"
+    " 'These rows have names, descriptions or tags that the release before cannot hold: %. Shorten the characters and templates; purge the characters of the revisions.',"
     " longer; END IF; END $$"
 )
 

@@ -18,6 +18,8 @@ UNKNOWN = "Is not a known field."
 _MAX_ITEMS_CHECKED = 1_000  # of each list, when faults are collected; no list of a valid body is longer
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
+_Path = tuple[str | int, ...]  # to a value: the names of members and the positions of items
+
 Converted = TypeVar("Converted")
 
 
@@ -77,21 +79,21 @@ def storage_violations(
         if fault := value_fault(value):
             yield Violation(fault, pointer=at)
         return
-    waiting: deque[tuple[dict[str, Any] | list[Any], str, int]] = deque([(value, at, 1)])
+    waiting: deque[tuple[dict[str, Any] | list[Any], _Path]] = deque([(value, ())])
     while waiting:
-        container, where, depth = waiting.popleft()
-        if depth > max_depth:
-            yield Violation(too_deep, pointer=where)
+        container, path = waiting.popleft()
+        if len(path) >= max_depth:
+            yield Violation(too_deep, pointer=pointer(at, *path))
             continue
         members: Iterable[tuple[str | int, Any]]
         members = container.items() if isinstance(container, dict) else enumerate(container)
         for key, member in members:
             if isinstance(key, str) and (fault := name_fault(key)):
-                yield Violation(fault, pointer=where)
+                yield Violation(fault, pointer=pointer(at, *path))
             elif isinstance(member, (dict, list)):
-                waiting.append((member, pointer(where, key), depth + 1))
+                waiting.append((member, (*path, key)))
             elif fault := value_fault(member):
-                yield Violation(fault, pointer=pointer(where, key))
+                yield Violation(fault, pointer=pointer(at, *path, key))
 
 
 def pointer(at: str, *path: str | int) -> str:

@@ -12,12 +12,12 @@ from service.cards.imports.queries import (
     MAX_TOGETHER,
     NewCard,
     base_name,
-    check_replaceable,
     replace_by_file,
     store_card,
 )
 from service.cards.queries import ExportedCard
 from service.cards.schemas import CardQuery, CardRead, CardUpdate, Format
+from service.characters.store import check_own_version
 from service.errors import ServiceError
 from service.etags import etag
 from service.media.transfer import MAX_BODY, content_type, read_files
@@ -40,7 +40,7 @@ async def _prepare(request: Request[Any, Any, Any]) -> NewCard | None:
     if content_type(request) != FORM:
         return None
     await spend(request.scope, COST)
-    await check_replaceable(request.user, request.path_params["character_id"], request.headers.get("if-match"))
+    await check_own_version(request.user, request.path_params["character_id"], request.headers.get("if-match"))
     (file,) = await read_files(request)
     name = base_name(file.filename)
     card = await store_card(name, file.read, room=MAX_TOGETHER, dry_run=is_dry_run(request))

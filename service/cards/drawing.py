@@ -16,7 +16,7 @@ _BACKGROUND, _FIGURE = "#d9dce1", "#aeb4be"
 async def render_picture(portrait: bytes | None, path: str) -> bytes:
     """``portrait``, a WebP or an imported PNG, in the format that the suffix of ``path`` names, or else as PNG.
 
-    What has that format already is unchanged. Without a portrait, a placeholder.
+    A portrait in that format is returned unchanged. Without a portrait, the picture is a placeholder.
     """
     check_no_connection("Drawing a picture")
     async with _AT_ONCE:

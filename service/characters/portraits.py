@@ -7,7 +7,7 @@ from litestar.params import FromPath
 from service.callers import Caller
 from service.characters.schemas import CharacterRead
 from service.characters.scopes import visible_to
-from service.characters.store import change, lock_own
+from service.characters.store import change, check_own_version, lock_own
 from service.characters.tables import Character
 from service.database.engine import DB
 from service.database.prepared import Param, Prepared
@@ -41,8 +41,7 @@ async def store_portrait(
     user: Caller, character_id: UUID, content: bytes, if_match: str | None, *, dry_run: bool
 ) -> NewFile:
     """Raises PreconditionFailed if ``if_match`` is stale, and what ``store_picture`` raises."""
-    async with DB.transaction():  # first, because decoding a picture is expensive
-        check_if_match(if_match, character_id, (await lock_own(user, character_id))["version"])
+    await check_own_version(user, character_id, if_match)
     return await store_picture(content, dry_run=dry_run)
 
 

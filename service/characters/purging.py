@@ -22,31 +22,30 @@ _MARK = Prepared(
 )
 
 
-def _step(batch: str, change: str) -> Prepared:
-    """Runs ``change`` for the ids of ``batch``, and returns how many there were."""
-    return Prepared(
-        lambda: QueryString(
-            f"WITH batch AS ({batch}), changed AS ({change} RETURNING 1) SELECT count(*) FROM changed",  # noqa: S608 (our own text)
-            *([Param("ids")] * batch.count("{}::uuid[]")),
-            Param("batch"),
-        )
-    )
+def batched(batch: str, change: str, parameter: str) -> Prepared:
+    """Runs ``change`` for the ids of ``batch``, and returns how many there were. The last placeholder of ``batch`` is
+    the Param ``batch``, its limit; the others are the Param that is called ``parameter``."""
+    changed = f"WITH batch AS ({batch}), changed AS ({change} RETURNING 1) SELECT count(*) FROM changed"  # noqa: S608 (our own text)
+    return Prepared(lambda: QueryString(changed, *[Param(parameter)] * (batch.count("{}") - 1), Param("batch")))
 
 
 # Relationships and cards are features above characters, hence plain SQL. A card is deleted with its character.
 _STEPS = (
-    _step(  # a trigger gives each copy a new version, as it no longer shows its original
+    batched(  # a trigger gives each copy a new version, as it no longer shows its original
         "SELECT id FROM characters WHERE forked_from = ANY({}::uuid[]) ORDER BY id LIMIT {} FOR NO KEY UPDATE",
         "UPDATE characters SET forked_from = NULL FROM batch WHERE characters.id = batch.id",
+        "ids",
     ),
-    _step(
+    batched(
         "SELECT id FROM relationships WHERE source = ANY({}::uuid[]) OR target = ANY({}::uuid[])"
         " ORDER BY id LIMIT {} FOR UPDATE",
         "DELETE FROM relationships USING batch WHERE relationships.id = batch.id",
+        "ids",
     ),
-    _step(
+    batched(
         "SELECT id FROM revisions WHERE character = ANY({}::uuid[]) LIMIT {}",
         "DELETE FROM revisions USING batch WHERE revisions.id = batch.id",
+        "ids",
     ),
 )
 

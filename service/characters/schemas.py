@@ -44,10 +44,26 @@ class TemplateGiven(Input, kw_only=True):
     newest_version: VersionNumber | UnsetType = UNSET
 
 
-class CharacterCreate(TaggedInput, kw_only=True):
+class PinnedInput(TaggedInput, kw_only=True):
+    """A body with a ``template`` and a ``template_version``. The template is an id once the body was read; a given
+    version wins over the one in its object."""
+
+    no_version: ClassVar[Any] = UNSET  # of ``template_version``: none was given
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        template: Any = getattr(self, "template", None)
+        if isinstance(template, TemplateGiven):
+            if getattr(self, "template_version", None) is self.no_version and template.version is not UNSET:
+                self.template_version: Any = template.version
+            self.template: Any = template.id
+
+
+class CharacterCreate(PinnedInput, kw_only=True):
     """A new character. The defaults of its template are added to its attributes, which must satisfy the template's
     schema. `template` is an id, or an object as reading returns it; `template_version` wins over its version."""
 
+    no_version: ClassVar[Any] = None
     name: Name
     description: LongDescription = ""
     prompt: Prompt | None = None
@@ -59,16 +75,8 @@ class CharacterCreate(TaggedInput, kw_only=True):
     template: UUID | TemplateGiven | None = None
     template_version: VersionNumber | None = None
 
-    def __post_init__(self) -> None:
-        """``template`` is an id afterwards; a given ``template_version`` goes before the one in its object."""
-        super().__post_init__()
-        if isinstance(self.template, TemplateGiven):
-            if self.template_version is None and self.template.version is not UNSET:
-                self.template_version = self.template.version
-            self.template = self.template.id
 
-
-class CharacterUpdate(TaggedInput, kw_only=True):
+class CharacterUpdate(PinnedInput, kw_only=True):
     """The fields to change. `attributes` is a merge patch (RFC 7396): null removes an attribute, or resets it to its
     default. Other fields are replaced. A new template or version applies immediately; a null template removes it.
     `template` is an id, or an object as reading returns it; `template_version` wins over the version in it."""
@@ -83,14 +91,6 @@ class CharacterUpdate(TaggedInput, kw_only=True):
     extensions: Extensions | None | UnsetType = UNSET
     template: UUID | TemplateGiven | None | UnsetType = UNSET
     template_version: VersionNumber | None | UnsetType = UNSET
-
-    def __post_init__(self) -> None:
-        """``template`` is an id afterwards; a given ``template_version`` goes before the one in its object."""
-        super().__post_init__()
-        if isinstance(self.template, TemplateGiven):
-            if self.template_version is UNSET:
-                self.template_version = self.template.version
-            self.template = self.template.id
 
 
 class Pin(msgspec.Struct, kw_only=True):

@@ -14,9 +14,11 @@ from service.characters.scopes import read, visible_to
 from service.characters.tables import Character, Revision
 from service.characters.thinning import thin_revisions
 from service.database.coalesced import Coalesced
+from service.database.engine import DB
 from service.database.failures import on_constraint
 from service.database.prepared import NOW, Param, Prepared, insert, written
 from service.errors import Conflict, Forbidden, NotFound, Violation
+from service.etags import check_if_match
 from service.identifiers import uuid7
 from service.settings import settings
 from service.text.json_values import is_same
@@ -103,6 +105,12 @@ async def lock_own(user: Caller, character_id: UUID, *, in_trash: bool = False) 
     if not in_trash and row is None and await _GET.one(character=character_id, member=user.id):
         raise Forbidden("Only its owner may change a character.")
     raise NotFound
+
+
+async def check_own_version(user: Caller, character_id: UUID, if_match: str | None) -> None:
+    """Raises what a change of the character would raise: before expensive work for it begins."""
+    async with DB.transaction():
+        check_if_match(if_match, character_id, (await lock_own(user, character_id))["version"])
 
 
 async def change(row: Any, changes: Mapping[str, Any]) -> Any:

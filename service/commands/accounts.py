@@ -6,15 +6,14 @@ The first step closes the account for good, so that an interrupted purge goes on
 from typing import Any
 from uuid import UUID
 
-import asyncpg
-from loguru import logger
 from piccolo.columns.combination import WhereRaw
 from piccolo.querystring import QueryString
 
 from service.audit.queries import record
 from service.auth.tables import Token
-from service.characters.purging import BATCH, clear
+from service.characters.purging import BATCH, batched, clear
 from service.characters.tables import TRASH_DAYS, Character
+from service.commands.skipping import count_unless_held
 from service.database.engine import DB
 from service.database.prepared import Param, Prepared
 from service.templates.tables import Template, TemplateVersion
@@ -47,23 +46,15 @@ _DELETE_CHARACTERS = Prepared(
         Param("ids"),
     )
 )
-_DETACH_TEMPLATE_COPIES = Prepared(
-    lambda: QueryString(
-        "WITH batch AS (SELECT id FROM templates WHERE forked_from = {} ORDER BY id LIMIT {} FOR NO KEY UPDATE),"
-        " changed AS (UPDATE templates SET forked_from = NULL FROM batch WHERE templates.id = batch.id RETURNING 1)"
-        " SELECT count(*) FROM changed",
-        Param("template"),
-        BATCH,
-    )
+_DETACH_TEMPLATE_COPIES = batched(
+    "SELECT id FROM templates WHERE forked_from = {} ORDER BY id LIMIT {} FOR NO KEY UPDATE",
+    "UPDATE templates SET forked_from = NULL FROM batch WHERE templates.id = batch.id",
+    "template",
 )
-_DISOWN_TEMPLATES = Prepared(
-    lambda: QueryString(
-        "WITH batch AS (SELECT id FROM templates WHERE owner = {} ORDER BY id LIMIT {} FOR NO KEY UPDATE),"
-        " changed AS (UPDATE templates SET owner = NULL, version = version + 1 FROM batch"
-        " WHERE templates.id = batch.id RETURNING 1) SELECT count(*) FROM changed",
-        Param("user"),
-        BATCH,
-    )
+_DISOWN_TEMPLATES = batched(
+    "SELECT id FROM templates WHERE owner = {} ORDER BY id LIMIT {} FOR NO KEY UPDATE",
+    "UPDATE templates SET owner = NULL, version = version + 1 FROM batch WHERE templates.id = batch.id",
+    "user",
 )
 
 
@@ -75,30 +66,23 @@ async def purge_accounts() -> int:
         User.must_verify.eq(True) & WhereRaw(old, User.created_at, VERIFICATION_DAYS)
     )
     found: Any = await User.select(User.id).where(doomed)
-    return sum([await _purge_account(row["id"], doomed) for row in found])
+    ids = [row["id"] for row in found]
+    return sum([await count_unless_held(f"The account {each}", _purge_account(each, doomed)) for each in ids])
 
 
 async def _purge_account(user_id: UUID, doomed: Any) -> bool:
     """Deletes the account, but keeps its templates that characters of other users are pinned to, without an owner.
 
-    Returns False when it is no longer ``doomed``, and when such a character is created at the same time; the next run
-    tries again."""
-    try:
-        if not await _close(user_id, doomed):
-            return False
-        await _delete_characters(user_id)
-        await _delete_templates(user_id)
-        async with DB.transaction():
-            await _RESERVE.one(id=user_id)
-            await User.delete().where(User.id == user_id)
-            await record("purge", "user", user_id)
-    except (
-        asyncpg.ForeignKeyViolationError,
-        asyncpg.DeadlockDetectedError,
-        asyncpg.exceptions.LockNotAvailableError,
-    ) as error:
-        logger.warning("The account {} could not be purged; the next run tries again: {}", user_id, error)
+    Returns False when it is no longer ``doomed``. Raises ForeignKeyViolationError when such a character is created at
+    the same time."""
+    if not await _close(user_id, doomed):
         return False
+    await _delete_characters(user_id)
+    await _delete_templates(user_id)
+    async with DB.transaction():
+        await _RESERVE.one(id=user_id)
+        await User.delete().where(User.id == user_id)
+        await record("purge", "user", user_id)
     return True
 
 
@@ -126,11 +110,11 @@ async def _delete_templates(user_id: UUID) -> None:
     owner."""
     unused = WhereRaw("NOT EXISTS (SELECT FROM characters WHERE template = {})", Template.id)
     for template_id in await Template.select(Template.id).where(Template.owner == user_id, unused).output(as_list=True):
-        while await _DETACH_TEMPLATE_COPIES.value(template=template_id) == BATCH:
+        while await _DETACH_TEMPLATE_COPIES.value(template=template_id, batch=BATCH) == BATCH:
             pass
         async with DB.transaction():
             await Template.select(Template.id).where(Template.id == template_id).lock_rows("UPDATE")
             await TemplateVersion.delete().where(TemplateVersion.template == template_id)
             await Template.delete().where(Template.id == template_id)
-    while await _DISOWN_TEMPLATES.value(user=user_id) == BATCH:
+    while await _DISOWN_TEMPLATES.value(user=user_id, batch=BATCH) == BATCH:
         pass

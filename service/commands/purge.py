@@ -15,6 +15,7 @@ from service.characters.purging import clear, leave_empty, mark_purged
 from service.characters.tables import TRASH_DAYS, Character
 from service.characters.thinning import thin_revisions
 from service.commands.accounts import VERIFICATION_DAYS, purge_accounts
+from service.commands.skipping import count_unless_held
 from service.database.engine import DB
 from service.database.prepared import NOW, Param, Prepared
 from service.idempotency.queries import ENDED
@@ -72,11 +73,16 @@ def _ended() -> WhereRaw:
 async def _purge_trash() -> int:
     """Also finishes what a request to purge a character has left."""
     for row in await Character.select(Character.id).where(Character.ended.eq(True), Character.name != ""):
-        await clear([row["id"]])
-        await leave_empty(row["id"])
+        await count_unless_held(f"The character {row['id']}", _finish(row["id"]))
     old = WhereRaw("{} < now() - {}::int * interval '1 day'", Character.deleted_at, TRASH_DAYS)
-    found: Any = await Character.select(Character.id).where(old)
-    return sum([await _purge_character(row["id"], old) for row in found])
+    ids = [row["id"] for row in await Character.select(Character.id).where(old)]
+    return sum([await count_unless_held(f"The character {each}", _purge_character(each, old)) for each in ids])
+
+
+async def _finish(character_id: UUID) -> int:
+    await clear([character_id])
+    await leave_empty(character_id)
+    return 1
 
 
 async def _purge_character(character_id: UUID, old: Any) -> int:
@@ -105,16 +111,17 @@ async def _release_addresses() -> int:
 
 async def _thin_histories() -> int:
     """Histories that are too long since the setting was lowered, up to 100 revisions in a transaction."""
-    count = 0
-    for row in await _TOO_LONG.all(most=settings.revisions_kept):
-        done = _THINNED_AT_ONCE
-        while done == _THINNED_AT_ONCE:
-            async with DB.transaction():
-                locked = (
-                    await Character.select(Character.id).where(Character.id == row["id"]).lock_rows("NO KEY UPDATE")
-                )
-                done = await thin_revisions(row, at_once=_THINNED_AT_ONCE) if locked else 0
-            count += done
+    rows = await _TOO_LONG.all(most=settings.revisions_kept)
+    return sum([await count_unless_held(f"The history of {row['id']}", _thin_history(row)) for row in rows])
+
+
+async def _thin_history(row: Any) -> int:
+    count, done = 0, _THINNED_AT_ONCE
+    while done == _THINNED_AT_ONCE:
+        async with DB.transaction():
+            locked = await Character.select(Character.id).where(Character.id == row["id"]).lock_rows("NO KEY UPDATE")
+            done = await thin_revisions(row, at_once=_THINNED_AT_ONCE) if locked else 0
+        count += done
     return count
 
 

@@ -22,6 +22,13 @@ TRANSIENT = (
     asyncpg.InternalClientError,
 )
 
+# Another transaction was in the way: the same statement may succeed later.
+CONTENTION = (
+    asyncpg.exceptions.LockNotAvailableError,
+    asyncpg.exceptions.QueryCanceledError,
+    asyncpg.exceptions.TransactionRollbackError,
+)
+
 # By the names that the function add_usage gives to its errors.
 _QUOTAS = {
     "quota_characters": f"A user may have {settings.quota_characters} characters, including those in the trash.",

@@ -10,6 +10,7 @@ from service.characters.scopes import SUMMARY
 from service.characters.store import change, lock_own
 from service.characters.tables import Character
 from service.database.engine import DB
+from service.database.failures import CONTENTION
 from service.database.prepared import Param, utc
 from service.lists.listing import Listing, Rows
 from service.lists.statements import SortKey
@@ -53,5 +54,9 @@ async def purge_character(user: Caller, character_id: UUID) -> None:
         await lock_own(user, character_id, in_trash=True)
         await mark_purged(character_id)
         await record("purge", "character", character_id, member=user.id)
-    if await clear([character_id], most=MOST_STEPS):
-        await leave_empty(character_id)
+    try:
+        if await clear([character_id], most=MOST_STEPS):
+            await leave_empty(character_id)
+    except CONTENTION:
+        if DB.transaction_exists():  # of the whole request: it cannot go on
+            raise

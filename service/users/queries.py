@@ -85,6 +85,7 @@ async def check_sign_up(data: UserCreate) -> None:
     """Raises Unprocessable for what no account may have, whichever others exist."""
     if data.username in RESERVED_USERNAMES:
         raise Unprocessable.of([Violation("This username is reserved.", pointer="/username")])
+    _email_key(_normal_email(data.email))
     await check_password(data.password, {data.email, data.username, data.display_name}, "/password")
 
 
@@ -135,9 +136,14 @@ async def get_user(name: str) -> Any:
 
 
 async def without_same_email(user: Caller, data: UserUpdate) -> UserUpdate:
-    """Removes the user's own e-mail address, which is no change, unless a password says that one is meant."""
-    if data.email is not UNSET and data.current_password is UNSET and data.email == (await get_account(user))["email"]:
+    """Removes the user's own e-mail address, which is no change, unless a password says that one is meant. Raises
+    Unprocessable for null unless the account has no address."""
+    if data.email is UNSET or (data.email is not None and data.current_password is not UNSET):
+        return data
+    if data.email == (await get_account(user))["email"]:
         return msgspec.structs.replace(data, email=UNSET)
+    if data.email is None:
+        raise Unprocessable.of([Violation("An e-mail address can be replaced, but not removed.", pointer="/email")])
     return data
 
 
@@ -172,32 +178,33 @@ async def update_me(user: Caller, data: UserUpdate, if_match: str | None) -> Any
         check_if_match(if_match, user.id, row["version"])
         if "email" in changes and row["password_hash"] != checked:
             raise Forbidden(_NEEDS_CURRENT)
+        is_new_email = "email" in changes and changes["email"] != row["email"]
+        if is_new_email:
+            changes |= {User.email_verified_at: None, User.email_changed_at: _changed_since(row, changes["email_key"])}
         if changes:
             with on_constraint(TAKEN):
                 await User.update({**changes, User.version: User.version + 1, User.updated_at: NOW}).where(
                     User.id == user.id
                 )
-        if "email" in changes and changes["email"] != row["email"]:
-            await _begin_verification(user, row, changes["email_key"])
+        if is_new_email:
+            await queue_message("verification", changes["email_key"])
+            await notify("email_changed", row)
         if "email" in changes:
             await record("change_email", "user", user.id, member=user.id)
         return await get_me(user)
 
 
-async def _begin_verification(user: Caller, old: Any, new_key: str) -> None:
-    """Queues a verification for the new address, and a notice to the old one. The new address is released if it is not
-    verified in time; to spell it in another way does not extend the time."""
-    since = (old["email_changed_at"] if old["email_key"] == new_key else None) or NOW
-    await User.update(
-        {User.email_verified_at: None, User.email_changed_at: since if settings.sends_mail else None}
-    ).where(User.id == user.id)
-    await queue_message("verification", new_key)
-    await notify("email_changed", old)
+def _changed_since(old: Any, new_key: str) -> Any:
+    """The time from which a new address must be verified; None if the service sends no e-mails. To spell an address in
+    another way does not extend the time."""
+    if not settings.sends_mail:
+        return None
+    return (old["email_changed_at"] if old["email_key"] == new_key else None) or NOW
 
 
 async def notify(kind: Kind, account: Any) -> None:
-    """Queues a notice of a security event in the open transaction, if the address of ``account`` is verified: who reads
-    another one may have nothing to do with the account."""
+    """Queues a notice of a security event in the open transaction, if the address of ``account`` is verified: any
+    other one may belong to somebody else."""
     if account["email"] and account["email_verified_at"] is not None:
         await queue_message(kind, account["email"], account["username"])
 

@@ -79,12 +79,13 @@ class UserCreate(Input, kw_only=True):
 
 
 class UserUpdate(Input, kw_only=True):
-    """The fields to change. A new e-mail address requires the current password."""
+    """The fields to change. A new e-mail address requires the current password; null is only for an account that has
+    none, as it is read."""
 
     display_name: DisplayName | None | UnsetType = UNSET
     bio: Bio | None | UnsetType = UNSET
     links: Links | None | UnsetType = UNSET
-    email: Email | UnsetType = UNSET
+    email: Email | None | UnsetType = UNSET
     current_password: GivenPassword | UnsetType = UNSET
 
 

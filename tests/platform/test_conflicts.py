@@ -15,10 +15,10 @@ from service.characters.schemas import CharacterCreate
 from service.database.engine import DB
 from service.errors import Conflict
 from tests.conftest import FIGHTER, PASSWORD, character, create, faults, public, relationship, template
+from tests.support.locks import until_waiting
 from tests.support.pictures import give_portrait
 
 Client = httpx.AsyncClient
-_WAITING = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted"
 Attempt = Callable[[Client], Awaitable[httpx.Response]]
 
 
@@ -103,9 +103,7 @@ async def test_what_is_deleted_during_a_request_is_named(alice: Client, charlie:
         ):
             await DB._run_in_pool(statement, [value])
         tasks = [asyncio.create_task(request, context=outside.copy()) for request in requests.values()]
-        async with asyncio.timeout(10):
-            while (await DB._run_in_pool(_WAITING))[0][0] < len(tasks):
-                await asyncio.sleep(0.01)
+        await until_waiting(*tasks)
     for place, answer in zip(requests, await asyncio.gather(*tasks), strict=True):
         assert (answer.status_code, faults(answer).keys()) == (409, {place.strip()}), answer.text
 

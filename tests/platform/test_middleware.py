@@ -284,7 +284,7 @@ async def test_a_preflight_allows_methods_and_headers(stranger: httpx.AsyncClien
     assert answer.content == b""
     assert answer.headers["Access-Control-Allow-Origin"] == OURS
     assert {"GET", "POST", "PUT", "PATCH", "DELETE"} <= listed(answer, "Access-Control-Allow-Methods")
-    wanted = {"Authorization", "Content-Type", "If-Match", "If-None-Match", "Idempotency-Key"}
+    wanted = {"Authorization", "Content-Type", "If-Match", "If-None-Match", "Idempotency-Key", "Last-Event-ID"}
     assert wanted <= listed(answer, "Access-Control-Allow-Headers")
     assert int(answer.headers["Access-Control-Max-Age"]) > 0
 

@@ -5,6 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
+from service.users.tables import User
 from tests.conftest import PASSWORD, character, faults, public, relationship, template
 from tests.support.pictures import draw_picture
 
@@ -128,3 +129,12 @@ async def test_the_own_email_needs_no_password_and_another_one_does(alice: Clien
     other = {name: other[name] for name in ("id", "email")}
     assert (await alice.patch("/v1/users/me", json=other)).status_code == 403
     assert (await alice.patch("/v1/users/me", json=other | {"current_password": PASSWORD})).status_code == 200
+
+
+async def test_an_account_without_an_address_can_be_sent_back(alice: Client) -> None:
+    faulty = await alice.patch("/v1/users/me", json={"email": None, "current_password": PASSWORD})
+    assert faults(faulty) == {"/email": "An e-mail address can be replaced, but not removed."}
+    await User.update({User.email: None, User.email_key: None}, force=True)
+    me = (await alice.get("/v1/users/me")).json()
+    assert me["email"] is None
+    assert (await alice.patch("/v1/users/me", json=me | {"bio": "New"})).json()["bio"] == "New"

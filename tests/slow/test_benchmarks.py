@@ -105,8 +105,8 @@ def test_growth_prints_buffers(data_dir: Path) -> None:
 
 
 def test_memory_prints_samples(data_dir: Path) -> None:
-    *megabytes, _ = rows("memory", data_dir, *FEW, "--minutes=0.05", "--rate=100")["resident"]
-    assert all(30 < figure(each) < 500 for each in megabytes)
+    *mebibytes, _ = rows("memory", data_dir, *FEW, "--minutes=0.05", "--rate=100")["resident"]
+    assert all(30 < figure(each) < 500 for each in mebibytes)
 
 
 def test_serving_prints_latencies_and_workers(data_dir: Path) -> None:

@@ -53,7 +53,7 @@ def programs() -> tuple[Any, str, str]:
 
 @contextmanager
 def serving(**settings: str) -> Iterator[str]:
-    """Where a service with a database, demo data and operators of its own answers."""
+    """The URL of a service that has its own database, demo data and operators."""
     data_dir = Path(tempfile.mkdtemp(prefix="character-service-browser-"))
     data_dir.chmod(0o755)  # as root, PostgreSQL runs as another user
     with closing(socket.socket()) as probe:

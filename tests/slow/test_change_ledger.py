@@ -1,4 +1,4 @@
-"""A ledger of what was acknowledged and what the stream of changes told, while everything is restarted in turn."""
+"""Streams of changes send every acknowledged change once, while the workers and PostgreSQL are restarted in turn."""
 
 import asyncio
 import itertools
@@ -10,17 +10,23 @@ from typing import Any
 
 import asyncpg
 import httpx
-import msgspec
 import pytest
 
 from service.database import embedded
-from tests.support.servers import Service, directory_of_its_own, end_processes_of, piccolo, worker_of_its_own
+from tests.support.event_stream import Stream
+from tests.support.servers import (
+    Service,
+    directory_of_its_own,
+    end_processes_of,
+    member_of,
+    piccolo,
+    worker_of_its_own,
+)
 
 pytestmark = pytest.mark.slow
 
-PASSWORD = "a long enough password"
 PATIENCE = 60.0  # seconds until the service works again
-SOON = 8.0  # seconds until the streams have told what was written then; a renewal of registrations takes up to 15
+SOON = 8.0  # seconds in which the streams must send a change; below the 15 between two renewals of registrations
 MORE = 20  # acknowledged changes, at least, between two restarts
 
 Change = tuple[str, int]  # the id and the version of a character
@@ -91,22 +97,12 @@ class Reader:
                 assert response.status_code in (429, 503), await response.aread()
                 return
             self.connections += 1
-            fields: dict[str, str] = {}
-            async for line in response.aiter_lines():
-                if line:
-                    name, _, value = line.partition(":")
-                    fields[name] = value.removeprefix(" ")
-                    continue
-                if "data" in fields:
-                    self._take(fields)
-                fields = {}
-
-    def _take(self, fields: dict[str, str]) -> None:
-        self.last_id = fields["id"]
-        if "event" not in fields:
-            item = msgspec.json.decode(fields["data"])
-            self.cursors.append(fields["id"])
-            self.told.append((item["id"], item["version"]))
+            stream = Stream(response)
+            while event := await stream.event(patience=None):  # the client's own time-out breaks the connection
+                self.last_id = event.id
+                if event.name == "message":
+                    self.cursors.append(event.id)
+                    self.told.append((event.data["id"], event.data["version"]))
 
     def missed(self, acknowledged: list[Change]) -> list[Change]:
         """The changes of which neither the version nor a later one was told."""
@@ -126,7 +122,8 @@ async def test_streams_miss_and_repeat_nothing_while_workers_and_the_database_ar
         assert piccolo("migrations", "forwards", "all", DATABASE_URL=dsn).returncode == 0
         settings = {"DATABASE_URL": dsn, "RATE_LIMIT_SCALE": "10000", "SECRET_KEY": "JDnX3vGkq0m7sYb2cP9wLtRz5hFaU8e1"}
         workers = [stack.enter_context(worker_of_its_own(**settings)).start() for _ in range(2)]
-        headers = await _signed_up(workers[0])
+        async with member_of(workers[0].url, "alice") as alice:
+            headers = {"Authorization": alice.headers["Authorization"]}
         writer = Writer(workers, headers)
         readers = [Reader(workers, headers), Reader(workers[::-1], headers)]
         async with _running(writer.write(), *(reader.read() for reader in readers)) as check:
@@ -164,14 +161,6 @@ async def test_streams_miss_and_repeat_nothing_while_workers_and_the_database_ar
             assert len(reader.told) == len(set(reader.told))
 
 
-async def _signed_up(worker: Service) -> dict[str, str]:
-    async with httpx.AsyncClient(base_url=worker.url, timeout=20) as alice:
-        account = {"email": "alice@example.org", "username": "alice", "password": PASSWORD}
-        assert (await alice.post("/v1/users", json=account)).status_code == 201
-        session = await alice.post("/v1/sessions", json={"login": "alice", "password": PASSWORD})
-        return {"Authorization": f"Bearer {session.json()['token']}"}
-
-
 async def _crash(dsn: str) -> None:
     """Kills a process of PostgreSQL, which then ends all connections, recovers, and empties unlogged tables."""
     connection = await asyncpg.connect(dsn)
@@ -181,7 +170,7 @@ async def _crash(dsn: str) -> None:
 
 @asynccontextmanager
 async def _running(*jobs: Coroutine[Any, Any, None]) -> AsyncIterator[Callable[[], None]]:
-    """Runs endless jobs for the block. What is given raises the failure of one that ended."""
+    """Runs endless jobs for the block. Yields a function that raises the failure of a job that ended."""
     tasks = [asyncio.create_task(job) for job in jobs]
 
     def check() -> None:

@@ -4,52 +4,44 @@ import asyncio
 import re
 import signal
 import time
-from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.support.servers import Service, service_of_its_own
+from benchmarks.servers import resident
+from tests.support.servers import Service, member_of, service_of_its_own
 
 pytestmark = pytest.mark.slow
 
 STREAMS = 1000
-AT_ONCE = 50  # are opened; of one address, a worker refuses more than 100 requests in flight
-MOST_MEMORY = 100  # MB more than before
+AT_ONCE = 50  # streams that are opened together; a worker handles at most 100 requests of one address at once
+MOST_MEMORY = 100  # MiB more than before
 MOST_SECONDS = 10  # until the service has ended; the drain takes up to 25
-PASSWORD = "a long enough password"
 
 
 async def test_a_thousand_streams_cost_little_get_each_change_and_end_at_the_signal() -> None:
     with service_of_its_own(MAX_CHANGE_STREAMS=str(STREAMS), RATE_LIMIT_SCALE="10000") as service:
         service.start()
-        async with httpx.AsyncClient(base_url=service.url, timeout=20) as alice:
-            account = {"email": "alice@example.org", "username": "alice", "password": PASSWORD}
-            assert (await alice.post("/v1/users", json=account)).status_code == 201
-            session = await alice.post("/v1/sessions", json={"login": "alice", "password": PASSWORD})
-            alice.headers["Authorization"] = f"Bearer {session.json()['token']}"
+        assert service.process is not None
+        async with member_of(service.url, "alice") as alice:
             await _seconds_for_creates(alice, 100)
             alone = await _seconds_for_creates(alice, 200)
             start = (await alice.get("/v1/changes", params={"limit": 100})).json()["next_cursor"]
             while (page := (await alice.get("/v1/changes", params={"limit": 100, "after": start})).json())["items"]:
                 start = page["next_cursor"]
-            before = _memory(service)
+            before = resident(service.process.pid)
             streams = []
             for _ in range(STREAMS // AT_ONCE):
                 streams += await asyncio.gather(*(_open(service, alice, start) for _ in range(AT_ONCE)))
             await asyncio.sleep(5)  # the tokens are checked meanwhile
-            used = _memory(service) - before
-            async with httpx.AsyncClient(base_url=service.url, timeout=20) as bob:
-                account |= {"email": "bob@example.org", "username": "bob"}
-                assert (await bob.post("/v1/users", json=account)).status_code == 201
-                session = await bob.post("/v1/sessions", json={"login": "bob", "password": PASSWORD})
-                bob.headers["Authorization"] = f"Bearer {session.json()['token']}"
+            used = resident(service.process.pid) - before
+            async with member_of(service.url, "bob") as bob:
                 beside = await _seconds_for_creates(bob, 200)
             made = (await alice.post("/v1/characters", json={"name": "Mira"})).json()["id"]
             began = time.perf_counter()
             changes = await asyncio.gather(*(_next_change(reader) for reader, _ in streams))
             arrived = time.perf_counter() - began
-            print(f"{used:.0f} MB; create {alone * 1000:.2f} and {beside * 1000:.2f} ms; one change {arrived:.2f} s")  # noqa: T201 (the figures)
+            print(f"{used:.0f} MiB; create {alone * 1000:.2f} and {beside * 1000:.2f} ms; one change {arrived:.2f} s")  # noqa: T201 (the figures)
             assert all(made.encode() in text for text in changes)
             assert used < MOST_MEMORY
             began = time.perf_counter()
@@ -62,17 +54,8 @@ async def test_a_thousand_streams_cost_little_get_each_change_and_end_at_the_sig
             assert time.perf_counter() - began < MOST_SECONDS
 
 
-def _memory(service: Service) -> float:
-    """The MB that the service's process has in memory."""
-    assert service.process is not None
-    text = Path(f"/proc/{service.process.pid}/status").read_text()
-    found = re.search(r"VmRSS:\s+(\d+) kB", text)
-    assert found is not None
-    return int(found[1]) / 1024
-
-
 async def _seconds_for_creates(member: httpx.AsyncClient, count: int) -> float:
-    """Of one create, on average."""
+    """The average time of a create."""
     began = time.perf_counter()
     for _ in range(count):
         assert (await member.post("/v1/characters", json={"name": "Mira"})).status_code == 201
@@ -83,7 +66,7 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 async def _open(service: Service, member: httpx.AsyncClient, after: str) -> Streams:
-    """A stream that has told that it is complete."""
+    """A stream that has sent its first event ``complete``."""
     reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
     writer.write(
         f"GET /v1/changes?after={after} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n"

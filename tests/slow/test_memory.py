@@ -5,8 +5,7 @@ import socket
 import sys
 import time
 import zipfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -14,9 +13,9 @@ import httpx
 import pytest
 
 from service.database import embedded
-from tests.conftest import DATA_DIR, PASSWORD
+from tests.conftest import DATA_DIR
 from tests.support.cards import V3, in_json
-from tests.support.servers import Service, worker_of_its_own
+from tests.support.servers import Service, member_of, worker_of_its_own
 
 pytestmark = pytest.mark.slow
 
@@ -30,16 +29,6 @@ UPLOAD = 49 * 1024**2
 def service(database: None) -> Iterator[Service]:
     with worker_of_its_own(DATABASE_URL=embedded.dsn(DATA_DIR), RATE_LIMIT_SCALE="1000") as service:
         yield service.start()
-
-
-@asynccontextmanager
-async def member_of(service: Service, name: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
-        account = {"email": f"{name}@example.org", "username": name, "password": PASSWORD}
-        assert (await client.post("/v1/users", json=account)).status_code == 201
-        session = await client.post("/v1/sessions", json={"login": name, "password": PASSWORD})
-        client.headers["Authorization"] = f"Bearer {session.json()['token']}"
-        yield client
 
 
 def peak(service: Service) -> int:
@@ -92,7 +81,7 @@ def charx_of_62_mebibytes() -> bytes:
 
 
 async def test_slow_readers_of_large_cards(service: Service) -> None:
-    async with member_of(service, "reader") as client:
+    async with member_of(service.url, "reader") as client:
         answer = await client.post("/v1/imports", files=[("file", ("large.charx", charx_of_62_mebibytes()))])
         (item,) = answer.json()["items"]
         path = f"/v1/characters/{item['character']['id']}/card?format=charx"
@@ -129,7 +118,7 @@ async def test_slow_uploads(service: Service) -> None:
     async def all_uploads(client: httpx.AsyncClient, sockets: list[socket.socket]) -> None:
         await asyncio.gather(*(upload(client, each) for each in sockets))
 
-    async with member_of(service, "uploader") as client:
+    async with member_of(service.url, "uploader") as client:
         sockets = [await connect(service, number) for number in range(ATTACKERS)]
         try:
             health = await slowest_health(service, asyncio.create_task(all_uploads(client, sockets)))

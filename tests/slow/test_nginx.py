@@ -1,4 +1,4 @@
-"""deploy/nginx.conf, by Debian's nginx in front of the real service: only the two addresses in it are others."""
+"""deploy/nginx.conf with Debian's nginx in front of the real service. Only the two addresses in it are changed."""
 
 import os
 import shutil
@@ -18,7 +18,17 @@ import pytest
 
 from service.database import embedded
 from tests.conftest import DATA_DIR
-from tests.support.servers import ROOT, Service, directory_of_its_own, free_port, wait_until, worker_of_its_own
+from tests.support.event_stream import stream
+from tests.support.pictures import draw_picture
+from tests.support.servers import (
+    ROOT,
+    Service,
+    directory_of_its_own,
+    free_port,
+    member_of,
+    wait_until,
+    worker_of_its_own,
+)
 
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
@@ -137,8 +147,8 @@ def test_no_spelling_of_the_metrics_passes(service: Service, port: int, path: st
     ("path", "most"),
     [
         ("/v1/characters", MIB),
-        ("/v1/users/me/avatar", 10 * MIB),
-        ("/v1/characters/018f0000-0000-7000-8000-000000000000/portrait", 10 * MIB),
+        ("/v1/users/me/avatar", 11 * MIB),
+        ("/v1/characters/018f0000-0000-7000-8000-000000000000/portrait", 11 * MIB),
         ("/v1/imports", 50 * MIB),
     ],
 )
@@ -149,6 +159,25 @@ def test_bodies_are_bounded(client: httpx.Client, path: str, most: int) -> None:
         assert answer.status_code == 413
         assert answer.headers["Content-Type"] == "application/problem+json"
         assert answer.json()["type"] == "/problems/too-large"
+
+
+async def test_each_change_passes_at_once(service: Service, port: int) -> None:
+    async with member_of(service.url, "follower") as member, stream(f"http://127.0.0.1:{port}", member) as reader:
+        await reader.begin()
+        for number in range(3):
+            made = (await member.post("/v1/characters", json={"name": f"{number}"})).json()
+            assert await reader.changes(1) == [(made["id"], 1, False)]
+
+
+async def test_a_portrait_of_ten_mebibytes_in_a_form_passes(service: Service, port: int) -> None:
+    async with member_of(service.url, "painter") as member:
+        made = (await member.post("/v1/characters", json={"name": "Mira"})).json()
+        picture = draw_picture("PNG")
+        largest = picture + bytes(10 * MIB - len(picture))
+        answer = await member.put(
+            f"http://127.0.0.1:{port}/v1/characters/{made['id']}/portrait", files={"file": ("mira.png", largest)}
+        )
+        assert answer.status_code in (200, 201), answer.text
 
 
 def test_urls_and_headers_are_bounded(client: httpx.Client) -> None:

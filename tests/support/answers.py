@@ -1,7 +1,7 @@
-"""Every JSON answer of the app, checked against the type that its route declares.
+"""Checks every JSON response of the app against the type that its route declares, and every problem document.
 
-Unknown members and missing members both fail. With ``fields``, a row has the members that were asked for and ``id``, no
-others; with ``expand``, the members that are named may hold anything.
+Unknown fields and missing fields both fail. With ``fields``, an item has exactly these fields and ``id``. With
+``expand``, the named fields may have any value.
 """
 
 import re
@@ -25,11 +25,11 @@ OF_A_LIBRARY = re.compile(
     r"|truncated file|cannot identify image|not a zip file|Bad magic number"
     r"|violates \w+ constraint|syntax at or near|invalid input (syntax|for query)|out of int(32|64) range"
     r"|Validation failed for"
-)  # of msgspec, Litestar, Pillow, zipfile, asyncpg, PostgreSQL, json and the system
+)  # texts of msgspec, Litestar, Pillow, zipfile, asyncpg, PostgreSQL, json and the operating system
 
 
 class CheckingTransport(httpx.ASGITransport):
-    """Raises AssertionError when a successful JSON answer is not what its route declares."""
+    """Raises AssertionError when ``check_answer`` or ``check_problem`` does."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         scope: Any = {}
@@ -43,21 +43,28 @@ class CheckingTransport(httpx.ASGITransport):
             remember, raise_app_exceptions=self.raise_app_exceptions, client=self.client
         ).handle_async_request(request)
         handler = scope.get("route_handler")
-        is_json = response.headers.get("content-type", "").partition(";")[0] == "application/json"
-        if response.is_success and is_json and request.method != "HEAD" and isinstance(handler, HTTPRouteHandler):
-            sent = b"".join([chunk async for chunk in response.stream])
-            response.stream = httpx.ByteStream(sent)  # as the client may want it undecoded
-            whole = httpx.Response(response.status_code, headers=response.headers, content=sent)
-            check_answer(handler, request.url.params, whole.content)
-        if response.headers.get("content-type") == "application/problem+json":
-            sent = b"".join([chunk async for chunk in response.stream])
-            response.stream = httpx.ByteStream(sent)
-            check_problem(httpx.Response(response.status_code, headers=response.headers, content=sent).content)
+        media_type = response.headers.get("content-type", "").partition(";")[0]
+        if media_type == "application/problem+json":
+            check_problem(await _content(response))
+        elif (
+            response.is_success
+            and media_type == "application/json"
+            and request.method != "HEAD"
+            and isinstance(handler, HTTPRouteHandler)
+        ):
+            check_answer(handler, request.url.params, await _content(response))
         return response
 
 
+async def _content(response: httpx.Response) -> bytes:
+    """Decompressed. The client can still read the response."""
+    sent = b"".join([chunk async for chunk in response.stream])
+    response.stream = httpx.ByteStream(sent)
+    return httpx.Response(response.status_code, headers=response.headers, content=sent).content
+
+
 def check_problem(content: bytes) -> None:
-    """Raises AssertionError if a problem passes a library's text on, or is a conflict that names no place."""
+    """Raises AssertionError if a problem contains a text of a library, or is a 409 without ``errors``."""
     if not content:  # the answer to a HEAD
         return
     problem = msgspec.json.decode(content)
@@ -103,14 +110,14 @@ def _decoder(
 
 
 def _strict(kind: Any) -> Any:
-    """As ``kind``, but each Struct in it needs all its members and has no others."""
+    """As ``kind``, but each Struct in it requires all its fields and accepts no others."""
     if _is_struct(kind):
         return _strict_struct(kind)
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
         return Annotated[(_strict(arguments[0]), *arguments[1:])]
     if origin in (Union, types.UnionType):
-        return Union[tuple(_strict(each) for each in arguments)]  # noqa: UP007 (of what is known only now)
+        return Union[tuple(_strict(each) for each in arguments)]  # noqa: UP007 (the types are known at run time only)
     if origin in (list, dict, tuple):
         return origin[tuple(_strict(each) for each in arguments)]
     return kind
@@ -119,7 +126,7 @@ def _strict(kind: Any) -> Any:
 def _strict_struct(
     kind: Any, chosen: frozenset[str] | None = None, replaced: Mapping[str, Any] = MappingProxyType({})
 ) -> Any:
-    """``chosen``: only these members, and ``id``. ``replaced`` are types for some members."""
+    """``chosen``: only these fields, and ``id``. ``replaced`` has types for some fields."""
     fields: list[Any] = []
     may_omit = (get_origin(kind) or kind).__struct_config__.omit_defaults
     for field in msgspec.structs.fields(kind):
@@ -133,7 +140,7 @@ def _strict_struct(
         else:
             fields.append((field.name, wanted, msgspec.field(name=name)))
     of_the_whole = {*(chosen or ()), *replaced} - {field.encode_name for field in msgspec.structs.fields(kind)}
-    fields += [(name, Any) for name in sorted(of_the_whole)]  # a list may be asked for what its summaries lack
+    fields += [(name, Any) for name in sorted(of_the_whole)]  # a query may name fields that summaries lack
     struct_name = (get_origin(kind) or kind).__name__
     return msgspec.defstruct(struct_name, fields, kw_only=True, forbid_unknown_fields=True)
 

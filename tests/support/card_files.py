@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 
 from tests.support.cards import V1, V2, V3, in_charx, in_json, in_png
-from tests.support.pictures import chunk, draw_picture
+from tests.support.pictures import apng, chunk, draw_picture
 
 AGNAI = {
     "kind": "character",
@@ -76,18 +76,11 @@ def in_yaml(document: Any) -> bytes:
     return b"# a card\n" + text.encode()
 
 
-def in_apng(document: Any) -> bytes:
-    target = io.BytesIO()
-    frames = [Image.new("RGB", (4, 4), color) for color in ("#ff0000", "#00ff00")]
-    frames[0].save(target, "PNG", save_all=True, append_images=frames[1:])
-    return in_png(target.getvalue(), chara=document)
-
-
 CONTAINERS: dict[str, Callable[[Any], bytes]] = {
     "PNG `tEXt`": lambda document: in_png(PICTURE, chara=document),
     "PNG `zTXt`": in_ztxt,
     "PNG `iTXt`": in_itxt,
-    "APNG": in_apng,
+    "APNG": lambda document: in_png(apng(), chara=document),
     "WebP": in_webp,
     "JPEG": in_jpeg,
     "CHARX": in_charx,

@@ -52,6 +52,8 @@ V3_DATA = V2_DATA | {
     "creation_date": 1700000000,
     "assets": [{"type": "icon", "uri": "ccdefault:", "name": "main", "ext": "png"}],
 }
+ICON = "assets/icon/image/main.png"
+ICON_ASSET = {"type": "icon", "uri": f"embeded://{ICON}", "name": "main", "ext": "png"}
 V2 = {"spec": "chara_card_v2", "spec_version": "2.0", "data": V2_DATA}
 V3 = {"spec": "chara_card_v3", "spec_version": "3.0", "data": V3_DATA}
 

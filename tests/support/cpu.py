@@ -2,7 +2,8 @@
 
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 _COUNTING = 0.009  # seconds that _count takes on a quiet core of the kind that the bounds in tests are for
 
@@ -21,6 +22,20 @@ def worst_time(work: Callable[[], object], runs: int = 5) -> float:
         return max(_corrected(work) for _ in range(runs))
     finally:
         gc.enable()
+
+
+@contextmanager
+def less_than(bound: float) -> Iterator[None]:
+    """Fails unless the block takes less CPU seconds of the process than ``bound``, corrected as in ``worst_time``."""
+    gc.collect()
+    gc.disable()
+    before, began = slowness(), time.process_time()
+    try:
+        yield
+        taken = time.process_time() - began
+    finally:
+        gc.enable()
+    assert taken / max(before, slowness()) < bound
 
 
 def slowness() -> float:

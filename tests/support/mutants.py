@@ -16,7 +16,8 @@ from tests.support.servers import ROOT
 TABLE = ROOT / "tests/slow/mutants.toml"
 MAX_SECONDS = 180  # for the tests of one mutant
 COPIED = ("docs", "service", "tests", "piccolo_migrations", "piccolo_conf.py", "pyproject.toml", "Procfile")
-PLUGINS = ("-p", "pytest_asyncio.plugin", "-p", "no:cacheprovider")  # importing all others takes two seconds
+# Importing all others takes two seconds.
+PLUGINS = ("-p", "pytest_asyncio.plugin", "-p", "no:cacheprovider", "-p", "tests.support.without_shrinking")
 
 
 class Mutant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -29,6 +29,12 @@ def saved(picture: Image.Image, kind: str, **options: Any) -> bytes:
     return file.getvalue()
 
 
+def apng() -> bytes:
+    """An animated PNG of two frames."""
+    frames = [opened(draw_picture("PNG", color=color)) for color in ("#ff0000", "#00ff00")]
+    return saved(frames[0], "PNG", save_all=True, append_images=frames[1:])
+
+
 def opened(content: bytes) -> Image.Image:
     picture = Image.open(io.BytesIO(content))
     picture.load()

@@ -11,8 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[2]
 PATIENCE = 30.0  # seconds; a start that creates a database takes four on two busy cores
 VARIABLES = {field.name.upper() for field in msgspec.structs.fields(Settings)}
 PIPELINE = ("-m", "service")
+PASSWORD = "a long enough password"
 
 
 class Service:
@@ -175,6 +176,17 @@ def piccolo(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
         text=True,
         timeout=PATIENCE,
     )
+
+
+@asynccontextmanager
+async def member_of(url: str, name: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A new user of the service at ``url``, signed in."""
+    async with httpx.AsyncClient(base_url=url, timeout=60) as client:
+        account = {"email": f"{name}@example.org", "username": name, "password": PASSWORD}
+        assert (await client.post("/v1/users", json=account)).status_code == 201
+        session = await client.post("/v1/sessions", json={"login": name, "password": PASSWORD})
+        client.headers["Authorization"] = f"Bearer {session.json()['token']}"
+        yield client
 
 
 async def execute(dsn: str, statement: str) -> None:

@@ -23,7 +23,7 @@ _FIELDS = {
 def parse_agnai(document: dict[str, Any]) -> CardContent | None:
     if document.get("kind") != "character" and not ("persona" in document and "greeting" in document):
         return None
-    card = converted(document, "Agnai", _FIELDS, keep={"persona", "characterBook"})
+    card = converted(document, "Agnai", _FIELDS)
     card.data["description"] = _described(document.get("persona"))
     if book := _book(document.get("characterBook")):
         card.data["character_book"] = book

@@ -72,7 +72,7 @@ def _path(uri: str, found: CardFile) -> str | None:
 
 def decoded(value: bytes) -> bytes | None:
     """Accepts line breaks and missing padding; None if the value is not base64."""
-    packed = b"".join(value.split()).rstrip(b"=")
+    packed = value.translate(None, b" \t\r\n").rstrip(b"=")
     try:
         return base64.b64decode(packed + b"=" * (-len(packed) % 4), validate=True)
     except binascii.Error:

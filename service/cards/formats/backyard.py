@@ -20,8 +20,8 @@ def read_byaf(files: Mapping[str, bytes]) -> dict[str, Any]:
     characters = _paths(manifest, "characters")
     if not characters:
         raise Unprocessable("This is not a Character Card: its manifest names no character.")
-    scenarios = _paths(manifest, "scenarios")[:MAX_SCENARIOS]
-    check_size(b",".join(files.get(path, b"") for path in (MANIFEST, characters[0], *scenarios)))
+    scenarios = [*dict.fromkeys(_paths(manifest, "scenarios"))][:MAX_SCENARIOS]
+    check_size([files.get(path, b"") for path in dict.fromkeys((MANIFEST, characters[0], *scenarios))])
     return {
         "manifest": manifest,
         "character": _document(files, characters[0]),

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections.abc import Sequence
 from decimal import Decimal
 from itertools import islice
 from typing import Any
@@ -20,7 +21,7 @@ _LONGEST_INTEGER = 400  # digits; the largest double has 309
 
 def read_document(text: bytes) -> dict[str, Any]:
     """Raises TooLarge, or Unprocessable with at most MAX_VIOLATIONS faults."""
-    check_size(text)
+    check_size([text])
     try:
         document = json.loads(text.decode("utf-8-sig"), parse_int=_integer, parse_constant=_refuse)
     except RecursionError as error:
@@ -30,11 +31,11 @@ def read_document(text: bytes) -> dict[str, Any]:
     return check_document(document)
 
 
-def check_size(text: bytes) -> None:
-    """Raises TooLarge or Unprocessable; nothing is decoded."""
-    if len(text) > MAX_BYTES:
+def check_size(texts: Sequence[bytes]) -> None:
+    """Raises TooLarge or Unprocessable for texts that are too large together; nothing is decoded."""
+    if sum(map(len, texts)) > MAX_BYTES:
         raise TooLarge(f"A card may have at most {MAX_BYTES // 1024**2} MiB of JSON.")
-    if _count_values(text) > MAX_VALUES:
+    if sum(map(_count_values, texts)) > MAX_VALUES:
         raise Unprocessable(f"The card has more than {MAX_VALUES:,} values.")
 
 

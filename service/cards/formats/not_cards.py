@@ -30,7 +30,7 @@ def _named(document: dict[str, Any]) -> str | None:
 def _guessed(document: dict[str, Any]) -> str | None:
     if isinstance(document.get("entries"), list | dict):
         return "a lorebook"
-    if len(document.keys() & _PRESET) >= 1:
+    if document.keys() & _PRESET:
         return "a preset of a text generator"
     if document.keys() & _CHAT:
         return "a chat"

@@ -61,11 +61,12 @@ def read_texts(content: bytes, prefixes: tuple[str, ...] = ("",)) -> Texts:
         if name in found.values:
             found.notes.append(f"The PNG has several chunks '{name}'; only the first was read.")
         elif name:
-            value = _text(kind, bytes(data[len(name) + 1 :]), left)
+            text = bytes(data[len(name) + 1 :])
+            value = _text(kind, text, left)
             if value is None:
                 found.notes.append(f"The PNG's chunk '{name}' could not be decompressed; it was ignored.")
                 continue
-            left -= 0 if kind == b"tEXt" else len(value)
+            left -= len(value) if _is_compressed(kind, text) else 0
             found.values[name] = value
     if damaged:
         found.notes.append(f"{damaged} chunks of the PNG have a wrong checksum; they were read anyway.")
@@ -100,6 +101,10 @@ def without_metadata(content: bytes) -> bytes:
     return SIGNATURE + b"".join(chunk.raw for chunk in kept) + end
 
 
+def _is_compressed(kind: bytes, data: bytes) -> bool:
+    return kind == b"zTXt" or (kind == b"iTXt" and data[:1] == b"\1")
+
+
 def _text(kind: bytes, data: bytes, most: int) -> bytes | None:
     """The value of a text chunk after its keyword; None if it is compressed and damaged."""
     if kind == b"tEXt":
@@ -107,10 +112,11 @@ def _text(kind: bytes, data: bytes, most: int) -> bytes | None:
     if kind == b"zTXt":
         return _inflated(data[1:], most)
     _, _, text = data[2:].partition(b"\0")[2].partition(b"\0")  # behind the language and the translated keyword
-    return _inflated(text, most) if data[:1] == b"\1" else text
+    return _inflated(text, most) if _is_compressed(kind, data) else text
 
 
 def _inflated(data: bytes, most: int) -> bytes | None:
+    """Decompresses ``most`` bytes and one more: zlib takes 0 for no limit. Raises Unprocessable above ``most``."""
     stream = zlib.decompressobj()
     try:
         value = stream.decompress(data, most + 1)

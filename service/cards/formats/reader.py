@@ -15,10 +15,12 @@ from service.cards.formats.exif import is_jpeg, is_webp, read_user_comment
 from service.cards.formats.json import read_document
 from service.cards.formats.specs import CardContent
 from service.cards.formats.yaml import is_yaml, read_yaml
-from service.errors import Unprocessable, UnsupportedMediaType
+from service.errors import TooLarge, Unprocessable, UnsupportedMediaType
 
 CHARA, CCV3 = "chara", "ccv3"
 DEFAULT_ICON = "assets/icon/image/main.png"  # the portrait's path in a CHARX whose card names none
+
+MAX_NUMBERS = 1024**2  # bytes of a text of numbers: each takes 50 bytes while it is read
 
 _NO_CARD = "The picture contains no card."
 
@@ -47,7 +49,8 @@ def _is_json(content: bytes) -> bool:
 
 
 def _is_zip(content: bytes) -> bool:
-    return content.startswith((b"PK", png.SIGNATURE, b"\xff\xd8\xff")) and is_zip(content)
+    begins_well = content.startswith((b"PK", png.SIGNATURE)) or is_jpeg(content) or is_webp(content)
+    return begins_well and is_zip(content)
 
 
 def _read_png(content: bytes) -> CardFile | None:
@@ -56,7 +59,7 @@ def _read_png(content: bytes) -> CardFile | None:
         return None
     card, notes = _read_best_card(texts.values)
     is_placeholder = texts.is_placeholder or "chara-no-portrait" in texts.values  # the latter is in older exports
-    found = CardFile(card, picture=None if is_placeholder else png.without_metadata(content))
+    found = CardFile(card, picture=None if is_placeholder else content)
     found.notes[:0] = texts.notes + notes
     assets = {name.removeprefix(ASSET): value for name, value in texts.values.items() if name.startswith(ASSET)}
     if len(assets) > MAX_ENTRIES:
@@ -98,16 +101,20 @@ def _read_text(value: bytes, where: str) -> dict[str, Any]:
 
 
 def _from_numbers(value: bytes) -> bytes | None:
+    if b"," not in value[:8]:
+        return None
+    if len(value) > MAX_NUMBERS:
+        raise TooLarge(f"A card that is written as numbers may have at most {MAX_NUMBERS // 1024**2} MiB.")
     try:
-        return bytes(map(int, value.split(b","))) if b"," in value[:8] else None
+        return bytes(map(int, value.split(b",")))
     except ValueError:
         return None
 
 
 def _read_exif(content: bytes) -> CardFile | None:
-    comment = read_user_comment(content)
-    if comment is None and is_zip(content):
+    if is_zip(content):  # a CHARX behind a picture, whose comment may be anything
         return None
+    comment = read_user_comment(content)
     if not comment:
         raise Unprocessable(_NO_CARD)
     found = CardFile(parse_card(_read_text(comment, "The picture's UserComment")), picture=content)
@@ -156,7 +163,7 @@ def _read_lines(content: bytes) -> dict[str, Any]:
         return read_document(content)
     except Unprocessable:
         first, _, rest = content.strip().partition(b"\n")
-        if first[-1:].strip() == b"}" and rest.lstrip()[:1] == b"{":
+        if first.rstrip().endswith(b"}") and rest.lstrip()[:1] == b"{":
             raise Unprocessable("This is not a Character Card: it seems to be a chat (JSON Lines).") from None
         raise
 

@@ -84,7 +84,7 @@ def converted(
 def check_types(card: CardContent) -> None:
     """Corrects wrong types that can be understood, each with a note. Raises Unprocessable for others."""
     data, notes = card.data, card.notes
-    for name in _TEXTS & data.keys():
+    for name in sorted(_TEXTS & data.keys()):  # the order of the notes
         value = data[name]
         if isinstance(value, bool | int | float):
             data[name] = write_document(value)

@@ -78,11 +78,10 @@ def as_charx(export: Export, picture: bytes | None, files: Mapping[str, bytes]) 
 
 
 def _in_png(export: Export, spec: ExportSpec) -> bytes:
-    text = as_json(export, spec)
-    if spec == "v2":
-        old = write_document(with_v1(export.document(spec))).encode()
-        text = old if len(old) <= MAX_BYTES else text
-    return text
+    document = export.document(spec)
+    if spec == "v2" and len(text := write_document(with_v1(document)).encode()) <= MAX_BYTES:
+        return text
+    return write_document(document).encode()
 
 
 def _fits(keyword: str) -> bool:

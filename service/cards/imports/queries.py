@@ -113,12 +113,6 @@ async def import_card(user: Caller, card: NewCard | ServiceError, on_duplicate: 
         return problem
 
 
-async def check_replaceable(user: Caller, character_id: UUID, if_match: str | None) -> None:
-    """Raises what ``replace_by_file`` raises for its ``character_id`` and ``if_match``."""
-    async with DB.transaction():
-        check_if_match(if_match, character_id, (await lock_own(user, character_id))["version"])
-
-
 async def replace_by_file(user: Caller, character_id: UUID, card: NewCard, if_match: str | None) -> ExportedCard:
     """Replaces the card, the fields that come from it, and the portrait if the card has one, as one new version.
 
@@ -128,7 +122,7 @@ async def replace_by_file(user: Caller, character_id: UUID, card: NewCard, if_ma
         row = await lock_own(user, character_id)
         check_if_match(if_match, character_id, row["version"])
         await _replace(row, card)
-    return await get_card(user, character_id, CardQuery())
+        return await get_card(user, character_id, CardQuery())
 
 
 def _undoes_all(problem: ServiceError) -> bool:
@@ -225,11 +219,13 @@ async def _store_picture(found: CardFile, dry_run: bool) -> NewFile | None:
     if found.picture is None:
         return None
     try:
-        if len(found.picture) > MAX_UPLOAD:
+        is_png, picture = png.is_png(found.picture), found.picture
+        if is_png:
+            picture = await asyncio.to_thread(png.without_metadata, picture)
+        if len(picture) > MAX_UPLOAD:
             raise Unprocessable(f"The picture is larger than {MAX_UPLOAD // 1024**2} MiB.")
-        if not png.is_png(found.picture):
-            return await store_picture(found.picture, dry_run=dry_run)
-        picture = await asyncio.to_thread(png.without_metadata, found.picture)
+        if not is_png:
+            return await store_picture(picture, dry_run=dry_run)
         portrait = await store_picture(picture, dry_run=dry_run)
         await store_file(picture, dry_run=dry_run)  # by the same name: exports need its pixels and animation
         return portrait

@@ -22,9 +22,12 @@ SMALLEST_NUMBER = 1e-30  # a validator divides smaller numbers slowly
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
-def bounds_violations(attributes: dict[str, Any], at: str = "/attributes") -> list[Violation]:
-    """All faults of attributes without a template, at most MAX_VIOLATIONS; a template adds its own rules."""
-    if detail := size_fault(attributes):
+def bounds_violations(
+    attributes: dict[str, Any], at: str = "/attributes", *, is_small: bool = False
+) -> list[Violation]:
+    """All faults of attributes without a template, at most MAX_VIOLATIONS; a template adds its own rules. ``is_small``
+    says that the attributes are known to be small enough."""
+    if not is_small and (detail := size_fault(attributes)):
         return [Violation(pointer=at, detail=detail)]
     return list(islice(jsonb_violations(attributes, at, max_depth=ATTRIBUTES_DEPTH), MAX_VIOLATIONS))
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from service.templates.rules.details import TYPES, abbreviated, abbreviated_list
-from service.templates.rules.validator import Schema
+from service.templates.rules.nodes import Schema
 from service.validation import pointer
 
 

@@ -13,7 +13,8 @@ import jsonschema_rs
 from service.errors import MAX_VIOLATIONS, Violation
 from service.templates.rules.bounds import count_values, json_bytes, jsonb_violations
 from service.templates.rules.details import FORMATS, TYPES, abbreviated, abbreviated_list
-from service.templates.rules.validator import Rules, Schema, compile_schema
+from service.templates.rules.nodes import Schema, compile_schema
+from service.templates.rules.validator import Rules
 from service.validation import pointer
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -9,7 +9,7 @@ from litestar.types import ASGIApp, Receive, Send
 _PREFLIGHT = {
     b"access-control-allow-methods": b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
     b"access-control-allow-headers": (
-        b"Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Request-ID"
+        b"Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, X-Request-ID"
     ),
     b"access-control-max-age": b"600",
 }

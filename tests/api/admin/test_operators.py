@@ -16,9 +16,8 @@ from service.admin.operators import Operator, OperatorSession
 from service.audit.tables import AuditEntry
 from service.commands.purge import purge_everything
 from service.database.engine import DB
-from service.limits import backoff
-from service.limits.backoff import Attempts
 from tests.conftest import OPERATORS_PASSWORD, browser, character, sign_in
+from tests.support.backoff import allow_failures
 
 Client = httpx.AsyncClient
 
@@ -163,8 +162,7 @@ async def test_a_network_of_ipv6_has_one_count(app: Any, operator: Client, monke
 async def test_guesses_at_one_account_from_many_networks_have_to_wait(
     app: Any, operator: Client, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(backoff, "_by_account", Attempts(free=0, longest=60))
-    backoff._by_account._free = 4
+    allow_failures(monkeypatch, "_by_account", 4)
     for number in range(4):
         assert (await guess(app, f"2001:db8:0:{number}::1", name=name)) == 401
     async with browser(app, "2001:db8:0:9::1") as elsewhere:
@@ -176,8 +174,7 @@ async def test_guesses_at_one_account_from_many_networks_have_to_wait(
 async def test_guesses_at_one_account_from_one_network_have_to_wait(
     app: Any, operator: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backoff, "_by_pair", Attempts(free=0, longest=300))
-    backoff._by_pair._free = 3
+    allow_failures(monkeypatch, "_by_pair", 3)
     guesses = await asyncio.gather(*(guess(app, f"2001:db8:7:7::{number}") for number in range(12)))
     assert sorted(guesses) == [401] * 3 + [429] * 9
     assert (await guess(app, "2001:db8:7:8::1", OPERATORS_PASSWORD)) == 200

@@ -17,9 +17,8 @@ from service.admin.operators import SET_UP, SET_UP_HEADER
 from service.admin.second_factors import STEP, SecondFactor, encryption_key
 from service.audit.tables import AuditEntry
 from service.commands.remove_second_factor import remove_second_factor
-from service.limits import backoff
-from service.limits.backoff import Attempts
 from tests.conftest import OPERATORS_PASSWORD, browser, sign_in
+from tests.support.backoff import allow_failures
 
 Client = httpx.AsyncClient
 
@@ -80,7 +79,7 @@ async def log_in(app: Any, code: Any, address: str = "127.0.0.1", password: str 
 
 
 async def actions() -> list[str]:
-    """Of the newest entries, the newest first."""
+    """The actions of the three newest entries, the newest first."""
     rows: Any = await AuditEntry.select(AuditEntry.action).order_by(AuditEntry.created_at, ascending=False).limit(3)
     return [row["action"] for row in rows]
 
@@ -201,8 +200,7 @@ async def test_adding_needs_the_password(operator: Client, clock: Clock) -> None
 
 async def test_wrong_codes_count_as_wrong_passwords(app: Any, phone: Phone, monkeypatch: pytest.MonkeyPatch) -> None:
     """The right password between two guesses does not make them free."""
-    monkeypatch.setattr(backoff, "_by_pair", Attempts(free=0, longest=300))
-    backoff._by_pair._free = 3
+    allow_failures(monkeypatch, "_by_pair", 3)
     for _ in range(3):
         assert (await log_in(app, None)).status_code == 401
         assert (await log_in(app, "000000")).status_code == 401
@@ -212,8 +210,7 @@ async def test_wrong_codes_count_as_wrong_passwords(app: Any, phone: Phone, monk
 
 
 async def test_a_right_code_resets_the_failures(app: Any, phone: Phone, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backoff, "_by_pair", Attempts(free=0, longest=300))
-    backoff._by_pair._free = 3
+    allow_failures(monkeypatch, "_by_pair", 3)
     for _ in range(3):
         assert [(await log_in(app, "000000")).status_code for _ in range(2)] == [401, 401]
         assert (await log_in(app, phone.next_code())).status_code == 200
@@ -222,8 +219,7 @@ async def test_a_right_code_resets_the_failures(app: Any, phone: Phone, monkeypa
 async def test_concurrent_guesses_at_codes_are_all_counted(
     app: Any, phone: Phone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backoff, "_by_pair", Attempts(free=0, longest=300))
-    backoff._by_pair._free = 3
+    allow_failures(monkeypatch, "_by_pair", 3)
     answers = await asyncio.gather(*(log_in(app, f"{number:06}", "192.0.2.7") for number in range(8)))
     assert sorted(answer.status_code for answer in answers) == [401] * 3 + [429] * 5
 
@@ -321,8 +317,7 @@ async def test_sessions_survive_a_stronger_hash_of_the_same_password(
 async def test_strangers_cannot_lock_an_operator_out(
     app: Any, operator: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backoff, "_by_account", Attempts(free=0, longest=60))
-    backoff._by_account._free = 3
+    allow_failures(monkeypatch, "_by_account", 3)
     home = f"192.0.2.{uuid4().int % 250}"
     async with browser(app, home) as olga:
         assert (await sign_in(olga, "olga")).status_code == 200

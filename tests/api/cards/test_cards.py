@@ -15,6 +15,8 @@ from service.cards.formats.png import read_texts, without_metadata
 from service.characters.tables import Character
 from tests.conftest import character, faults, public
 from tests.support.cards import (
+    ICON,
+    ICON_ASSET,
     V1,
     V2,
     V2_DATA,
@@ -27,11 +29,10 @@ from tests.support.cards import (
     in_json,
     in_png,
 )
-from tests.support.pictures import chunk, draw_picture, give_portrait, opened
+from tests.support.pictures import apng, chunk, draw_picture, give_portrait, opened
 
 Client = httpx.AsyncClient
 
-ICON = "assets/icon/image/main.png"
 REQUIRED_V2 = {
     "name", "description", "personality", "scenario", "first_mes", "mes_example", "creator_notes", "system_prompt",
     "post_history_instructions", "alternate_greetings", "tags", "creator", "character_version", "extensions",
@@ -129,13 +130,9 @@ async def test_a_charx_carries_its_files_and_the_portrait(alice: Client) -> None
 
 
 async def test_an_imported_png_keeps_its_pixels_and_animation(alice: Client) -> None:
-    animated = io.BytesIO()
-    frames = [opened(draw_picture("PNG", color=color)) for color in ("#ff0000", "#00ff00")]
-    frames[0].save(animated, "PNG", save_all=True, append_images=frames[1:])
-    picture = animated.getvalue()
+    picture = apng()
     private = picture[:33] + chunk(b"eXIf", b"MM\0*place") + picture[33:]
-    icon = {"type": "icon", "uri": f"embeded://{ICON}", "name": "main", "ext": "png"}
-    in_zip = in_charx(V3 | {"data": V3_DATA | {"assets": [icon]}}, **{ICON: private})
+    in_zip = in_charx(V3 | {"data": V3_DATA | {"assets": [ICON_ASSET]}}, **{ICON: private})
     for content in (in_png(private, chara=V2), in_zip):
         made = (await imported(alice, content))["character"]
         for copied in (made, (await alice.post(f"/v1/characters/{made['id']}/copies", json={})).json()):

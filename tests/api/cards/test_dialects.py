@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from service.cards.formats import png, yaml
+from service.cards.formats.backyard import read_byaf
 from service.cards.formats.dialects import DIALECTS as PARSERS
 from service.cards.formats.exif import read_user_comment
+from service.cards.formats.json import MAX_BYTES
 from service.cards.formats.reader import CONTAINERS as READERS
-from service.cards.formats.reader import read_file
+from service.cards.formats.reader import MAX_NUMBERS, read_file
 from service.errors import ServiceError, TooLarge, Unprocessable
 from tests.support.card_files import AGNAI, CONTAINERS, DIALECTS, PICTURE, in_byaf, in_webp, in_yaml
 from tests.support.cards import V1, V2, V2_DATA, V3, V3_DATA, in_charx, in_json, in_png
@@ -116,6 +118,7 @@ def test_what_is_no_character_is_named(document: Any, seems: str) -> None:
 
 
 def test_a_chat_and_a_list_are_named() -> None:
+    assert "a chat" in refused(b'{"user_name": "Ada"}\r\n{"mes": "Hi."}\r\n')
     assert "a chat" in refused(b'{"user_name": "Ada"}\n{"mes": "Hi."}\n')
     assert "a list" in refused(in_json([V2]))
 
@@ -142,6 +145,35 @@ def test_compressed_texts_are_bounded(kind: bytes) -> None:
         in_png(PICTURE[:33] + chunk(kind, head.replace(b"chara", b"ccv3") + b"x") + PICTURE[33:], chara=V2)
     )
     assert "could not be decompressed" in damaged.notes[0]
+
+
+@pytest.mark.parametrize("more", [1, 2])
+def test_a_long_text_that_is_not_compressed_takes_nothing_from_the_bound(more: int) -> None:
+    plain = chunk(b"iTXt", b"chara-ext-asset_:x\0\0\0\0\0" + bytes(png.MAX_INFLATED + more))
+    bomb = chunk(b"zTXt", b"chara\0\0" + zlib.compress(bytes(png.MAX_INFLATED + 1)))
+    assert "more bytes" in refused(PICTURE[:33] + plain + bomb + PICTURE[33:])
+
+
+def test_a_scenario_that_is_named_many_times_is_read_once() -> None:
+    scenario = {"messages": [], "text": "x" * (MAX_BYTES // 2)}
+    manifest = {"characters": ["c.json"], "scenarios": ["s.json"] * 100}
+    files = {"manifest.json": in_json(manifest), "c.json": in_json({"name": "Mira"}), "s.json": in_json(scenario)}
+    assert len(read_byaf(files)["scenarios"]) == 1
+
+
+def test_a_card_of_too_many_numbers_is_refused() -> None:
+    numbers = b",".join([b"32"] * (MAX_NUMBERS // 3 + 1))
+    with pytest.raises(TooLarge):
+        read_file(PICTURE[:33] + chunk(b"tEXt", b"chara\0" + numbers) + PICTURE[33:])
+
+
+@pytest.mark.parametrize("comment", [b"ASCII\0\0\0", b"ASCII\0\0\0a camera", b"ASCII\0\0\0\0\0\0"])
+def test_a_charx_behind_a_picture_is_read_whatever_the_comment_of_the_picture(comment: bytes) -> None:
+    number, entries = (1).to_bytes(2, "little"), (0x9286).to_bytes(2, "little") + (7).to_bytes(2, "little")
+    entries += len(comment).to_bytes(4, "little") + (26).to_bytes(4, "little")
+    block = b"II*\0" + (8).to_bytes(4, "little") + number + entries + bytes(4) + comment
+    webp = b"RIFF\0\0\0\0WEBPEXIF" + len(block).to_bytes(4, "little") + block
+    assert read_file(webp + in_charx(V3)).card.spec == "v3"
 
 
 def test_a_text_may_be_plain_json() -> None:

@@ -18,11 +18,10 @@ from service.cards.formats.fields import character_fields
 from service.cards.formats.json import read_document
 from service.cards.formats.reader import read_file
 from service.errors import ServiceError, TooLarge, Unprocessable, UnsupportedMediaType
-from tests.support.cards import V1, V2, V2_DATA, V3, V3_DATA, in_charx, in_json, in_png
-from tests.support.pictures import chunk, draw_picture, opened
+from tests.support.cards import ICON, ICON_ASSET, V1, V2, V2_DATA, V3, V3_DATA, in_charx, in_json, in_png
+from tests.support.pictures import apng, chunk, draw_picture
 
 PICTURE = draw_picture("PNG")
-ICON = "assets/icon/image/main.png"
 
 
 def zipped(*entries: tuple[str | zipfile.ZipInfo, bytes], packing: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -114,13 +113,9 @@ def test_a_damaged_png_is_read_with_notes() -> None:
 
 
 def test_the_picture_loses_only_its_texts() -> None:
-    found = read_file(in_png(PICTURE, chara=V2))
-    assert found.picture == PICTURE
-    animated = io.BytesIO()
-    frames = [opened(draw_picture("PNG", color=color)) for color in ("#ff0000", "#00ff00")]
-    frames[0].save(animated, "PNG", save_all=True, append_images=frames[1:])
-    found = read_file(in_png(animated.getvalue(), ccv3=V3))
-    assert found.picture == animated.getvalue()
+    assert png.without_metadata(in_png(PICTURE, chara=V2)) == PICTURE
+    animated = apng()
+    assert png.without_metadata(in_png(animated, ccv3=V3)) == animated
 
 
 def test_files_in_a_png() -> None:
@@ -135,7 +130,7 @@ def test_the_icon_becomes_the_picture() -> None:
     assets = [
         {"type": "emotion", "uri": "embeded://assets/a.webp", "name": "happy", "ext": "webp"},
         {"type": "icon", "uri": "embeded://assets/a.webp", "name": "second", "ext": "webp"},
-        {"type": "icon", "uri": f"embeded://{ICON}", "name": "main", "ext": "png"},
+        dict(ICON_ASSET),
     ]
     found = read_file(in_charx(V3 | {"data": V3_DATA | {"assets": assets}}, **files))
     assert (found.picture, found.icon, found.files, found.notes) == (PICTURE, ICON, files, [])

@@ -21,6 +21,8 @@ from service.media.tables import StoredFile
 from service.settings import settings
 from tests.conftest import character, faults, with_key
 from tests.support.cards import (
+    ICON,
+    ICON_ASSET,
     V1,
     V2,
     V2_DATA,
@@ -37,8 +39,6 @@ from tests.support.pictures import draw_picture, huge_png
 
 Client = httpx.AsyncClient
 
-ICON = "assets/icon/image/main.png"
-ICON_ASSET = {"type": "icon", "uri": f"embeded://{ICON}", "name": "main", "ext": "png"}
 BOUNDARY = {"Content-Type": "multipart/form-data; boundary=x"}
 AWAY = replace(
     settings, storage_url="s3://b", s3_endpoint_url="http://127.0.0.1:1", s3_access_key_id="a", s3_secret_access_key="b"

@@ -1,11 +1,9 @@
 """The feed of changes as a stream of server-sent events, read from a server of the tests' own."""
 
 import asyncio
-import json
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
 import pytest
@@ -16,56 +14,10 @@ from service.changes import listeners, live, streams
 from service.changes.listeners import CHANGES
 from service.database.engine import DB
 from tests.conftest import character, client, public, with_key
+from tests.support.event_stream import PATIENCE, stream
 from tests.support.pictures import draw_picture
 
 Client = httpx.AsyncClient
-PATIENCE = 5.0  # seconds
-
-
-class Event(NamedTuple):
-    name: str
-    id: str
-    data: Any
-
-
-class Stream:
-    """Reads an event stream as the HTML standard says."""
-
-    def __init__(self, response: httpx.Response) -> None:
-        self.response = response
-        self.comments = 0
-        self.retry: int | None = None
-        self._lines = response.aiter_lines()
-
-    async def event(self) -> Event | None:
-        """The next event; None at the end of the stream."""
-        async with asyncio.timeout(PATIENCE):
-            fields: dict[str, str] = {}
-            async for line in self._lines:
-                name, _, value = line.partition(":")
-                if line.startswith(":"):
-                    self.comments += 1
-                elif line:
-                    fields[name] = value.removeprefix(" ")
-                elif "data" in fields:
-                    return Event(fields.get("event", "message"), fields["id"], json.loads(fields["data"]))
-                elif "retry" in fields:
-                    self.retry = int(fields["retry"])
-        return None
-
-    async def changes(self, count: int) -> list[tuple[str, int, bool]]:
-        events = [await self.event() for _ in range(count)]
-        assert [each.name for each in events if each] == ["message"] * count
-        return [(each.data["id"], each.data["version"], each.data["deleted"]) for each in events if each]
-
-    async def begin(self, count: int = 0) -> Event:
-        """Reads ``count`` changes and the event that follows them."""
-        await self.changes(count)
-        complete = await self.event()
-        assert complete is not None
-        assert complete.name == "complete"
-        assert complete.data == {"next_cursor": complete.id}
-        return complete
 
 
 @pytest.fixture(scope="module")
@@ -79,19 +31,6 @@ async def server(app: Any) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{port.getsockname()[1]}"
         server.should_exit = True
         await serving
-
-
-@asynccontextmanager
-async def stream(server: str, member: Client, after: str | None = None, **headers: str) -> AsyncIterator[Stream]:
-    given = {"Authorization": member.headers["Authorization"], "Accept": "text/event-stream"} | headers
-    parameters = {"after": after} if after else {}
-    async with (
-        httpx.AsyncClient(base_url=server, timeout=PATIENCE) as browser,
-        browser.stream("GET", "/v1/changes", params=parameters, headers=given) as response,
-    ):
-        if response.status_code != 200:
-            await response.aread()
-        yield Stream(response)
 
 
 async def test_a_stream_sends_what_is_there_and_then_each_change(server: str, alice: Client) -> None:

@@ -63,6 +63,7 @@ REFUSED = {
     "a.GTE=1": ("a.GTE", ".gte"),
     "a..b=1": ("a..b", "Must name an attribute."),
     ".gt=1": (".gt", "Must name an attribute."),
+    "=1": ("", "Must name an attribute."),
     '"a=1': ('"a', "close each quote"),
     '"a"b=1': ('"a"b', "go on with a dot"),
     'a.in=x,"y': ("a.in", "close each quote"),

@@ -131,20 +131,21 @@ async def test_rows_are_found_by_name_id_owner_and_day(alice: Client, charlie: C
 
 @both
 async def test_faulty_filters_are_refused(stranger: Client, path: str) -> None:
-    refused: list[tuple[dict[str, Any], str]] = [
-        ({"id.in": "1"}, "id.in"),
-        ({"id.in": ",".join(str(uuid4()) for _ in range(101))}, "id.in"),
-        ({"owner": "alice", "owner_id": str(uuid4())}, "owner_id"),
-        ({"owner_id": "alice"}, "owner_id"),
-        ({"name": ""}, "name"),
-        ({"created_at.gte": "2026-02-30"}, "created_at.gte"),
-        ({"created_at.gte": "2026-1-1"}, "created_at.gte"),
-        ({"tags.none": '"open'}, "tags.none"),
-        ({"sort": "rank"}, "sort"),
+    refused: list[tuple[dict[str, Any], str, str]] = [
+        ({"id.in": "1"}, "id.in", "UUID"),
+        ({"id.in": ",".join(str(uuid4()) for _ in range(101))}, "id.in", "at most 100"),
+        ({"owner": "alice", "owner_id": str(uuid4())}, "owner_id", "with owner"),
+        ({"owner_id": "alice"}, "owner_id", "UUID"),
+        ({"name": ""}, "name", "at least 1"),
+        ({"created_at.gte": "2026-02-30"}, "created_at.gte", "RFC 3339"),
+        ({"created_at.gte": "2026-1-1"}, "created_at.gte", "RFC 3339"),
+        ({"tags.none": '"open'}, "tags.none", "close each quote"),
+        ({"sort": "rank"}, "sort", "search"),
     ]
-    for query, parameter in refused:
+    for query, parameter, told in refused:
         answer = await stranger.get(path, params=query)
         assert (answer.status_code, faults(answer).keys()) == (400, {parameter}), query
+        assert told in faults(answer)[parameter], query
     assert (await stranger.get(path, params={"id.in": ",".join(str(uuid4()) for _ in range(100))})).status_code == 200
 
 

@@ -14,15 +14,14 @@ from service.cards.imports import controller as imports
 from service.characters import bulk
 from service.characters.tables import Character
 from service.commands.purge import purge_everything
-from service.database.engine import DB
 from service.idempotency.queries import Attempt
 from service.users.tables import User
 from tests.conftest import character, relationship
 from tests.support.cards import V3, in_json
+from tests.support.locks import until_waiting
 
 Client = httpx.AsyncClient
 Second = Callable[[], Awaitable[Any]]
-WAITING = "SELECT count(*) AS number FROM pg_locks WHERE NOT granted"
 
 
 class Pause:
@@ -36,20 +35,11 @@ class Pause:
         if self.task is not None:
             return
         self.task = asyncio.create_task(_awaited(self.second), context=Context())  # outside of the open transaction
-        for _ in range(200):
-            await asyncio.sleep(0.005)
-            if self.task.done() or await asyncio.create_task(_somebody_waits(), context=Context()):
-                return
-        raise AssertionError("The second transaction neither waits nor ends.")
+        await until_waiting(self.task)
 
 
 async def _awaited(second: Second) -> Any:
     return await second()
-
-
-async def _somebody_waits() -> bool:
-    (row,) = await DB._run_in_pool(WAITING)
-    return bool(row["number"])
 
 
 def pause_after(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, pause: Pause) -> None:

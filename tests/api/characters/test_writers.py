@@ -11,6 +11,7 @@ import pytest
 from service.database.engine import DB
 from service.relationships.tables import Relationship
 from tests.conftest import FIGHTER, character, create, template
+from tests.support.locks import until_waiting
 
 Client = httpx.AsyncClient
 
@@ -218,10 +219,7 @@ async def test_a_relationship_created_while_a_character_is_purged(alice: Client,
         async with connection.transaction():
             await connection.execute("DELETE FROM characters WHERE id = $1", ends[ending]["id"])
             related = asyncio.create_task(alice.post(path, json=body))
-            while not related.done() and not await connection.fetchval(
-                "SELECT count(*) FROM pg_locks WHERE NOT granted"
-            ):
-                await asyncio.sleep(0.01)
+            await until_waiting(related)
     finally:
         await connection.close()
     answer = await related

@@ -8,8 +8,9 @@ import pytest
 
 from service.templates.rules.bounds import ATTRIBUTES_BYTES, ATTRIBUTES_VALUES
 from service.templates.rules.diff import schema_changes
+from service.templates.rules.nodes import PATTERN_TEXT, TooLarge, compile_schema
 from service.templates.rules.subset import schema_violations
-from service.templates.rules.validator import PATTERN_TEXT, Rules, TooLarge, compile_schema
+from service.templates.rules.validator import Rules
 from tests.support.cpu import worst_time
 
 WORST = 0.01  # seconds for one schema, or for one character

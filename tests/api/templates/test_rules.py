@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.templates.rules.bounds import bounds_violations
+from service.templates.rules.nodes import compile_schema
 from service.templates.rules.subset import DIALECT, schema_violations
-from service.templates.rules.validator import Rules, compile_schema
+from service.templates.rules.validator import Rules
 from tests.support.cpu import is_quick
 from tests.support.schemas import NAMES, attributes_near, json_values, schemas
 

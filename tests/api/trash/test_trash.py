@@ -14,6 +14,7 @@ from service.characters import purging
 from service.characters.tables import Character, Revision
 from service.commands import accounts
 from service.commands.purge import purge_everything
+from service.database.engine import DB
 from service.relationships.tables import Relationship
 from service.templates.tables import Template, TemplateVersion
 from service.trash import queries
@@ -353,3 +354,31 @@ async def test_the_purge_command(alice: Client) -> None:
     told = {line.strip() for line in output.decode().splitlines()}
     assert {"trash: 1 deleted", "tokens: 0 deleted", "accounts: 0 deleted"} <= told
     assert await Character.count() == 0
+
+
+async def test_rows_that_another_transaction_holds_do_not_stop_a_purge(
+    app: Any, alice: Client, charlie: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One character's copy is locked: its purge is acknowledged and goes on in the next run, the others are purged."""
+    monkeypatch.setattr(queries, "MOST_STEPS", 0)
+    mira, otto = await character(alice, visibility="public"), await character(alice)
+    copy = await create(charlie, f"/v1/characters/{mira['id']}/copies")
+    for each in (mira, otto):
+        await _delete(alice, f"/v1/characters/{each['id']}")
+    await _delete(alice, f"/v1/trash/{mira['id']}")
+    await _delete(alice, f"/v1/trash/{otto['id']}")
+    other = await DB.get_new_connection()
+    try:
+        await other.execute("BEGIN")
+        await other.execute("SELECT FROM characters WHERE id = $1 FOR UPDATE", copy["id"])
+        monkeypatch.setattr(queries, "MOST_STEPS", 10)
+        ines = await character(alice, visibility="public")
+        await _delete(alice, f"/v1/characters/{ines['id']}")
+        await _delete(alice, f"/v1/trash/{ines['id']}")
+        await purge_everything()
+    finally:
+        await other.close()
+    unfinished = Character.select(Character.id).where(Character.ended.eq(True), Character.name != "")
+    assert [str(row["id"]) for row in await unfinished] == [mira["id"]]
+    await purge_everything()
+    assert await unfinished == []
