@@ -90,7 +90,6 @@ class BadRequest(ServiceError):
 
     @classmethod
     def of(cls, errors: Iterable[Violation]) -> "BadRequest":
-        """Of faults in parameters and headers."""
         return cls("The request's parameters are not valid.", errors=errors)
 
 
@@ -122,8 +121,7 @@ class Forbidden(ServiceError):
     slug = "forbidden"
     meaning = "The token is valid, but does not allow this request."
     advice = (
-        "Read the detail: it names what is missing, such as the scope of an API key, a session instead of an API key, "
-        "the current password, or the ownership of the resource."
+        "Read the detail: it names what is missing, such as a scope, a session, the current password or the ownership."
     )
 
 
@@ -175,9 +173,8 @@ class TooLarge(ServiceError):
     advice = "Send a smaller body. The detail names the limit. Split an import or a bulk request into several."
 
     @classmethod
-    def over(cls, limit: int) -> "TooLarge":
-        """``limit`` is in bytes."""
-        return cls(f"The request's body may have at most {limit / 1024**2:.4g} MiB.")
+    def over(cls, bytes_allowed: int) -> "TooLarge":
+        return cls(f"The request's body may have at most {bytes_allowed / 1024**2:.4g} MiB.")
 
 
 class UrlTooLong(ServiceError):

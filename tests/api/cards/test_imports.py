@@ -19,6 +19,7 @@ from service.media import storage
 from service.media.storage import Bucket
 from service.media.tables import StoredFile
 from service.settings import settings
+from service.web.requests import MAX_PARTS
 from tests.conftest import character, faults, with_key
 from tests.support.cards import (
     ICON,
