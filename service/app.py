@@ -83,7 +83,7 @@ from service.web.middleware.writes import Writes
 from service.web.openapi_config import OPENAPI
 from service.web.problem_pages import ProblemController
 from service.web.problems import answer_problem
-from service.web.requests import MAX_JSON, StrictRequest
+from service.web.requests import MAX_JSON, MAX_PARTS, StrictRequest
 
 ENUMS = {
     "Style": Style,
@@ -94,7 +94,6 @@ ENUMS = {
     "PictureSize": Size,
     "CardFormat": Format,
 }  # which the OpenAPI document names
-MAX_PARTS = 200  # of a form
 
 v1 = Router(
     "/v1",

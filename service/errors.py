@@ -88,6 +88,10 @@ class BadRequest(ServiceError):
         "Correct it and send the request again."
     )
 
+    @classmethod
+    def of(cls, errors: Iterable[Violation]) -> "BadRequest":
+        return cls("The request's parameters are not valid.", errors=errors)
+
 
 class Unauthorized(ServiceError):
     status = HTTPStatus.UNAUTHORIZED
@@ -116,7 +120,9 @@ class Forbidden(ServiceError):
     status = HTTPStatus.FORBIDDEN
     slug = "forbidden"
     meaning = "The token is valid, but does not allow this request."
-    advice = "Use a token that allows the request: a session, or an API key with the scope that the detail names."
+    advice = (
+        "Read the detail: it names what is missing, such as a scope, a session, the current password or the ownership."
+    )
 
 
 class NotFound(ServiceError):
@@ -165,6 +171,10 @@ class TooLarge(ServiceError):
     slug = "too-large"
     meaning = "The request's body is larger than this URL accepts."
     advice = "Send a smaller body. The detail names the limit. Split an import or a bulk request into several."
+
+    @classmethod
+    def over(cls, bytes_allowed: int) -> "TooLarge":
+        return cls(f"The request's body may have at most {bytes_allowed / 1024**2:.4g} MiB.")
 
 
 class UrlTooLong(ServiceError):

@@ -94,9 +94,9 @@ def log_request(line: AccessLine) -> None:
 
 
 def _write_access_lines() -> None:
-    lines = _encoder.encode_lines(_access_lines)
-    _access_lines.clear()
-    _write(lines)
+    lines = _access_lines.copy()
+    _access_lines.clear()  # before anything can fail: a line that cannot be written must not keep later ones back
+    _write(_encoder.encode_lines(lines))
 
 
 def _complete(record: "Record") -> None:

@@ -55,6 +55,7 @@ _FORMS: dict[str, tuple[Callable[[str], Any], str]] = {
         "host names such as api.example.org or *.example.org, without a port",
     ),
     "cors_origins": (_like(rf"https?://{_HOST}(:\d+)?"), "origins such as https://app.example.org"),
+    "second_factor_key": (_like(r".{32,}"), "at least 32 random characters"),
     "trusted_proxies": (_is_network, "addresses or networks such as 10.0.0.0/8"),
 }
 
@@ -119,7 +120,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     password_memory_kib: Annotated[int, Meta(ge=8192, le=1048576)] = 19456  # argon2id, as OWASP recommends
     password_iterations: Annotated[int, Meta(ge=1, le=100)] = 2
 
-    second_factor_key: Annotated[str, Meta(pattern="^(.{32,})?$")] = ""  # for those of operators; empty: none is used
+    second_factor_key: str = ""  # encrypts the second factors of operators; empty: none can be set up
     second_factor_required: bool = False  # operators without one can do nothing but set it up
 
     @property

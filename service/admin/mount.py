@@ -86,7 +86,7 @@ async def _read_body(scope: Any, receive: Receive) -> bytes:
     """Raises TooLarge, RequestTimeout, and BadRequest when the body breaks off."""
     length = request_header(scope, b"content-length") or b""
     if length.isdigit() and (len(length) > 10 or int(length) > MAX_BODY):
-        raise TooLarge
+        raise TooLarge.over(MAX_BODY)
     body, more = bytearray(), True
     try:
         async with asyncio.timeout(BODY_PATIENCE):
@@ -96,7 +96,7 @@ async def _read_body(scope: Any, receive: Receive) -> bytes:
                     raise BadRequest("The body broke off.")
                 body += message.get("body", b"")
                 if len(body) > MAX_BODY:
-                    raise TooLarge
+                    raise TooLarge.over(MAX_BODY)
                 more = message.get("more_body", False)
     except TimeoutError:
         raise RequestTimeout from None

@@ -87,6 +87,8 @@ class Operator(BaseUser, tablename="piccolo_user"):
             if not await cls._replace_password(operator["id"], _checked.get(), hashed):
                 raise HTTPException(422, "Incorrect password.")  # as Piccolo answers a wrong one
             await record("change_password", "operator", operator["id"], operator=operator["username"])
+        if attempt := _attempt.get():  # the form's: with a second factor, `login` left it open
+            await attempt.succeed()
 
     @classmethod
     async def _replace_password(cls, operator_id: int, checked: str | None, hashed: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyotp
 from loguru import logger
+from piccolo.apps.user.tables import BaseUser
 from piccolo.columns import UUID, Array, BigInt, Integer, Text, Timestamptz, Varchar
 from piccolo.columns.combination import WhereRaw
 from piccolo.columns.defaults import TimestamptzNow
@@ -112,7 +113,8 @@ class SecondFactor(Table, db=DB, tablename="operator_second_factors", help_text=
         async with DB.transaction():
             if not await cls.update({cls.recovery_codes: rest}).where(is_left).returning(cls.id):
                 return False
-            await record("use_recovery_code", "operator", user_id)
+            operator = await BaseUser.select(BaseUser.username).where(BaseUser.id == user_id).first()
+            await record("use_recovery_code", "operator", user_id, operator=operator["username"] if operator else None)
             return True
 
 

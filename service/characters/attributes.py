@@ -88,7 +88,7 @@ def _read_attribute_filters(open_parameters: Mapping[str, str]) -> Given:
         else:
             filters[f"attributes.{operator}.{number}"] = {f"{name}{number}": value for name, value in given.items()}
     if faults:
-        raise BadRequest("The request's parameters are not valid.", errors=faults)
+        raise BadRequest.of(faults)
     return filters
 
 

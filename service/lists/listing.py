@@ -112,7 +112,7 @@ class Listing:
         if query.owner_id is not None:
             if query.owner is not None:
                 fault = Violation("Must not be given with owner.", parameter="owner_id")
-                raise BadRequest("The request's parameters are not valid.", errors=[fault])
+                raise BadRequest.of([fault])
             return await self.rows(query, scopes=["owner_id"], user=user, owner_id=query.owner_id)
         if query.owner is None:
             return await self.rows(query, scopes=["mine", "others"] if user else ["public"], user=user)
@@ -202,12 +202,12 @@ class Listing:
                 f"Must be names of {', '.join(self.sorts)}, each at most once; - before a name means descending.",
                 parameter="sort",
             )
-            raise BadRequest("The request's parameters are not valid.", errors=[fault])
+            raise BadRequest.of([fault])
         return keys
 
 
 def _allowed(names: Sequence[str] | None, among: Mapping[str, Any], parameter: str) -> tuple[str, ...]:
     if unknown := [name for name in names or () if name not in among]:
         fault = Violation(f"Unknown: {', '.join(unknown)[:200]}. There are: {', '.join(among)}.", parameter=parameter)
-        raise BadRequest("The request's parameters are not valid.", errors=[fault])
+        raise BadRequest.of([fault])
     return tuple(sorted(set(names or ())))

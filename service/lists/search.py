@@ -102,5 +102,5 @@ def ranked(query: Any) -> Any:
         return ordered
     if query.q is None and any(name.endswith("rank") for name in query.sort or ()):
         fault = Violation("Only a search with q has ranks.", parameter="sort")
-        raise BadRequest("The request's parameters are not valid.", errors=[fault])
+        raise BadRequest.of([fault])
     return query

@@ -16,11 +16,10 @@ from service.media.queries import LINK_SECONDS, file_name, picture_version
 from service.media.schemas import MAX_UPLOAD, SIZES, PictureQuery, PortraitLinks
 from service.media.storage import STORAGE, WEBP
 from service.validation import pointer
-from service.web.requests import FORM
+from service.web.requests import FORM, MAX_PARTS
 
 MAX_BODY = MAX_UPLOAD + 64 * 1024  # a form has headers around the file
 
-MAX_PARTS = 200  # of a form
 SPOOLED = 64 * 1024  # bytes of a file in a form; more are on disk
 
 _DAY = "public, max-age=86400"

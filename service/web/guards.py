@@ -64,7 +64,7 @@ async def known_parameters(connection: ASGIConnection[Any, Any, Any, Any], handl
     if (key := request_header(connection.scope, b"idempotency-key")) is not None:
         faults += _key_violations(handler, key)
     if faults:
-        raise BadRequest("The request's parameters are not valid.", errors=faults)
+        raise BadRequest.of(faults)
 
 
 def _key_violations(handler: BaseRouteHandler, key: bytes) -> Iterator[Violation]:

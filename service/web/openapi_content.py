@@ -19,6 +19,7 @@ from litestar.openapi.spec import (
 
 from service.errors import Problem
 from service.schemas import CURSOR_LENGTH
+from service.web.event_stream import EVENT_STREAM
 
 NOT_FOUND = {404: ResponseSpec(Problem, generate_examples=False)}
 QUOTA = {403: ResponseSpec(Problem, generate_examples=False)}  # also when a quota is used up
@@ -108,7 +109,7 @@ class EventStreamOperation(Operation):
     """Answers JSON or server-sent events."""
 
     def __post_init__(self) -> None:
-        _add_content(self, "text/event-stream", _TEXT)
+        _add_content(self, EVENT_STREAM, _TEXT)
         last_event_id = Parameter(
             name="Last-Event-ID",
             param_in="header",

@@ -8,6 +8,7 @@ from litestar.enums import MediaType
 from litestar.params import FromPath
 
 from service.errors import PROBLEMS, NotFound, ServiceError, Violation
+from service.schemas import NAME_LENGTH
 from service.web.csp import page_policy
 from service.web.routes import get
 
@@ -32,7 +33,7 @@ _ERRORS = {
     "bad-request": [Violation("Must be at most 100.", parameter="limit")],
     "conflict": [Violation("This username is taken.", pointer="/username")],
     "validation": [
-        Violation("Must be at most 120 characters.", pointer="/name"),
+        Violation(f"Must be at most {NAME_LENGTH} characters.", pointer="/name"),
         Violation("30 is greater than the maximum of 20.", pointer="/attributes/wits"),
     ],
 }

@@ -85,7 +85,7 @@ def _parameters_refused(error: ValidationException, handler: BaseRouteHandler | 
     if any(fault.get("source") == "body" for fault in found):  # StrictRequest reports faults in a body
         return BadRequest("The body is missing.")
     faults = [_parameter_violation(fault, handler) for fault in found]
-    return BadRequest("The request's parameters are not valid.", errors=faults)
+    return BadRequest.of(faults)
 
 
 def _parameter_violation(fault: Mapping[str, Any], handler: BaseRouteHandler | None) -> Violation:

@@ -68,7 +68,7 @@ def read_query(text: bytes, wanted: type[Q]) -> Q:
     for name, given in lists.items():
         values[name] = _read_list(name, given, fields[name].type, faults)
     if faults:
-        raise BadRequest("The request's parameters are not valid.", errors=faults)
+        raise BadRequest.of(faults)
     by_name = {fields[name].name: value for name, value in values.items()}
     return wanted(**by_name, open=others)
 

@@ -29,6 +29,7 @@ _TOO_DEEP = b"[" * (MAX_DEPTH + 1)
 _ALL_ELSE = bytes(set(range(256)) - set(b"[]{}"))
 
 FORM = "multipart/form-data"
+MAX_PARTS = 200  # of a form
 MAX_JSON = 1024 * 1024  # bytes of a JSON body
 MAX_VALUES = 20_000  # of a JSON body: decoding takes up to 5 ms then, and a thread would not help, as it holds the GIL
 LARGE = 16 * 1024  # bytes; a longer body is read in a thread, because collecting its faults takes longer than 5 ms
@@ -53,7 +54,7 @@ class StrictRequest(Request[Caller, Any, Any], Generic[Q]):
 
     async def json(self) -> Any:
         if self._json is Empty:
-            media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+            media_type, _ = self.content_type
             if media_type == FORM and "or_form" in self.route_handler.opt:
                 return self.route_handler.opt["or_form"]
             if media_type != "application/json" and not media_type.endswith("+json"):
@@ -62,7 +63,7 @@ class StrictRequest(Request[Caller, Any, Any], Generic[Q]):
             wanted = field.annotation if field else Any
             body = await self.body()
             if len(body) > MAX_JSON:
-                raise TooLarge
+                raise TooLarge.over(MAX_JSON)
             try:
                 if len(body) > LARGE:
                     self._json = await asyncio.to_thread(read_json, body, wanted)

@@ -32,10 +32,16 @@ class Rendered(Response[Any], Generic[T]):
         self.type = media_type.encode()
 
     async def answer(self, scope: Any, receive: Receive, send: Send) -> None:
-        headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in self.extra_headers.items()]
-        headers += [(b"content-type", self.type), (b"content-length", b"%d" % len(self.rendered))]
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await self.start(send, len(self.rendered))
         await send({"type": "http.response.body", "body": self.rendered, "more_body": False})
+
+    async def start(self, send: Send, length: int | None = None) -> None:
+        """Sends the status and the headers. ``length`` is that of the body in bytes, if it is known."""
+        headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in self.extra_headers.items()]
+        headers.append((b"content-type", self.type))
+        if length is not None:
+            headers.append((b"content-length", b"%d" % length))
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
 
 
 class FromFile(Rendered[Any]):
@@ -50,9 +56,7 @@ class FromFile(Rendered[Any]):
         size, address = self.file.seek(0, SEEK_END), address_of(scope)
         self.file.seek(0)
         with self.file, RESPONSES_ON_DISK.used_by(address, size):
-            headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in self.extra_headers.items()]
-            headers += [(b"content-type", self.type), (b"content-length", b"%d" % size)]
-            await send({"type": "http.response.start", "status": self.status, "headers": headers})
+            await self.start(send, size)
             for at in range(0, size, PIECE):
                 more = at + PIECE < size
                 await send({"type": "http.response.body", "body": self.file.read(PIECE), "more_body": more})
@@ -67,36 +71,41 @@ class Streamed(Rendered[Any]):
         self.pieces = pieces
 
     async def answer(self, scope: Any, receive: Receive, send: Send) -> None:
-        sending = asyncio.create_task(self._send(send))
-        leaving = asyncio.create_task(_until_disconnected(receive))
-        try:
-            await asyncio.wait([sending, leaving], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            leaving.cancel()
-            if not sending.done():
-                sending.cancel()
-            await asyncio.wait([sending, leaving])
-        if not sending.cancelled():
-            sending.result()
+        await self.start(send)
+        if not await send_pieces(self.pieces, scope, receive, send):
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _send(self, send: Send) -> None:
-        headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in self.extra_headers.items()]
-        async with aclosing(self.pieces):
-            await send(
-                {
-                    "type": "http.response.start",
-                    "status": self.status,
-                    "headers": [*headers, (b"content-type", self.type)],
-                }
-            )
-            async for piece in self.pieces:
+
+async def send_pieces(
+    pieces: AsyncGenerator[bytes, None], scope: Any, receive: Receive, send: Send, end: asyncio.Event | None = None
+) -> bool:
+    """Sends ``pieces`` as they are made, until ``end`` is set or the client leaves, and closes them. Returns whether
+    the client left. For HEAD it makes only those that the start of the response waits for: Head restores the method
+    then."""
+
+    async def send_all() -> None:
+        async with aclosing(pieces):
+            while scope["method"] != "HEAD" and (piece := await anext(pieces, None)) is not None:
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
+    async def wait_until_left() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
 
-async def _until_disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    sending, leaving = asyncio.create_task(send_all()), asyncio.create_task(wait_until_left())
+    tasks: set[asyncio.Task[Any]] = {sending, leaving}
+    if end is not None:
+        tasks.add(asyncio.create_task(end.wait()))
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        has_left = leaving.done()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    if not sending.cancelled():
+        sending.result()  # raises its failure
+    return has_left
 
 
 def resource(row: Any, *, created_at: str | None = None, headers: Mapping[str, str] | None = None) -> Rendered[Any]:

@@ -6,7 +6,7 @@ from litestar.openapi.plugins import OpenAPIRenderPlugin
 
 from service.web.csp import application_policy
 
-ASSETS_PACKAGE, ASSETS_PATH = "fastapi_swagger.resources", "/docs-assets"
+ASSETS_PACKAGE, ASSETS_PATH = "fastapi_swagger", "/docs-assets"
 
 # - The colours are those of the system.
 # - The tab keeps the token until it is closed. A copy elsewhere would outlive the session.

@@ -17,7 +17,7 @@ from service.schemas import (
     PROMPT_LENGTH,
     TAG_LENGTH,
 )
-from service.templates.rules import bounds, subset, validator
+from service.templates.rules import bounds, nodes, subset
 from tests.support.servers import ROOT, VARIABLES
 
 DOCUMENTS = sorted(
@@ -93,10 +93,7 @@ def test_bounds_are_those_of_the_code() -> None:
     assert f"| Numbers in attributes | 0, or an absolute value of at least {bounds.SMALLEST_NUMBER} |" in guide
     defaults = f"{bounds.ATTRIBUTES_VALUES:,} values and {bounds.ATTRIBUTES_BYTES // 1024} KiB in all"
     assert f"| Defaults | {defaults}, where the defaults inside a default count, too |" in guide
-    assert (
-        f"| Texts that must match a pattern | {validator.PATTERN_TEXT:,} code points in all for one character |"
-        in guide
-    )
+    assert f"| Texts that must match a pattern | {nodes.PATTERN_TEXT:,} code points in all for one character |" in guide
 
 
 def test_every_keyword_of_schemas_is_in_the_guide() -> None:

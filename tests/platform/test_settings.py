@@ -122,6 +122,7 @@ def test_production_refuses_insecure_values(variable: str, value: str) -> None:
         ("DATABASE_URL", "mysql://db/characters", "Must be an address such as postgresql://"),
         ("STORAGE_URL", "s3://A", "Must be s3://bucket or s3://bucket/prefix."),
         ("S3_ENDPOINT_URL", "s3.example.org", "Must be an address such as"),
+        ("SECOND_FACTOR_KEY", "short", "Must be at least 32 random characters."),
     ],
 )
 def test_the_form_of_a_variable_is_checked(variable: str, value: str, fault: str) -> None:

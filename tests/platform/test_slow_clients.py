@@ -29,7 +29,14 @@ MOST_MEMORY = 10 * 1024**2  # bytes; all bodies together have ten times as many
 def scope(**headers: str) -> dict[str, Any]:
     given = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     state = {"server_send": None, "headers": {}}
-    return {"type": "http", "path": "/v1/x", "client": ("192.0.2.1", 1), "headers": given, "state": state}
+    return {
+        "type": "http",
+        "method": "GET",
+        "path": "/v1/x",
+        "client": ("192.0.2.1", 1),
+        "headers": given,
+        "state": state,
+    }
 
 
 @contextmanager

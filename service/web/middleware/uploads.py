@@ -94,7 +94,7 @@ class _Upload:
         if self._file is None:
             self._largest = _largest(self.scope)
             if self.announced > self._largest:
-                raise TooLarge
+                raise TooLarge.over(self._largest)
             self._take_disk(self.announced)
             self._file = SpooledTemporaryFile(max_size=SMALL)  # noqa: SIM115 (closed by close)
             await self._spool(self._file)
@@ -114,7 +114,7 @@ class _Upload:
             body = message.get("body", b"")
             self._left += len(body)
             if self._left > self._largest:
-                raise TooLarge
+                raise TooLarge.over(self._largest)
             if self._left > self.on_disk:
                 self._take_disk(self._left - self.on_disk)
             file.write(body)

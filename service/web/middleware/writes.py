@@ -17,11 +17,10 @@ from litestar.types import ASGIApp, Message, Receive, Send
 from service.database.engine import DB
 from service.errors import TooLarge
 from service.web.problems import answer_problem
-from service.web.requests import is_dry_run, prepared
+from service.web.requests import FORM, MAX_PARTS, is_dry_run, prepared
 
 MAX_KEPT = 1024 * 1024  # bytes of a stored response
 IN_THREAD = 64 * 1024  # bytes; the digest of a longer body is computed in a thread, and of 50 MiB takes 30 ms or more
-MAX_DELIMITERS = 201  # of a form; one with more parts is refused
 _STEP = 1024 * 1024  # bytes that are searched at once, because a search holds the GIL
 
 
@@ -142,12 +141,11 @@ def digest(body: bytes, boundary: bytes = b"") -> bytes:
     """The SHA-256 of a body. Of a form's, it leaves out the boundary, which is new in each request; the names and the
     order of files count. Needs no copy of the body."""
     hashed, rest, at, parts = sha256(), memoryview(body), 0, 0
-    step = max(_STEP, len(boundary))
     begins = 0  # of what is not hashed yet
-    while boundary and at < len(body) and parts <= MAX_DELIMITERS:
-        found = body.find(boundary, at, at + step + len(boundary))
+    while boundary and at < len(body) and parts <= MAX_PARTS + 1:  # a form with more is refused
+        found = body.find(boundary, at, at + _STEP + len(boundary))
         if found < 0:
-            at += step + 1
+            at += _STEP + 1
         else:
             hashed.update(rest[begins:found])
             begins = at = found + len(boundary)
@@ -160,7 +158,7 @@ def _boundary(request: Request[Any, Any, Any]) -> bytes:
     """With the hyphens of a delimiter; empty for a body that is no form."""
     media_type, options = request.content_type
     boundary = options.get("boundary")
-    return b"--" + boundary.encode() if media_type == "multipart/form-data" and boundary else b""
+    return b"--" + boundary.encode() if media_type == FORM and boundary else b""
 
 
 async def _send(answer: Answer, send: Send) -> None:

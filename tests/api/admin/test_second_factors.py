@@ -124,6 +124,8 @@ async def test_a_recovery_code_works_once(app: Any, phone: Phone) -> None:
     assert (await log_in(app, first)).status_code == 401
     assert (await log_in(app, f" {second.upper()}\n")).status_code == 200
     assert (await actions())[:2] == ["sign_in", "use_recovery_code"]
+    used: Any = await AuditEntry.select(AuditEntry.operator).where(AuditEntry.action == "use_recovery_code")
+    assert used == [{"operator": "olga"}] * 2
 
 
 async def test_the_database_holds_no_code(phone: Phone) -> None:
@@ -214,6 +216,16 @@ async def test_a_right_code_resets_the_failures(app: Any, phone: Phone, monkeypa
     for _ in range(3):
         assert [(await log_in(app, "000000")).status_code for _ in range(2)] == [401, 401]
         assert (await log_in(app, phone.next_code())).status_code == 200
+
+
+async def test_a_change_of_the_password_is_no_failure(
+    app: Any, operator: Client, phone: Phone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allow_failures(monkeypatch, "_by_pair", 1)
+    passwords = dict.fromkeys(("new_password", "confirm_new_password"), "a newer password")
+    given = passwords | {"current_password": OPERATORS_PASSWORD}
+    assert (await operator.post("/admin/api/change-password/", json=given)).status_code == 303
+    assert (await log_in(app, phone.code(), password="a newer password")).status_code == 200
 
 
 async def test_concurrent_guesses_at_codes_are_all_counted(

@@ -9,7 +9,6 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from service.app import MAX_PARTS
 from service.cards.imports import controller, queries
 from service.cards.tables import Card, CardAsset
 from service.characters.tables import Character
@@ -20,6 +19,7 @@ from service.media import storage
 from service.media.storage import Bucket
 from service.media.tables import StoredFile
 from service.settings import settings
+from service.web.requests import MAX_PARTS
 from tests.conftest import character, faults, with_key
 from tests.support.cards import (
     ICON,

@@ -131,6 +131,23 @@ async def test_an_export_is_one_snapshot_with_every_row_once(alice: Client) -> N
     assert sorted(names) == sorted(f"Mira {number}" for number in range(1, 61))
 
 
+async def test_head_reads_only_the_first_piece(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    read_piece = queries._Spool.read
+
+    async def count(spool: Any, at: int) -> bytes:
+        read.append(at)
+        return await read_piece(spool, at)
+
+    monkeypatch.setattr(queries, "PIECE", 16)
+    monkeypatch.setattr(queries._Spool, "read", count)
+    answer = await alice.head("/v1/users/me/export", headers={"Accept-Encoding": "identity"})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/x-ndjson")
+    assert (answer.content, read) == (b"", [0])
+    assert await export(alice)  # the first one has ended
+    assert len(read) > 10
+
+
 async def test_a_user_has_one_export_at_a_time(alice: Client, charlie: Client) -> None:
     under_way = await started(alice)
     refused = await alice.get("/v1/users/me/export")
