@@ -137,7 +137,7 @@ def check_same(struct: type[msgspec.Struct], declared: Iterable[str], names: Ite
         raise TypeError(f"{struct.__name__} and {what} differ in: {', '.join(sorted(differing))}.")
 
 
-Names = tuple[str, ...]  # written as a,b,c
+Names = tuple[Annotated[str, Meta(min_length=1)], ...]  # written as a,b,c
 LimitValue = Annotated[int, Meta(ge=1, le=100, description="The maximum number of items.")]
 CursorValue = Annotated[str, Meta(max_length=CURSOR_LENGTH, description="The `next_cursor` of the previous page.")]
 

@@ -14,7 +14,7 @@ from service.database.engine import DB
 from service.database.prepared import Param, Prepared, insert, json_object, utc, written
 from service.errors import Forbidden, NotFound, Unprocessable, Violation
 from service.identifiers import uuid7
-from service.users.credentials import NOT_CURRENT, confirm_password, lock_account
+from service.users.credentials import confirm_password, lock_account, refused_password
 from service.users.queries import get_account, notify
 
 MAX_KEYS = 100  # of one user
@@ -48,12 +48,12 @@ async def create_api_key(user: Caller, data: ApiKeyCreate) -> tuple[UUID, Any]:
     if data.expires_at is not None and data.expires_at <= datetime.now(UTC):
         raise Unprocessable.of([Violation("Must be in the future.", pointer="/expires_at")])
     account = await get_account(user)
-    await confirm_password(user, account["password_hash"], data.current_password, NOT_CURRENT)
+    await confirm_password(user, account["password_hash"], data.current_password)
     token = new_token("key")
     scopes = sorted(set(data.scopes))
     async with DB.transaction():
         if not await lock_account(user.id, account["password_hash"]):
-            raise Forbidden(NOT_CURRENT)
+            raise refused_password()
         if await Token.count().where(Token.user == user.id, Token.kind == "key") >= MAX_KEYS:
             raise Forbidden(f"An account has at most {MAX_KEYS} API keys.")
         key = await _CREATE_KEY.one(

@@ -11,11 +11,11 @@ from service.auth.tables import EmailToken
 from service.callers import Caller
 from service.database.engine import DB
 from service.database.prepared import NOW, Param, Prepared
-from service.errors import Forbidden, NotFound
+from service.errors import NotFound
 from service.identifiers import uuid7
 from service.mail.outbox import may_send, queue_message
 from service.mail.worker import Recipient
-from service.users.credentials import NOT_CURRENT, confirm_password
+from service.users.credentials import confirm_password, refused_password
 from service.users.passwords import check_password, hash_password
 from service.users.schemas import account_key
 from service.users.scopes import is_active
@@ -106,12 +106,12 @@ async def verify_email(caller: Caller, token: str, password: str | None) -> None
     account = await _find_account("verification", token)
     if caller.id != account["user"]:
         if password is None:
-            raise Forbidden(_NEEDS_PROOF)
-        await confirm_password(Caller(id=account["user"]), account["password_hash"], password, NOT_CURRENT)
+            raise refused_password(_NEEDS_PROOF, "Is required without a session of the account.")
+        await confirm_password(Caller(id=account["user"]), account["password_hash"], password)
     async with DB.transaction():
         locked = await _consume_link("verification", token, account)
         if locked["password_hash"] != account["password_hash"]:
-            raise Forbidden(NOT_CURRENT)
+            raise refused_password()
         if await _mark_verified(account["user"]):
             await delete_tokens(Caller(id=account["user"]))
         await record("verify_email", "user", account["user"], member=account["user"])

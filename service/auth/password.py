@@ -6,8 +6,7 @@ from service.auth.schemas import PasswordUpdate
 from service.callers import Caller
 from service.database.engine import DB
 from service.database.prepared import NOW
-from service.errors import Forbidden
-from service.users.credentials import NOT_CURRENT, confirm_password
+from service.users.credentials import confirm_password, refused_password
 from service.users.passwords import check_password, hash_password
 from service.users.queries import get_account, notify
 from service.users.tables import User
@@ -16,7 +15,7 @@ from service.users.tables import User
 async def update_password(user: Caller, data: PasswordUpdate) -> None:
     """Ends the user's other sessions. Raises Forbidden when the current password is wrong, or changes meanwhile."""
     account = await get_account(user)
-    await confirm_password(user, account["password_hash"], data.current_password, NOT_CURRENT)
+    await confirm_password(user, account["password_hash"], data.current_password)
     own_words = {account["email"] or "", account["username"], account["display_name"]}
     await check_password(data.new_password, own_words, "/new_password")
     password_hash = await hash_password(data.new_password)
@@ -31,7 +30,8 @@ async def delete_account(user: Caller, password: str) -> None:
     """Suspends the account at once; it is purged 30 days later. Raises Forbidden when the password is wrong, or changes
     meanwhile."""
     account = await get_account(user)
-    await confirm_password(user, account["password_hash"], password, "The password is not right.")
+    refusal = refused_password("The password is not right.", member="password")
+    await confirm_password(user, account["password_hash"], password, refusal)
     async with DB.transaction():
         await _change_account(account, {User.status: "suspended", User.deleted_at: NOW})
         await delete_tokens(user)
@@ -42,4 +42,4 @@ async def _change_account(account: Any, changes: dict[Any, Any]) -> None:
     """Raises Forbidden when the password that was checked is no longer the account's: a reset must not be undone."""
     checked = (User.id == account["id"]) & (User.password_hash == account["password_hash"])
     if not await User.update(changes).where(checked).returning(User.id):
-        raise Forbidden(NOT_CURRENT)
+        raise refused_password()

@@ -13,7 +13,7 @@ from service.database.prepared import Param, Prepared
 from service.identifiers import uuid7
 from service.schemas import CopyCreate
 from service.web.guards import WRITE_CHARACTERS, CurrentUser
-from service.web.openapi_content import QUOTA
+from service.web.openapi_content import QUOTA, OptionalBodyOperation
 from service.web.responses import Rendered, resource
 from service.web.routes import post
 
@@ -50,13 +50,14 @@ class CopyController(Controller):
         dry_run=True,
         idempotent=True,
         responses=QUOTA,
+        operation_class=OptionalBodyOperation,
     )
     async def copy_character(
-        self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[CopyCreate]
+        self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[CopyCreate | None] = None
     ) -> Rendered[CharacterRead]:
         """Copy a character.
 
-        The copy is yours and private. It includes the card and refers to the original.
+        The copy is yours and private. It includes the card and refers to the original. The request needs no body.
         """
         row = await copy_character(user, character_id)
         return resource(row, created_at=f"/v1/characters/{row['id']}")

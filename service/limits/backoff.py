@@ -78,6 +78,9 @@ _by_account = Attempts(free=50, longest=60)
 _confirmations = Attempts(free=5, longest=300)
 
 
+_COUNTED = {"pair": "account and network", "address": "network", "account": "account", "confirmation": "account"}
+
+
 class Attempt:
     """One attempt, which may be a guess. All workers share the failures in Valkey. Without Valkey, or while it is away,
     each worker counts for itself.
@@ -85,7 +88,7 @@ class Attempt:
     ``counted`` has a name in Valkey, the failures and a key for each. Success drops all failures of the first key.
     """
 
-    _detail = ""
+    _name = ""
 
     def __init__(self, *counted: tuple[str, Attempts, str]) -> None:
         self._counted = counted
@@ -95,7 +98,11 @@ class Attempt:
         account before. It does not wait for failures of other addresses, so strangers cannot lock the owner out."""
         exempt = _by_account if known else None
         if wait := await self._wait_or_count(exempt):
-            raise TooManyRequests(self._detail, headers={"Retry-After": str(wait)})
+            raise TooManyRequests(self._refusal(wait), headers={"Retry-After": str(wait)})
+
+    def _refusal(self, wait: int) -> str:
+        limits = ", ".join(f"{attempts._free} for each {_COUNTED[name]}" for name, attempts, _ in self._counted)
+        return f"Before a wait, these {self._name} may fail: {limits}. Retry in {wait} seconds."
 
     async def succeed(self) -> None:
         (_, first, key), *others = self._counted
@@ -143,7 +150,7 @@ class Attempt:
 class SignIn(Attempt):
     """``account`` is the key of the login, of a user or of an operator."""
 
-    _detail = "Too many failed sign-ins: wait as long as Retry-After says (in seconds)."
+    _name = "sign-ins"
 
     def __init__(self, account: str, address: str) -> None:
         network = network_of(address)
@@ -156,6 +163,8 @@ class SignIn(Attempt):
 
 class Confirmation(Attempt):
     """The password that a session is asked for again."""
+
+    _name = "confirmations of a password"
 
     def __init__(self, user_id: UUID | None) -> None:
         super().__init__(("confirmation", _confirmations, str(user_id)))

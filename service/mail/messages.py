@@ -55,10 +55,16 @@ your password: choose a new one with "forgotten password". That signs you out ev
 """,
 }
 LINKED: dict[Kind, str] = {"verification": "verify-email", "reset": "reset-password"}
+_ROUTES: dict[Kind, str] = {"verification": "/v1/email-verifications", "reset": "/v1/password-resets"}
+_NO_FRONT_END = (
+    "{link}\n\n(For developers: LINKS_URL is not set. Send the token, what follows #token=, to PUT {route}.)"
+)
 
 
 def compose_message(kind: Kind, recipient: str, username: str, token: str = "") -> EmailMessage:
     """Puts the token in the fragment of the link, which browsers never send. Raises Undeliverable for a bad address."""
     page = LINKED.get(kind, "")
     link = f"{(settings.links_url or settings.own_url).rstrip('/')}/{page}#token={token}"
+    if kind in LINKED and not settings.links_url and not settings.in_production:
+        link = _NO_FRONT_END.format(link=link, route=_ROUTES[kind])
     return compose(recipient, _SUBJECTS[kind], _TEXTS[kind].format(username=username, link=link))

@@ -1,10 +1,12 @@
-from collections.abc import Awaitable
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from litestar import Controller
 from litestar.params import FromPath, JSONBody
 
+from service.errors import BadRequest, Violation
 from service.lists.pages import page
 from service.relationships import queries
 from service.relationships.schemas import (
@@ -26,8 +28,28 @@ from service.web.responses import Rendered, resource
 from service.web.routes import delete, get, patch, post
 
 
-def _current(request: Any) -> Awaitable[Any]:
-    return queries.get_relationship(request.user, request.path_params["relationship_id"], request.parameters.side)
+class _SentEnd(msgspec.Struct):
+    id: UUID
+
+
+class _SentRow(msgspec.Struct):
+    source: _SentEnd | None = None
+
+
+async def _side(request: Any) -> UUID | None:
+    """The side that a change is made from: ``from``, or the source of a row that is sent back. Raises BadRequest if the
+    two differ."""
+    given: UUID | None = request.parameters.side
+    sent = None
+    with suppress(msgspec.DecodeError):
+        sent = msgspec.json.decode(await request.body(), type=_SentRow).source
+    if given and sent and given != sent.id:
+        raise BadRequest.of([Violation("Must be the id of the body's source, or be left out.", parameter="from")])
+    return given or (sent.id if sent else None)
+
+
+async def _current(request: Any) -> Any:
+    return await queries.get_relationship(request.user, request.path_params["relationship_id"], await _side(request))
 
 
 class RelationshipController(Controller):
@@ -96,10 +118,11 @@ class RelationshipController(Controller):
     ) -> Rendered[RelationshipRead]:
         """Update a relationship.
 
-        The two characters and the type cannot change. `attitude` is that of the character in `from`, by default of the
-        stored source. To change or send back a row of a character's list, send that character's id as `from`.
+        The two characters and the type cannot change. `attitude` is that of the character in `from`. Without `from`, it
+        is that of the `source` in the body, if a row is sent back, and otherwise that of the stored source. To change a
+        row of a character's list, send that character's id as `from`, or the row's `source`.
         """
-        side = request.parameters.side
+        side = await _side(request)
         return resource(await queries.update_relationship(user, relationship_id, side, data, if_match))
 
     @delete("/relationships/{relationship_id:uuid}", guards=[WRITE_CHARACTERS], dry_run=True)

@@ -1,4 +1,3 @@
-from copy import copy
 from typing import Any
 from uuid import UUID
 
@@ -23,14 +22,18 @@ from service.relationships.types import CUSTOM, TYPES
 from service.schemas import given
 from service.settings import settings
 
-_NOT_OWN = NotFound("You have no such character.")
+
+def _not_own(*errors: Violation) -> NotFound:
+    return NotFound("You have no such character.", errors=errors)
+
+
 _CONSTRAINTS = {
     "one_relationship_of_a_type_per_pair": Conflict(
         "The two characters already have a relationship of this type.",
         errors=[Violation("The two characters already have a relationship of this type.", pointer="/type")],
     ),
-    "relationships_source_fkey": _NOT_OWN,  # purged by another transaction
-    "relationships_target_fkey": _NOT_OWN,
+    "relationships_source_fkey": _not_own(),  # purged by another transaction; the stored source may be either end
+    "relationships_target_fkey": _not_own(),
 }
 
 
@@ -86,8 +89,8 @@ def _create() -> QueryString:
 
 
 _CREATE = Prepared(_create)
-_COUNT_OWN = Prepared(
-    lambda: Character.select(QueryString("count(*)")).where(
+_OWN = Prepared(
+    lambda: Character.select(Character.id).where(
         QueryString("{} = ANY({}::uuid[])", Character.id, Param("ids")), owned_by(Param("user"))
     )
 )
@@ -127,8 +130,11 @@ async def create_relationship(user: Caller, character_id: UUID, data: Relationsh
     label, inverse_label = _labels(data)
     if data.target == character_id:
         raise Unprocessable.of([Violation("Must be another character.", pointer="/target")])
-    if await _COUNT_OWN.value(ids=[character_id, data.target], user=user.id) != 2:
-        raise copy(_NOT_OWN)
+    own = {row["id"] for row in await _OWN.all(ids=[character_id, data.target], user=user.id)}
+    if character_id not in own:
+        raise _not_own()
+    if data.target not in own:
+        raise _not_own(Violation("Is none of your characters.", pointer="/target"))
     quota = settings.quota_relationships
     if await _MOST.value(ids=[character_id, data.target], quota=quota) >= quota:
         raise QuotaExceeded(f"A character may have {quota} relationships.")

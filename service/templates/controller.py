@@ -17,6 +17,7 @@ from service.templates.schemas import (
 )
 from service.web.guards import READ_TEMPLATES, WRITE_TEMPLATES, CurrentUser
 from service.web.middleware.rate_limit import Cost, list_cost
+from service.web.openapi_content import OptionalBodyOperation
 from service.web.requests import IfMatch, StrictRequest
 from service.web.responses import Rendered, resource
 from service.web.routes import delete, get, patch, post
@@ -74,13 +75,19 @@ class TemplateController(Controller):
         """
         await queries.delete_template(user, template_id, if_match)
 
-    @post("/{template_id:uuid}/copies", guards=[WRITE_TEMPLATES], dry_run=True, idempotent=True)
+    @post(
+        "/{template_id:uuid}/copies",
+        guards=[WRITE_TEMPLATES],
+        dry_run=True,
+        idempotent=True,
+        operation_class=OptionalBodyOperation,
+    )
     async def copy_template(
-        self, user: CurrentUser, template_id: FromPath[UUID], data: JSONBody[CopyCreate]
+        self, user: CurrentUser, template_id: FromPath[UUID], data: JSONBody[CopyCreate | None] = None
     ) -> Rendered[TemplateRead]:
         """Copy a template.
 
-        The copy is yours and private. It refers to the original.
+        The copy is yours and private. It refers to the original. The request needs no body.
         """
         row = await queries.copy_template(user, template_id)
         return resource(row, created_at=f"/v1/templates/{row['id']}")

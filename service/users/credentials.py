@@ -7,14 +7,12 @@ from piccolo.querystring import QueryString
 from service.audit.queries import record
 from service.callers import Caller
 from service.database.prepared import Param, Prepared
-from service.errors import Forbidden
+from service.errors import Forbidden, Violation
 from service.limits.backoff import Confirmation
 from service.users.passwords import hash_password, password_matches
 from service.users.schemas import account_key
 from service.users.scopes import is_active
 from service.users.tables import User
-
-NOT_CURRENT = "The current password is not right."
 
 _KEEP = Prepared(lambda: QueryString("SELECT FROM users WHERE id = {} FOR KEY SHARE", Param("id")))
 
@@ -50,12 +48,19 @@ async def rehash_password(user_id: UUID | None, outdated: str, password: str) ->
     await User.update({User.password_hash: password_hash}).where(User.id == user_id, User.password_hash == outdated)
 
 
-async def confirm_password(user: Caller, password_hash: str | None, password: str, otherwise: str) -> None:
-    """Raises Forbidden with the text ``otherwise`` for a wrong password, and TooManyRequests after too many failures,
-    so that a stolen session cannot be used to guess the password."""
+def refused_password(detail: str = "", fault: str = "Is not right.", member: str = "current_password") -> Forbidden:
+    """The refusal of a request whose body has no, or a wrong, password as its ``member``."""
+    return Forbidden(detail or "The current password is not right.", errors=[Violation(fault, pointer=f"/{member}")])
+
+
+async def confirm_password(
+    user: Caller, password_hash: str | None, password: str, refusal: Forbidden | None = None
+) -> None:
+    """Raises ``refusal``, by default ``refused_password()``, for a wrong password, and TooManyRequests after too many
+    failures, so that a stolen session cannot be used to guess the password."""
     attempt = Confirmation(user.id)
     await attempt.begin()
     if not await password_matches(password_hash, password):
         await record("refuse_password", "user", user.id, member=user.id)
-        raise Forbidden(otherwise)
+        raise refusal or refused_password()
     await attempt.succeed()

@@ -10,14 +10,14 @@ from service.callers import Caller
 from service.database.engine import DB
 from service.database.failures import on_constraint
 from service.database.prepared import NOW, Param, Prepared, insert, json_object, utc, written
-from service.errors import Conflict, Forbidden, NotFound, Unprocessable, Violation
+from service.errors import Conflict, NotFound, Unprocessable, Violation
 from service.etags import check_if_match
 from service.identifiers import uuid7
 from service.mail.outbox import Kind, insert_message, queue_message
 from service.media.queries import picture_fields
 from service.schemas import given
 from service.settings import settings
-from service.users.credentials import confirm_password
+from service.users.credentials import confirm_password, refused_password
 from service.users.passwords import check_password, hash_password
 from service.users.schemas import (
     RESERVED_USERNAMES,
@@ -151,13 +151,14 @@ async def update_me(user: Caller, data: UserUpdate, if_match: str | None) -> Any
     """Changes the given fields; null empties one. Raises Forbidden for a new e-mail when the password is wrong, or
     changes meanwhile."""
     changes: dict[Any, Any] = given(data, display_name="", bio="", links=[])
-    password = changes.pop("current_password", "")
+    password = changes.pop("current_password", None)
     checked = None
     if "email" in changes:
         changes["email"] = _normal_email(changes["email"])
         changes["email_key"] = _email_key(changes["email"])
         checked = (await get_account(user))["password_hash"]
-        await confirm_password(user, checked, password, _NEEDS_CURRENT)
+        refusal = refused_password(_NEEDS_CURRENT, "Is required." if password is None else "Is not right.")
+        await confirm_password(user, checked, password or "", refusal)
     if "links" in changes:
         changes["links"] = msgspec.json.encode(changes["links"]).decode()
     async with DB.transaction():
@@ -177,7 +178,7 @@ async def update_me(user: Caller, data: UserUpdate, if_match: str | None) -> Any
         )
         check_if_match(if_match, user.id, row["version"])
         if "email" in changes and row["password_hash"] != checked:
-            raise Forbidden(_NEEDS_CURRENT)
+            raise refused_password(_NEEDS_CURRENT)
         is_new_email = "email" in changes and changes["email"] != row["email"]
         if is_new_email:
             changes |= {User.email_verified_at: None, User.email_changed_at: _changed_since(row, changes["email_key"])}

@@ -61,6 +61,20 @@ class UpdateOrUploadOperation(Operation):
 
 
 @dataclass
+class OptionalBodyOperation(Operation):
+    """Takes JSON, or no body."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.request_body, RequestBody):
+            return
+        self.request_body.required = False
+        for content in self.request_body.content.values():
+            if isinstance(content.schema, Schema) and content.schema.one_of:
+                content.schema = content.schema.one_of[0]  # without null, which no client sends instead of no body
+                content.example = {}
+
+
+@dataclass
 class PictureOperation(Operation):
     """Answers a picture, or redirects to it."""
 

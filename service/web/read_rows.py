@@ -13,6 +13,7 @@ from service.validation import UNKNOWN, convert, pointer
 
 Body = TypeVar("Body", bound=msgspec.Struct)
 
+_OF_EACH_WRITE = {"version", "updated_at"}  # without If-Match the last write wins, so these may be older
 _READ_ONLY = "Is read-only: send it as it is now, or leave it out."
 
 
@@ -27,7 +28,8 @@ def convert_read(plain: Any, row: Any, expected: type[Body], if_match: str | Non
     member differs and ``if_match`` is stale."""
     shown = msgspec.json.decode(row["item"])
     read_only = shown.keys() - {field.encode_name for field in msgspec.structs.fields(expected)}
-    changed = [name for name in plain if name in read_only and not _is_unchanged(plain[name], shown[name])]
+    compared = read_only if if_match is not None else read_only - _OF_EACH_WRITE
+    changed = [name for name in plain if name in compared and not _is_unchanged(plain[name], shown[name])]
     if changed:
         check_if_match(if_match, row["id"], row["version"])
     faults = [Violation(_READ_ONLY, pointer=pointer("", name)) for name in changed]

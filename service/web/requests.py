@@ -54,13 +54,16 @@ class StrictRequest(Request[Caller, Any, Any], Generic[Q]):
 
     async def json(self) -> Any:
         if self._json is Empty:
+            field = self.route_handler.parsed_data_field
+            wanted = field.annotation if field else Any
             media_type, _ = self.content_type
+            if field and field.is_optional and not media_type and not await self.body():
+                self._json = None
+                return None
             if media_type == FORM and "or_form" in self.route_handler.opt:
                 return self.route_handler.opt["or_form"]
             if media_type != "application/json" and not media_type.endswith("+json"):
                 raise UnsupportedMediaType("The body must be JSON, with 'Content-Type: application/json'.")
-            field = self.route_handler.parsed_data_field
-            wanted = field.annotation if field else Any
             body = await self.body()
             if len(body) > MAX_JSON:
                 raise TooLarge.over(MAX_JSON)

@@ -1,17 +1,19 @@
 """Writes a graph as the text of a Mermaid flowchart."""
 
 from service.relationships.graph.schemas import Graph
+from service.relationships.types import TYPES
 
 
 def draw(graph: Graph) -> str:
-    """A ``graph LR`` with a node for each character and an arrow for each relationship."""
+    """A ``graph LR`` with a node for each character and an arrow for each relationship, without a head if its type
+    is symmetric. A custom type may be; its arrow keeps the head."""
     names = {node.id: f"n{index}" for index, node in enumerate(graph.nodes)}
     lines = ["graph LR"]
     lines += [f'    {names[node.id]}["{_escape(node.name)}"]' for node in graph.nodes]
-    lines += [
-        f'    {names[edge.source]} -- "{_escape(edge.label or edge.type.replace("_", " "))}" --> {names[edge.target]}'
-        for edge in graph.edges
-    ]
+    for edge in graph.edges:
+        label = _escape(edge.label or edge.type.replace("_", " "))
+        line = "---" if TYPES[edge.type][0].symmetric and not edge.label else "-->"
+        lines.append(f'    {names[edge.source]} -- "{label}" {line} {names[edge.target]}')
     return "\n".join(lines) + "\n"
 
 

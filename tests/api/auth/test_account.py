@@ -11,6 +11,7 @@ from tests.conftest import PASSWORD, character, client, create, faults, with_key
 Client = httpx.AsyncClient
 
 NEW = "another long password"
+KEY: dict[str, Any] = {"name": "n", "scopes": ["characters:read"]}
 CHANGE = {"current_password": PASSWORD, "new_password": NEW}
 
 
@@ -44,6 +45,18 @@ async def test_the_wrong_current_password_changes_nothing(alice: Client, strange
     refused = await alice.put("/v1/users/me/password", json=CHANGE | {"current_password": NEW})
     assert refused.status_code == 403
     assert await sign_in(stranger, PASSWORD) == 201
+
+
+async def test_a_refused_password_is_pointed_at(alice: Client) -> None:
+    wrong = "not the right one"
+    for method, path, body, member in (
+        ("POST", "/v1/api-keys", KEY, "current_password"),
+        ("PATCH", "/v1/users/me", {"email": "new@example.org"}, "current_password"),
+        ("PUT", "/v1/users/me/password", {"new_password": NEW}, "current_password"),
+        ("DELETE", "/v1/users/me", {}, "password"),
+    ):
+        refused = await alice.request(method, path, json=body | {member: wrong})
+        assert (refused.status_code, faults(refused)) == (403, {f"/{member}": "Is not right."}), path
 
 
 @pytest.mark.parametrize(

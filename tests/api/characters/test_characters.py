@@ -281,3 +281,10 @@ async def test_faults_reveal_nothing_about_characters_of_others(
     made = await character(alice, template=(await template(alice))["id"], visibility=visibility)
     answer = await charlie.patch(f"/v1/characters/{made['id']}", json={"name": "", "attributes": {"strength": 30}})
     assert faults(answer) == {"/name": "Must be at least 1 character."}
+
+
+async def test_a_copy_needs_no_body(alice: Client) -> None:
+    for path in (f"/v1/characters/{(await character(alice))['id']}", f"/v1/templates/{(await template(alice))['id']}"):
+        assert [(await alice.post(f"{path}/copies", **body)).status_code for body in ({}, {"json": {}})] == [201, 201]
+        refused = await alice.post(f"{path}/copies", json={"name": "Mira"})
+        assert (refused.status_code, faults(refused)) == (422, {"/name": "Is not a known field."})

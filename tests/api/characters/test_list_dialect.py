@@ -168,3 +168,12 @@ async def test_tags_are_folded_in_python_as_in_postgresql(app: Any) -> None:
     (row,) = await DB._run_in_pool("SELECT tag_keys($1::text[]) AS keys", [letters])
     assert len(letters) > 10_000
     assert row["keys"] == tag_keys(letters)
+
+
+@both
+@pytest.mark.parametrize(
+    "query", ["tags=", "tags.any=", "tags.none=", "tags=a,,b", 'tags=""', "id.in=", "fields=", "sort="]
+)
+async def test_a_list_has_no_empty_part(alice: Client, path: str, query: str) -> None:
+    answer = await alice.get(f"{path}?{query}")
+    assert (answer.status_code, list(faults(answer))) == (400, [query.partition("=")[0]])

@@ -146,6 +146,13 @@ async def test_the_diagram_has_an_arrow_for_each_relationship(alice: Client) -> 
     assert answer.text == 'graph LR\n    n0["Otto"]\n    n1["Mira"]\n    n1 -- "mentor of" --> n0\n'
 
 
+async def test_a_symmetric_relationship_has_no_arrow_head(alice: Client) -> None:
+    cast = await _cast(alice, "Mira", "Otto")
+    await _relate(alice, cast["Mira"], "ally_of", cast["Otto"])
+    answer = await alice.get(f"/v1/characters/{cast['Mira']}/graph", headers=MERMAID)
+    assert ' -- "ally of" --- ' in answer.text
+
+
 @pytest.mark.parametrize(
     ("accept", "given"),
     [

@@ -190,3 +190,32 @@ async def test_types_are_listed_with_their_inverses(stranger: Client) -> None:
     items = {item["name"]: item for item in (await stranger.get("/v1/relationship-types")).json()["items"]}
     assert items["child_of"] == {"name": "child_of", "inverse": "parent_of", "symmetric": False, "category": "family"}
     assert all(items[item["inverse"]]["inverse"] == name for name, item in items.items())
+
+
+async def test_the_source_of_a_row_that_is_sent_back_decides_the_side(alice: Client, mira: Any, sol: Any) -> None:
+    made = await relationship(alice, mira, sol, type="mentor_of")
+    path = f"/v1/relationships/{made['id']}"
+    [row] = (await alice.get(of(sol))).json()["items"]
+    sent = await alice.patch(path, json=row | {"attitude": 7})
+    assert (sent.status_code, sent.json()["source"]["id"], sent.json()["attitude"]) == (200, sol["id"], 7)
+    assert (await alice.get(path)).json()["returned_attitude"] == 7
+    again = await alice.patch(path, json={"source": row["source"], "attitude": 8})
+    assert (again.status_code, again.json()["attitude"]) == (200, 8)
+    refused = await alice.patch(f"{path}?from={mira['id']}", json=row)
+    assert refused.status_code == 400
+    assert faults(refused) == {"from": "Must be the id of the body's source, or be left out."}
+    swapped = await alice.patch(path, json=row | {"target": row["source"]})
+    assert (swapped.status_code, faults(swapped).keys()) == (422, {"/target"})
+    neither = await alice.patch(path, json={"source": {"id": made["id"]}})
+    assert (neither.status_code, faults(neither).keys()) == (422, {"/source"})
+
+
+async def test_a_target_that_is_not_ones_own_is_pointed_at(alice: Client, charlie: Client, mira: Any) -> None:
+    theirs = await character(charlie)
+    for source, target, expected in (
+        (mira["id"], theirs["id"], {"/target": "Is none of your characters."}),
+        (mira["id"], NOWHERE, {"/target": "Is none of your characters."}),
+        (theirs["id"], mira["id"], {}),
+    ):
+        answer = await alice.post(of({"id": source}), json={"target": target, "type": "ally_of"})
+        assert (answer.status_code, faults(answer)) == (404, expected)

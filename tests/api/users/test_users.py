@@ -106,10 +106,12 @@ async def test_an_account_refuses_every_bad_field_at_once(alice: Client) -> None
     }
 
 
-@pytest.mark.parametrize("proof", [{}, {"current_password": "not the right one"}])
-async def test_a_new_email_needs_the_current_password(alice: Client, proof: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("proof", "fault"), [({}, "Is required."), ({"current_password": "not the right one"}, "Is not right.")]
+)
+async def test_a_new_email_needs_the_current_password(alice: Client, proof: dict[str, str], fault: str) -> None:
     answer = await alice.patch("/v1/users/me", json={"email": "new@example.org"} | proof)
-    assert answer.status_code == 403
+    assert (answer.status_code, faults(answer)) == (403, {"/current_password": fault})
     assert (await alice.get("/v1/users/me")).json()["email"] == "alice@example.org"
 
 
