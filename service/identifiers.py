@@ -11,8 +11,11 @@ from urllib.parse import unquote
 from uuid import UUID
 
 # A token of service/auth/secrets.py, also one that was cut off or mistyped: its prefix, and what follows up to the next
-# slash. No username is as long. Fewer characters of a token leave enough of it unknown.
-_SECRET = re.compile(r"(ch[skm]_)[^/]{29,}")
+# slash. No username is as long. Fewer characters of a token leave enough of it unknown. If slashes split it, the mask
+# covers all segments from the prefix on; no username is as long with what may follow it in a path.
+_SECRET = re.compile(r"(ch[skm]_)(?:[^/]{29,}|(?:/*+[^/\s]){36,}+)")
+# No path goes on after these. What a client adds is part of the link in an e-mail, with or without the prefix.
+_LINK = re.compile(r"(/(?:password-resets|email-verifications)/++)[^\s?]++")
 _MASK = r"\1***"
 _ENCODINGS = 3  # percent-encodings around each other that are looked through
 _MOST_ENCODED = 150  # encoded characters: a text with more is not decoded, which would take milliseconds
@@ -31,14 +34,15 @@ def request_id() -> str:
 
 def masked(text: str) -> str:
     """``text`` without tokens, percent-encoded ones included."""
-    if "_" not in text and "%" not in text:  # most paths: each token has an underscore
-        return text
+    if "_" not in text and "%" not in text and "-resets/" not in text and "-verifications/" not in text:
+        return text  # most paths: each token has an underscore
     plain = text
     for _ in range(_ENCODINGS):
         if not 0 < plain.count("%") <= _MOST_ENCODED:
             break
         plain = unquote(plain)
-    return _SECRET.sub(_MASK, plain) if _SECRET.search(plain) else text
+    hidden = _LINK.sub(_MASK, _SECRET.sub(_MASK, plain))
+    return text if hidden == plain else hidden
 
 
 def _now(random: int) -> int:

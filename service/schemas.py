@@ -26,13 +26,13 @@ _BLANK = {0x115F, 0x1160, 0x2065, 0x2800, 0x3164, 0xFFA0, *range(0xFFF0, 0xFFF9)
 
 
 def _invisible() -> str:
-    """The characters that show nothing by themselves, for a character class: separators, controls, formats, marks
-    without a letter, and the blank ones."""
-    kinds = {"Zs", "Zl", "Zp", "Cc", "Cf", "Mn", "Mc", "Me"}
-    planes = chain(range(0x20000), range(0xE0000, 0xE1000))  # the others have none
+    """For a character class: separators, controls, formats, marks without a letter, blank ones, and private use."""
+    kinds = {"Zs", "Zl", "Zp", "Cc", "Cf", "Co", "Mn", "Mc", "Me"}
+    planes = chain(range(0x20000), range(0xE0000, 0xE1000))  # the others have none, but see below
     codes = [code for code in planes if code in _BLANK or unicodedata.category(chr(code)) in kinds]
     runs = [[code for _, code in run] for _, run in groupby(enumerate(codes), lambda pair: pair[1] - pair[0])]
-    return "".join(f"\\U{run[0]:08x}-\\U{run[-1]:08x}" for run in runs)
+    planes_0_to_14 = "".join(f"\\U{run[0]:08x}-\\U{run[-1]:08x}" for run in runs)
+    return planes_0_to_14 + r"\U000f0000-\U0010ffff"  # all of planes 15 and 16 is for private use
 
 
 VISIBLE = re.compile(f"[^{_invisible()}]")

@@ -173,10 +173,8 @@ async def update_card(user: Caller, character_id: UUID, data: CardUpdate, if_mat
         row = await lock_own(user, character_id)
         check_if_match(if_match, character_id, row["version"])
         stored = await _DATA.one(character=character_id)
-        before = json.loads(stored["data"]) if stored else {}
-        after = _changed(before, data)
-        if not is_same(after, before):
-            text = card_text(after)
+        text = await asyncio.to_thread(_changed_text, stored["data"] if stored else "{}", data)
+        if text is not None:
             if stored:
                 await _UPDATE.one(character=character_id, data=text)
             else:
@@ -216,6 +214,13 @@ async def _create(character_id: UUID, card: ImportedCard) -> UUID:
 async def _create_assets(card_id: UUID, assets: Mapping[str, str]) -> None:
     for path, name in assets.items():
         await _CREATE_ASSET.one(card=card_id, path=path, file=name)
+
+
+def _changed_text(stored: str, data: CardUpdate) -> str | None:
+    """None if ``data`` changes nothing."""
+    before = json.loads(stored)
+    after = _changed(before, data)
+    return None if is_same(after, before) else card_text(after)
 
 
 def _changed(before: dict[str, Any], data: CardUpdate) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from service.characters.queries import create_character, delete_character, get_c
 from service.characters.schemas import CharacterCreate, CharacterRead, CharacterUpdate
 from service.database.engine import DB, Transaction
 from service.database.failures import to_service_error
-from service.errors import FailedDependency, Problem, ServiceError, Unprocessable, Violation
+from service.errors import FailedDependency, Problem, ServiceError, TooLarge, Unprocessable, Violation
 from service.etags import etag
 from service.schemas import Input, VersionNumber
 from service.validation import convert, pointer
@@ -26,6 +26,7 @@ from service.web.responses import Rendered
 from service.web.routes import post
 
 MOST_OPERATIONS = 100
+MAX_ANSWERED = 16 * 1024 * 1024  # bytes of the characters in one response; a short update may answer a large character
 
 
 class Operation(Input, kw_only=True):
@@ -65,6 +66,10 @@ class Outcomes(msgspec.Struct, kw_only=True):
     items: list[Outcome]
 
 
+_LARGE_ANSWER = (
+    f"The characters of the response would have more than {MAX_ANSWERED // 1024**2} MiB together. Nothing was changed."
+    " Send fewer operations in one request."
+)
 _NEEDED = {"create": {"body"}, "update": {"id", "body"}, "delete": {"id"}}
 _FOREIGN = {"create": {"id", "version"}, "update": set[str](), "delete": {"body"}}
 
@@ -74,7 +79,8 @@ async def change_characters(user: Caller, operations: Sequence[Operation], *, at
     effect.
 
     If ``atomic`` and an operation fails, none has an effect; the others have FailedDependency. Raises Unprocessable if
-    an operation lacks a member or has one too many.
+    an operation lacks a member or has one too many, TooLarge if the rows have more than MAX_ANSWERED bytes; then none
+    has an effect either.
     """
     if faults := [fault for index, each in enumerate(operations) for fault in _violations(each, index)]:
         raise Unprocessable.of(faults)
@@ -83,7 +89,14 @@ async def change_characters(user: Caller, operations: Sequence[Operation], *, at
     async with DB.transaction() as transaction:
         await lock_many(user.id, ids, renamed)
         beginning = await transaction.savepoint()
-        results = [await _attempt(transaction, user, operation) for operation in operations]
+        results, size = [], 0
+        for operation in operations:
+            result = await _attempt(transaction, user, operation)
+            if not isinstance(result, ServiceError | None):
+                size += len(result["item"].encode())
+            if size > MAX_ANSWERED:
+                raise TooLarge(_LARGE_ANSWER)
+            results.append(result)
         if atomic and any(isinstance(result, ServiceError) for result in results):
             await beginning.rollback_to()
             return [result if isinstance(result, ServiceError) else FailedDependency() for result in results]
@@ -145,6 +158,7 @@ class BulkController(Controller):
 
         The status is 200 even if operations fail: each item has a `status` of its own. If `atomic` is true and an
         operation fails, none takes effect: each failed operation has its problem, the others have the status 424.
+        If the characters of the response have more than 16 MiB together, the status is 413 and nothing takes effect.
         """
         await spend(request.scope, len(data.operations))
         results = await change_characters(user, data.operations, atomic=data.atomic)

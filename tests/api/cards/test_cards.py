@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import threading
 import zipfile
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,7 @@ import pytest
 
 from service.cards.formats import json as card_json
 from service.cards.formats.png import read_texts, without_metadata
+from service.cards.queries import card_text
 from service.characters.tables import Character
 from tests.conftest import character, faults, public
 from tests.support.cards import (
@@ -231,6 +233,21 @@ async def test_members_that_only_a_card_has_are_edited(alice: Client) -> None:
     assert again.headers["etag"] == answer.headers["etag"]
     await alice.put(path, json={"character_book": {"entries": [], "x": True}})
     assert (await exported(alice, made))["data"]["character_book"]["x"] is True
+
+
+async def test_an_edited_card_is_written_in_a_thread(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+
+    def write(data: Any) -> str:
+        threads.append(threading.current_thread())
+        return card_text(data)
+
+    monkeypatch.setattr("service.cards.queries.card_text", write)
+    mira = await character(alice)
+    for text in ("One.", "Two."):
+        assert (await alice.put(f"/v1/characters/{mira['id']}/card", json={"first_mes": text})).status_code == 200
+    assert len(threads) == 2
+    assert threading.main_thread() not in threads
 
 
 async def test_a_character_that_was_not_imported_has_a_card(alice: Client) -> None:

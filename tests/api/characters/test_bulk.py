@@ -195,3 +195,18 @@ async def test_callers_without_write_access_are_refused(app: Any, alice: Client,
 async def test_the_address_has_no_other_method(alice: Client) -> None:
     refused = await alice.get(BULK)
     assert (refused.status_code, refused.headers["allow"]) == (405, "OPTIONS, POST")
+
+
+@pytest.mark.parametrize("atomic", [True, False])
+async def test_a_bulk_whose_characters_are_too_large_together_changes_nothing(
+    alice: Client, monkeypatch: pytest.MonkeyPatch, atomic: bool
+) -> None:
+    large = await character(alice, description="é" * 2_000)
+    update = {"action": "update", "id": large["id"], "body": {"tags": ["a"]}}
+    monkeypatch.setattr("service.characters.bulk.MAX_ANSWERED", 10_000)
+    refused = await alice.post(BULK, json={"operations": [making("New"), *[update] * 3], "atomic": atomic})
+    assert (refused.status_code, refused.json()["type"]) == (413, "/problems/too-large")
+    assert (await alice.get(f"/v1/characters/{large['id']}")).json() == large
+    assert await names(alice) == [large["name"]]
+    items = await bulk(alice, *[update] * 2, {"action": "delete", "id": large["id"]}, atomic=atomic)
+    assert [item["status"] for item in items] == [200, 200, 204]

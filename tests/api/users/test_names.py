@@ -39,9 +39,27 @@ BLANK = {
     "variation selector 256": "\U000e01ef",
     "tag space": "\U000e0020",
     "null notehead": "\U0001d159",
+    "private use": "\ue000\uf8ff",
+    "private use of planes 15 and 16": "\U000f0000\U000ffffd\U00100000\U0010fffd",
     "several": "\u200b\u3164 \ufe0f\u0301",
 }
-VISIBLE_NAMES = ["x", "é", "e\u0301", "ж", "ミ", "한", "़क", "👍", "👩\u200d🚀", "…", "።", "𓀀", "\u200bx\u3164", " x "]
+VISIBLE_NAMES = [
+    "x",
+    "é",
+    "e\u0301",
+    "ж",
+    "ミ",
+    "한",
+    "़क",
+    "👍",
+    "👩\u200d🚀",
+    "…",
+    "።",
+    "𓀀",
+    "\u200bx\u3164",
+    " x ",
+    "\ue000x",
+]
 BLANK_FAULT = "Must contain at least one visible character."
 
 
