@@ -198,7 +198,10 @@ def _header(name: str) -> Json:
 
 
 def _body_of(handler: HTTPRouteHandler) -> Any:
-    return handler.parsed_data_field.annotation if handler.parsed_data_field else None
+    field = handler.parsed_data_field
+    if field is None:
+        return None
+    return field.inner_types[0].annotation if field.is_optional else field.annotation
 
 
 def _answer_of(handler: HTTPRouteHandler) -> Any:

@@ -32,6 +32,13 @@ async def test_the_document_is_unchanged(stranger: httpx.AsyncClient) -> None:
     assert SNAPSHOT.read_bytes() == text + b"\n", "run again with UPDATE_SNAPSHOT=1 if the change is meant"
 
 
+async def test_every_reference_is_to_a_component(stranger: httpx.AsyncClient) -> None:
+    document = (await stranger.get("/openapi.json")).json()
+    for reference in set(re.findall(r'"\$ref":"#/components/([^"]+)"', msgspec.json.encode(document).decode())):
+        group, _, name = reference.partition("/")
+        assert name in document["components"][group], reference
+
+
 async def test_operations_are_named_by_their_handlers(stranger: httpx.AsyncClient, app: Any) -> None:
     document = (await stranger.get("/openapi.json")).json()
     names = [operation["operationId"] for _, _, operation in operations_of(document)]
