@@ -1,13 +1,15 @@
-"""Templates and relationships in the feed of changes, as a list and as a stream."""
+"""Templates and relationships in the feed of changes. The ledger in tests/slow follows them in a stream."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 
+from service.changes.queries import _page
 from service.commands.purge import purge_everything
 from service.database.engine import DB
 from tests.conftest import character, faults, relationship, template, with_key
@@ -188,3 +190,21 @@ async def test_writers_at_once_lose_nothing(app: Any, alice: Client) -> None:
     await follow()
     for row in made:
         assert copy[row["id"]]["relationship"] == (await alice.get(f"/v1/relationships/{row['id']}")).json()
+
+
+async def test_pages_of_other_kinds_are_read_from_their_index(alice: Client, app: Any) -> None:
+    me = (await alice.get("/v1/users/me")).json()["id"]
+    await DB.run_ddl(
+        "INSERT INTO changed_rows (id, owner, kind, version, written_in)"
+        f" SELECT gen_random_uuid(), '{me}', kind, 1, number FROM generate_series(1, 3000) AS number,"
+        " (VALUES ('template'), ('relationship')) AS kinds (kind)"
+    )
+    await DB.run_ddl("ANALYZE changed_rows")
+    sql, arguments = _page(("character", "template", "relationship"))._bind(
+        {"user": UUID(me), "written_in": 0, "id": UUID(int=0), "limit": 20}
+    )
+    rows = await DB._run_in_new_connection(f"EXPLAIN (ANALYZE, FORMAT TEXT) {sql}", arguments)
+    plan = "\n".join(row["QUERY PLAN"] for row in rows)
+    assert plan.count("changed_rows_in_order") == 2
+    assert "Seq Scan on changed_rows" not in plan
+    assert "rows=3000" not in plan
