@@ -26,6 +26,7 @@ from service.cards.controller import CardController
 from service.cards.imports.controller import ImportController
 from service.cards.schemas import Format
 from service.changes.controller import ChangeController
+from service.changes.schemas import ChangeKind
 from service.changes.streams import change_streams
 from service.characters.bulk import BulkController
 from service.characters.controller import CharacterController
@@ -86,6 +87,7 @@ from service.web.problems import answer_problem
 from service.web.requests import MAX_JSON, MAX_PARTS, StrictRequest
 
 ENUMS = {
+    "ChangeKind": ChangeKind,
     "Style": Style,
     "Visibility": Visibility,
     "Scope": Scope,

@@ -110,7 +110,7 @@ async def empty_tables(request: pytest.FixtureRequest) -> AsyncIterator[None]:
     yield
     if "app" in request.fixturenames:
         names = ", ".join(f'"{table._meta.tablename}"' for table in APP_CONFIG.table_classes if table is not AuditEntry)
-        await DB.run_ddl(f"TRUNCATE {names} CASCADE")
+        await DB.run_ddl(f"TRUNCATE {names}, changed_rows CASCADE")
         forget_tokens()
 
 

@@ -25,13 +25,14 @@ class ChangeController(Controller):
 
     @get("/", guards=[READ_CHARACTERS], operation_class=EventStreamOperation, middleware=[Cost(2)])
     async def list_changes(self, request: StrictRequest[ChangeQuery], user: CurrentUser) -> Rendered[ChangePage]:
-        """List the changes of your characters.
+        """List the changes of your characters, templates and relationships.
 
-        Without `after` the list starts with the oldest change. Each character appears once, as it is now, in the order
-        of the last changes. To keep a copy up to date, send `next_cursor` as `after` in the next request: no change is
-        skipped. A page of large characters has fewer than `limit`; you have read all changes when a page has none.
-        Deletions stay in the list for 30 days, so a cursor older than 29 days is refused with 400. Then read the list
-        again from the start, and delete from your copy every character that is not in it.
+        `kind` says which of them, by default characters. Without `after` the list starts with the oldest change. Each
+        resource appears once, as it is now, in the order of the last changes. To keep a copy up to date, send
+        `next_cursor` as `after` in the next request: no change is skipped. A page of large resources has fewer than
+        `limit`; you have read all changes when a page has none. Deletions stay in the list for 30 days, so a cursor
+        older than 29 days is refused with 400. Then read the list again from the start, and delete from your copy
+        everything that is not in it.
 
         `Accept: text/event-stream` streams the same items as server-sent events, those of now and each later change.
         The event id is a cursor: `Last-Event-ID` or `after` continues. An event `complete` with `next_cursor` says that
@@ -42,9 +43,9 @@ class ChangeController(Controller):
             fault = Violation(f"Must be at most {CURSOR_LENGTH:,} characters.", header="Last-Event-ID")
             raise BadRequest("A header is not valid.", errors=[fault])
         if Accept(request.headers.get("accept", "")).best_match([MediaType.JSON, EVENT_STREAM]) == EVENT_STREAM:
-            feed = await queries.Feed.after(user, last_event or query.after)
+            feed = await queries.Feed.after(user, query.kind, last_event or query.after)
             end = asyncio.Event()
             return EventStream(follow(feed), end, opened(user, end))
-        items, cursor = await queries.list_changes(user, query.limit, query.after)
+        items, cursor = await queries.list_changes(user, query.kind, query.limit, query.after)
         body = f'{{"items":[{",".join(items)}],"next_cursor":"{cursor}"}}'
         return Rendered(body, headers={"Vary": "Accept"})

@@ -85,7 +85,11 @@ async def change_characters(user: Caller, operations: Sequence[Operation], *, at
     if faults := [fault for index, each in enumerate(operations) for fault in _violations(each, index)]:
         raise Unprocessable.of(faults)
     ids = {each.id for each in operations if each.id is not UNSET}
-    renamed = {each.id for each in operations if each.id is not UNSET and "name" in (each.body or {})}
+    renamed = {
+        each.id
+        for each in operations
+        if each.id is not UNSET and (each.action == "delete" or "name" in (each.body or {}))
+    }
     async with DB.transaction() as transaction:
         await lock_many(user.id, ids, renamed)
         beginning = await transaction.savepoint()

@@ -10,7 +10,7 @@
 
 An insertion of a character takes the first lock by a trigger. A write of one character may skip it, as long as it does
 not lock the user later. An Idempotency-Key locks the user first, because its row refers to the user. The triggers of a
-suspension and of a rename lock rows by id, too.
+suspension, a rename, and the trash lock rows by id, too.
 """
 
 from collections.abc import Collection
@@ -39,7 +39,7 @@ _LOCK_RELATIONSHIPS = Prepared(  # a feature above characters, hence plain SQL
 
 async def lock_many(user_id: UUID | None, character_ids: Collection[UUID], renamed: Collection[UUID]) -> None:
     """Locks what a change of several characters needs, until the transaction ends; skips characters of others.
-    ``renamed`` are those whose relationships change with their names."""
+    ``renamed`` are those whose relationships change with their names, or with their deletion."""
     await keep_user(user_id)
     if character_ids:
         await _LOCK_OWN.all(ids=list(character_ids), user=user_id)

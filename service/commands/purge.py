@@ -33,6 +33,13 @@ _TOO_LONG = Prepared(
         Param("most"),
     )
 )
+_FORGET_DELETIONS = Prepared(  # of templates and relationships; a character's row tells of its own
+    lambda: QueryString(
+        "WITH forgotten AS (DELETE FROM changed_rows WHERE deleted_at < now() - {}::int * interval '1 day' RETURNING 1)"
+        " SELECT count(*) FROM forgotten",
+        Param("days"),
+    )
+)
 _THINNED_AT_ONCE = 100  # revisions in one transaction
 
 
@@ -56,6 +63,7 @@ async def purge_everything() -> dict[str, int]:
         "thinned revisions": await _thin_histories(),
         "reserved usernames": await _delete(ReservedUsername, WhereRaw("{} < now()", ReservedUsername.until)),
         "audit entries": await purge_entries(settings.audit_days),
+        "deletions in the feed": await _FORGET_DELETIONS.value(days=TRASH_DAYS),
     }
 
 

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -47,19 +48,27 @@ def _by_end(from_source: Any, from_target: Any) -> QueryString:
 _SOURCE = json_object({"id": Relationship.source.id, "name": Relationship.source.name})
 _TARGET = json_object({"id": Relationship.target.id, "name": Relationship.target.name})
 # The names come from other rows: a trigger raises the version when one changes (service/etags.py says why).
-RELATIONSHIP: dict[str, Any] = {
-    "id": Relationship.id,
-    "version": Relationship.version,
-    "type": _by_end(Relationship.type, Relationship.inverse_type),
-    "label": QueryString("nullif({}, '')", _by_end(Relationship.label, Relationship.inverse_label)),
-    "source": _by_end(_SOURCE, _TARGET),
-    "target": _by_end(_TARGET, _SOURCE),
-    "description": Relationship.description,
-    "attitude": _by_end(Relationship.source_attitude, Relationship.target_attitude),
-    "returned_attitude": _by_end(Relationship.target_attitude, Relationship.source_attitude),
-    "created_at": utc(Relationship.created_at),
-    "updated_at": utc(Relationship.updated_at),
-}
+
+
+def _fields(by_end: Callable[[Any, Any], Any]) -> dict[str, Any]:
+    """``by_end`` chooses between a value as it is read from the source and from the target."""
+    return {
+        "id": Relationship.id,
+        "version": Relationship.version,
+        "type": by_end(Relationship.type, Relationship.inverse_type),
+        "label": QueryString("nullif({}, '')", by_end(Relationship.label, Relationship.inverse_label)),
+        "source": by_end(_SOURCE, _TARGET),
+        "target": by_end(_TARGET, _SOURCE),
+        "description": Relationship.description,
+        "attitude": by_end(Relationship.source_attitude, Relationship.target_attitude),
+        "returned_attitude": by_end(Relationship.target_attitude, Relationship.source_attitude),
+        "created_at": utc(Relationship.created_at),
+        "updated_at": utc(Relationship.updated_at),
+    }
+
+
+RELATIONSHIP = _fields(_by_end)
+FROM_SOURCE = _fields(lambda from_source, from_target: from_source)
 
 
 def _read() -> Any:

@@ -67,6 +67,12 @@ SUMMARY: dict[str, Any] = {
 }
 
 
+TEMPLATE = SUMMARY | {
+    "prompt": _newest(TemplateVersion.prompt),
+    "attribute_schema": _newest(TemplateVersion.attribute_schema),
+}
+
+
 def visible_to(user: Any, of: Any = Template) -> Any:
     """Templates that ``user`` (an id, or None) may see: their own, and those of others that are not private, unless the
     owner is inactive. ``of`` is the table or a foreign key to it."""
@@ -83,13 +89,7 @@ _GET = Coalesced(
     lambda template, member: Template.select(
         Template.id,
         Template.version,
-        json_object(
-            SUMMARY
-            | {
-                "prompt": _newest(TemplateVersion.prompt),
-                "attribute_schema": _newest(TemplateVersion.attribute_schema),
-            }
-        ).as_alias("item"),
+        json_object(TEMPLATE).as_alias("item"),
     ).where(Template.id == template, visible_to(member)),
     template="uuid",
     member="uuid",

@@ -29,15 +29,17 @@ PATIENCE = 60.0  # seconds until the service works again
 SOON = 8.0  # seconds in which the streams must send a change; below the 15 between two renewals of registrations
 MORE = 20  # acknowledged changes, at least, between two restarts
 
-Change = tuple[str, int]  # the id and the version of a character
+Change = tuple[str, int]  # the id and the version of a resource
 
 
 class Writer:
-    """Creates, changes and deletes characters, through whichever worker answers."""
+    """Creates, changes and deletes characters with relationships, and templates, through whichever worker answers."""
 
     def __init__(self, workers: list[Service], headers: dict[str, str]) -> None:
         self.clients = [httpx.AsyncClient(base_url=each.url, headers=headers, timeout=10) for each in workers]
         self.acknowledged: list[Change] = []
+        self.partner: str | None = None  # the id of the character that all others are related to
+        self.template: str | None = None
 
     async def write(self) -> None:
         async with AsyncExitStack() as stack:
@@ -66,7 +68,28 @@ class Writer:
             return None
         row = answer.json()
         self.acknowledged.append((row["id"], row["version"]))
+        await self._write_others(client, turn, row["id"])
         return row["id"], row["version"]
+
+    async def _write_others(self, client: httpx.AsyncClient, turn: int, character: str) -> None:
+        if turn == 1 or self.template is None:
+            answer = await client.post("/v1/templates", json={"name": "Fighter"})
+            self.template = answer.json().get("id")
+        elif turn == 2:
+            answer = await client.patch(f"/v1/templates/{self.template}", json={"description": character})
+        elif turn == 3 and self.partner:
+            body = {"target": self.partner, "type": "ally_of"}
+            answer = await client.post(f"/v1/characters/{character}/relationships", json=body)
+        elif self.partner is None:
+            answer = await client.post("/v1/characters", json={"name": "Otto"})
+            self.partner = answer.json().get("id")
+        else:
+            return
+        if answer.is_success:
+            row = answer.json()
+            self.acknowledged.append((row["id"], row["version"]))
+        else:
+            assert answer.status_code == 503, answer.text
 
 
 class Reader:
@@ -91,7 +114,7 @@ class Reader:
         again = {"Last-Event-ID": self.last_id} if self.last_id else {}
         async with (
             httpx.AsyncClient(base_url=worker.url, headers=self.headers | again, timeout=45) as client,
-            client.stream("GET", "/v1/changes") as response,
+            client.stream("GET", "/v1/changes?kind=character,template,relationship") as response,
         ):
             if response.status_code != 200:
                 assert response.status_code in (429, 503), await response.aread()

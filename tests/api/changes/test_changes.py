@@ -9,7 +9,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from service.changes.queries import _PAGE
+from service.changes.queries import _page
 from service.characters.tables import Character
 from service.commands.purge import purge_everything
 from service.database.engine import DB
@@ -64,12 +64,14 @@ async def test_the_feed_starts_with_all_characters_and_continues_with_changes(al
     first, second = await character(alice, name="Mira"), await character(alice, name="Otto")
     reader = Reader(alice, limit=1)
     assert await reader.read() == [
-        {"id": first["id"], "version": 1, "deleted": False, "character": first},
-        {"id": second["id"], "version": 1, "deleted": False, "character": second},
+        {"id": first["id"], "version": 1, "kind": "character", "deleted": False, "character": first},
+        {"id": second["id"], "version": 1, "kind": "character", "deleted": False, "character": second},
     ]
     assert await reader.read() == []
     changed = (await alice.patch(f"/v1/characters/{first['id']}", json={"name": "Mira Halloran"})).json()
-    assert await reader.read() == [{"id": first["id"], "version": 2, "deleted": False, "character": changed}]
+    assert await reader.read() == [
+        {"id": first["id"], "version": 2, "kind": "character", "deleted": False, "character": changed}
+    ]
 
 
 async def test_an_empty_feed_has_a_cursor_too(alice: Client) -> None:
@@ -84,14 +86,14 @@ async def test_deletions_restorations_and_purges_are_in_the_feed(alice: Client) 
     reader = Reader(alice)
     await reader.read()
     await alice.delete(f"/v1/characters/{made['id']}")
-    assert await reader.read() == [{"id": made["id"], "version": 2, "deleted": True}]
+    assert await reader.read() == [{"id": made["id"], "version": 2, "kind": "character", "deleted": True}]
     await alice.post(f"/v1/trash/{made['id']}/restorations")
     (restored,) = await reader.read()
     assert (restored["version"], restored["deleted"]) == (3, False)
     assert restored["character"] == (await alice.get(f"/v1/characters/{made['id']}")).json()
     await alice.delete(f"/v1/characters/{made['id']}")
     assert (await alice.delete(f"/v1/trash/{made['id']}")).status_code == 204
-    assert await reader.read() == [{"id": made["id"], "version": 5, "deleted": True}]
+    assert await reader.read() == [{"id": made["id"], "version": 5, "kind": "character", "deleted": True}]
 
 
 async def test_a_purged_character_leaves_only_its_row_in_the_feed(alice: Client) -> None:
@@ -225,7 +227,7 @@ async def name_of_feed(member: Client) -> str:
     (row,) = await DB._run_in_new_connection(
         "SELECT system_identifier || '/' || 'characters'::regclass::oid AS history FROM pg_control_system()"
     )
-    return f"changes {me} {row['history']}"
+    return f"changes {me} {row['history']} character"
 
 
 async def test_a_cursor_that_is_too_old_is_refused(alice: Client) -> None:
@@ -261,7 +263,7 @@ async def test_a_page_is_read_from_its_index(alice: Client, app: Any) -> None:
         f" FROM users u, generate_series(1, 5000) WHERE u.id = '{me}' OR u.username = 'dora'"
     )
     await DB.run_ddl("ANALYZE characters")
-    sql, arguments = _PAGE._bind({"user": UUID(me), "written_in": 0, "id": UUID(int=0), "limit": 20})
+    sql, arguments = _page(("character",))._bind({"user": UUID(me), "written_in": 0, "id": UUID(int=0), "limit": 20})
     rows = await DB._run_in_new_connection(f"EXPLAIN (ANALYZE, FORMAT TEXT) {sql}", arguments)
     plan = "\n".join(row["QUERY PLAN"] for row in rows)
     assert "characters_changed" in plan

@@ -41,7 +41,13 @@ async def test_a_stream_sends_what_is_there_and_then_each_change(server: str, al
         assert (headers["cache-control"], "content-encoding" in headers) == ("no-store", False)
         event = await reader.event()
         assert event is not None
-        assert event.data == {"id": first["id"], "version": 1, "deleted": False, "character": first}
+        assert event.data == {
+            "id": first["id"],
+            "version": 1,
+            "kind": "character",
+            "deleted": False,
+            "character": first,
+        }
         await reader.begin()
         second = await character(alice)
         assert await reader.changes(1) == [(second["id"], 1, False)]
