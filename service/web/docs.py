@@ -19,7 +19,7 @@ from service.web.swagger import ASSETS_PACKAGE, ASSETS_PATH
 
 
 def _assets_directory() -> Path:
-    """Does not import the package, which would import FastAPI: a third of a second."""
+    """Does not import the package, which would import FastAPI: a tenth of a second."""
     package = find_spec(ASSETS_PACKAGE)
     if package is None or package.origin is None:
         raise ModuleNotFoundError(ASSETS_PACKAGE)
