@@ -134,9 +134,11 @@ _HISTORY = Prepared(
 
 _IS_DELAYED = Prepared(
     lambda: QueryString(
-        'SELECT EXISTS (SELECT FROM characters WHERE "owner" = {} AND (written_in, id) > ({}, {})) OR EXISTS'
-        " (SELECT FROM changed_rows WHERE owner = {} AND kind = ANY ({}::text[]) AND (written_in, id) > ({}, {}))",
-        *(Param(name) for name in ("user", "written_in", "id", "user", "kinds", "written_in", "id")),
+        "SELECT ('character' = ANY ({}::text[])"
+        ' AND EXISTS (SELECT FROM characters WHERE "owner" = {} AND (written_in, id) > ({}, {})))'
+        " OR EXISTS (SELECT FROM changed_rows WHERE owner = {} AND kind = ANY ({}::text[])"
+        " AND (written_in, id) > ({}, {}))",
+        *(Param(name) for name in ("kinds", "user", "written_in", "id", "user", "kinds", "written_in", "id")),
     )
 )
 

@@ -62,11 +62,11 @@ class Stream:
 
 @asynccontextmanager
 async def stream(
-    url: str, member: httpx.AsyncClient, after: str | None = None, **headers: str
+    url: str, member: httpx.AsyncClient, after: str | None = None, kind: str = "character", **headers: str
 ) -> AsyncIterator[Stream]:
     """The stream of changes of ``member``, from the service at ``url``."""
     given = {"Authorization": member.headers["Authorization"], "Accept": "text/event-stream"} | headers
-    parameters = {"after": after} if after else {}
+    parameters = {"kind": kind} | ({"after": after} if after else {})
     async with (
         httpx.AsyncClient(base_url=url, timeout=PATIENCE) as browser,
         browser.stream("GET", "/v1/changes", params=parameters, headers=given) as response,

@@ -9,7 +9,8 @@ from uuid import UUID
 import httpx
 import pytest
 
-from service.changes.queries import _page
+from service.callers import Caller
+from service.changes.queries import Feed, _page
 from service.commands.purge import purge_everything
 from service.database.engine import DB
 from tests.conftest import character, faults, relationship, template, with_key
@@ -208,3 +209,14 @@ async def test_pages_of_other_kinds_are_read_from_their_index(alice: Client, app
     assert plan.count("changed_rows_in_order") == 2
     assert "Seq Scan on changed_rows" not in plan
     assert "rows=3000" not in plan
+
+
+async def test_only_changes_of_its_kinds_are_waited_for(alice: Client) -> None:
+    await template(alice)
+    await character(alice)
+    feed = await Feed.after(Caller(id=UUID((await alice.get("/v1/users/me")).json()["id"])), ("template",), None)
+    assert [row["item"][:10] for row in await feed.read(10)] != []
+    assert not await feed.is_delayed()
+    async with DB.transaction():
+        await DB._run_in_pool("UPDATE templates SET version = version + 1 WHERE owner IS NOT NULL")
+        assert await feed.is_delayed()

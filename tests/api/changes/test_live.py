@@ -13,7 +13,7 @@ from service.auth.token_cache import forget_tokens
 from service.changes import listeners, live, streams
 from service.changes.listeners import CHANGES
 from service.database.engine import DB
-from tests.conftest import character, client, public, with_key
+from tests.conftest import character, client, public, relationship, template, with_key
 from tests.support.event_stream import PATIENCE, stream
 from tests.support.pictures import draw_picture
 
@@ -351,3 +351,15 @@ async def test_others_get_json(alice: Client, accept: str) -> None:
     answer = await alice.get("/v1/changes", headers={"Accept": accept})
     assert answer.headers["content-type"] == "application/json"
     assert "Accept" in answer.headers["vary"]
+
+
+async def test_a_stream_sends_only_its_kinds(server: str, alice: Client) -> None:
+    fighter, mira = await template(alice), await character(alice)
+    async with stream(server, alice, kind="template,relationship") as reader:
+        await reader.begin(1)  # at once: the later character does not keep the stream waiting
+        await alice.patch(f"/v1/templates/{fighter['id']}", json={"name": "Renamed"})
+        assert await reader.changes(1) == [(fighter["id"], 2, False)]
+        made = await relationship(alice, mira, await character(alice))
+        assert await reader.changes(1) == [(made["id"], 1, False)]
+        await alice.delete(f"/v1/characters/{mira['id']}")
+        assert await reader.changes(1) == [(made["id"], 2, True)]
