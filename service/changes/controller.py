@@ -4,6 +4,7 @@ from litestar import Controller
 from litestar.datastructures.headers import Accept
 from litestar.enums import MediaType
 
+from service.callers import Caller
 from service.changes import queries
 from service.changes.live import follow
 from service.changes.schemas import ChangePage, ChangeQuery
@@ -43,9 +44,19 @@ class ChangeController(Controller):
             fault = Violation(f"Must be at most {CURSOR_LENGTH:,} characters.", header="Last-Event-ID")
             raise BadRequest("A header is not valid.", errors=[fault])
         if Accept(request.headers.get("accept", "")).best_match([MediaType.JSON, EVENT_STREAM]) == EVENT_STREAM:
-            feed = await queries.Feed.after(user, query.kind, last_event or query.after)
+            feed = await _feed(user, query, last_event)
             end = asyncio.Event()
             return EventStream(follow(feed), end, opened(user, end))
         items, cursor = await queries.list_changes(user, query.kind, query.limit, query.after)
         body = f'{{"items":[{",".join(items)}],"next_cursor":"{cursor}"}}'
         return Rendered(body, headers={"Vary": "Accept"})
+
+
+async def _feed(user: Caller, query: ChangeQuery, last_event: str | None) -> queries.Feed:
+    if not last_event:
+        return await queries.Feed.after(user, query.kind, query.after)
+    try:
+        return await queries.Feed.after(user, query.kind, last_event)
+    except BadRequest as error:
+        faults = [Violation(fault.detail, header="Last-Event-ID") for fault in error.errors]
+        raise BadRequest(error.detail, errors=faults) from None

@@ -13,7 +13,7 @@ from service.auth.token_cache import forget_tokens
 from service.changes import listeners, live, streams
 from service.changes.listeners import CHANGES
 from service.database.engine import DB
-from tests.conftest import character, client, public, relationship, template, with_key
+from tests.conftest import character, client, faults, public, relationship, template, with_key
 from tests.support.event_stream import PATIENCE, stream
 from tests.support.pictures import draw_picture
 
@@ -104,6 +104,7 @@ async def test_the_last_event_id_takes_precedence_and_must_be_valid(server: str,
         await reader.begin()
     async with stream(server, alice, **{"Last-Event-ID": "x"}) as reader:
         assert reader.response.status_code == 400
+        assert faults(reader.response) == {"Last-Event-ID": "Is not a cursor of this list; start again without it."}
 
 
 async def test_a_stream_has_only_the_users_own_characters(
