@@ -141,13 +141,8 @@ Names = tuple[Annotated[str, Meta(min_length=1)], ...]  # written as a,b,c
 LimitValue = Annotated[int, Meta(ge=1, le=100, description="The maximum number of items.")]
 CursorValue = Annotated[str, Meta(max_length=CURSOR_LENGTH, description="The `next_cursor` of the previous page.")]
 
-OwnerValue = Annotated[
-    str,
-    Meta(
-        max_length=32,
-        description="`me` (requires a token), `platform`, or a username. Default: your own and all public ones.",
-    ),
-]
+_OWNER = "`me` (requires a token), `platform`, or a username. Default: your own and all public ones."
+OwnerValue = Annotated[str, Meta(min_length=1, max_length=32, description=_OWNER)]
 SearchValue = Annotated[
     str,
     Meta(

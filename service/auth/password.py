@@ -6,6 +6,7 @@ from service.auth.schemas import PasswordUpdate
 from service.callers import Caller
 from service.database.engine import DB
 from service.database.prepared import NOW
+from service.errors import Forbidden
 from service.users.credentials import confirm_password, refused_password
 from service.users.passwords import check_password, hash_password
 from service.users.queries import get_account, notify
@@ -20,7 +21,7 @@ async def update_password(user: Caller, data: PasswordUpdate) -> None:
     await check_password(data.new_password, own_words, "/new_password")
     password_hash = await hash_password(data.new_password)
     async with DB.transaction():
-        await _change_account(account, {User.password_hash: password_hash})
+        await _change_account(account, {User.password_hash: password_hash}, refused_password())
         await delete_tokens(user, kind="session", but=user.token_id)
         await notify("password_changed", account)
         await record("change_password", "user", user.id, member=user.id)
@@ -33,13 +34,13 @@ async def delete_account(user: Caller, password: str) -> None:
     refusal = refused_password("The password is not right.", member="password")
     await confirm_password(user, account["password_hash"], password, refusal)
     async with DB.transaction():
-        await _change_account(account, {User.status: "suspended", User.deleted_at: NOW})
+        await _change_account(account, {User.status: "suspended", User.deleted_at: NOW}, refusal)
         await delete_tokens(user)
         await record("leave", "user", user.id, member=user.id)
 
 
-async def _change_account(account: Any, changes: dict[Any, Any]) -> None:
-    """Raises Forbidden when the password that was checked is no longer the account's: a reset must not be undone."""
+async def _change_account(account: Any, changes: dict[Any, Any], refusal: Forbidden) -> None:
+    """Raises ``refusal`` when the password that was checked is no longer the account's: a reset must not be undone."""
     checked = (User.id == account["id"]) & (User.password_hash == account["password_hash"])
     if not await User.update(changes).where(checked).returning(User.id):
-        raise refused_password()
+        raise refusal

@@ -66,7 +66,7 @@ async def test_each_failure_doubles_the_wait_whether_the_account_exists_or_not(
     await fail(app, CAFE, 3, login)
     for seconds in (1, 2, 4):
         refused = await sign_in(app, CAFE, PASSWORD, login)
-        waiting = f"Before a wait, these sign-ins may fail: {limits}. Retry in {seconds} seconds."
+        waiting = f"Too many failed sign-ins. The limits are {limits} within an hour. Retry in {seconds} seconds."
         assert told(refused) == (429, waiting, str(seconds)), "also with the right password"
         clock.now += seconds
         await fail(app, CAFE, 1, login)
