@@ -56,10 +56,12 @@ class StrictRequest(Request[Caller, Any, Any], Generic[Q]):
         if self._json is Empty:
             field = self.route_handler.parsed_data_field
             wanted = field.annotation if field else Any
+            if field and field.is_optional:
+                if not await self.body():
+                    self._json = None
+                    return None
+                wanted = field.inner_types[0].annotation  # null is no body
             media_type, _ = self.content_type
-            if field and field.is_optional and not media_type and not await self.body():
-                self._json = None
-                return None
             if media_type == FORM and "or_form" in self.route_handler.opt:
                 return self.route_handler.opt["or_form"]
             if media_type != "application/json" and not media_type.endswith("+json"):

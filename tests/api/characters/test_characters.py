@@ -286,5 +286,8 @@ async def test_faults_reveal_nothing_about_characters_of_others(
 async def test_a_copy_needs_no_body(alice: Client) -> None:
     for path in (f"/v1/characters/{(await character(alice))['id']}", f"/v1/templates/{(await template(alice))['id']}"):
         assert [(await alice.post(f"{path}/copies", **body)).status_code for body in ({}, {"json": {}})] == [201, 201]
+        typed = {"Content-Type": "application/json"}
+        assert (await alice.post(f"{path}/copies", headers=typed)).status_code == 201
+        assert (await alice.post(f"{path}/copies", content=b"null", headers=typed)).status_code == 422
         refused = await alice.post(f"{path}/copies", json={"name": "Mira"})
         assert (refused.status_code, faults(refused)) == (422, {"/name": "Is not a known field."})
