@@ -58,6 +58,8 @@ def _trace(kind: str, table: str, owner: str, condition: str) -> list[tuple[str,
 
 
 STEPS: list[tuple[str, str | None]] = [
+    # No row may be written between the copy and the creation of the triggers
+    ("LOCK TABLE characters, templates, relationships IN SHARE ROW EXCLUSIVE MODE", None),
     (
         "CREATE TABLE changed_rows (id uuid PRIMARY KEY, owner uuid NOT NULL, kind varchar(16) NOT NULL,"
         " version integer NOT NULL, written_in bigint NOT NULL, deleted_at timestamptz)",

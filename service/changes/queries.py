@@ -168,7 +168,8 @@ class Feed:
         if "template" in kinds and user.kind == "key" and "templates:read" not in user.scopes:
             raise Forbidden("This API key lacks the scope templates:read.")
         now, listed = datetime.now(UTC), tuple(kind for kind in _QUERIES if kind in kinds)
-        shape = f"changes {user.id} {await _HISTORY.value()} {'+'.join(listed)}"
+        others = "" if listed == ("character",) else f" {'+'.join(listed)}"  # as cursors were before there were kinds
+        shape = f"changes {user.id} {await _HISTORY.value()}{others}"
         position = _Position(0, UUID(int=0), now)
         if cursor is not None:
             position = _Position(*decode_cursor(cursor, shape, (int, UUID, datetime), "after"))

@@ -227,7 +227,7 @@ async def name_of_feed(member: Client) -> str:
     (row,) = await DB._run_in_new_connection(
         "SELECT system_identifier || '/' || 'characters'::regclass::oid AS history FROM pg_control_system()"
     )
-    return f"changes {me} {row['history']} character"
+    return f"changes {me} {row['history']}"
 
 
 async def test_a_cursor_that_is_too_old_is_refused(alice: Client) -> None:

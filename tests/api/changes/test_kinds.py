@@ -215,7 +215,7 @@ async def test_only_changes_of_its_kinds_are_waited_for(alice: Client) -> None:
     await template(alice)
     await character(alice)
     feed = await Feed.after(Caller(id=UUID((await alice.get("/v1/users/me")).json()["id"])), ("template",), None)
-    assert [row["item"][:10] for row in await feed.read(10)] != []
+    assert len(await feed.read(10)) == 1
     assert not await feed.is_delayed()
     async with DB.transaction():
         await DB._run_in_pool("UPDATE templates SET version = version + 1 WHERE owner IS NOT NULL")
