@@ -102,7 +102,8 @@ class Attempt:
 
     def _refusal(self, wait: int) -> str:
         limits = ", ".join(f"{attempts._free} for each {_COUNTED[name]}" for name, attempts, _ in self._counted)
-        return f"Too many failed {self._name}. The limits are {limits} within an hour. Retry in {wait} seconds."
+        counted = f"The limits are {limits}. An hour without a failure ends the count."
+        return f"Too many failed {self._name}. {counted} Retry in {wait} seconds."
 
     async def succeed(self) -> None:
         (_, first, key), *others = self._counted

@@ -57,16 +57,17 @@ def told(answer: httpx.Response) -> tuple[int, str, str | None]:
 async def test_each_failure_doubles_the_wait_whether_the_account_exists_or_not(
     app: Any, alice: Client, clock: Clock, login: str
 ) -> None:
-    counted = [
+    all_counted = [
         (backoff._by_pair, "account and network"),
         (backoff._by_address, "network"),
         (backoff._by_account, "account"),
     ]
-    limits = ", ".join(f"{attempts._free} for each {counts}" for attempts, counts in counted)
+    limits = ", ".join(f"{attempts._free} for each {counts}" for attempts, counts in all_counted)
     await fail(app, CAFE, 3, login)
     for seconds in (1, 2, 4):
         refused = await sign_in(app, CAFE, PASSWORD, login)
-        waiting = f"Too many failed sign-ins. The limits are {limits} within an hour. Retry in {seconds} seconds."
+        counted = f"The limits are {limits}. An hour without a failure ends the count."
+        waiting = f"Too many failed sign-ins. {counted} Retry in {seconds} seconds."
         assert told(refused) == (429, waiting, str(seconds)), "also with the right password"
         clock.now += seconds
         await fail(app, CAFE, 1, login)
