@@ -14,7 +14,7 @@ from uuid import UUID
 # slash. No username is as long. Fewer characters of a token leave enough of it unknown. If slashes split it, the mask
 # covers all segments from the prefix on; no username is as long with what may follow it in a path.
 _SECRET = re.compile(r"(ch[skm]_)(?:[^/]{29,}|(?:/*+[^/\s]){36,}+)")
-# No path goes on after these. What a client adds is part of the link in an e-mail, with or without the prefix.
+# These paths of the API end here. Text that a client adds is the token of an e-mail, with or without its prefix.
 _LINK = re.compile(r"(/(?:password-resets|email-verifications)/++)[^\s?]++")
 _MASK = r"\1***"
 _ENCODINGS = 3  # percent-encodings around each other that are looked through

@@ -38,7 +38,7 @@ class ChangeQuery(Query, kw_only=True, frozen=True):
 
     kind: Annotated[
         tuple[ChangeKind, ...],
-        Meta(min_length=1, max_length=3, description="What to list. A cursor is valid for the same kinds only."),
+        Meta(min_length=1, max_length=3, description="The kinds to list. A cursor is valid for the same kinds only."),
     ] = ("character",)
     limit: LimitValue = 20
     after: (

@@ -135,7 +135,7 @@ class Node:
         yield from self._own_pattern(value, at, budget)
 
     def pattern_violations(self, value: Any, at: str, budget: Budget) -> Iterator[Violation]:
-        """Those of ``violations`` that patterns have found."""
+        """Only the violations of patterns. The value must satisfy all other keywords."""
         yield from self._own_pattern(value, at, budget)
         if isinstance(value, dict):
             for name, inner in self.properties.items():
