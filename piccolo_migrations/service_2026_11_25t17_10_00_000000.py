@@ -92,7 +92,11 @@ STEPS: list[tuple[str, str | None]] = [
         "DROP TRIGGER forget_changed_rows ON users",
     ),
     # A relationship is hidden while one of its characters is in the trash. So the trash raises its version, too.
-    ("DROP TRIGGER raise_versions_of_relationships ON characters", None),
+    (
+        "DROP TRIGGER raise_versions_of_relationships ON characters",
+        "CREATE TRIGGER raise_versions_of_relationships AFTER UPDATE OF name ON characters FOR EACH ROW"
+        " WHEN (OLD.name IS DISTINCT FROM NEW.name) EXECUTE FUNCTION raise_versions_of_relationships()",
+    ),
     (
         "CREATE TRIGGER raise_versions_of_relationships AFTER UPDATE OF name, deleted_at ON characters FOR EACH ROW"
         " WHEN (OLD.name IS DISTINCT FROM NEW.name OR OLD.deleted_at IS DISTINCT FROM NEW.deleted_at)"
@@ -100,12 +104,6 @@ STEPS: list[tuple[str, str | None]] = [
         "DROP TRIGGER raise_versions_of_relationships ON characters",
     ),
 ]
-BEFORE = (
-    "CREATE TRIGGER raise_versions_of_relationships AFTER UPDATE OF name ON characters FOR EACH ROW"
-    " WHEN (OLD.name IS DISTINCT FROM NEW.name) EXECUTE FUNCTION raise_versions_of_relationships()"
-)
-
-
 async def forwards() -> MigrationManager:
     manager = MigrationManager(migration_id=ID, app_name="service", description=DESCRIPTION)
 
@@ -117,7 +115,6 @@ async def forwards() -> MigrationManager:
         for _, statement in reversed(STEPS):
             if statement:
                 await DB.run_ddl(statement)
-        await DB.run_ddl(BEFORE)
 
     manager.add_raw(apply)
     manager.add_raw_backwards(undo)

@@ -18,8 +18,6 @@ from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from piccolo.columns.combination import WhereRaw
-from piccolo.query import Query
 from piccolo.querystring import QueryString
 
 from service.callers import Caller
@@ -53,74 +51,76 @@ class _Position(NamedTuple):
     complete_at: datetime  # when the reader last reached the end of the feed; it may have missed purges since then
 
 
-_POSITION = ("item", "written_in", "id")
-_IN_ORDER = "({}, {}) > ({}, {}) AND {} < pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+_COLUMNS = ("item", "written_in", "id")
 
 
-def _item(kind: str, resource: Any, fields: Mapping[str, Any]) -> QueryString:
-    common = {"id": resource.id, "version": resource.version, "kind": QueryString(f"'{kind}'")}
+def _item(kind: str, id: Any, version: Any, fields: Mapping[str, Any] | None) -> QueryString:
+    """``fields`` are those of the resource; None for a deleted one."""
+    common = {"id": id, "version": version, "kind": QueryString(f"'{kind}'")}
+    if fields is None:
+        return json_object(common | {"deleted": QueryString("true")})
     return json_object(common | {"deleted": QueryString("false"), kind: json_object(fields)})
 
 
+def _is_next(written_in: Any, id: Any) -> QueryString:
+    """Whether a row is behind the position, and all transactions up to its own have ended."""
+    return QueryString(
+        "({}, {}) > ({}, {}) AND {} < pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
+        *(written_in, id, Param("written_in"), Param("id"), written_in),
+    )
+
+
 def _characters() -> QueryString:
-    common = {"id": Character.id, "version": Character.version, "kind": QueryString("'character'")}
     item = QueryString(
         "CASE WHEN {} IS NULL THEN {} ELSE {} END",
         Character.deleted_at,
-        _item("character", Character, CHARACTER),
-        json_object(common | {"deleted": QueryString("true")}),
+        _item("character", Character.id, Character.version, CHARACTER),
+        _item("character", Character.id, Character.version, None),
     )
     rows = (
         Character.select(item.as_alias("item"), Character.written_in, Character.id)
-        .where(Character.owner == Param("user"), WhereRaw(_IN_ORDER, *_position(Character.written_in, Character.id)))
+        .where(Character.owner == Param("user"), _is_next(Character.written_in, Character.id))
         .order_by(Character.written_in, Character.id)
     )
     return QueryString("{} LIMIT {}", sql(rows), Param("limit"))
 
 
-def _others(kind: str, found: Query[Any, Any]) -> QueryString:
-    """Templates or relationships; ``found`` selects the item of the one that still exists and can be read."""
-    id, written_in = QueryString("changed_rows.id"), QueryString("written_in")
-    deleted = {"id": id, "version": QueryString("changed_rows.version"), "kind": QueryString("kind")}
+_ID = QueryString("changed_rows.id")
+
+
+def _others(kind: str, table: Any, fields: Mapping[str, Any], *readable: Any) -> QueryString:
+    """Templates or relationships. Those that do not exist any more, or are not ``readable``, are deleted ones."""
+    found = table.select(_item(kind, table.id, table.version, fields).as_alias("item")).where(
+        table.id == _ID, *readable
+    )
     return QueryString(
-        "SELECT coalesce(({}), {}) AS item, written_in, changed_rows.id FROM changed_rows"  # noqa: S608 (our own names)
-        f" WHERE owner = {{}} AND kind = '{kind}' AND {_IN_ORDER} ORDER BY written_in, id LIMIT {{}}",
+        "SELECT coalesce(({}), {}) AS item, written_in, id FROM changed_rows"
+        " WHERE owner = {} AND kind = {} AND {} ORDER BY written_in, id LIMIT {}",
         sql(found),
-        json_object(deleted | {"deleted": QueryString("true")}),
+        _item(kind, _ID, QueryString("changed_rows.version"), None),
         Param("user"),
-        *_position(written_in, id),
+        kind,
+        _is_next(QueryString("written_in"), _ID),
         Param("limit"),
     )
 
 
-def _position(written_in: Any, id: Any) -> tuple[Any, ...]:
-    return written_in, id, Param("written_in"), Param("id"), written_in
-
-
-_THIS = QueryString("changed_rows.id")
 _QUERIES: Mapping[str, Callable[[], QueryString]] = {
     "character": _characters,
-    "template": lambda: _others(
-        "template",
-        Template.select(_item("template", Template, TEMPLATE).as_alias("item")).where(Template.id == _THIS),
-    ),
-    "relationship": lambda: _others(
-        "relationship",
-        Relationship.select(_item("relationship", Relationship, FROM_SOURCE).as_alias("item")).where(
-            Relationship.id == _THIS, visible_to(Param("user"))
-        ),
-    ),
+    "template": lambda: _others("template", Template, TEMPLATE),
+    "relationship": lambda: _others("relationship", Relationship, FROM_SOURCE, visible_to(Param("user"))),
 }
 
 
 @cache
 def _page(kinds: tuple[str, ...]) -> Prepared:
     def write() -> QueryString:
-        if len(kinds) == 1:
-            return within_page(_QUERIES[kinds[0]](), _POSITION)
-        together = " UNION ALL ".join(["({})"] * len(kinds))
-        rows = f"SELECT * FROM ({together}) AS rows ORDER BY written_in, id LIMIT {{}}"  # noqa: S608 (our own text)
-        return within_page(QueryString(rows, *(_QUERIES[kind]() for kind in kinds), Param("limit")), _POSITION)
+        queries = [_QUERIES[kind]() for kind in kinds]
+        if len(queries) == 1:
+            return within_page(queries[0], _COLUMNS)
+        together = QueryString(" UNION ALL ".join(["({})"] * len(queries)), *queries)
+        rows = QueryString("SELECT * FROM ({}) AS rows ORDER BY written_in, id LIMIT {}", together, Param("limit"))
+        return within_page(rows, _COLUMNS)
 
     return Prepared(write)
 

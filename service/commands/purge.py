@@ -11,7 +11,7 @@ from service.admin.operators import OperatorSession, is_expired
 from service.audit.queries import purge_entries, record
 from service.auth.email_links import ENDED as ENDED_EMAIL_TOKEN
 from service.auth.tables import EmailToken, Token
-from service.characters.purging import clear, leave_empty, mark_purged
+from service.characters.purging import BATCH, batched, clear, leave_empty, mark_purged
 from service.characters.tables import TRASH_DAYS, Character
 from service.characters.thinning import thin_revisions
 from service.commands.accounts import VERIFICATION_DAYS, purge_accounts
@@ -33,12 +33,10 @@ _TOO_LONG = Prepared(
         Param("most"),
     )
 )
-_FORGET_DELETIONS = Prepared(  # of templates and relationships; a character's row tells of its own
-    lambda: QueryString(
-        "WITH forgotten AS (DELETE FROM changed_rows WHERE deleted_at < now() - {}::int * interval '1 day' RETURNING 1)"
-        " SELECT count(*) FROM forgotten",
-        Param("days"),
-    )
+_FORGET_DELETIONS = batched(  # of templates and relationships; a character's row tells of its own
+    "SELECT id FROM changed_rows WHERE deleted_at < now() - {}::int * interval '1 day' LIMIT {}",
+    "DELETE FROM changed_rows USING batch WHERE changed_rows.id = batch.id",
+    "days",
 )
 _THINNED_AT_ONCE = 100  # revisions in one transaction
 
@@ -63,7 +61,7 @@ async def purge_everything() -> dict[str, int]:
         "thinned revisions": await _thin_histories(),
         "reserved usernames": await _delete(ReservedUsername, WhereRaw("{} < now()", ReservedUsername.until)),
         "audit entries": await purge_entries(settings.audit_days),
-        "deletions in the feed": await _FORGET_DELETIONS.value(days=TRASH_DAYS),
+        "deletions in the feed": await _forget_deletions(),
     }
 
 
@@ -85,6 +83,13 @@ async def _purge_trash() -> int:
     old = WhereRaw("{} < now() - {}::int * interval '1 day'", Character.deleted_at, TRASH_DAYS)
     ids = [row["id"] for row in await Character.select(Character.id).where(old)]
     return sum([await count_unless_held(f"The character {each}", _purge_character(each, old)) for each in ids])
+
+
+async def _forget_deletions() -> int:
+    forgotten, count = 0, BATCH
+    while count == BATCH:
+        forgotten += (count := await _FORGET_DELETIONS.value(days=TRASH_DAYS, batch=BATCH))
+    return forgotten
 
 
 async def _finish(character_id: UUID) -> int:

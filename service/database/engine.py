@@ -130,7 +130,7 @@ class Database(PostgresEngine):
         try:
             await SHARES.wait(caller, settings.database_acquire_timeout)
         except TimeoutError:
-            raise Overloaded("The requests that share these database connections use all of them.") from None
+            raise Overloaded("All database connections that such requests may use are in use.") from None
 
     def idle_connections(self) -> int:
         """The number of open connections that no task uses."""

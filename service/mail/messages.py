@@ -57,7 +57,7 @@ your password: choose a new one with "forgotten password". That signs you out ev
 LINKED: dict[Kind, str] = {"verification": "verify-email", "reset": "reset-password"}
 _ROUTES: dict[Kind, str] = {"verification": "/v1/email-verifications", "reset": "/v1/password-resets"}
 _NO_FRONT_END = (
-    "{link}\n\n(For developers: LINKS_URL is not set. Send the token, what follows #token=, to PUT {route}.)"
+    "{link}\n\n(For developers: LINKS_URL is not set. Send the text after #token= as the token to PUT {route}.)"
 )
 
 

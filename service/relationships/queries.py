@@ -47,11 +47,12 @@ def _by_end(from_source: Any, from_target: Any) -> QueryString:
 
 _SOURCE = json_object({"id": Relationship.source.id, "name": Relationship.source.name})
 _TARGET = json_object({"id": Relationship.target.id, "name": Relationship.target.name})
-# The names come from other rows: a trigger raises the version when one changes (service/etags.py says why).
 
 
 def _fields(by_end: Callable[[Any, Any], Any]) -> dict[str, Any]:
-    """``by_end`` chooses between a value as it is read from the source and from the target."""
+    """``by_end`` chooses between the values as read from the source and from the target.
+
+    The names come from other rows: a trigger raises the version when one changes (service/etags.py says why)."""
     return {
         "id": Relationship.id,
         "version": Relationship.version,

@@ -80,8 +80,7 @@ async def send_pieces(
     pieces: AsyncGenerator[bytes, None], scope: Any, receive: Receive, send: Send, end: asyncio.Event | None = None
 ) -> bool:
     """Sends ``pieces`` as they are made, until ``end`` is set or the client leaves, and closes them. Returns whether
-    the client left. For HEAD it makes only those that the start of the response waits for: Head restores the method
-    then."""
+    the client left. A HEAD request ends with the first part of the body, because Head restores its method then."""
 
     async def send_all() -> None:
         async with aclosing(pieces):

@@ -178,6 +178,6 @@ async def test_development_without_a_mail_server_logs_the_message(app: Any) -> N
     await outbox_empties()
     logger.remove(sink)
     assert "/verify-email#token=chm_" in "".join(lines)
-    assert "LINKS_URL is not set. Send the token, what follows #token=, to PUT /v1/email-verifications" in "".join(
+    assert "LINKS_URL is not set. Send the text after #token= as the token to PUT /v1/email-verifications" in "".join(
         lines
     )

@@ -48,7 +48,9 @@ class Node:
     """One schema within a schema. Each value is checked alone, so that the first faults cost no more than themselves:
     jsonschema_rs looks for all faults before it returns the first, and copies the keyword for each."""
 
-    __slots__ = ("_alone", "_keywords", "adds", "default", "has_patterns", "items", "missing", "properties", "schema")
+    __slots__ = (
+        "_alone", "_keywords", "adds", "default", "has_patterns", "inner", "items", "missing", "properties", "schema",
+    )  # fmt: skip
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
@@ -57,15 +59,14 @@ class Node:
         self.default: Any = schema.get("default")  # completed by complete_defaults
         self.missing: dict[str, tuple[Any, int, int]] = {}  # by name: the default, its number of values, its bytes
         self.adds = False  # whether completing a value can change it
-        inner = [*self.properties.values(), *([self.items] if self.items else [])]
-        self.has_patterns: bool = "pattern" in schema or any(node.has_patterns for node in inner)
+        self.inner = [*self.properties.values(), *([self.items] if self.items else [])]
+        self.has_patterns: bool = "pattern" in schema or any(node.has_patterns for node in self.inner)
         self._alone: jsonschema_rs.Validator | None = None
         self._keywords: dict[str, _Keyword] = {}
 
     def complete_defaults(self, budget: Budget) -> None:
         """Completes each default with the defaults within it, innermost first. Raises TooLarge."""
-        inner_nodes = [*self.properties.values(), *([self.items] if self.items else [])]
-        for inner in inner_nodes:
+        for inner in self.inner:
             inner.complete_defaults(budget)
         for name, inner in self.properties.items():
             if "default" in inner.schema:
@@ -73,7 +74,7 @@ class Node:
                 values, size = count_values(inner.default), (json_bytes({name: inner.default}) or 0)
                 budget.spend(values, size)
                 self.missing[name] = (inner.default, values, size)
-        self.adds = bool(self.missing) or any(inner.adds for inner in inner_nodes)
+        self.adds = bool(self.missing) or any(inner.adds for inner in self.inner)
 
     def complete(self, value: Any, budget: Budget) -> Any:
         if not self.adds:
