@@ -13,7 +13,7 @@ from piccolo.columns.defaults.timestamptz import TimestamptzNow
 from piccolo.columns.indexes import IndexMethod
 from piccolo.constraints import Unique
 
-from service.database.engine import DB
+from service.database.migrations import add_statements
 
 ID = "2026-11-25T17:01:00:000000"
 VERSION = "1.38.0"
@@ -215,14 +215,5 @@ async def forwards():
         schema=None,
     )
 
-    async def apply() -> None:
-        for statement, _ in STEPS:
-            await DB.run_ddl(statement)
-
-    async def undo() -> None:
-        for _, statement in reversed(STEPS):
-            await DB.run_ddl(statement)
-
-    manager.add_raw(apply)
-    manager.add_raw_backwards(undo)
+    add_statements(manager, STEPS)
     return manager

@@ -5,7 +5,7 @@ from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 from piccolo.columns.column_types import Timestamptz
 from piccolo.columns.indexes import IndexMethod
 
-from service.database.engine import DB
+from service.database.migrations import add_statements
 
 ID = "2026-11-25T17:02:00:000000"
 VERSION = "1.38.0"
@@ -80,18 +80,7 @@ STEPS = [*PURGED, *SUSPENSIONS, *COUNTED]
 
 async def forwards() -> MigrationManager:
     manager = MigrationManager(migration_id=ID, app_name="service", description=DESCRIPTION)
-
-    async def apply() -> None:
-        for statement, _ in STEPS:
-            await DB.run_ddl(statement)
-
-    async def undo() -> None:
-        for _, statement in reversed(STEPS):
-            if statement:
-                await DB.run_ddl(statement)
-
-    manager.add_raw(apply)
-    manager.add_raw_backwards(undo)
+    add_statements(manager, STEPS)
     manager.add_column(
         table_class_name="User",
         tablename="users",

@@ -3,7 +3,7 @@ written without spaces."""
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 
-from service.database.engine import DB
+from service.database.migrations import add_statements
 
 ID = "2026-11-25T17:03:00:000000"
 VERSION = "1.38.0"
@@ -164,15 +164,5 @@ STEPS = [*OLD_INDEXES, *FOLDING, *PARTS, *COLUMNS, *INDEXES]
 
 async def forwards() -> MigrationManager:
     manager = MigrationManager(migration_id=ID, app_name="service", description=DESCRIPTION)
-
-    async def apply() -> None:
-        for statement, _ in STEPS:
-            await DB.run_ddl(statement)
-
-    async def undo() -> None:
-        for _, statement in reversed(STEPS):
-            await DB.run_ddl(statement)
-
-    manager.add_raw(apply)
-    manager.add_raw_backwards(undo)
+    add_statements(manager, STEPS)
     return manager

@@ -1,8 +1,9 @@
 """Makes ``piccolo migrations forwards`` work without arguments and safe to run from several replicas at once."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 from piccolo.apps.migrations.commands import backwards, forwards
 from piccolo.apps.migrations.commands.base import BaseMigrationManager
 from piccolo.apps.migrations.tables import Migration
@@ -23,6 +24,23 @@ def make_migrations_safe() -> None:
     forwards.forwards.__defaults__ = ("all", "all", False, False)
     forwards.run_forwards = _in_one_transaction(forwards.run_forwards, before=_refuse_unknown_migrations)
     backwards.run_backwards = _in_one_transaction(backwards.run_backwards)
+
+
+def add_statements(manager: MigrationManager, statements: Sequence[tuple[str, str | None]]) -> None:
+    """Adds SQL statements to a migration, each with the one that undoes it, or None. They are undone in reverse
+    order."""
+
+    async def apply() -> None:
+        for statement, _ in statements:
+            await DB.run_ddl(statement)
+
+    async def undo() -> None:
+        for _, statement in reversed(statements):
+            if statement:
+                await DB.run_ddl(statement)
+
+    manager.add_raw(apply)
+    manager.add_raw_backwards(undo)
 
 
 def _in_one_transaction(run: Any, before: Callable[[], Awaitable[None]] | None = None) -> Any:

@@ -40,6 +40,7 @@ class Writer:
         self.acknowledged: list[Change] = []
         self.partner: str | None = None  # the id of the character that all others are related to
         self.template: str | None = None
+        self.related: Change | None = None  # the relationship of the newest character
 
     async def write(self) -> None:
         async with AsyncExitStack() as stack:
@@ -60,6 +61,8 @@ class Writer:
             answer = await client.delete(f"/v1/characters/{made[0]}")
             if answer.status_code == 204:
                 self.acknowledged.append((made[0], made[1] + 1))
+                if self.related:  # is hidden with its character
+                    self.acknowledged.append((self.related[0], self.related[1] + 1))
             return None
         else:
             answer = await client.patch(f"/v1/characters/{made[0]}", json={"name": f"Mira {turn}"})
@@ -72,6 +75,7 @@ class Writer:
         return row["id"], row["version"]
 
     async def _write_others(self, client: httpx.AsyncClient, turn: int, character: str) -> None:
+        self.related = None
         if turn == 1 or self.template is None:
             answer = await client.post("/v1/templates", json={"name": "Fighter"})
             self.template = answer.json().get("id")
@@ -88,6 +92,8 @@ class Writer:
         if answer.is_success:
             row = answer.json()
             self.acknowledged.append((row["id"], row["version"]))
+            if "target" in row:
+                self.related = row["id"], row["version"]
         else:
             assert answer.status_code == 503, answer.text
 
