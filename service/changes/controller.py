@@ -28,12 +28,12 @@ class ChangeController(Controller):
     async def list_changes(self, request: StrictRequest[ChangeQuery], user: CurrentUser) -> Rendered[ChangePage]:
         """List the changes of your characters, templates and relationships.
 
-        `kind` says which of them, by default characters. Without `after` the list starts with the oldest change. Each
-        resource appears once, as it is now, in the order of the last changes. To keep a copy up to date, send
-        `next_cursor` as `after` in the next request: no change is skipped. A page of large resources has fewer than
-        `limit`; you have read all changes when a page has none. Deletions stay in the list for 30 days, so a cursor
-        older than 29 days is refused with 400. Then read the list again from the start, and delete from your copy
-        everything that is not in it.
+        `kind` selects the kinds, by default characters. An API key also needs the scope `templates:read` for templates.
+        Without `after` the list starts with the oldest change. Each resource appears once, as it is now, in the order
+        of the last changes. To keep a copy up to date, send `next_cursor` as `after` in the next request: no change is
+        skipped. A page of large resources has fewer than `limit`; you have read all changes when a page has none.
+        Deletions stay in the list for 30 days, so a cursor older than 29 days is refused with 400. Then read the list
+        again from the start, and delete from your copy everything that is not in it.
 
         `Accept: text/event-stream` streams the same items as server-sent events, those of now and each later change.
         The event id is a cursor: `Last-Event-ID` or `after` continues. An event `complete` with `next_cursor` says that
