@@ -15,42 +15,9 @@ from service.commands.purge import purge_everything
 from service.database.engine import DB
 from service.lists.cursors import decode_cursor, encode_cursor
 from tests.conftest import character, faults, public, relationship, signed_in, with_key
+from tests.support.feed import Reader
 
 Client = httpx.AsyncClient
-
-
-class Reader:
-    """A client that keeps a copy in step."""
-
-    def __init__(self, member: Client, limit: int = 100) -> None:
-        self.member = member
-        self.limit = limit
-        self.after: str | None = None
-        self.copy: dict[str, Any] = {}
-        self.versions: dict[str, int] = {}
-
-    async def read_page(self) -> list[Any]:
-        parameters: dict[str, Any] = {"limit": self.limit} | ({"after": self.after} if self.after else {})
-        answer = await self.member.get("/v1/changes", params=parameters)
-        assert answer.status_code == 200, answer.text
-        page = answer.json()
-        for item in page["items"]:
-            assert item["version"] >= self.versions.get(item["id"], 0), "an older version came after a newer one"
-            self.versions[item["id"]] = item["version"]
-            assert ("character" in item) != item["deleted"]
-            if item["deleted"]:
-                self.copy.pop(item["id"], None)
-            else:
-                self.copy[item["id"]] = item["character"]
-        self.after = page["next_cursor"]
-        return list(page["items"])
-
-    async def read(self) -> list[Any]:
-        """Everything until now."""
-        items: list[Any] = []
-        while page := await self.read_page():
-            items += page
-        return items
 
 
 async def everything_of(member: Client) -> dict[str, Any]:
@@ -124,7 +91,7 @@ async def test_the_feed_contains_only_the_callers_characters(
     alices, charlies = Reader(alice), Reader(charlie)
     assert len(await alices.read()) == 1
     assert await charlies.read() == []
-    refused = await charlie.get("/v1/changes", params={"after": alices.after})
+    refused = await charlie.get("/v1/changes", params={"after": alices.parameters["after"]})
     assert refused.status_code == 400
     assert (await stranger.get("/v1/changes")).status_code == 401
     program = await with_key(app, alice, "characters:read")
