@@ -29,7 +29,7 @@ from service.audit.tables import AuditEntry
 from service.auth.suspensions import reactivate_user, suspend_user
 from service.auth.tables import EmailToken, Token
 from service.auth.token_cache import forget_tokens
-from service.cards.tables import Card, CardAsset
+from service.cards.tables import Card, CardAsset, CardDocument
 from service.characters.tables import Character, Revision
 from service.errors import NotFound
 from service.idempotency.tables import IdempotencyKey
@@ -125,6 +125,7 @@ _TABLES = [
     _table(StoredFile, "Characters", "name width height color size stored_at", newest_by="stored_at"),
     _table(Revision, "Characters", "number character replaced created_at"),
     _table(Card, "Characters", "spec character file spec_version updated_at"),
+    _table(CardDocument, "Characters", "id", newest_by="id"),
     _table(CardAsset, "Characters", "path card file", newest_by="id"),
     _table(Relationship, "Characters", "type source target label created_at"),
     _table(Operator, "Operators", "username email active admin last_login", newest_by="id"),

@@ -1,6 +1,5 @@
 import asyncio
 import json
-from collections.abc import Mapping
 from functools import partial
 from tempfile import TemporaryFile
 from typing import IO, Any
@@ -13,18 +12,17 @@ from service.callers import Caller
 from service.cards.drawing import render_picture
 from service.cards.formats import png
 from service.cards.formats.json import MAX_BYTES, write_document
-from service.cards.formats.specs import VERSIONS
 from service.cards.formats.writer import Export, StoredCard, as_charx, as_json, as_png
 from service.cards.schemas import CardQuery, CardUpdate
-from service.cards.tables import Card, CardAsset
+from service.cards.store import ASSETS, change_data, stored_card
+from service.cards.tables import Card
 from service.characters.scopes import visible_to
 from service.characters.store import lock_own, touch
 from service.characters.tables import Character
 from service.database.engine import DB
-from service.database.prepared import NOW, Param, Prepared, insert, utc
+from service.database.prepared import Param, Prepared, utc
 from service.errors import BadRequest, NotFound, TooLarge, Unavailable, Violation
 from service.etags import check_if_match
-from service.identifiers import uuid7
 from service.media.queries import file_name
 from service.media.storage import STORAGE
 from service.text.json_values import is_same, stored_size
@@ -37,8 +35,8 @@ _EXPORT = Prepared(
         *(getattr(Character, name) for name in ("portrait", "created_at", "updated_at")),
         Character.owner.username.as_alias("username"),
         QueryString(
-            "(SELECT to_json(card) FROM (SELECT spec, spec_version, data, icon, file FROM cards WHERE character = {})"
-            " AS card)",
+            "(SELECT to_json(card) FROM (SELECT spec, spec_version, data, icon, file FROM cards"
+            " JOIN card_documents ON card_documents.id = document WHERE character = {}) AS card)",
             Character.id,
         ).as_alias("card"),
     ).where(Character.id == Param("id"), visible_to(Param("user")))
@@ -48,39 +46,13 @@ CARD = {
     "file": Card.file,
     "spec": Card.spec,
     "spec_version": Card.spec_version,
-    "data": Card.data,
+    "data": Card.document.data,
     "assets": QueryString(
         "(SELECT coalesce(json_agg(path ORDER BY id), '[]') FROM card_assets WHERE card = {})", Card.id
     ),
     "created_at": utc(Card.created_at),
     "updated_at": utc(Card.updated_at),
 }
-_IMPORTED = ("file", "content", "spec", "spec_version", "data", "icon")
-_ASSETS = Prepared(
-    lambda: (
-        CardAsset.select(CardAsset.path, CardAsset.file)
-        .where(CardAsset.card.character == Param("character"))
-        .order_by(CardAsset.id)
-    )
-)
-_DATA = Prepared(lambda: Card.select(Card.data).where(Card.character == Param("character")))
-_CREATE = Prepared(lambda: insert(Card, "id", "character", *_IMPORTED))
-_CREATE_ASSET = Prepared(lambda: insert(CardAsset, "card", "path", "file"))
-_REPLACED = Prepared(
-    lambda: Card.select(Card.id, *(getattr(Card, name) for name in _IMPORTED)).where(
-        Card.character == Param("character")
-    )
-)
-_REPLACE = Prepared(
-    lambda: Card.update({getattr(Card, name): Param(name) for name in _IMPORTED} | {Card.updated_at: NOW}).where(
-        Card.id == Param("id")
-    )
-)
-_DELETE_ASSETS = Prepared(lambda: CardAsset.delete().where(CardAsset.card == Param("card")))
-_UPDATE = Prepared(
-    lambda: Card.update({Card.data: Param("data"), Card.updated_at: NOW}).where(Card.character == Param("character"))
-)
-
 
 MOST_IN_MEMORY = 1024 * 1024  # bytes of a card with files; a larger one is in a temporary file
 MOST_WAITING = 32
@@ -94,18 +66,6 @@ class ExportedCard(msgspec.Struct):
     character: Any
     content: bytes
     file: IO[bytes] | None = None
-
-
-class ImportedCard(msgspec.Struct, frozen=True):
-    """The columns of a card. ``data`` is from ``card_text``; ``file`` is the name of its file, and ``content`` a hash
-    of it."""
-
-    data: str
-    spec: str
-    spec_version: str
-    file: str | None = None
-    content: str | None = None
-    icon: str | None = None
 
 
 async def get_card(user: Caller, character_id: UUID, query: CardQuery) -> ExportedCard:
@@ -145,7 +105,7 @@ def _spooled(content: bytes) -> IO[bytes]:
 
 async def _write_files(row: Any, export: Export, query: CardQuery) -> ExportedCard:
     portrait = await _portrait(row["portrait"]) if row["portrait"] else None
-    assets = await _ASSETS.all(character=row["id"])
+    assets = await ASSETS.all(character=row["id"])
     files = {asset["path"]: await STORAGE.get(asset["file"]) for asset in assets}
     if query.format == "png":
         picture = await render_picture(portrait, ".png")
@@ -172,48 +132,12 @@ async def update_card(user: Caller, character_id: UUID, data: CardUpdate, if_mat
     async with DB.transaction():
         row = await lock_own(user, character_id)
         check_if_match(if_match, character_id, row["version"])
-        stored = await _DATA.one(character=character_id)
+        stored = await stored_card(character_id)
         text = await asyncio.to_thread(_changed_text, stored["data"] if stored else "{}", data)
         if text is not None:
-            if stored:
-                await _UPDATE.one(character=character_id, data=text)
-            else:
-                await _create(character_id, ImportedCard(text, "v3", VERSIONS["v3"]))
+            await change_data(row, stored["id"] if stored else None, text)
             await touch(row)
         return await get_card(user, character_id, CardQuery())
-
-
-async def create_card(character_id: UUID, card: ImportedCard, assets: Mapping[str, str]) -> None:
-    """Stores the imported card of a new character. ``assets`` are the names of stored files by path."""
-    await _create_assets(await _create(character_id, card), assets)
-
-
-async def replace_card(character_id: UUID, card: ImportedCard, assets: Mapping[str, str]) -> bool:
-    """Stores another card of the locked character. Returns False if it is the same, whatever the name of its file."""
-    before = await _REPLACED.one(character=character_id)
-    if before is None:
-        await create_card(character_id, card, assets)
-        return True
-    files = {row["path"]: row["file"] for row in await _ASSETS.all(character=character_id)}
-    columns = msgspec.structs.asdict(card)
-    if files == assets and all(before[name] == columns[name] for name in _IMPORTED if name != "file"):
-        return False
-    await _REPLACE.one(id=before["id"], **columns)
-    if files != assets:
-        await _DELETE_ASSETS.one(card=before["id"])
-        await _create_assets(before["id"], assets)
-    return True
-
-
-async def _create(character_id: UUID, card: ImportedCard) -> UUID:
-    card_id = uuid7()
-    await _CREATE.one(id=card_id, character=character_id, **msgspec.structs.asdict(card))
-    return card_id
-
-
-async def _create_assets(card_id: UUID, assets: Mapping[str, str]) -> None:
-    for path, name in assets.items():
-        await _CREATE_ASSET.one(card=card_id, path=path, file=name)
 
 
 def _changed_text(stored: str, data: CardUpdate) -> str | None:

@@ -14,6 +14,13 @@ from service.schemas import constrained
 FILE_LENGTH = 255
 
 
+class CardDocument(Table, db=DB, tablename="card_documents", help_text="The data of a card, shared by copies of it."):
+    """Never changes. A trigger deletes it with the last card that has it."""
+
+    id = UUID(primary_key=True, default=None, null=False)
+    data = JSON(default="{}", null=False, help_text="The data of the card, in its original order.")
+
+
 class Card(Table, db=DB, tablename="cards", help_text="The Character Card of a character."):
     id = UUID(primary_key=True, default=None, null=False)
     character = ForeignKey(Character, on_delete=OnDelete.cascade, on_update=OnUpdate.restrict, null=False, unique=True)
@@ -28,7 +35,9 @@ class Card(Table, db=DB, tablename="cards", help_text="The Character Card of a c
     )
     spec = Varchar(length=2, default=None, null=False)
     spec_version = Varchar(length=VERSION_LENGTH, default=None, null=False)
-    data = JSON(default="{}", null=False, help_text="The data of the card, in its original order.")
+    document = ForeignKey(
+        CardDocument, on_delete=OnDelete.restrict, on_update=OnUpdate.restrict, null=False, index=True
+    )
     icon = Varchar(length=PATH_LENGTH, default=None, null=True, help_text="The path of the portrait in a CHARX.")
     created_at = Timestamptz(default=TimestamptzNow(), null=False)
     updated_at = Timestamptz(default=TimestamptzNow(), null=False)

@@ -18,11 +18,13 @@ from service.web.responses import Rendered, resource
 from service.web.routes import post
 
 # Cards are a feature above characters, hence plain SQL: a copy without the card would lose data that only it has.
+# With the lock, the document that the copy will share is not deleted meanwhile.
+_LOCK_CARD = Prepared(lambda: QueryString("SELECT id FROM cards WHERE character = {} FOR SHARE", Param("original")))
 _COPY_CARD = Prepared(
     lambda: QueryString(
         "WITH original AS (SELECT * FROM cards WHERE character = {}), copy AS ("
-        " INSERT INTO cards (id, character, file, spec, spec_version, data, icon, created_at, updated_at)"
-        " SELECT {}::uuid, {}::uuid, file, spec, spec_version, data, icon, now(), now() FROM original RETURNING id)"
+        " INSERT INTO cards (id, character, file, spec, spec_version, document, icon, created_at, updated_at)"
+        " SELECT {}::uuid, {}::uuid, file, spec, spec_version, document, icon, now(), now() FROM original RETURNING id)"
         " INSERT INTO card_assets (card, path, file)"
         " SELECT copy.id, path, card_assets.file FROM copy, original JOIN card_assets ON card = original.id"
         " ORDER BY card_assets.id",
@@ -37,7 +39,8 @@ async def copy_character(user: Caller, character_id: UUID) -> Any:
     """Copies a character and its card. Raises NotFound also if the caller may not see it."""
     async with DB.transaction():
         row = await characters.copy_character(user, character_id)
-        await _COPY_CARD.one(original=character_id, id=uuid7(), copy=row["id"])
+        if await _LOCK_CARD.value(original=character_id):
+            await _COPY_CARD.one(original=character_id, id=uuid7(), copy=row["id"])
     return row
 
 

@@ -7,6 +7,7 @@
 4. templates. An insertion of characters locks those that they use (KEY SHARE), which waits for nothing but the
    deletion of a template. That is a transaction of its own for each template.
 5. the usage of the user, which triggers change.
+6. the card of a character (SHARE for a copy), and then its document.
 
 An insertion of a character takes the first lock by a trigger. A write of one character may skip it, as long as it does
 not lock the user later. An Idempotency-Key locks the user first, because its row refers to the user. The triggers of a

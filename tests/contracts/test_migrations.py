@@ -102,8 +102,9 @@ SOME_ROWS = """
     INSERT INTO revisions (id, character, number, replaced, created_at)
     VALUES (gen_random_uuid(), md5('mira')::uuid, 2, '{"portrait": "before"}', now()),
      (gen_random_uuid(), md5('mira')::uuid, 3, '{"name": "Mira"}', now());
-    INSERT INTO cards (id, character, spec, spec_version, data, created_at, updated_at)
-    VALUES (md5('card')::uuid, md5('mira')::uuid, 'v3', '3.0', '{"a": 1}', now(), now());
+    INSERT INTO card_documents (id, data) VALUES (md5('document')::uuid, '{"a": 1}');
+    INSERT INTO cards (id, character, spec, spec_version, document, created_at, updated_at)
+    VALUES (md5('card')::uuid, md5('mira')::uuid, 'v3', '3.0', md5('document')::uuid, now(), now());
     INSERT INTO card_assets (card, path, file) VALUES (md5('card')::uuid, 'a.txt', 'asset');
     INSERT INTO user_usage ("user", characters, stored_bytes) VALUES (md5('bob')::uuid, 7, 7)
 """
@@ -120,6 +121,28 @@ def test_usage_is_counted_anew_when_it_is_undone_and_redone_with_rows(empty_data
         works(empty_database, "migrations", "forwards", "all")
         assert {name: numbers for name, *numbers in rows(empty_database, counted)}["alice"] == [2, 131]
     assert rows(empty_database, counted) == triggered[:1]
+
+
+def test_the_data_of_cards_is_kept_backwards_and_forwards(empty_database: str) -> None:
+    shared = """
+        INSERT INTO cards (id, character, spec, spec_version, document, created_at, updated_at)
+        SELECT md5('copy')::uuid, md5('trashed')::uuid, spec, spec_version, document, now(), now() FROM cards;
+    """
+    works(empty_database, "migrations", "forwards", "all")
+    run(empty_database, SOME_ROWS)
+    run(empty_database, shared)
+    used = rows(empty_database, "SELECT stored_bytes FROM user_usage ORDER BY 1")
+    works(empty_database, "migrations", "backwards", "service", "2026-11-26T01:00:00:000000", "--auto_agree")
+    assert rows(empty_database, "SELECT data::text FROM cards") == [('{"a": 1}',)] * 2
+    run(empty_database, "UPDATE cards SET data = '{\"a\": 12}' WHERE character = md5('mira')::uuid")
+    works(empty_database, "migrations", "forwards", "all")
+    read = "SELECT data::text FROM cards JOIN card_documents ON card_documents.id = document ORDER BY 1"
+    assert rows(empty_database, read) == [('{"a": 12}',), ('{"a": 1}',)]
+    now_used = rows(empty_database, "SELECT stored_bytes FROM user_usage ORDER BY 1")
+    assert now_used == [used[0], (used[1][0] + 1,)]
+    run(empty_database, "DELETE FROM characters")
+    assert rows(empty_database, "SELECT FROM card_documents") == []
+    assert rows(empty_database, "SELECT stored_bytes FROM user_usage ORDER BY 1") == [(0,), used[0]]
 
 
 @pytest.mark.slow

@@ -13,8 +13,9 @@ from service.cards.formats.assets import MAX_NOTES, CardFile
 from service.cards.formats.fields import CharacterFields, character_fields, check_bounds
 from service.cards.formats.reader import read_file
 from service.cards.imports.schemas import OnDuplicate
-from service.cards.queries import ExportedCard, ImportedCard, card_text, create_card, get_card, replace_card
+from service.cards.queries import ExportedCard, card_text, get_card
 from service.cards.schemas import CardQuery
+from service.cards.store import ImportedCard, create_card, replace_card
 from service.cards.tables import FILE_LENGTH, Card
 from service.characters.queries import create_character
 from service.characters.schemas import CharacterCreate
@@ -172,7 +173,7 @@ async def _replace(row: Any, card: NewCard) -> None:
     }
     if card.portrait:
         changes["portrait"] = await refer_to(card.portrait)
-    is_other = await replace_card(row["id"], card.card, await _asset_names(card))
+    is_other = await replace_card(row, card.card, await _asset_names(card))
     changed = await change(row, changes)
     if is_other and changed["version"] == row["version"]:
         await touch(row)

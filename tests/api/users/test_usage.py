@@ -116,11 +116,11 @@ async def test_a_portrait_of_thinned_revisions_is_free(alice: Client, monkeypatc
 async def test_bytes_of_cards_count(alice: Client) -> None:
     item = await imported(alice, in_charx(V3, **{"assets/other/notes.txt": b"n" * 5_000}))
     path = f"/v1/characters/{item['character']['id']}"
-    (card,) = await DB._run_in_pool("SELECT octet_length(data::text) AS size FROM cards")
+    (card,) = await DB._run_in_pool("SELECT octet_length(data::text) AS size FROM card_documents")
     before = card["size"] + 5_000
     assert await used(alice) == (1, before)
     await alice.put(f"{path}/card", json={"nickname": "N" * 100})
-    (card,) = await DB._run_in_pool("SELECT octet_length(data::text) AS size FROM cards")
+    (card,) = await DB._run_in_pool("SELECT octet_length(data::text) AS size FROM card_documents")
     assert await used(alice) == (1, card["size"] + 5_000)
     assert card["size"] + 5_000 > before
     await alice.post(f"{path}/copies", json={})
