@@ -25,7 +25,7 @@ from service.changes.schemas import ChangeKind
 from service.characters.scopes import CHARACTER
 from service.characters.tables import TRASH_DAYS, Character
 from service.database.prepared import Param, Prepared, json_object, sql
-from service.errors import BadRequest, Forbidden, Violation
+from service.errors import BadRequest, Forbidden, Unavailable, Violation
 from service.lists.cursors import decode_cursor, encode_cursor
 from service.lists.sizes import shown, within_page
 from service.relationships.queries import FROM_SOURCE, visible_to
@@ -125,11 +125,18 @@ def _page(kinds: tuple[str, ...]) -> Prepared:
     return Prepared(write)
 
 
-# Transaction ids are valid within one cluster only. Restoring a dump creates another cluster or another table, so older
-# cursors are refused.
+# Transaction ids are valid within one history of a cluster. A dump that is restored belongs to another cluster or
+# another table. A standby that was promoted begins another timeline, and gives out again the ids of transactions that
+# did not reach it. Cursors of another history are refused.
 _HISTORY = Prepared(
-    lambda: QueryString("SELECT system_identifier || '/' || 'characters'::regclass::oid FROM pg_control_system()")
+    lambda: QueryString(
+        "SELECT concat_ws('/', system_identifier, 'characters'::regclass::oid,"
+        " nullif(substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), '00000001')) AS name,"  # as cursors were before
+        " EXISTS (SELECT FROM feed_cluster WHERE system_identifier = control.system_identifier) AS is_known"
+        " FROM pg_control_system() AS control"
+    )
 )
+RESTORED = "The feed is not ready: the database was restored from a dump. An operator must run piccolo service resync."
 
 
 _IS_DELAYED = Prepared(
@@ -164,12 +171,16 @@ class Feed:
     @classmethod
     async def after(cls, user: Caller, kinds: Collection[ChangeKind], cursor: str | None) -> "Feed":
         """Raises BadRequest for a cursor that may have missed changes: one from another database, of other kinds, or
-        one that is too old. Raises Forbidden if the caller may not read templates, but ``kinds`` has them."""
+        one that is too old. Raises Forbidden if the caller may not read templates, but ``kinds`` has them. Raises
+        Unavailable after a dump was restored."""
         if "template" in kinds and user.kind == "key" and "templates:read" not in user.scopes:
             raise Forbidden("This API key lacks the scope templates:read.")
         now, listed = datetime.now(UTC), tuple(kind for kind in _QUERIES if kind in kinds)
+        history = await _HISTORY.one()
+        if not history["is_known"]:
+            raise Unavailable(RESTORED)
         others = "" if listed == ("character",) else f" {'+'.join(listed)}"  # as cursors were before there were kinds
-        shape = f"changes {user.id} {await _HISTORY.value()}{others}"
+        shape = f"changes {user.id} {history['name']}{others}"
         position = _Position(0, UUID(int=0), now)
         if cursor is not None:
             position = _Position(*decode_cursor(cursor, shape, (int, UUID, datetime), "after"))
