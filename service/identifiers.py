@@ -13,9 +13,13 @@ from uuid import UUID
 # A token of service/auth/secrets.py, also one that was cut off or mistyped: its prefix, and what follows up to the next
 # slash. No username is as long. Fewer characters of a token leave enough of it unknown. If slashes split it, the mask
 # covers all segments from the prefix on; no username is as long with what may follow it in a path.
-_SECRET = re.compile(r"(ch[skm]_)(?:[^/]{29,}|(?:/*+[^/\s]){36,}+)")
-# These paths of the API end here. Text that a client adds is the token of an e-mail, with or without its prefix.
-_LINK = re.compile(r"(/(?:password-resets|email-verifications)/++)[^\s?]++")
+_SECRET = re.compile(r"(ch[skm]_)(?:[^/]{29,}|(?:/*+[^/\s]){36,}+)", re.IGNORECASE)
+# These paths of the API and these pages of front ends end here, also in another spelling. Text that a client adds is
+# the token of an e-mail, with or without its prefix.
+_LINK = re.compile(
+    r"(/(?:password[-_]resets?|email[-_]verifications?|reset[-_]password|verify[-_]email)[/;\\]++)[^\s?]++",
+    re.IGNORECASE,
+)
 _MASK = r"\1***"
 _ENCODINGS = 3  # percent-encodings around each other that are looked through
 _MOST_ENCODED = 150  # encoded characters: a text with more is not decoded, which would take milliseconds
@@ -34,8 +38,10 @@ def request_id() -> str:
 
 def masked(text: str) -> str:
     """``text`` without tokens, percent-encoded ones included."""
-    if "_" not in text and "%" not in text and "-resets/" not in text and "-verifications/" not in text:
-        return text  # most paths: each token has an underscore
+    if "_" not in text and "%" not in text:  # each token has an underscore
+        lowered = text.lower()
+        if "password" not in lowered and "verif" not in lowered:
+            return text  # most paths
     plain = text
     for _ in range(_ENCODINGS):
         if not 0 < plain.count("%") <= _MOST_ENCODED:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from email.utils import parseaddr
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -59,6 +59,7 @@ _FORMS: dict[str, tuple[Callable[[str], Any], str]] = {
     "trusted_proxies": (_is_network, "addresses or networks such as 10.0.0.0/8"),
 }
 
+_IPV4_IN_IPV6 = IPv6Network("::ffff:0:0/96")
 DEVELOPMENT_SECRET = "for development only: change me in production"  # noqa: S105 (refused in production)
 
 
@@ -194,8 +195,8 @@ def _production_faults(settings: Settings, given: Mapping[str, Any]) -> list[str
         faults.append("DATABASE_URL: required in production; the embedded PostgreSQL is for development only.")
     if "*" in (hosts := given.get("allowed_hosts", ())) or not hosts:
         faults.append("ALLOWED_HOSTS: required in production: the host names that clients use, without '*'.")
-    if any(_trusts_everybody(proxy) for proxy in settings.trusted_proxies):
-        faults.append("TRUSTED_PROXIES: name the proxies: with '*' or /0 every client could claim any address.")
+    if _trusts_nearly_everybody(settings.trusted_proxies):
+        faults.append("TRUSTED_PROXIES: name the proxies: with '*' or a large network clients could claim any address.")
     if settings.secret_key == DEVELOPMENT_SECRET or len(set(settings.secret_key)) < 10:
         faults.append("SECRET_KEY: required in production; at least 32 random characters.")
     if settings.second_factor_key and len(set(settings.second_factor_key)) < 10:
@@ -203,8 +204,16 @@ def _production_faults(settings: Settings, given: Mapping[str, Any]) -> list[str
     return faults
 
 
-def _trusts_everybody(proxy: str) -> bool:
-    return "*" in proxy or proxy.endswith("/0")
+def _trusts_nearly_everybody(proxies: Names) -> bool:
+    """Whether they have more addresses together than the largest private networks: 10.0.0.0/8 and fc00::/7."""
+    if "*" in proxies:
+        return True
+    networks = [ip_network(proxy, strict=False) for proxy in proxies]
+    old = [network for network in networks if isinstance(network, IPv4Network)]
+    new = [network for network in networks if isinstance(network, IPv6Network)]
+    return any(network.prefixlen < 8 for network in collapse_addresses(old)) or any(
+        network.prefixlen < (96 + 8 if network.overlaps(_IPV4_IN_IPV6) else 7) for network in collapse_addresses(new)
+    )
 
 
 def _read_or_exit() -> Settings:

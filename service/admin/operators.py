@@ -34,6 +34,7 @@ from service.settings import settings
 _checked: ContextVar[str | None] = ContextVar("_checked", default=None)
 # The attempt of this request, when the password was right and the code of the second factor is still to be checked
 _attempt: ContextVar[SignIn | None] = ContextVar("_attempt", default=None)
+_has_code: ContextVar[bool] = ContextVar("_has_code", default=False)  # whether the code was right in this request
 
 IDLE = timedelta(hours=1)
 MAX_AGE = timedelta(hours=12)
@@ -106,6 +107,7 @@ async def use_code(operator_id: int, username: str, code: Any, provider: Encrypt
         return False
     if attempt := _attempt.get():
         await attempt.succeed()
+    _has_code.set(True)
     return True
 
 
@@ -176,6 +178,8 @@ class OperatorSession(Table, db=DB, tablename="operator_sessions", help_text="Se
             # A change of the password ends the sessions: one that comes after this
             if found is None or found["password"] != _checked.get():
                 raise HTTPException(401, "The password was changed meanwhile.")
+            if not _has_code.get() and settings.second_factor_key and await SecondFactor.is_user_enrolled(user_id):
+                raise HTTPException(401, "A second factor was added meanwhile.")
             opened_with = digest(found["password"])
             session = cls(
                 id=uuid7(), digest=digest(token), user_id=user_id, password_digest=opened_with, created_at=now, **times

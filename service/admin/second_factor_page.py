@@ -17,9 +17,10 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from service.admin import operators
-from service.admin.operators import SET_UP, SET_UP_HEADER, Operator
+from service.admin.operators import SET_UP, SET_UP_HEADER, Operator, OperatorSession
 from service.admin.second_factors import SecondFactor, encryption_key
 from service.audit.queries import record
+from service.auth.secrets import digest
 from service.database.engine import DB
 from service.web.csp import form_policy
 
@@ -96,9 +97,14 @@ class Provider(AuthenticatorProvider):
         await operators.await_code()
         return False
 
-    async def add(self, user: BaseUser) -> str:
-        """The page with the QR code and the recovery codes. Raises UniqueViolationError for a second one."""
+    async def add(self, user: BaseUser, token: str) -> str:
+        """The page with the QR code and the recovery codes. Ends the sessions of the operator but that of ``token``.
+        Raises UniqueViolationError for a second one."""
         async with DB.transaction():
+            # Other sessions were opened without it. A sign-in waits for the lock, and then needs a code
+            await Operator.select(Operator.id).where(Operator.id == user.id).lock_rows("UPDATE")
+            others = OperatorSession.digest != digest(token)
+            await OperatorSession.delete().where(OperatorSession.user_id == user.id, others)
             factor, codes = await SecondFactor.create_new(user.id, self.encryption_provider, self.recovery_code_count)
             await record("add_second_factor", "operator", user.id, operator=user.username)
         address = factor.get_authentication_setup_uri(user.username, self.encryption_provider, self.issuer_name)
@@ -128,7 +134,7 @@ def add_second_factor_page(site: Any, provider: Provider) -> None:
             return _form(request, has_one=has_one, error="The password is not right.")
         if not has_one:
             try:
-                return _page(await provider.add(user))
+                return _page(await provider.add(user, request.cookies["id"]))
             except asyncpg.UniqueViolationError:  # another tab was faster
                 return _form(request, has_one=True)
         if not await provider.authenticate_user(user, form.get("code")):

@@ -33,6 +33,7 @@ SPELLINGS = {
     "percent-encoded twice": quote("".join(f"%{ord(character):02x}" for character in SECRET)),
     "cut off": SECRET[:40],
     "with another end": SECRET + "%0A",
+    "with its prefix in capitals": SECRET.replace("chm_", "CHM_"),
 }
 
 
@@ -94,6 +95,12 @@ REQUESTS: list[tuple[str, str, dict[str, str], Any, int]] = [
     ("GET", "/docs-assets/{}", {}, None, 404),
     ("POST", "/admin/{}", {}, None, 405),
 ]
+# Also without the prefix of the token
+PAGES = (
+    "/v1/password-resets/{}", "/v1/email-verifications/{}", "/V1/Password-Resets/{}", "/v1/password-resets;{}",
+    "/v1/password-resets\\{}", "/v1/password_reset/{}", "/reset-password/{}", "/en/verify-email/{}",
+    "/Verify_Email//{}",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
@@ -121,6 +128,18 @@ async def test_no_answer_logs_or_repeats_a_token_of_the_path(
     assert any(f"{method} /" in line for line in lines)
     assert not tells_secret("".join(lines))
     assert not tells_secret(answer.text)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_token_without_its_prefix_is_masked_behind_the_names_of_its_pages(path: str) -> None:
+    assert masked(path.format(SECRET[4:])) == path.format("***")
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/users/me/password", "/v1/password-resets", "/v1/email-verifications/", "/v1/characters/verify_all"]
+)
+def test_other_paths_are_logged_as_they_are(path: str) -> None:
+    assert masked(path) == path
 
 
 def tells_secret(text: str) -> bool:

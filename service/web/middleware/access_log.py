@@ -76,6 +76,6 @@ def _log(scope: Any, method: str, route: str, status: int, size: int, seconds: f
             status=status,
             milliseconds=milliseconds,
             bytes=size,
-            client=scope["client"][0] if scope.get("client") else "-",
+            client=masked(scope["client"][0]) if scope.get("client") else "-",  # a proxy may pass on any text
         )
     )

@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+from collections.abc import AsyncIterator
+from contextvars import Context
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
@@ -13,7 +15,7 @@ from piccolo.apps.user.tables import BaseUser
 from piccolo_api.encryption.providers import FernetProvider
 
 from service.admin import mount, operators, second_factors
-from service.admin.operators import SET_UP, SET_UP_HEADER
+from service.admin.operators import SET_UP, SET_UP_HEADER, OperatorSession
 from service.admin.second_factors import STEP, SecondFactor, encryption_key
 from service.audit.tables import AuditEntry
 from service.commands.remove_second_factor import remove_second_factor
@@ -61,6 +63,14 @@ class Phone:
 async def submit(operator: Client, action: str, password: str = OPERATORS_PASSWORD, code: str = "") -> httpx.Response:
     form = {"action": action, "password": password, "code": code, "csrftoken": operator.cookies["csrftoken"]}
     return await operator.post(SET_UP, data=form)
+
+
+@pytest.fixture
+async def session_without_code(app: Any, operator: Client) -> AsyncIterator[Client]:
+    """Another session of Olga, from before her second factor."""
+    async with browser(app) as visitor:
+        assert (await sign_in(visitor, "olga")).status_code == 200
+        yield visitor
 
 
 @pytest.fixture
@@ -126,6 +136,29 @@ async def test_a_recovery_code_works_once(app: Any, phone: Phone) -> None:
     assert (await actions())[:2] == ["sign_in", "use_recovery_code"]
     used: Any = await AuditEntry.select(AuditEntry.operator).where(AuditEntry.action == "use_recovery_code")
     assert used == [{"operator": "olga"}] * 2
+
+
+async def test_sessions_from_before_the_second_factor_end(
+    session_without_code: Client, operator: Client, phone: Phone
+) -> None:
+    assert (await session_without_code.get(TABLES)).status_code == 401
+    assert (await operator.get(TABLES)).status_code == 200, "the one that has added it"
+
+
+async def test_a_sign_in_during_the_set_up_needs_a_code(
+    app: Any, operator: Client, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has checked the password, and found no second factor, before there is one."""
+
+    async def add_meanwhile(**given: Any) -> OperatorSession:
+        await asyncio.create_task(submit(operator, "add"), context=Context())
+        return await create(**given)
+
+    create = OperatorSession.create_session
+    monkeypatch.setattr(OperatorSession, "create_session", add_meanwhile)
+    async with browser(app) as visitor:
+        refused = await sign_in(visitor, "olga")
+    assert (refused.status_code, await SecondFactor.count()) == (401, 1)
 
 
 async def test_the_database_holds_no_code(phone: Phone) -> None:
