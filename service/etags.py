@@ -19,8 +19,8 @@ def etag(row_id: UUID | None, version: int) -> str:
 
 
 def check_if_match(if_match: str | None, row_id: UUID | None, version: int) -> None:
-    """Raises PreconditionFailed if the header is present but is neither ``*`` nor names this row's version, BadRequest
-    if it is not a list of ETags."""
+    """Raises PreconditionFailed, with the current ETag, if the header is present but is neither ``*`` nor names this
+    row's version, BadRequest if it is not a list of ETags."""
     if if_match is None or if_match.strip() == "*":
         return
     tags = [tag.strip() for tag in if_match.split(",")]
@@ -30,4 +30,4 @@ def check_if_match(if_match: str | None, row_id: UUID | None, version: int) -> N
     if etag(row_id, version) not in tags:
         if any(tag.startswith("W/") for tag in tags):
             raise PreconditionFailed(_WEAK, errors=[Violation("Must be a strong ETag, without W/.", header="If-Match")])
-        raise PreconditionFailed
+        raise PreconditionFailed(headers={"ETag": etag(row_id, version)})

@@ -1,7 +1,7 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from litestar import Controller, MediaType, Request
+from litestar import Controller, Request
 from litestar.params import FromPath, HeaderParameter, JSONBody
 
 from service.auth import api_keys, email_links, password, queries
@@ -25,6 +25,7 @@ from service.mail.outbox import wake_worker
 from service.schemas import Collection
 from service.web.guards import CurrentUser, requires_session
 from service.web.middleware.rate_limit import RateLimit
+from service.web.openapi_content import AcceptedOperation
 from service.web.responses import Rendered, collection, created
 from service.web.routes import delete, get, post, put
 
@@ -123,14 +124,15 @@ class EmailVerificationController(Controller):
     tags = ("E-mail",)
     guards = (requires_session,)
 
-    @post("/", public=True, status_code=202, media_type=MediaType.TEXT, middleware=[RateLimit(MAIL)])
-    async def request_email_verification(self, data: JSONBody[LetterRequest]) -> None:
+    @post("/", public=True, status_code=202, operation_class=AcceptedOperation, middleware=[RateLimit(MAIL)])
+    async def request_email_verification(self, data: JSONBody[LetterRequest]) -> Rendered[None]:
         """Request a verification e-mail.
 
         One is also sent at sign-up.
         """
         await email_links.request_link("verification", data.email)
         wake_worker()
+        return Rendered("", status=202)
 
     @put("/", public=True, status_code=204, middleware=[RateLimit(SIGN_IN)])
     async def verify_email(self, user: CurrentUser, data: JSONBody[EmailVerification]) -> None:
@@ -149,11 +151,12 @@ class PasswordResetController(Controller):
     tags = ("E-mail",)
     guards = (requires_session,)
 
-    @post("/", public=True, status_code=202, media_type=MediaType.TEXT, middleware=[RateLimit(MAIL)])
-    async def request_password_reset(self, data: JSONBody[LetterRequest]) -> None:
+    @post("/", public=True, status_code=202, operation_class=AcceptedOperation, middleware=[RateLimit(MAIL)])
+    async def request_password_reset(self, data: JSONBody[LetterRequest]) -> Rendered[None]:
         """Request a password reset e-mail."""
         await email_links.request_link("reset", data.email)
         wake_worker()
+        return Rendered("", status=202)
 
     @put("/", public=True, status_code=204, middleware=[RateLimit(SIGN_IN)])
     async def reset_password(self, data: JSONBody[PasswordReset]) -> None:

@@ -112,6 +112,8 @@ def _split(parameter: str) -> tuple[list[str], str]:
             raise ValueError(f"Has an unknown operator. There are: {known}. Quote the name of an attribute: {name}.")
     if any(not part.text and not part.is_quoted for part in parts):
         raise ValueError("Must name an attribute.")
+    if any("[" in part.text and not part.is_quoted for part in parts):
+        raise ValueError("Operators follow a dot, as in .gte. Quote the name of an attribute with a bracket.")
     return [part.text for part in parts], operator
 
 
@@ -129,10 +131,14 @@ def _read(names: Sequence[str], operator: str, text: str) -> tuple[str, dict[str
             values: Sequence[Part] = split_quoted(text, ",")
         except ValueError:
             raise ValueError("Must close each quote that begins a value, and go on with a comma.") from None
+        if any(not value.text and not value.is_quoted for value in values):
+            raise ValueError('Must have no empty value. Write "" for the empty text.')
         if len(values) > MAX_VALUES:
             raise ValueError(f"Must have at most {MAX_VALUES} values.")
     else:
         values = [_value(text)]
+        if operator == "contains" and not values[0].text:
+            raise ValueError("Must not be empty.")
     forms = [form for value in values for form in _forms(value)]
     if operator in ("eq", "ne", "in"):
         return operator, {"path": "strict " + " || ".join(f"{path} == {form}" for form in forms)}

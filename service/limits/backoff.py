@@ -103,7 +103,7 @@ class Attempt:
     def _refusal(self, wait: int) -> str:
         limits = ", ".join(f"{attempts._free} for each {_COUNTED[name]}" for name, attempts, _ in self._counted)
         counted = f"The limits are {limits}. An hour without a failure ends the count."
-        return f"Too many failed {self._name}. {counted} Retry in {wait} seconds."
+        return f"Too many failed {self._name}. {counted} Retry in {wait} second{'s' * (wait > 1)}."
 
     async def succeed(self) -> None:
         (_, first, key), *others = self._counted

@@ -42,7 +42,8 @@ class Limit:
     def refusal(self, wait: int) -> str:
         """The detail of a refusal, with the seconds to wait."""
         window = {60: "a minute", 3_600: "an hour"}.get(self.seconds, f"{self.seconds} seconds")
-        return f"The limit '{self.name}' is {self.most} in {window} for each {self.by}. Retry in {wait} seconds."
+        retry = f"Retry in {wait} second{'s' * (wait > 1)}."
+        return f"The limit '{self.name}' is {self.most} in {window} for each {self.by}. {retry}"
 
     @cached_property
     def header(self) -> bytes:

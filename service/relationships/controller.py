@@ -49,7 +49,13 @@ async def _side(request: Any) -> UUID | None:
 
 
 async def _current(request: Any) -> Any:
-    return await queries.get_relationship(request.user, request.path_params["relationship_id"], await _side(request))
+    relationship_id, side = request.path_params["relationship_id"], await _side(request)
+    try:
+        return await queries.get_relationship(request.user, relationship_id, side)
+    except BadRequest:
+        if request.parameters.side is not None:
+            raise
+        return await queries.get_relationship(request.user, relationship_id, None)  # the body's source is refused later
 
 
 class RelationshipController(Controller):

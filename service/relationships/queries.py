@@ -12,7 +12,7 @@ from service.characters.tables import Character
 from service.database.engine import DB
 from service.database.failures import on_constraint
 from service.database.prepared import NOW, Param, Prepared, insert, json_object, sql, utc
-from service.errors import Conflict, Forbidden, NotFound, QuotaExceeded, Unprocessable, Violation
+from service.errors import BadRequest, Conflict, Forbidden, NotFound, QuotaExceeded, Unprocessable, Violation
 from service.etags import check_if_match
 from service.identifiers import uuid7
 from service.lists.listing import Listing, Rows
@@ -81,7 +81,8 @@ def visible_to(user: Any) -> Any:
     return listed_to(user, Relationship.source) & listed_to(user, Relationship.target)
 
 
-_GET = Prepared(lambda: _read().where(Relationship.id == Param("id"), visible_to(Param("user"))))
+_ENDS = (Relationship.source.as_alias("one"), Relationship.target.as_alias("other"))
+_GET = Prepared(lambda: _read().columns(*_ENDS).where(Relationship.id == Param("id"), visible_to(Param("user"))))
 _COLUMNS = (
     "id", "source", "target", "type", "inverse_type", "label", "inverse_label", "description", "source_attitude",
     "target_attitude",
@@ -174,16 +175,20 @@ async def create_relationship(user: Caller, character_id: UUID, data: Relationsh
 
 
 async def get_relationship(user: Caller, relationship_id: UUID, side: UUID | None) -> Any:
-    """``side`` is the id of the end that it is read from. Raises NotFound unless the caller may see both ends."""
-    if row := await _GET.one(id=relationship_id, user=user.id, side=side):
-        return row
-    raise NotFound
+    """``side`` is the id of the end that it is read from. Raises NotFound unless the caller may see both ends, and
+    BadRequest if ``side`` is neither."""
+    row = await _GET.one(id=relationship_id, user=user.id, side=side)
+    if row is None:
+        raise NotFound
+    if side not in (None, row["one"], row["other"]):
+        raise BadRequest.of([Violation("Must be one of the two characters of the relationship.", parameter="from")])
+    return row
 
 
 async def update_relationship(
     user: Caller, relationship_id: UUID, side: UUID | None, data: RelationshipUpdate, if_match: str | None
 ) -> Any:
-    """Raises PreconditionFailed when ``if_match`` is stale."""
+    """Raises PreconditionFailed when ``if_match`` is stale, and BadRequest as ``get_relationship`` does."""
     changes = given(data, description="")
     async with DB.transaction():
         row = await _lock_own(user, relationship_id)
@@ -196,13 +201,8 @@ async def update_relationship(
         }
         values: dict[Any, Any] = {columns[name]: value for name, value in changes.items()}
         if values:
-            await Relationship.update(
-                {
-                    **values,
-                    Relationship.version: Relationship.version + 1,
-                    Relationship.updated_at: NOW,
-                }
-            ).where(Relationship.id == relationship_id)
+            values |= {Relationship.version: Relationship.version + 1, Relationship.updated_at: NOW}
+            await Relationship.update(values).where(Relationship.id == relationship_id)
         return await get_relationship(user, relationship_id, side)
 
 

@@ -75,6 +75,16 @@ class OptionalBodyOperation(Operation):
 
 
 @dataclass
+class AcceptedOperation(Operation):
+    """Answers without a body."""
+
+    def __post_init__(self) -> None:
+        response = (self.responses or {})["202"]
+        if not isinstance(response, Reference):
+            response.content = None
+
+
+@dataclass
 class PictureOperation(Operation):
     """Answers a picture, or redirects to it."""
 

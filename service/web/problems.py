@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
-from litestar.handlers import BaseRouteHandler
+from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.params import ParameterKwarg
 from litestar.types import Scope
 from loguru import logger
@@ -22,6 +22,7 @@ from service.errors import (
     Problem,
     QuotaExceeded,
     ServiceError,
+    TooLarge,
     Unavailable,
     Violation,
 )
@@ -39,6 +40,12 @@ def to_problem(error: Exception, handler: BaseRouteHandler | None = None) -> Ser
         kind = _BY_STATUS.get(HTTPStatus(error.status_code), BadRequest if error.status_code < 500 else InternalError)
         if kind is MethodNotAllowed:
             return MethodNotAllowed(headers={"Allow": ", ".join(allowed((error.headers or {}).get("allow", "")))})
+        if (
+            kind is TooLarge
+            and isinstance(handler, HTTPRouteHandler)
+            and (most := handler.resolve_request_max_body_size())
+        ):
+            return TooLarge.over(most)
         return kind()
     return to_service_error(error)
 

@@ -38,7 +38,8 @@ class Rendered(Response[Any], Generic[T]):
     async def start(self, send: Send, length: int | None = None) -> None:
         """Sends the status and the headers. ``length`` is that of the body in bytes, if it is known."""
         headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in self.extra_headers.items()]
-        headers.append((b"content-type", self.type))
+        if length != 0:
+            headers.append((b"content-type", self.type))
         if length is not None:
             headers.append((b"content-length", b"%d" % length))
         await send({"type": "http.response.start", "status": self.status, "headers": headers})

@@ -68,6 +68,10 @@ REFUSED = {
     '"a"b=1': ('"a"b', "go on with a dot"),
     'a.in=x,"y': ("a.in", "close each quote"),
     "a.exists=1": ("a.exists", "true or false"),
+    "a.in=": ("a.in", "no empty value"),
+    "a.in=x,,y": ("a.in", "no empty value"),
+    "a.contains=": ("a.contains", "Must not be empty."),
+    "a[gte]=1": ("a[gte]", "as in .gte"),
 }
 
 

@@ -144,6 +144,13 @@ async def test_the_characters_and_the_type_cannot_change(
 
 async def test_a_side_that_is_not_an_id_is_refused(alice: Client, mira: Any, sol: Any) -> None:
     made = await relationship(alice, mira, sol)
+    path = f"/v1/relationships/{made['id']}"
+    other = (await character(alice))["id"]
+    for unrelated in (
+        await alice.get(f"{path}?from={other}"),
+        await alice.patch(f"{path}?from={other}", json={"attitude": 7}),
+    ):
+        assert (unrelated.status_code, list(faults(unrelated))) == (400, ["from"])
     answer = await alice.get(f"/v1/relationships/{made['id']}?from=sol")
     assert (answer.status_code, faults(answer)) == (400, {"from": "Is not a valid UUID."})
 
