@@ -1,11 +1,14 @@
 """Looks up the caller behind a token, and remembers them for a few seconds."""
 
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from service.auth.queries import find_caller, record_use
 from service.auth.secrets import is_well_formed
 from service.callers import Caller
+from service.database.failures import TRANSIENT
+from service.errors import Unavailable
 
 REMEMBERED = 5.0  # seconds until a token that was revoked elsewhere is refused here, at the latest
 _MOST = 10_000
@@ -41,7 +44,8 @@ async def identify(authorization: str) -> Caller | str:
         _remembered.pop(token, None)
         return _ENDED
     if found.last_used_at is None or found.last_used_at < datetime.now(UTC) - _USE_IS_WRITTEN_EVERY:
-        await record_use(found.caller.token_id)
+        with suppress(Unavailable, *TRANSIENT):  # a database that only reads still serves reads
+            await record_use(found.caller.token_id)
     if len(_remembered) >= _MOST:
         _remembered.clear()
     if generation == _generation:  # else it may have been revoked since it was read

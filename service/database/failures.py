@@ -1,5 +1,6 @@
 """Turns errors of PostgreSQL and of the system into errors of the service."""
 
+import errno
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
@@ -9,7 +10,7 @@ import asyncpg
 from service.errors import BadRequest, InternalError, QuotaExceeded, ServiceError, Unavailable
 from service.settings import settings
 
-# A broken connection, a server that stops or starts, or a time-out: the same request may succeed in a second.
+# A broken connection, a server that stops, starts or only reads, or a time-out: the same request may succeed soon.
 TRANSIENT = (
     TimeoutError,
     asyncpg.PostgresConnectionError,
@@ -18,6 +19,9 @@ TRANSIENT = (
     asyncpg.exceptions.LockNotAvailableError,
     asyncpg.exceptions.TransactionRollbackError,
     asyncpg.exceptions.IdleInTransactionSessionTimeoutError,
+    asyncpg.exceptions.TransactionTimeoutError,
+    asyncpg.exceptions.ReadOnlySQLTransactionError,  # a standby, or an operator set it
+    asyncpg.exceptions.InvalidCachedStatementError,  # in a transaction; outside of one asyncpg runs it again
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
 )
@@ -28,6 +32,25 @@ CONTENTION = (
     asyncpg.exceptions.QueryCanceledError,
     asyncpg.exceptions.TransactionRollbackError,
 )
+
+# The release needs something that a pending migration creates.
+_NOT_MIGRATED = (
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedColumnError,
+    asyncpg.UndefinedFunctionError,
+)
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+# Too few files or too little memory, or a network that is away
+_PASSING = {
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.ENOBUFS,
+    errno.EAGAIN,
+    errno.EHOSTUNREACH,
+    errno.ENETUNREACH,
+}
 
 # By the names that the function add_usage gives to its errors.
 _QUOTAS = {
@@ -44,11 +67,23 @@ def to_service_error(error: Exception) -> ServiceError:
         return error
     if isinstance(error, asyncpg.CheckViolationError) and error.constraint_name in _QUOTAS:
         return QuotaExceeded(_QUOTAS[error.constraint_name])
+    if isinstance(error, asyncpg.exceptions.ReadOnlySQLTransactionError):
+        return Unavailable("The database accepts no changes at the moment.")
+    if isinstance(error, _NOT_MIGRATED):
+        return Unavailable("The database lacks migrations of this release of the service.")
     if isinstance(error, TRANSIENT):
         return Unavailable()
+    if isinstance(error, OSError):
+        return _system_error(error)
     if isinstance(error, asyncpg.DataError):
         return BadRequest("The request holds a value that cannot be stored.")
     return InternalError()
+
+
+def _system_error(error: OSError) -> ServiceError:
+    if error.errno in _FULL:
+        return Unavailable("The storage accepts no files at the moment.")
+    return Unavailable() if isinstance(error, ConnectionError) or error.errno in _PASSING else InternalError()
 
 
 @contextmanager
