@@ -13,13 +13,13 @@ from service.users.schemas import is_username
 from service.users.tables import User
 
 
-async def suspend_user(username: str, operator: str) -> None:
+async def suspend_user(username: str, operator: str | None = None) -> None:
     """Ends all tokens of the user, in other workers within five seconds; hides the user and what they own from others.
     Raises NotFound."""
     await _set_status(username, "suspended", "suspend", operator)
 
 
-async def reactivate_user(username: str, operator: str) -> None:
+async def reactivate_user(username: str, operator: str | None = None) -> None:
     """Shows the user and what they own again; no token comes back. Raises NotFound also for a deleted account."""
     await _set_status(username, "active", "reactivate", operator)
 
@@ -40,7 +40,7 @@ async def close_account(user_id: UUID) -> None:
         await record("delete", "user", user_id)
 
 
-async def _set_status(username: str, status: str, action: Action, operator: str) -> None:
+async def _set_status(username: str, status: str, action: Action, operator: str | None) -> None:
     if not is_username(username):
         raise NotFound
     member = (User.username == username) & User.deleted_at.is_null()
