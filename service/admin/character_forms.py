@@ -35,7 +35,7 @@ from service.trash.queries import restore_character
 from service.validation import convert
 
 ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-RowId = Annotated[Line, Field(description="An id, or an address that has it.", max_length=300)]
+RowId = Annotated[Line, Field(description="An id, or an address that has it.")]
 STYLES = ["", *get_args(Style)]
 EDITED = ("name", "description", "prompt", "style", "tags", "visibility", "attributes")
 

@@ -31,12 +31,13 @@ def _storable(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_storable)]
-Line = Annotated[Text, StringConstraints(strip_whitespace=True)]
+Line = Annotated[str, StringConstraints(strip_whitespace=True, max_length=300), AfterValidator(_storable)]
 LongText = Annotated[Text, Field(json_schema_extra={"widget": "text-area"})]
 Reason = Annotated[
-    LongText,
+    str,
     StringConstraints(strip_whitespace=True, min_length=3, max_length=500),
-    Field(description="Stands in the audit log."),
+    AfterValidator(_storable),
+    Field(description="Stands in the audit log.", json_schema_extra={"widget": "text-area"}),
 ]
 Confirm = Annotated[bool, Field(description="False: tells what would happen. True: does it.")]
 

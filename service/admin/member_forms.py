@@ -18,7 +18,7 @@ from service.users.tables import User
 
 
 class MemberForm(OperatorForm):
-    member: Annotated[Line, Field(description="A username, an e-mail address or an id.", max_length=300)]
+    member: Annotated[Line, Field(description="A username, an e-mail address or an id.")]
     reason: Reason
     confirm: Confirm = False
 

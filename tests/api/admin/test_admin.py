@@ -12,6 +12,7 @@ from uuid import uuid4
 import httpx
 import pytest
 from piccolo.apps.user.tables import BaseUser
+from piccolo.columns import JSON
 from piccolo_api.encryption.providers import FernetProvider
 
 from service.admin.operators import Operator
@@ -236,17 +237,21 @@ async def test_every_table_can_be_read_and_none_written(operator: Any, alice: ht
 
 
 async def test_a_filter_never_fails(operator: Any, alice: httpx.AsyncClient) -> None:
-    """Piccolo Admin fails on a filter by a JSON column."""
+    """Piccolo Admin would fail on a filter by a JSON column, and on values that a column cannot have."""
     await a_row_everywhere(alice)
-    for name in TABLES:
-        path = f"/admin/api/tables/{name}/"
-        schema = (await operator.get(f"{path}schema/")).json()
-        for column, property in schema["properties"].items():
-            is_json = property["extra"].get("widget") == "json"
-            assert not (is_json and column in schema["extra"]["visible_filter_names"])
-            for query in (f"{column}=a", f"{column}[]=1", f"{column}__operator=is_null"):
+    tried = set()  # one column of each kind is enough, but for JSON
+    for table in (*APP_CONFIG.table_classes, BaseUser):
+        path = f"/admin/api/tables/{table._meta.tablename}/"
+        filters = (await operator.get(f"{path}schema/")).json()["extra"]["visible_filter_names"]
+        for column in table._meta.columns:
+            name, is_json = column._meta.name, isinstance(column, JSON)
+            assert not (is_json and name in filters)
+            if column._meta.secret or (type(column) in tried and not is_json):
+                continue
+            tried.add(type(column))
+            for query in (f"{name}=a", f"{name}=1", f"{name}[]=1", f"{name}__operator=is_null"):
                 status = (await operator.get(f"{path}?{query}")).status_code
-                assert status == 400 if is_json or property["extra"]["secret"] else status < 500, (name, query)
+                assert status == 400 if is_json else status < 500, (path, query)
 
 
 async def test_states_are_shown_and_filtered_as_choices(operator: Any, alice: httpx.AsyncClient) -> None:

@@ -2,17 +2,20 @@
 
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
 
 from service.audit.tables import AuditEntry
-from service.auth.tables import Token
-from service.mail.tables import Message
+from service.auth.suspensions import reactivate_user
+from service.auth.tables import EmailToken, Token
+from service.errors import NotFound
 from service.templates.tables import Template
 from service.users.tables import User
 from tests.conftest import FIGHTER, PASSWORD, character, template
+from tests.support.mail import Mailbox, configure, mail_server
 
 Client = httpx.AsyncClient
 NOBODY = "00000000-0000-0000-0000-000000000001"
@@ -138,19 +141,26 @@ async def test_sessions_and_keys_of_a_member_end(operator: Client, alice: Client
     assert (await alice.get("/v1/users/me")).status_code == 401
 
 
-async def test_a_verification_is_sent_again(operator: Client, alice: Client) -> None:
+@pytest.fixture
+async def mailbox(app: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Mailbox]:
+    mailbox = Mailbox()
+    async with mail_server(mailbox, configure(monkeypatch, links_url="https://app.example.org/")):
+        yield mailbox
+
+
+async def test_a_verification_is_sent_again(mailbox: Mailbox, operator: Client, alice: Client) -> None:
     alice_id = await id_of(alice)
-    await Message.delete(force=True)
+    await mailbox.arrived("confirm")
+    await EmailToken.delete(force=True)  # otherwise the second message would come a minute later
     assert await done(operator, "resend-verification", member="alice")
     assert await last_entry() == ("send_verification", "user", alice_id, {"reason": REASON})
-    [message] = await Message.select(Message.kind, Message.address)
-    assert message == {"kind": "verification", "address": "alice@example.org"}
+    await mailbox.arrived("confirm", 2)
 
 
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
-        ({"email_verified_at": "2026-01-01T00:00:00Z"}, "The address of alice is verified already."),
+        ({"email_verified_at": datetime(2026, 1, 1, tzinfo=UTC)}, "The address of alice is verified already."),
         ({"email": None, "email_key": None}, "alice has no e-mail address."),
         ({"status": "suspended"}, "alice is suspended."),
     ],
@@ -171,6 +181,13 @@ async def test_a_deleted_account_is_as_if_its_member_had_deleted_it(operator: Cl
     assert account["deleted_at"] is not None
     assert await Token.count() == 0
     assert (await alice.get("/v1/users/me")).status_code == 401
+
+
+async def test_a_deleted_account_is_not_reactivated(alice: Client) -> None:
+    """Not even when its member deletes it after the form has looked it up."""
+    assert (await alice.request("DELETE", "/v1/users/me", json={"password": PASSWORD})).status_code == 204
+    with pytest.raises(NotFound):
+        await reactivate_user("alice", "olga")
 
 
 # Characters
@@ -280,10 +297,10 @@ async def test_a_faulty_edit_names_its_field(operator: Client, alice: Client) ->
 
 
 @pytest.fixture
-async def official(operator: Client) -> AsyncIterator[str]:
+async def official(operator: Client) -> str:
     """The id of a new template of the platform."""
     done_so = await done(operator, "create-a-template", name="Knight", attribute_schema=json.dumps(FIGHTER))
-    yield done_so.rpartition(" ")[2]
+    return done_so.rpartition(" ")[2]
 
 
 async def test_an_official_template_is_created(operator: Client, official: str, stranger: Client) -> None:
