@@ -15,11 +15,11 @@ from service.admin import character_forms as characters
 from service.admin import member_forms as members
 from service.admin import template_forms as templates
 from service.admin import template_version_forms as versions
-from service.admin.form_fields import SCRIPT as FORMS_SCRIPT
-from service.admin.form_fields import STYLE as FORMS_STYLE
-from service.admin.form_fields import add_form_fields
 from service.admin.mount import MOST_REFUSED
 from service.admin.operators import MAX_AGE, Operator, OperatorSession
+from service.admin.page_script import SCRIPT as PAGES_SCRIPT
+from service.admin.page_script import STYLE as PAGES_STYLE
+from service.admin.page_script import add_page_script
 from service.admin.pictures import SCRIPT as PICTURES_SCRIPT
 from service.admin.pictures import STYLE as PICTURES_STYLE
 from service.admin.pictures import add_pictures
@@ -37,7 +37,7 @@ form:has([data-uitest="save_button"]) :is(input, textarea, select) { pointer-eve
 form:has([data-uitest="save_button"]) :is([data-uitest$="_array_widget"] a) { display: none }
 """
     + PICTURES_STYLE
-    + FORMS_STYLE
+    + PAGES_STYLE
     + ("" if settings.second_factor_key else 'li:has(> a[href$="/mfa-setup/"]) { display: none !important }\n')
 )
 # Hashes of the styles that the script of Piccolo Admin 1.14 adds; tests/slow/test_browser.py finds a new version's
@@ -84,11 +84,11 @@ site: Any = create_admin(
     translations=[ENGLISH.model_copy(update={"translations": ENGLISH.translations | {"Edit": "View"}})],
     rate_limit_provider=InMemoryLimitProvider(timespan=300, limit=MOST_REFUSED, block_duration=300),  # per worker
 )
-_IN_HEAD = f'<link rel="icon" href="data:,">{PICTURES_SCRIPT}{FORMS_SCRIPT}<style>{_STYLE}</style>'
+_IN_HEAD = f'<link rel="icon" href="data:,">{PICTURES_SCRIPT}{PAGES_SCRIPT}<style>{_STYLE}</style>'
 site.template = site.template.replace("</head>", f"{_IN_HEAD}</head>")
 add_pictures(site)
 refuse_bad_values(site)
-add_form_fields(
+add_page_script(
     site,
     {
         table: [{"slug": form.slug, "name": form.name, "key": key} for form in forms]

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 import asyncpg
 from piccolo.columns import JSON, Column
+from piccolo.columns.choices import Choice
 from piccolo.table import Table
 from piccolo_admin.endpoints import TableConfig
 from piccolo_api.crud.endpoints import OrderBy, PiccoloCRUD
@@ -71,7 +72,8 @@ def _table(
         return [table._meta.get_column_by_name(name) for name in names.split()]
 
     for name, values in choices.items():
-        choice: Any = Enum("Choice", {value: value for value in get_args(values)})  # type: ignore[misc] # mypy wants literals
+        shown_as = {value: Choice(value, display_name=value) for value in get_args(values)}
+        choice: Any = Enum("choice", shown_as)  # type: ignore[misc] # mypy wants literals
         named(name)[0]._meta.choices = choice  # only Piccolo Admin reads it: the database checks the values itself
     shown = named(columns)
     return TableConfig(

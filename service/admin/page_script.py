@@ -1,5 +1,8 @@
-"""Completes the forms of Piccolo Admin with a script: long texts, choices, hints, links from a row to the forms about
-it, and values from that row."""
+"""A script that completes the pages of Piccolo Admin.
+
+Forms get long texts, choices, hints, and values of the row that they were opened from. Rows get links to the forms
+about them. Lists show times to the second.
+"""
 
 import json
 from typing import Any
@@ -8,9 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-_SCRIPT = """
+_SCRIPT = r"""
 const forms = __FORMS__;  // by table: the address, the name and the field for the id of each form about a row
 const schemas = new Map();
+const asking = "confirm field - ";
+const isTime = /^\s*(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?Z\s*$/;
 
 function place() {
   const [path, query] = location.hash.slice(1).split("?");
@@ -29,7 +34,7 @@ function schema(slug) {
 
 function text(value) {
   if (value === null || value === undefined) return "";
-  if (Array.isArray(value)) return value.join("\\n");
+  if (Array.isArray(value)) return value.join("\n");
   return String(value);
 }
 
@@ -103,7 +108,7 @@ async function fillFromId({ target }) {
 
 function link() {
   const { parts: [table, row] } = place();
-  const heading = document.querySelector("h1");
+  const heading = document.querySelector(".header:has(> h1)");
   const shown = document.querySelector("[data-forms]");
   const wanted = row && row !== "add" && forms[table] && heading ? `${table}/${row}` : "";
   if (shown && shown.dataset.forms === wanted && shown.previousElementSibling === heading) return;
@@ -120,20 +125,49 @@ function link() {
   heading.after(list);
 }
 
+function shortenTimes() {
+  for (const cell of document.querySelectorAll("td")) {
+    const nodes = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+    while (nodes.nextNode()) {
+      const [, day, time] = nodes.currentNode.data.match(isTime) ?? [];
+      if (time) nodes.currentNode.data = `${day} ${time} UTC`;
+    }
+  }
+}
+
+// A form that asks for confirmation answers with an error, so that its fields stay filled.
+function showQuestion() {
+  for (const fault of document.querySelectorAll(".errors li")) {
+    if (!fault.textContent.startsWith(asking)) continue;
+    fault.textContent = fault.textContent.slice(asking.length);
+    fault.dataset.question = "";
+  }
+  if (document.querySelector("[data-question]")) document.querySelector("#message_popup.error a")?.click();
+}
+
 function update() {
   link();
+  shortenTimes();
+  showQuestion();
   if (place().parts[0] !== "forms") return;
   for (const form of document.querySelectorAll("form")) {
     if (form.querySelector("[data-uitest=submit_custom_form_button]")) complete(form);
   }
 }
 
-new MutationObserver(update).observe(document, { childList: true, subtree: true });
-addEventListener("hashchange", update);
+new MutationObserver(update).observe(document, { childList: true, subtree: true, characterData: true });
+addEventListener("hashchange", () => {
+  document.querySelector("#success_message:not(:empty) + ul a")?.click();  // else the next form would stay hidden
+  update();
+});
 document.addEventListener("change", fillFromId);
 """
-SCRIPT = '<script type="module" src="./forms.js"></script>'
+SCRIPT = '<script type="module" src="./pages.js"></script>'
 STYLE = """
+.errors:has([data-question]) {
+  border-color: #3889cf !important; background: none !important; color: inherit !important
+}
+.errors:has([data-question]) > p { display: none }
 form input[hidden] { display: none }
 form small { display: block; opacity: .7; margin: .25rem 0 .5rem }
 [data-forms] a { display: inline-block; margin: 0 1rem .5rem 0 }
@@ -141,11 +175,11 @@ form textarea { width: 100%; box-sizing: border-box; font-family: monospace; res
 """
 
 
-def add_form_fields(site: Any, about: dict[str, list[dict[str, str]]]) -> None:
+def add_page_script(site: Any, about: dict[str, list[dict[str, str]]]) -> None:
     """``about`` has, by table, the forms about one of its rows: ``slug``, ``name``, and the field ``key`` of the id."""
     script = _SCRIPT.replace("__FORMS__", json.dumps(about))
 
     async def get_script(_: Request) -> Response:
         return Response(script, media_type="text/javascript", headers={"Cache-Control": "no-cache"})
 
-    site.router.routes.insert(0, Route("/forms.js", get_script))
+    site.router.routes.insert(0, Route("/pages.js", get_script))
