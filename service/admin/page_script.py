@@ -141,6 +141,7 @@ function showQuestion() {
     if (!fault.textContent.startsWith(asking)) continue;
     fault.textContent = fault.textContent.slice(asking.length);
     fault.dataset.question = "";
+    fault.scrollIntoView({ block: "center" });
   }
   if (document.querySelector("[data-question]")) document.querySelector("#message_popup.error a")?.click();
 }

@@ -1,7 +1,9 @@
 """Forms of operators: each tells what it would do, does what the API's requests do, and is in the audit log."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextvars import Context
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,8 +11,9 @@ import httpx
 import pytest
 
 from service.audit.tables import AuditEntry
-from service.auth.suspensions import reactivate_user
+from service.auth.suspensions import close_account, reactivate_user
 from service.auth.tables import EmailToken, Token
+from service.characters.queries import update_character
 from service.errors import NotFound
 from service.templates.tables import Template
 from service.users.tables import User
@@ -188,6 +191,9 @@ async def test_a_deleted_account_is_not_reactivated(alice: Client) -> None:
     assert (await alice.request("DELETE", "/v1/users/me", json={"password": PASSWORD})).status_code == 204
     with pytest.raises(NotFound):
         await reactivate_user("alice", "olga")
+    account: Any = await User.select(User.id).first()
+    with pytest.raises(NotFound):
+        await close_account(account["id"])
 
 
 # Characters
@@ -291,6 +297,22 @@ async def test_a_faulty_edit_names_its_field(operator: Client, alice: Client) ->
         filled = edit(mira, **changes) | {"confirm": confirm}
         assert [name for name, _ in await faults(operator, "edit-a-character", **filled)] == [field], changes
     assert (await alice.get(f"/v1/characters/{mira['id']}")).json() == mira
+
+
+async def test_a_change_in_between_is_not_overwritten(
+    operator: Client, alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mira = await character(alice)
+
+    async def update_later(*given: Any) -> Any:
+        change = alice.patch(f"/v1/characters/{mira['id']}", json={"description": "Mine."})
+        assert (await asyncio.create_task(change, context=Context())).status_code == 200  # outside of the transaction
+        return await update_character(*given)
+
+    monkeypatch.setattr("service.admin.character_forms.update_character", update_later)
+    fault = ("version", "It has changed meanwhile. Read it again.")
+    assert await faults(operator, "edit-a-character", **edit(mira, description="Theirs.")) == [fault]
+    assert (await alice.get(f"/v1/characters/{mira['id']}")).json()["description"] == "Mine."
 
 
 # Templates
