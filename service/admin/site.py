@@ -35,6 +35,7 @@ a[href$="/add/"], [data-uitest="save_button"], [data-uitest="drop_down_button"],
 table:has(th > input[type="checkbox"]) :is(th, td):is(:first-child, :last-child) { display: none !important }
 form:has([data-uitest="save_button"]) :is(input, textarea, select) { pointer-events: none }
 form:has([data-uitest="save_button"]) :is([data-uitest$="_array_widget"] a) { display: none }
+select[name$="__operator"]:has(+ select) { display: none } /* of a choice, where Piccolo Admin ignores it */
 """
     + PICTURES_STYLE
     + PAGES_STYLE

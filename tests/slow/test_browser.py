@@ -395,6 +395,10 @@ def test_operators_act_on_a_member(operator: Browser, sign_up: SignUp) -> None:
     operator.wait_for("tbody tr")
     assert "suspended" in operator.texts("tbody td")
     operator.look("admin-suspended")
+    next(each for each in operator.all("a.button") if each.text == "SHOW FILTERS").click()
+    operator.wait_for("select[name=status]")
+    assert operator.all("[name=status__operator], [name=links], [name=password_hash]") == []
+    operator.look("admin-filters")
     for form, told in [
         ("reactivate-a-member", "rosa is active."),
         ("end-sessions-and-keys", "The sessions and API keys of rosa have ended."),

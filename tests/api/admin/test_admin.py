@@ -1,4 +1,4 @@
-"""The admin site: operators sign in, and see everything but secrets. No table can be written."""
+"""The admin site: operators sign in and see everything but secrets. No table can be written."""
 
 import asyncio
 import os
