@@ -21,3 +21,4 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 
 
 ANONYMOUS = Caller()
+PLATFORM = Caller(id=UUID(int=0), username="platform")  # for which operators change the templates without an owner

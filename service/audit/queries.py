@@ -3,8 +3,11 @@
 An entry is written in the transaction of the change that it records, so neither exists without the other.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -22,9 +25,19 @@ Action = Literal[
     "sign_in", "refuse_password", "sign_out", "create", "revoke", "change_password", "change_email", "verify_email",
     "release_email",
     "change_visibility", "trash", "restore", "purge", "retire", "leave", "suspend", "reactivate",
+    "update", "publish", "deprecate", "delete", "send_verification",
     "add_second_factor", "remove_second_factor", "refuse_code", "use_recovery_code",
 ]  # fmt: skip
 Kind = Literal["session", "api_key", "user", "character", "template", "operator"]
+
+
+class _OnBehalf(NamedTuple):
+    operator: str
+    reason: str
+
+
+# The operator whose form is being carried out
+_ON_BEHALF: ContextVar[_OnBehalf | None] = ContextVar("_ON_BEHALF", default=None)
 
 ENTRY: dict[str, Any] = {
     "id": AuditEntry.id,
@@ -61,6 +74,17 @@ _HAS_SIGNED_IN = Prepared(
 )
 
 
+@contextmanager
+def on_behalf_of_operator(operator: str, reason: str) -> Iterator[None]:
+    """Within it, ``record`` names ``operator`` instead of the member, and adds the reason. An operator's form can so
+    call what the API's requests call."""
+    token = _ON_BEHALF.set(_OnBehalf(operator, reason))
+    try:
+        yield
+    finally:
+        _ON_BEHALF.reset(token)
+
+
 async def record(
     action: Action,
     kind: Kind,
@@ -71,6 +95,9 @@ async def record(
     **detail: Any,
 ) -> None:
     """Records that ``member`` or ``operator`` did this; neither: an unknown caller. ``detail`` must hold no secret."""
+    if on_behalf := _ON_BEHALF.get():
+        member, operator = None, on_behalf.operator
+        detail["reason"] = on_behalf.reason
     await _RECORD.one(
         id=uuid7(),
         action=action,

@@ -1,25 +1,46 @@
-"""Operators suspend and reactivate accounts."""
+"""Operators suspend, reactivate and delete accounts."""
+
+from uuid import UUID
 
 from service.audit.queries import Action, record
+from service.auth.password import CLOSED
+from service.auth.queries import delete_tokens
 from service.auth.tables import Token
+from service.callers import Caller
 from service.database.engine import DB
 from service.errors import NotFound
 from service.users.schemas import is_username
 from service.users.tables import User
 
 
-async def suspend_user(username: str, operator: str) -> None:
+async def suspend_user(username: str, operator: str | None = None) -> None:
     """Ends all tokens of the user, in other workers within five seconds; hides the user and what they own from others.
     Raises NotFound."""
     await _set_status(username, "suspended", "suspend", operator)
 
 
-async def reactivate_user(username: str, operator: str) -> None:
+async def reactivate_user(username: str, operator: str | None = None) -> None:
     """Shows the user and what they own again; no token comes back. Raises NotFound also for a deleted account."""
     await _set_status(username, "active", "reactivate", operator)
 
 
-async def _set_status(username: str, status: str, action: Action, operator: str) -> None:
+async def end_access(user_id: UUID) -> None:
+    """Ends all sessions and API keys of the user, in other workers within five seconds."""
+    async with DB.transaction():
+        await delete_tokens(Caller(id=user_id))
+        await record("sign_out", "user", user_id)
+
+
+async def close_account(user_id: UUID) -> None:
+    """Leaves the account as its member's own request to delete it does. Raises NotFound if it is deleted already."""
+    async with DB.transaction():
+        if not await User.update(CLOSED).where(User.id == user_id, User.deleted_at.is_null()).returning(User.id):
+            raise NotFound
+        await delete_tokens(Caller(id=user_id))
+        await record("delete", "user", user_id)
+
+
+async def _set_status(username: str, status: str, action: Action, operator: str | None) -> None:
     if not is_username(username):
         raise NotFound
     member = (User.username == username) & User.deleted_at.is_null()

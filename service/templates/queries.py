@@ -8,7 +8,7 @@ from piccolo.columns.combination import WhereRaw
 from piccolo.querystring import QueryString
 
 from service.audit.queries import record
-from service.callers import Caller
+from service.callers import PLATFORM, Caller
 from service.database.coalesced import Coalesced
 from service.database.engine import DB
 from service.database.prepared import NOW, Param, Prepared, json_object, utc
@@ -66,7 +66,6 @@ SUMMARY: dict[str, Any] = {
     "updated_at": utc(Template.updated_at),
 }
 
-
 TEMPLATE = SUMMARY | {
     "prompt": _newest(TemplateVersion.prompt),
     "attribute_schema": _newest(TemplateVersion.attribute_schema),
@@ -77,6 +76,11 @@ def visible_to(user: Any, of: Any = Template) -> Any:
     """Templates that ``user`` (an id, or None) may see: their own, and those of others that are not private, unless the
     owner is inactive. ``of`` is the table or a foreign key to it."""
     return (of.owner == user) | (WhereRaw("{} <> 'private'", of.visibility) & has_active_owner(of))
+
+
+def owned_by(user: Any, of: Any = Template) -> WhereRaw:
+    """Templates of ``user`` (an id, or None, who has none); those without an owner are the platform's."""
+    return WhereRaw("coalesce({}, {}::uuid) = {}", of.owner, PLATFORM.id, user)
 
 
 def is_public(of: Any) -> Any:
@@ -205,9 +209,10 @@ async def _insert_template(
     user: Caller, columns: Mapping[str, Any], prompt: str, schema: dict[str, Any], **more: Any
 ) -> Any:
     template_id = uuid7()
+    owner = None if user == PLATFORM else user.id
     shared = {name: columns[name] for name in ("name", "description", "style", "tags")}
     async with DB.transaction():
-        await Template.insert(Template(id=template_id, owner=user.id, **shared, **more))
+        await Template.insert(Template(id=template_id, owner=owner, **shared, **more))
         await insert_version(template_id, 1, prompt, schema, published_at=datetime.now(UTC))
         return await get_template(user, template_id)
 
@@ -235,7 +240,7 @@ async def lock_own(user: Caller, template_id: UUID) -> Any:
     """The caller's template, locked. Raises NotFound if the caller may not see it, Forbidden if they do not own it."""
     row = (
         await Template.select(Template.visibility, Template.version, Template.newest_version, Template.retired_at)
-        .where(Template.id == template_id, Template.owner == user.id)
+        .where(Template.id == template_id, owned_by(user.id))
         .lock_rows("NO KEY UPDATE")  # which does not wait for others who use or copy the template
         .first()
     )

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / ".screenshots"
 PATIENCE = 20.0  # seconds
+SignUp = Callable[[str], httpx.Client]  # a member with this name, with a session
+
 OPERATOR, PASSWORD = "olga", "an operator's password"
 OPERATORS = (OPERATOR, "otto")
 CREATE_OPERATOR = "user create --is_admin=true --is_superuser=true --is_active=true"
@@ -363,17 +365,147 @@ def test_operators_are_offered_nothing_that_would_be_refused(operator: Browser) 
     assert operator.complaints() == []
 
 
-def test_operators_suspend_a_member(operator: Browser) -> None:
-    operator.open("/admin/#/forms/suspend-a-member/")
-    operator.wait_for("[name=username]").send_keys("bo-castellane")
-    operator.look("admin-suspend")
-    operator.wait_for("[data-uitest=submit_custom_form_button]").click()
-    wait_until(lambda: "bo-castellane is suspended." in operator.driver.page_source)
-    operator.open("/admin/#/users/")
+@pytest.fixture
+def sign_up(url: str) -> Iterator[SignUp]:
+    with ExitStack() as clients:
+
+        def sign_up(name: str) -> httpx.Client:
+            member = clients.enter_context(httpx.Client(base_url=f"{url}/v1"))
+            account = {"username": name, "email": f"{name}@example.org", "password": PASSWORD}
+            assert member.post("/users", json=account).status_code == 201
+            session = member.post("/sessions", json={"login": name, "password": PASSWORD}).json()
+            member.headers["Authorization"] = f"Bearer {session['token']}"
+            return member
+
+        yield sign_up
+
+
+def test_operators_act_on_a_member(operator: Browser, sign_up: SignUp) -> None:
+    rosa = sign_up("rosa")
+    operator.open(f"/admin/#/users/{rosa.get('/users/me').json()['id']}/")
+    operator.wait_for("[name=bio]")
+    operator.look("admin-member")
+    assert links_to_forms(operator) == [
+        "Suspend a member", "Reactivate a member", "End sessions and keys", "Resend verification", "Delete an account",
+    ]  # fmt: skip
+    operator.wait_for("[data-forms] a").click()
+    wait_until(lambda: value(operator, "member"))  # that of the row
+    assert confirmed(operator, "suspend") == "rosa is suspended."
+    operator.open("/admin/#/users/?status=suspended")
     operator.wait_for("tbody tr")
     assert "suspended" in operator.texts("tbody td")
     operator.look("admin-suspended")
-    assert operator.complaints() == []
+    next(each for each in operator.all("a.button") if each.text == "SHOW FILTERS").click()
+    operator.wait_for("select[name=status]")
+    assert operator.all("[name=status__operator], [name=links], [name=password_hash]") == []
+    operator.look("admin-filters")
+    for form, told in [
+        ("reactivate-a-member", "rosa is active."),
+        ("end-sessions-and-keys", "The sessions and API keys of rosa have ended."),
+        ("resend-verification", "A verification e-mail to rosa@example.org is on its way."),
+        ("delete-an-account", "The account of rosa is deleted, and will be purged in 30 days."),
+    ]:
+        operator.open(f"/admin/#/forms/{form}/")
+        assert confirmed(operator, form, member="rosa").startswith(told)
+    assert rosa.get("/users/me").status_code == 401
+    operator.open("/admin/#/audit_log/")
+    operator.wait_for("tbody tr")
+    operator.look("admin-audit")
+    assert [each for each in operator.texts("tbody td") if "An audit reason." in each]
+
+
+def test_operators_act_on_a_character(operator: Browser, sign_up: SignUp) -> None:
+    tove = sign_up("tove")
+    given = {"name": "Una", "description": "Rude.", "tags": ["a", "b"], "visibility": "public", "attributes": {"a": 1}}
+    una = tove.post("/characters", json=given).json()
+    path = f"/characters/{una['id']}"
+    operator.open(f"/admin/#{path}/")
+    operator.wait_for("[name=name]")
+    assert links_to_forms(operator) == [
+        "Edit a character", "Hide a character", "Delete a character", "Restore a character",
+    ]  # fmt: skip
+    operator.wait_for("[data-forms] a").click()
+    wait_until(lambda: value(operator, "name") == "Una")
+    filled = [value(operator, name) for name in ("character", "version", "description", "tags", "visibility")]
+    assert filled == [una["id"], "1", "Rude.", "a\nb", "public"]
+    assert json.loads(value(operator, "attributes")) == {"a": 1}
+    assert confirmed(operator, "edit", name="Unna", description="Kind.", style="anime") == "Unna of tove is saved."
+    after = tove.get(path).json()
+    assert after == una | {"name": "Unna", "description": "Kind.", "style": "anime", "version": 2} | {
+        "updated_at": after["updated_at"]
+    }
+    operator.open("/admin/#/forms/edit-a-character/")
+    enter(operator, "character", una["id"] + "\t")
+    wait_until(lambda: value(operator, "version") == "2")
+    for form in ("hide-a-character", "delete-a-character", "restore-a-character"):
+        operator.open(f"/admin/#/forms/{form}/")
+        assert confirmed(operator, form, character=una["id"]).startswith("Unna of tove is ")
+    after = tove.get(path).json()
+    assert (after["version"], after["visibility"]) == (5, "private")
+
+
+def test_operators_publish_templates(operator: Browser, url: str, sign_up: SignUp) -> None:
+    schema = {"type": "object", "properties": {"strength": {"type": "integer"}}}
+    operator.open("/admin/#/forms/create-a-template/")
+    told = confirmed(operator, "create-template", name="Paladin", attribute_schema=json.dumps(schema))
+    template = told.rpartition(" ")[2]
+    path = f"{url}/v1/templates/{template}"
+    operator.open(f"/admin/#/templates/{template}/")
+    operator.wait_for("[name=name]")
+    assert links_to_forms(operator) == [
+        "Edit a template", "Retire a template", "Hide a template", "New template version",
+    ]  # fmt: skip
+    operator.wait_for("[data-forms] a").click()
+    wait_until(lambda: value(operator, "name") == "Paladin")
+    assert confirmed(operator, "edit-template", tags="holy") == "Paladin is saved."
+    schema["properties"] |= {"faith": {"type": "string"}}  # type: ignore[operator] # of a dict of anything
+    operator.open("/admin/#/forms/new-template-version/")
+    told = confirmed(operator, "new-version", template=template, attribute_schema=json.dumps(schema))
+    assert told.startswith("Version 2 of Paladin is a draft.")
+    for form in ("publish-a-version", "deprecate-a-version"):
+        operator.open(f"/admin/#/forms/{form}/")
+        assert confirmed(operator, form, template=template, number="2").startswith("Version 2 of Paladin is ")
+    operator.open("/admin/#/forms/retire-a-template/")
+    assert confirmed(operator, "retire", template=template) == "Paladin is retired."
+    after = httpx.get(path).json()
+    assert (after["newest_version"], after["tags"], after["retired_at"] is None) == (1, ["holy"], False)
+    uli = sign_up("uli")
+    ulis = uli.post("/templates", json={"name": "Ulis", "visibility": "public"}).json()
+    operator.open("/admin/#/forms/hide-a-template/")
+    assert confirmed(operator, "hide-template", template=ulis["id"]) == "Ulis of uli is private."
+
+
+def links_to_forms(browser: Browser) -> list[str]:
+    browser.wait_for("[data-forms] a")
+    return browser.texts("[data-forms] a")
+
+
+def value(browser: Browser, field: str) -> str:
+    return str(browser.wait_for(f"form [name={field}]").get_property("value"))
+
+
+def enter(browser: Browser, field: str, text: str) -> None:
+    found = browser.wait_for(f"form [name={field}]")
+    if found.tag_name == "select":
+        found.find_element("css selector", f"option[value='{text}']").click()
+    else:
+        found.clear()
+        found.send_keys(text)
+
+
+def confirmed(browser: Browser, picture: str, **fields: str) -> str:
+    """Submits the form that is open: it tells what it would do, and does it once confirmed. Returns its answer."""
+    browser.wait_for("form textarea[name=reason]")  # the script has completed the form
+    for field, text in {**fields, "reason": "An audit reason."}.items():
+        enter(browser, field, text)
+    browser.wait_for("[data-uitest=submit_custom_form_button]").click()
+    assert browser.wait_for(".errors [data-question]").text.endswith("Choose True to confirm.")
+    browser.look(f"admin-form-{picture}")
+    enter(browser, "confirm", "true")
+    browser.wait_for("[data-uitest=submit_custom_form_button]").click()
+    told = str(wait_until(lambda: browser.texts("#success_message"))[0])
+    assert browser.complaints(but="422") == []
+    return told
 
 
 def test_operators_use_a_second_factor(browser: Browser) -> None:

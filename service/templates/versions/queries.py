@@ -21,6 +21,7 @@ from service.templates.queries import (
     insert_version,
     is_public,
     lock_own,
+    owned_by,
     update_row,
     visible_to,
 )
@@ -48,7 +49,7 @@ VERSION: dict[str, Any] = {
 }
 _CHANGES = "1 + ({} IS NOT NULL)::int + ({} IS NOT NULL)::int"  # the two changes that a version can have
 _SEEN_BY_ALL = is_public(TemplateVersion.template) & TemplateVersion.published_at.is_not_null()
-_PUBLISHED_OR_OWN = (TemplateVersion.template.owner == Param("user")) | TemplateVersion.published_at.is_not_null()
+_PUBLISHED_OR_OWN = owned_by(Param("user"), TemplateVersion.template) | TemplateVersion.published_at.is_not_null()
 
 
 def _page() -> QueryString:
@@ -125,8 +126,7 @@ async def create_version(user: Caller, template_id: UUID, data: TemplateVersionC
     async with DB.transaction():
         row = await lock_own(user, template_id)
         if row["retired_at"] is not None:
-            fault = Violation("Is retired.", parameter="template_id")
-            raise Conflict("The template is retired.", errors=[fault])
+            raise Conflict("The template is retired.", errors=[Violation("Is retired.", parameter="template_id")])
         prompt = data.prompt
         if isinstance(prompt, UnsetType):
             prompt = (await get_version(user, template_id, row["newest_version"]))["prompt"]

@@ -86,7 +86,7 @@ async def test_the_log_names_operators(app: Any, operator: Client, alice: Client
         assert (await sign_in(again, "nobody")).status_code == 401
         assert await last_entry() == ("refuse_password", "operator", None, None)
     for form, deed in (("suspend-a-member", "suspend"), ("reactivate-a-member", "reactivate")):
-        assert (await operator.post(f"/admin/api/forms/{form}/", json={"username": "alice"})).status_code == 200
+        assert (await operator.post(f"/admin/api/forms/{form}/", json=SUSPEND)).status_code == 200
         assert await last_entry() == (deed, "user", member, "olga")
     passwords = {"new_password": "a newer password", "confirm_new_password": "a newer password"}
     given = passwords | {"current_password": OPERATORS_PASSWORD}
@@ -190,6 +190,7 @@ async def guess(app: Any, address: str, password: str = "a guess", name: str = "
 
 
 FORM = "/admin/api/forms/suspend-a-member/"
+SUSPEND = {"member": "alice", "reason": "Spam.", "confirm": True}
 
 
 @pytest.mark.parametrize("path", ["/admin/public/login/", "/admin/public/logout/", CHANGE_PASSWORD, FORM, FORM + "x/"])
@@ -254,7 +255,7 @@ def test_the_bounds_of_a_body() -> None:
 @pytest.mark.parametrize(("begun_at", "status"), [("same-origin", 200), ("same-site", 403), ("cross-site", 403)])
 async def test_no_other_page_can_control_the_site(operator: Client, alice: Client, begun_at: str, status: int) -> None:
     answer = await operator.post(
-        "/admin/api/forms/suspend-a-member/", json={"username": "alice"}, headers={"Sec-Fetch-Site": begun_at}
+        "/admin/api/forms/suspend-a-member/", json=SUSPEND, headers={"Sec-Fetch-Site": begun_at}
     )
     assert answer.status_code == status
     assert (await alice.get("/v1/users/me")).status_code == (401 if status == 200 else 200)

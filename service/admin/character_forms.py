@@ -1,0 +1,203 @@
+"""Forms of operators for the characters of members. They call what the owner's requests call."""
+
+import re
+from typing import Annotated, Any, get_args
+from uuid import UUID
+
+import msgspec
+from piccolo_admin.endpoints import FormConfig
+from pydantic import ConfigDict, Field
+
+from service.admin.forms import (
+    Confirm,
+    Line,
+    LongText,
+    Meant,
+    OperatorForm,
+    Reason,
+    Text,
+    differences,
+    json_object,
+    lines,
+    operator_form,
+    refused,
+)
+from service.audit.queries import record
+from service.callers import Caller
+from service.characters.queries import delete_character, update_character
+from service.characters.schemas import CharacterUpdate
+from service.characters.tables import Character
+from service.errors import PreconditionFailed
+from service.etags import etag
+from service.schemas import Style, Visibility
+from service.text.json_values import is_same
+from service.trash.queries import restore_character
+from service.validation import convert
+
+ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+RowId = Annotated[Line, Field(description="An id, or an address that has it.")]
+STYLES = ["", *get_args(Style)]
+EDITED = ("name", "description", "prompt", "style", "tags", "visibility", "attributes")
+
+
+class CharacterForm(OperatorForm):
+    character: RowId
+    reason: Reason
+    confirm: Confirm = False
+
+
+class CharacterEdit(OperatorForm):
+    model_config = ConfigDict(json_schema_extra={"fill": {"table": "characters", "key": "character"}})
+
+    character: Annotated[RowId, Field(description="An id, or an address that has it. Fills the other fields.")]
+    version: Annotated[int, Field(description="The version that was read.")]
+    name: Text
+    description: LongText = ""
+    prompt: LongText = ""
+    style: Annotated[str, Field(json_schema_extra={"enum": STYLES})] = ""
+    tags: Annotated[LongText, Field(description="One on each line.")] = ""
+    visibility: Annotated[str, Field(json_schema_extra={"enum": list(get_args(Visibility))})]
+    attributes: Annotated[LongText, Field(description="A JSON object, which must satisfy the template.")]
+    reason: Reason
+    confirm: Confirm = False
+
+
+def row_id(field: str, text: str) -> UUID:
+    """Raises Unprocessable if there is no id in ``text``."""
+    if found := ID.search(text):
+        return UUID(found[0])
+    raise refused(field, "Has no id.")
+
+
+async def _find(text: str, *, in_trash: bool = False) -> Any:
+    columns = (getattr(Character, name) for name in EDITED)
+    row: Any = (
+        await Character.select(
+            Character.id, Character.version, Character.deleted_at, Character.owner, *columns,
+            Character.owner.username.as_alias("username"),
+        )
+        .where(Character.id == row_id("character", text), Character.ended.eq(False))
+        .first()
+    )  # fmt: skip
+    if row is None:
+        raise refused("character", "There is no such character.")
+    if in_trash and row["deleted_at"] is None:
+        raise refused("character", f"{row['name']} is not in the trash.")
+    if not in_trash and row["deleted_at"] is not None:
+        raise refused("character", f"{row['name']} is in the trash.")
+    return row
+
+
+def _owner(row: Any) -> Caller:
+    return Caller(id=row["owner"], username=row["username"])
+
+
+def _told(row: Any) -> str:
+    return f"{row['name']} of {row['username']} is {row['visibility']}, version {row['version']}."
+
+
+async def _to_hide(data: CharacterForm) -> Meant:
+    row = await _find(data.character)
+    if row["visibility"] == "private":
+        raise refused("character", f"{row['name']} is private already.")
+    return Meant(row, f"{_told(row)} It will be private: only its owner sees it, and can change that.")
+
+
+async def _hide(row: Any, data: CharacterForm) -> str:
+    await update_character(_owner(row), row["id"], CharacterUpdate(visibility="private"), None)
+    return f"{row['name']} of {row['username']} is private."
+
+
+async def _to_delete(data: CharacterForm) -> Meant:
+    row = await _find(data.character)
+    return Meant(row, f"{_told(row)} It will be in its owner's trash for 30 days, from where they can restore it.")
+
+
+async def _delete(row: Any, data: CharacterForm) -> str:
+    await delete_character(_owner(row), row["id"], None)
+    return f"{row['name']} of {row['username']} is in the trash."
+
+
+async def _to_restore(data: CharacterForm) -> Meant:
+    row = await _find(data.character, in_trash=True)
+    since = row["deleted_at"].isoformat(" ", "seconds")
+    return Meant(row, f"{_told(row)} It is in the trash since {since}, and will be restored.")
+
+
+async def _restore(row: Any, data: CharacterForm) -> str:
+    await restore_character(_owner(row), row["id"])
+    return f"{row['name']} of {row['username']} is restored."
+
+
+def _after(data: CharacterEdit) -> dict[str, Any]:
+    """The columns as they shall be."""
+    return {
+        "name": data.name,
+        "description": data.description,
+        "prompt": data.prompt or None,
+        "style": data.style or None,
+        "tags": lines(data.tags),
+        "visibility": data.visibility,
+        "attributes": json_object("attributes", data.attributes),
+    }
+
+
+def _before(row: Any) -> dict[str, Any]:
+    return {name: row[name] for name in EDITED} | {"attributes": msgspec.json.decode(row["attributes"])}
+
+
+async def _to_edit(data: CharacterEdit) -> Meant:
+    row = await _find(data.character)
+    if data.version != row["version"]:
+        raise refused("version", f"{row['name']} has changed: its version is {row['version']}. Read it again.")
+    after = _after(data)
+    convert({name: value for name, value in after.items() if name != "attributes"}, CharacterUpdate)
+    told = differences(_before(row), after)
+    if not told:
+        raise refused("character", "Nothing differs from what is stored.")
+    return Meant(row, f"{_told(row)} Changes: {'; '.join(told.values())}.")
+
+
+async def _edit(row: Any, data: CharacterEdit) -> str:
+    before, after = _before(row), _after(data)
+    changed = {name: value for name, value in after.items() if not is_same(before[name], value)}
+    if "attributes" in changed:
+        changed["attributes"] = _merge_patch(before["attributes"], after["attributes"])
+    try:
+        update = convert(changed, CharacterUpdate)
+        await update_character(_owner(row), row["id"], update, etag(row["id"], data.version))
+    except PreconditionFailed:
+        raise refused("version", "It has changed meanwhile. Read it again.") from None
+    await record("update", "character", row["id"], fields=sorted(changed))
+    return f"{after['name']} of {row['username']} is saved."
+
+
+def _merge_patch(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """The merge patch (RFC 7396) that makes ``after`` of ``before``."""
+    patch: dict[str, Any] = dict.fromkeys(before.keys() - after.keys())
+    for name, value in after.items():
+        old = before.get(name)
+        if isinstance(old, dict) and isinstance(value, dict):
+            if inner := _merge_patch(old, value):
+                patch[name] = inner
+        elif name not in before or not is_same(old, value):
+            patch[name] = value
+    return patch
+
+
+_GROUP = "Characters"
+FORMS: list[FormConfig] = [
+    operator_form(
+        "Edit a character",
+        _GROUP,
+        "Enter the id: the other fields show what is stored. The owner sees the change as a revision.",
+        CharacterEdit,
+        _to_edit,
+        _edit,
+    ),
+    operator_form(
+        "Hide a character", _GROUP, "Makes it private. The owner can show it again.", CharacterForm, _to_hide, _hide
+    ),
+    operator_form("Delete a character", _GROUP, "Moves it to its owner's trash.", CharacterForm, _to_delete, _delete),
+    operator_form("Restore a character", _GROUP, "Takes it back from the trash.", CharacterForm, _to_restore, _restore),
+]

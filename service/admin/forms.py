@@ -1,0 +1,134 @@
+"""Forms of operators. A form tells what it would do, and does it once it is confirmed.
+
+It calls the functions that the API's requests call, so versions, revisions, the feed and the audit log follow.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, NamedTuple, NoReturn, TypeVar
+
+import msgspec
+from loguru import logger
+from piccolo_admin.endpoints import FormConfig
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from service.audit.queries import on_behalf_of_operator
+from service.auth.token_cache import forget_tokens
+from service.database.engine import DB
+from service.errors import ServiceError, Unprocessable, Violation
+from service.mail.outbox import wake_worker
+from service.text.json_values import is_same
+from service.validation import text_fault
+
+SHOWN_LENGTH = 80  # characters of a value that a form tells
+
+
+def _storable(text: str) -> str:
+    if fault := text_fault(text):
+        raise ValueError(fault)
+    return text
+
+
+Text = Annotated[str, AfterValidator(_storable)]
+Line = Annotated[str, StringConstraints(strip_whitespace=True, max_length=300), AfterValidator(_storable)]
+LongText = Annotated[Text, Field(json_schema_extra={"widget": "text-area"})]
+Reason = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=3, max_length=500),
+    AfterValidator(_storable),
+    Field(description="Stands in the audit log.", json_schema_extra={"widget": "text-area"}),
+]
+Confirm = Annotated[bool, Field(description="False: tells what would happen. True: does it.")]
+
+
+class OperatorForm(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Meant(NamedTuple):
+    """What a form is about: its row, and sentences that tell the operator what would happen to what."""
+
+    row: Any
+    told: str
+
+
+Model = TypeVar("Model", bound=OperatorForm)
+
+
+def operator_form(
+    name: str,
+    group: str,
+    description: str,
+    model: type[Model],
+    find: Callable[[Model], Awaitable[Meant]],
+    act: Callable[[Any, Model], Awaitable[str]],
+) -> FormConfig:
+    """``find`` looks up what is meant; ``act`` changes its row in one transaction, and returns what was done. Both
+    raise ServiceErrors, whose violations have pointers to the fields of ``model``."""
+
+    async def submit(request: Request, data: Any) -> str:
+        operator = request.user.display_name
+        try:
+            meant = await find(data)
+            if not data.confirm:
+                raise Unprocessable.of([Violation(f"{meant.told} Choose True to confirm.", pointer="/confirm")])
+            with on_behalf_of_operator(operator, data.reason):
+                async with DB.transaction():
+                    done = await act(meant.row, data)
+        except ServiceError as error:
+            _refuse(error)
+        forget_tokens()
+        wake_worker()
+        logger.info("Operator {}: {} {}", operator, name, done)
+        return done
+
+    return FormConfig(name, model, submit, description, form_group=group)
+
+
+def _refuse(error: ServiceError) -> NoReturn:
+    """Answers as Piccolo Admin answers its own errors: its page shows each with the name of its field."""
+    if not error.errors:
+        raise ValueError(error.detail)  # which Piccolo Admin shows above the form
+    raise HTTPException(422, [_fault(violation) for violation in error.errors])  # type: ignore[arg-type] # FastAPI's may be any JSON
+
+
+def _fault(violation: Violation) -> dict[str, Any]:
+    place = violation.pointer or violation.parameter or violation.header or "form"
+    return {
+        "loc": ["body", place.removeprefix("/").removesuffix("_id")],
+        "msg": violation.detail,
+        "type": "value_error",
+    }
+
+
+def refused(field: str, fault: str) -> Unprocessable:
+    return Unprocessable.of([Violation(fault, pointer=f"/{field}")])
+
+
+def json_object(field: str, text: str) -> dict[str, Any]:
+    """Raises Unprocessable unless ``text`` is a JSON object."""
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise refused(field, f"Is not a JSON object: {error}.") from None
+
+
+def lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def shortened(value: Any) -> str:
+    """A value as a form tells it."""
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    text = " ".join(text.split())
+    return f"{text[:SHOWN_LENGTH]}…" if len(text) > SHOWN_LENGTH else text or "empty"
+
+
+def differences(before: dict[str, Any], after: dict[str, Any]) -> dict[str, str]:
+    """What changes in each field, as a form tells it."""
+    return {
+        name: f"{name}: {shortened(before[name])} → {shortened(value)}"
+        for name, value in after.items()
+        if not is_same(before[name], value)
+    }

@@ -1,0 +1,165 @@
+"""The tables of the admin site: what a list shows, and by what it is filtered.
+
+All are read-only: the forms change rows, as the API's rules demand.
+"""
+
+from enum import Enum
+from typing import Any, Literal, get_args
+
+import asyncpg
+from piccolo.columns import JSON, Column
+from piccolo.columns.choices import Choice
+from piccolo.table import Table
+from piccolo_admin.endpoints import TableConfig
+from piccolo_api.crud.endpoints import OrderBy, PiccoloCRUD
+from piccolo_api.crud.validators import Validators
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from service.admin.operators import Operator, OperatorSession
+from service.admin.second_factors import SecondFactor
+from service.audit.queries import Action
+from service.audit.queries import Kind as AuditKind
+from service.audit.tables import AuditEntry
+from service.auth.email_links import Purpose
+from service.auth.tables import EmailToken, Token
+from service.cards.formats.specs import Spec
+from service.cards.tables import Card, CardAsset, CardDocument
+from service.characters.tables import Character, Revision
+from service.idempotency.tables import IdempotencyKey
+from service.mail.outbox import Kind as MessageKind
+from service.mail.tables import Message
+from service.media.tables import StoredFile
+from service.relationships.tables import Relationship
+from service.schemas import Style, Visibility
+from service.templates.tables import Template, TemplateVersion
+from service.users.tables import ReservedUsername, User
+
+
+def refuse_bad_values(site: Any) -> None:
+    """Piccolo Admin would answer 500 to a filter by a value that the column cannot have."""
+    api = next(route for route in site.routes if route.path == "/api").app.app
+    for error in (ValidationError, asyncpg.DataError):
+        api.add_exception_handler(error, _refuse_value)
+
+
+async def _refuse_value(_: Request, __: Exception) -> Response:
+    return JSONResponse({"detail": "The column cannot have this value."}, 400)
+
+
+def _check_query(piccolo_crud: PiccoloCRUD, request: Request) -> None:
+    """Refuses what Piccolo Admin would answer with status 500, and the order by a secret column, which it would use."""
+    columns = {column._meta.name: column for column in piccolo_crud.table._meta.columns}
+    for key, value in request.query_params.multi_items():
+        if key.rstrip("[]") == "__order":
+            for name in value.split(","):
+                if name.removeprefix("-") not in piccolo_crud.visible_fields_options:
+                    raise HTTPException(400, f"Rows cannot be sorted by {name}.")
+        name = key.rstrip("[]").removesuffix("__operator").removesuffix("__match")
+        if isinstance(columns.get(name), JSON):
+            raise HTTPException(400, f"Rows cannot be filtered by {name}.")
+
+
+def _table(
+    table: type[Table], group: str, columns: str, filters: str, newest_by: str = "created_at", **choices: Any
+) -> TableConfig:
+    """``columns`` are the names of those that a list shows; the first is the link to a row. ``filters`` are the names
+    of those that it is filtered by, as a choice with ``choices``: the Literal of the column's values."""
+
+    def named(names: str) -> list[Column]:
+        return [table._meta.get_column_by_name(name) for name in names.split()]
+
+    for name, values in choices.items():
+        shown_as = {value: Choice(value, display_name=value) for value in get_args(values)}
+        choice: Any = Enum("choice", shown_as)  # type: ignore[misc] # mypy wants literals
+        named(name)[0]._meta.choices = choice  # only Piccolo Admin reads it: the database checks the values itself
+    shown = named(columns)
+    return TableConfig(
+        table,
+        menu_group=group,
+        visible_columns=shown,
+        visible_filters=named(filters),
+        link_column=shown[0],
+        order_by=[OrderBy(table._meta.get_column_by_name(newest_by), ascending=False)],
+        validators=Validators(every=[_check_query]),
+    )
+
+
+_STATUS = Literal["active", "suspended"]
+TABLES = [
+    _table(
+        User,
+        "Members",
+        "username avatar display_name email status created_at deleted_at",
+        "username display_name email status created_at deleted_at email_verified_at",
+        status=_STATUS,
+    ),
+    _table(ReservedUsername, "Members", "username until", "username until", newest_by="until"),
+    _table(
+        Token,
+        "Members",
+        "kind user name device address scopes last_used_at expires_at",
+        "kind user address last_used_at expires_at",
+        kind=Literal["session", "key"],
+    ),
+    _table(EmailToken, "Members", "purpose user created_at expires_at", "purpose user expires_at", purpose=Purpose),
+    _table(Message, "Members", "kind address attempts due_at created_at", "kind address attempts", kind=MessageKind),
+    _table(IdempotencyKey, "Members", "id user status created_at", "user status created_at"),
+    _table(
+        Template,
+        "Templates",
+        "name owner owner_inactive visibility newest_version retired_at updated_at",
+        "name owner owner_inactive visibility style tags retired_at updated_at",
+        visibility=Visibility,
+        style=Style,
+    ),
+    _table(
+        TemplateVersion,
+        "Templates",
+        "number template published_at deprecated_at",
+        "template number published_at deprecated_at",
+    ),
+    _table(
+        Character,
+        "Characters",
+        "name portrait owner owner_inactive template visibility updated_at deleted_at",
+        "name owner owner_inactive template visibility style tags updated_at deleted_at ended",
+        visibility=Visibility,
+        style=Style,
+    ),
+    _table(
+        StoredFile,
+        "Characters",
+        "name width height color size stored_at",
+        "name size stored_at",
+        newest_by="stored_at",
+    ),
+    _table(Revision, "Characters", "number character replaced created_at", "character number created_at"),
+    _table(Card, "Characters", "spec character file spec_version updated_at", "spec character updated_at", spec=Spec),
+    _table(CardDocument, "Characters", "id", "id", newest_by="id"),
+    _table(CardAsset, "Characters", "path card file", "path card file", newest_by="id"),
+    _table(Relationship, "Characters", "type source target label created_at", "type source target created_at"),
+    _table(Operator, "Operators", "username email active admin last_login", "username active admin", newest_by="id"),
+    _table(OperatorSession, "Operators", "id user_id created_at expires_at", "user_id created_at", newest_by="id"),
+    _table(SecondFactor, "Operators", "id user_id created_at", "user_id created_at", newest_by="id"),
+    _table(
+        AuditEntry,
+        "Operators",
+        "created_at action kind row member operator address detail",
+        "created_at action kind row member operator address",
+        newest_by="id",
+        action=Action,
+        kind=AuditKind,
+    ),
+]
+
+# In the sidebar: lists that operators often look at
+LINKS = {
+    "Suspended members": "#/users/?status=suspended",
+    "Deleted accounts": "#/users/?deleted_at__operator=not_null",
+    "Trash": "#/characters/?deleted_at__operator=not_null&ended=false",
+    "The platform's templates": "#/templates/?owner__operator=is_null",
+    "What operators did": "#/audit_log/?operator__operator=not_null",
+}

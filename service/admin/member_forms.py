@@ -1,0 +1,164 @@
+"""Forms of operators for the accounts of members."""
+
+from contextlib import suppress
+from typing import Annotated, Any
+from uuid import UUID
+
+from piccolo_admin.endpoints import FormConfig
+from pydantic import Field
+
+from service.admin.forms import Confirm, Line, Meant, OperatorForm, Reason, operator_form, refused
+from service.audit.queries import record
+from service.auth.email_links import request_link
+from service.auth.suspensions import close_account, end_access, reactivate_user, suspend_user
+from service.characters.tables import Character
+from service.errors import NotFound
+from service.users.schemas import account_key
+from service.users.tables import User
+
+
+class MemberForm(OperatorForm):
+    member: Annotated[Line, Field(description="A username, an e-mail address or an id.")]
+    reason: Reason
+    confirm: Confirm = False
+
+
+async def _find(data: MemberForm) -> Any:
+    """The row of an account that is not deleted, or of a deleted one."""
+    user_id = None
+    with suppress(ValueError):
+        user_id = UUID(data.member)
+    key = account_key(data.member)
+    columns = (User.id, User.username, User.display_name, User.email, User.email_key)
+    found = (
+        await User.select(*columns, User.email_verified_at, User.status, User.deleted_at, User.created_at)
+        .where((User.username == key) | (User.email_key == key) | (User.id == user_id))
+        .first()
+    )
+    if found is None:
+        raise refused("member", "There is no such member.")
+    return found
+
+
+async def _find_open(data: MemberForm) -> Any:
+    found = await _find(data)
+    if found["deleted_at"] is not None:
+        raise refused("member", f"{found['username']} has deleted the account, or an operator has.")
+    return found
+
+
+async def _told(row: Any) -> str:
+    count = await Character.count().where(Character.owner == row["id"], Character.deleted_at.is_null())
+    known = ", ".join(filter(None, [row["display_name"], row["email"]])) or "no name and no address"
+    since = row["created_at"].date().isoformat()
+    return f"{row['username']} ({known}) is {row['status']}, a member since {since} with {count} characters."
+
+
+async def _to_suspend(data: MemberForm) -> Meant:
+    row = await _find_open(data)
+    if row["status"] == "suspended":
+        raise refused("member", f"{row['username']} is suspended already.")
+    hidden = "They will be signed out and hidden from others with what they own; their data stays."
+    return Meant(row, f"{await _told(row)} {hidden}")
+
+
+async def _suspend(row: Any, data: MemberForm) -> str:
+    await suspend_user(row["username"])
+    return f"{row['username']} is suspended."
+
+
+async def _to_reactivate(data: MemberForm) -> Meant:
+    row = await _find_open(data)
+    if row["status"] == "active":
+        raise refused("member", f"{row['username']} is active already.")
+    return Meant(row, f"{await _told(row)} They will be able to sign in again and be shown again.")
+
+
+async def _reactivate(row: Any, data: MemberForm) -> str:
+    await reactivate_user(row["username"])
+    return f"{row['username']} is active."
+
+
+async def _to_sign_out(data: MemberForm) -> Meant:
+    row = await _find_open(data)
+    return Meant(row, f"{await _told(row)} All their sessions and API keys will end.")
+
+
+async def _sign_out(row: Any, data: MemberForm) -> str:
+    await end_access(row["id"])
+    return f"The sessions and API keys of {row['username']} have ended."
+
+
+async def _to_verify(data: MemberForm) -> Meant:
+    row = await _find_open(data)
+    if row["status"] == "suspended":
+        raise refused("member", f"{row['username']} is suspended.")
+    if row["email"] is None:
+        raise refused("member", f"{row['username']} has no e-mail address.")
+    if row["email_verified_at"] is not None:
+        raise refused("member", f"The address of {row['username']} is verified already.")
+    return Meant(row, f"{await _told(row)} The address will get a new link, and an older one ends.")
+
+
+async def _verify(row: Any, data: MemberForm) -> str:
+    await request_link("verification", row["email_key"])
+    await record("send_verification", "user", row["id"])
+    return f"A verification e-mail to {row['email']} is on its way. An address gets at most one a minute."
+
+
+async def _to_delete(data: MemberForm) -> Meant:
+    row = await _find_open(data)
+    return Meant(row, f"{await _told(row)} The account will be closed now, for good, and purged in 30 days.")
+
+
+async def _delete(row: Any, data: MemberForm) -> str:
+    try:
+        await close_account(row["id"])
+    except NotFound:
+        raise refused("member", f"{row['username']} has deleted the account meanwhile.") from None
+    return f"The account of {row['username']} is deleted, and will be purged in 30 days."
+
+
+_GROUP = "Members"
+FORMS: list[FormConfig] = [
+    operator_form(
+        "Suspend a member",
+        _GROUP,
+        "The member is signed out and hidden from others; their data stays.",
+        MemberForm,
+        _to_suspend,
+        _suspend,
+    ),
+    operator_form(
+        "Reactivate a member",
+        _GROUP,
+        "A suspended member can sign in again and is shown again.",
+        MemberForm,
+        _to_reactivate,
+        _reactivate,
+    ),
+    operator_form(
+        "End sessions and keys",
+        _GROUP,
+        "The member has to sign in again. Their API keys end, too.",
+        MemberForm,
+        _to_sign_out,
+        _sign_out,
+    ),
+    operator_form(
+        "Resend verification",
+        _GROUP,
+        "Sends the e-mail with which the member verifies their address.",
+        MemberForm,
+        _to_verify,
+        _verify,
+    ),
+    operator_form(
+        "Delete an account",
+        _GROUP,
+        "Closes the account as its member can. This cannot be undone.",
+        MemberForm,
+        _to_delete,
+        _delete,
+    ),
+]

@@ -1,0 +1,186 @@
+"""A script that completes the pages of Piccolo Admin.
+
+Forms get long texts, choices, hints, and values of the row that they were opened from. Rows get links to the forms
+about them. Lists show times to the second.
+"""
+
+import json
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+_SCRIPT = r"""
+const forms = __FORMS__;  // by table: the address, the name and the field for the id of each form about a row
+const schemas = new Map();
+const asking = "confirm field - ";
+const isTime = /^\s*(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?Z\s*$/;
+
+function place() {
+  const [path, query] = location.hash.slice(1).split("?");
+  return { parts: path.split("/").filter(Boolean), query: new URLSearchParams(query) };
+}
+
+async function read(path) {
+  const response = await fetch(`./api/${path}`);
+  return response.ok ? response.json() : null;
+}
+
+function schema(slug) {
+  if (!schemas.has(slug)) schemas.set(slug, read(`forms/${slug}/schema/`));
+  return schemas.get(slug);
+}
+
+function text(value) {
+  if (value === null || value === undefined) return "";
+  if (Array.isArray(value)) return value.join("\n");
+  return String(value);
+}
+
+function pretty(value) {
+  try { return JSON.stringify(JSON.parse(value), null, 2); } catch { return value; }
+}
+
+function set(field, value) {
+  field.value = /^(attributes|attribute_schema)$/.test(field.name) ? pretty(text(value)) : text(value);
+  field.dispatchEvent(new Event("input"));
+}
+
+async function fill(form, table, row, key) {
+  const values = await read(`tables/${table}/${row}/`);
+  if (!values) return;
+  for (const field of form.querySelectorAll("[name]")) {
+    if (field.name === key && !(key in values)) set(field, row);
+    else if (field.name in values) set(field, values[field.name]);
+  }
+}
+
+function replace(input, name) {
+  const other = document.createElement(name);
+  other.name = input.name;
+  input.removeAttribute("name");
+  input.hidden = true;
+  input.after(other);
+  return other;
+}
+
+function completeField(input, property) {
+  let field = input;
+  if (property.enum) {
+    field = replace(input, "select");
+    for (const choice of property.enum) field.add(new Option(choice || "none", choice));
+    field.value = property.default ?? property.enum[0];
+  } else if (property.widget === "text-area") {
+    field = replace(input, "textarea");
+    field.rows = /attribute|schema|description|prompt/.test(field.name) ? 8 : 3;
+  }
+  field.dataset.completed = "";
+  if (!property.description) return;
+  const hint = document.createElement("small");
+  hint.textContent = property.description;
+  field.after(hint);
+}
+
+async function complete(form) {
+  const hash = location.hash;
+  const { parts: [, slug], query } = place();
+  const { properties } = await schema(slug) ?? {};
+  if (!properties || location.hash !== hash) return;
+  for (const input of form.querySelectorAll("[name]:not([data-completed])")) {
+    if (properties[input.name]) completeField(input, properties[input.name]);
+  }
+  const names = Object.keys(properties);
+  if (form.dataset.filledFrom === hash || !names.every((name) => form.querySelector(`[name=${name}]`))) return;
+  form.dataset.filledFrom = hash;
+  const [table, row] = [query.get("table"), query.get("row")];
+  const about = (forms[table] ?? []).find((each) => each.slug === slug);
+  if (about && row) await fill(form, table, row, about.key);
+}
+
+async function fillFromId({ target }) {
+  const { parts: [first, slug] } = place();
+  if (first !== "forms") return;
+  const { fill: filled } = await schema(slug) ?? {};
+  const [id] = target.value.match(/[0-9a-f-]{36}/i) ?? [];
+  if (filled && target.name === filled.key && id) await fill(target.form, filled.table, id, filled.key);
+}
+
+function link() {
+  const { parts: [table, row] } = place();
+  const heading = document.querySelector(".header:has(> h1)");
+  const shown = document.querySelector("[data-forms]");
+  const wanted = row && row !== "add" && forms[table] && heading ? `${table}/${row}` : "";
+  if (shown && shown.dataset.forms === wanted && shown.previousElementSibling === heading) return;
+  shown?.remove();
+  if (!wanted) return;
+  const list = document.createElement("p");
+  list.dataset.forms = wanted;
+  for (const { slug, name } of forms[table]) {
+    const anchor = document.createElement("a");
+    anchor.href = `#/forms/${slug}/?table=${table}&row=${encodeURIComponent(row)}`;
+    anchor.textContent = name;
+    list.append(anchor, " ");
+  }
+  heading.after(list);
+}
+
+function shortenTimes() {
+  for (const cell of document.querySelectorAll("td")) {
+    const nodes = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+    while (nodes.nextNode()) {
+      const [, day, time] = nodes.currentNode.data.match(isTime) ?? [];
+      if (time) nodes.currentNode.data = `${day} ${time} UTC`;
+    }
+  }
+}
+
+// A form that asks for confirmation answers with an error, so that its fields stay filled.
+function showQuestion() {
+  for (const fault of document.querySelectorAll(".errors li")) {
+    if (!fault.textContent.startsWith(asking)) continue;
+    fault.textContent = fault.textContent.slice(asking.length);
+    fault.dataset.question = "";
+    fault.scrollIntoView({ block: "center" });
+  }
+  if (document.querySelector("[data-question]")) document.querySelector("#message_popup.error a")?.click();
+}
+
+function update() {
+  link();
+  shortenTimes();
+  showQuestion();
+  if (place().parts[0] !== "forms") return;
+  for (const form of document.querySelectorAll("form")) {
+    if (form.querySelector("[data-uitest=submit_custom_form_button]")) complete(form);
+  }
+}
+
+new MutationObserver(update).observe(document, { childList: true, subtree: true, characterData: true });
+addEventListener("hashchange", () => {
+  document.querySelector("#success_message:not(:empty) + ul a")?.click();  // else the next form would stay hidden
+  update();
+});
+document.addEventListener("change", fillFromId);
+"""
+SCRIPT = '<script type="module" src="./pages.js"></script>'
+STYLE = """
+.errors:has([data-question]) {
+  border-color: #3889cf !important; background: none !important; color: inherit !important
+}
+.errors:has([data-question]) > p { display: none }
+form input[hidden] { display: none }
+form small { display: block; opacity: .7; margin: .25rem 0 .5rem }
+[data-forms] a { display: inline-block; margin: 0 1rem .5rem 0 }
+form textarea { width: 100%; box-sizing: border-box; font-family: monospace; resize: vertical }
+"""
+
+
+def add_page_script(site: Any, about: dict[str, list[dict[str, str]]]) -> None:
+    """``about`` has, by table, the forms about one of its rows: ``slug``, ``name``, and the field ``key`` of the id."""
+    script = _SCRIPT.replace("__FORMS__", json.dumps(about))
+
+    async def get_script(_: Request) -> Response:
+        return Response(script, media_type="text/javascript", headers={"Cache-Control": "no-cache"})
+
+    site.router.routes.insert(0, Route("/pages.js", get_script))

@@ -1,0 +1,136 @@
+"""Forms of operators for the versions of the platform's own templates."""
+
+from typing import Annotated, Any
+
+import msgspec
+from piccolo_admin.endpoints import FormConfig
+from pydantic import Field
+
+from service.admin.character_forms import RowId
+from service.admin.forms import (
+    Confirm,
+    LongText,
+    Meant,
+    OperatorForm,
+    Reason,
+    json_object,
+    operator_form,
+    refused,
+    shortened,
+)
+from service.admin.template_forms import SchemaText, find_own, told_of
+from service.audit.queries import record
+from service.callers import PLATFORM
+from service.errors import NotFound
+from service.templates.queries import check_version
+from service.templates.rules.diff import schema_changes
+from service.templates.versions.queries import create_version, deprecate_version, get_version, publish_version
+from service.templates.versions.schemas import TemplateVersionCreate
+from service.validation import convert
+
+
+class VersionForm(OperatorForm):
+    template: RowId
+    number: Annotated[int, Field(ge=1, le=2**31 - 1, description="Of the version.")]
+    reason: Reason
+    confirm: Confirm = False
+
+
+class NewVersion(OperatorForm):
+    template: RowId
+    attribute_schema: SchemaText
+    prompt: Annotated[LongText, Field(description="Empty: that of the newest version.")] = ""
+    reason: Reason
+    confirm: Confirm = False
+
+
+async def _changes(row: Any, number: int, schema: dict[str, Any]) -> str:
+    """What ``schema`` changes against version ``number``."""
+    before = await get_version(PLATFORM, row["id"], number)
+    found = schema_changes(msgspec.json.decode(before["attribute_schema"]), schema)
+    told = "; ".join(f"{change.pointer or 'the schema'} {change.change}" for change in found)
+    return f"Attributes against version {number}: {told or 'no change'}."
+
+
+def _new_version(data: NewVersion) -> TemplateVersionCreate:
+    given: dict[str, Any] = {"attribute_schema": json_object("attribute_schema", data.attribute_schema)}
+    return convert(given | ({"prompt": data.prompt} if data.prompt else {}), TemplateVersionCreate)
+
+
+async def _to_create_version(data: NewVersion) -> Meant:
+    row = await find_own(data.template)
+    new = _new_version(data)
+    check_version(new.attribute_schema, data.prompt)
+    changes = await _changes(row, row["newest_version"], new.attribute_schema)
+    return Meant(row, f"{told_of(row)} {changes} The version will be a draft, which only operators see.")
+
+
+async def _create_version(row: Any, data: NewVersion) -> str:
+    number, _ = await create_version(PLATFORM, row["id"], _new_version(data))
+    await record("create", "template", row["id"], number=number)
+    return f"Version {number} of {row['name']} is a draft. Publish it to have characters use it."
+
+
+async def _find_version(data: VersionForm) -> tuple[Any, Any]:
+    row = await find_own(data.template)
+    try:
+        return row, await get_version(PLATFORM, row["id"], data.number)
+    except NotFound:
+        raise refused("number", f"{row['name']} has no version {data.number}.") from None
+
+
+async def _to_publish(data: VersionForm) -> Meant:
+    row, version = await _find_version(data)
+    if version["published_at"] is not None:
+        raise refused("number", f"Version {data.number} is published already.")
+    changes = await _changes(row, row["newest_version"], msgspec.json.decode(version["attribute_schema"]))
+    told = f"{changes} Prompt: {shortened(version['prompt'])}. Version {data.number} will be published, for good."
+    return Meant(row, f"{told_of(row)} {told}")
+
+
+async def _publish(row: Any, data: VersionForm) -> str:
+    await publish_version(PLATFORM, row["id"], data.number)
+    await record("publish", "template", row["id"], number=data.number)
+    return f"Version {data.number} of {row['name']} is published."
+
+
+async def _to_deprecate(data: VersionForm) -> Meant:
+    row, version = await _find_version(data)
+    if version["deprecated_at"] is not None:
+        raise refused("number", f"Version {data.number} is deprecated already.")
+    return Meant(row, f"{told_of(row)} New characters will use version {data.number} only if they name it.")
+
+
+async def _deprecate(row: Any, data: VersionForm) -> str:
+    await deprecate_version(PLATFORM, row["id"], data.number)
+    await record("deprecate", "template", row["id"], number=data.number)
+    return f"Version {data.number} of {row['name']} is deprecated."
+
+
+_GROUP = "Templates"
+FORMS: list[FormConfig] = [
+    operator_form(
+        "New template version",
+        _GROUP,
+        "A draft of a template of the platform, with another schema or prompt.",
+        NewVersion,
+        _to_create_version,
+        _create_version,
+    ),
+    operator_form(
+        "Publish a version",
+        _GROUP,
+        "Characters can use it from then on. A published version never changes.",
+        VersionForm,
+        _to_publish,
+        _publish,
+    ),
+    operator_form(
+        "Deprecate a version",
+        _GROUP,
+        "New characters use it only by its number.",
+        VersionForm,
+        _to_deprecate,
+        _deprecate,
+    ),
+]
