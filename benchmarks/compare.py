@@ -116,7 +116,8 @@ def ratios_table(measured: dict[str, Rates], names: Sequence[str]) -> str:
 
 
 def _spread(rates: Sequence[float]) -> float:
-    return 50 * (max(rates) - min(rates)) / median(rates)
+    middle = median(rates)  # 0 when a loaded machine served nothing in time
+    return 50 * (max(rates) - min(rates)) / middle if middle else 0.0
 
 
 def _arguments() -> argparse.Namespace:
