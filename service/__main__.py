@@ -54,7 +54,7 @@ def _serve(started: float, port: socket.socket) -> None:
         f"  the API      {url}/v1",
         f"  its docs     {url}/docs",
         f"  the admin    {url}/admin/",
-        "  an operator  .venv/bin/piccolo user create",
+        "  an operator  .venv/bin/piccolo service operator create",
     ):
         logger.info("{}", line)
     config = uvicorn.Config(

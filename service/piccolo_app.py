@@ -7,6 +7,7 @@ from piccolo.conf.apps import AppConfig, table_finder
 from service.admin.operators import OperatorSession
 from service.admin.second_factors import SecondFactor
 from service.commands.collect_files import collect_files
+from service.commands.operator import operator
 from service.commands.purge import purge
 from service.commands.remove_second_factor import remove_second_factor
 from service.commands.seed import seed
@@ -18,5 +19,5 @@ APP_CONFIG = AppConfig(
     app_name="service",
     migrations_folder_path=str(_HERE.parent / "piccolo_migrations"),
     table_classes=[*table_finder(_MODULES, exclude_imported=True), OperatorSession, SecondFactor],
-    commands=[seed, purge, collect_files, remove_second_factor],
+    commands=[seed, purge, collect_files, operator, remove_second_factor],
 )
