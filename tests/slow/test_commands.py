@@ -95,3 +95,15 @@ def _read(terminal: int) -> str:
         return os.read(terminal, 4096).decode()
     except OSError:  # the program has ended
         return ""
+
+
+# Seeds
+
+
+def test_production_gets_the_templates_of_the_platform(fresh_database: str) -> None:
+    production = {"ENVIRONMENT": "production", "ALLOWED_HOSTS": "127.0.0.1", "SECRET_KEY": "0123456789abcdef" * 2}
+    production["DATABASE_URL"] = fresh_database
+    assert piccolo("migrations", "forwards", **production).returncode == 0
+    runs = [piccolo("service", "seed", "--templates", **production) for _ in range(2)]
+    assert [done.returncode for done in runs] == [0, 0], runs
+    assert [done.stdout for done in runs] == ["Templates: 14 inserted.\n", "Templates: nothing to insert.\n"]
