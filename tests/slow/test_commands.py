@@ -2,14 +2,17 @@
 
 import os
 import pty
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.support.servers import ROOT, Service, environment_of, piccolo, service_of_its_own
+from tests.support.servers import ROOT, Service, environment_of, piccolo, processes_of, service_of_its_own, wait_until
 
 pytestmark = pytest.mark.slow  # a process each
 
@@ -95,6 +98,87 @@ def _read(terminal: int) -> str:
         return os.read(terminal, 4096).decode()
     except OSError:  # the program has ended
         return ""
+
+
+# Developers
+
+
+def test_help_needs_no_database() -> None:
+    with service_of_its_own(("-m", "service", "--help")) as service:
+        service.launch()
+        assert service.wait() == 0
+        assert service.output.startswith("usage: python -m service [-h] [--reload]\n")
+        assert not service.data_dir.exists()
+
+
+@pytest.mark.parametrize("option", ["--reload", "--unknown"])
+def test_production_refuses_to_reload_and_every_start_an_unknown_option(option: str) -> None:
+    production = {"ENVIRONMENT": "production", "ALLOWED_HOSTS": "127.0.0.1", "SECRET_KEY": "0123456789abcdef" * 2}
+    production["DATABASE_URL"] = "postgresql://nobody@127.0.0.1:1/none"
+    reason = {"--reload": "--reload is for development", "--unknown": "unrecognized arguments: --unknown"}[option]
+    with service_of_its_own(("-m", "service", option), **production) as service:
+        service.launch()
+        assert service.wait() == 2
+        assert service.output.splitlines()[-1] == f"python -m service: error: {reason}"
+
+
+def test_a_changed_file_starts_the_service_again() -> None:
+    done = subprocess.run(["make", "-n", "dev"], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "exec .venv/bin/python -m service --reload"
+    with service_of_its_own(("-m", "service", "--reload")) as service:
+        for name in ("service", "piccolo_migrations"):
+            shutil.copytree(ROOT / name, service.directory / name)
+        shutil.copy(ROOT / "piccolo_conf.py", service.directory)
+        service.environment["PYTHONPATH"] = str(service.directory)
+        service.start()
+        main = service.directory / "service" / "__main__.py"
+        main.write_text(main.read_text().replace("Ready in", "Ready again in"))
+        wait_until(lambda: "Ready again in" in service.output, "it did not start again")
+        service.wait_until_it_answers()
+        main.write_text("def")
+        wait_until(lambda: "SyntaxError" in service.output, "it did not try")
+        main.write_text((ROOT / "service" / "__main__.py").read_text().replace("Ready in", "Mended in"))
+        wait_until(lambda: "Mended in" in service.output, "it did not start again")
+        assert service.output.count("Creating the embedded PostgreSQL") <= 1
+        assert service.stop() == 0
+        assert processes_of(service.data_dir) == {}
+
+
+def test_tables_of_the_database_are_generated(service: Service) -> None:
+    done = piccolo("schema", "generate", DATA_DIR=str(service.data_dir))
+    assert done.returncode == 0, done.stdout
+    generated: dict[str, Any] = {}
+    exec(done.stdout, generated)
+    assert generated["Characters"]._meta.tablename == "characters"
+    assert "audit_log_by_time ON public.audit_log USING brin (created_at)" in done.stdout, "named as not parsed"
+
+
+def test_the_newest_migration_is_undone_after_a_question(fresh_database: str) -> None:
+    database = {"DATABASE_URL": fresh_database}
+    assert piccolo("migrations", "forwards", **database).returncode == 0
+    newest = max(ROOT.glob("piccolo_migrations/service_*.py")).stem
+    done = piccolo("migrations", "backwards", **database)
+    refusal = "Nothing was undone, as nobody answered: add --auto_agree to agree beforehand.\n"
+    assert (done.returncode, done.stderr) == (1, refusal), done.stdout
+    done = piccolo("migrations", "backwards", given="y\n", **database)
+    assert (done.returncode, done.stdout.count("[backwards]")) == (0, 1), done.stderr
+    undone = re.findall(r"- (\S+) \[backwards\]", done.stdout)
+    assert [re.sub(r"\W", "_", name.lower()) for name in undone] == [newest.removeprefix("service_")]
+    assert piccolo("migrations", "forwards", **database).returncode == 0
+
+
+def test_the_shell_has_the_tables(service: Service) -> None:
+    typed_in = 'print("members:", await User.count())\nprint("operators:", await BaseUser.count() >= 0)\n'
+    done = piccolo("shell", "run", given=typed_in, DATA_DIR=str(service.data_dir))
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"members: [1-9]", done.stdout)
+    assert "operators: True" in done.stdout
+
+
+def test_the_playground_says_what_it_needs() -> None:
+    done = piccolo("playground", "run", DATA_DIR="/nowhere")
+    assert done.returncode == 1
+    assert done.stderr.startswith("The playground needs SQLite: install it with `.venv/bin/python -m pip install ")
 
 
 # Seeds
