@@ -11,10 +11,10 @@ import asyncpg
 
 from service.admin.operator_passwords import check_operators_password, hash_password
 from service.admin.operators import Operator, OperatorSession
+from service.admin.roles import ROLES, OperatorRole, Role, get_role, store_role
 from service.admin.second_factors import SecondFactor
 from service.audit.queries import record
 from service.database.engine import DB
-from service.errors import NotFound
 
 _NAME_LENGTH = Operator.username.length or 0
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
@@ -23,6 +23,7 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 class Account(NamedTuple):
     username: str
     is_active: bool
+    role: Role
     has_second_factor: bool
     last_sign_in: datetime | None  # in the time zone of the server, as Piccolo stores it
 
@@ -41,7 +42,15 @@ async def check_is_free(username: str, email: str) -> None:
         raise ValueError(f"Another operator has the e-mail address {email or username}.")
 
 
-async def create_operator(username: str, email: str, password: str) -> None:
+def read_role(name: str) -> Role:
+    """Raises ValueError, whose text is a sentence."""
+    for role in ROLES:
+        if role == name:
+            return role
+    raise ValueError(f"The roles are {', '.join(ROLES[:-1])} and {ROLES[-1]}.")
+
+
+async def create_operator(username: str, email: str, password: str, role: Role) -> None:
     """Raises ValueError, whose text is a sentence. Without ``email``, the name takes its place: Piccolo wants a value
     that no other operator has."""
     await check_is_free(username, email)
@@ -52,16 +61,17 @@ async def create_operator(username: str, email: str, password: str) -> None:
     try:
         async with DB.transaction():
             [row] = await Operator.insert(operator)
-            await record("create", "operator", row["id"], username=username)
+            await store_role(row["id"], role)
+            await record("create", "operator", row["id"], username=username, role=role)
     except asyncpg.UniqueViolationError:
         raise ValueError(f"There is an operator {username} already.") from None
 
 
 async def set_password(username: str, password: str) -> None:
-    """Ends the operator's sessions. Raises NotFound, and ValueError, whose text is a sentence."""
+    """Ends the operator's sessions. Raises ValueError, whose text is a sentence."""
     operator = await Operator.select(Operator.id, Operator.email).where(Operator.username == username).first()
     if operator is None:
-        raise NotFound
+        raise _unknown(username)
     await check_operators_password(password, username, operator["email"])
     hashed = await hash_password(password)
     async with DB.transaction():
@@ -70,13 +80,27 @@ async def set_password(username: str, password: str) -> None:
         await record("change_password", "operator", operator["id"], username=username)
 
 
+async def set_role(username: str, role: Role) -> bool:
+    """Counts from the operator's next request on. Returns False when nothing had to be changed. Raises ValueError."""
+    async with DB.transaction():
+        operator = await Operator.select(Operator.id).where(Operator.username == username).lock_rows("UPDATE").first()
+        if operator is None:
+            raise _unknown(username)
+        former = await get_role(operator["id"])
+        if former == role:
+            return False
+        await store_role(operator["id"], role)
+        await record("change_role", "operator", operator["id"], username=username, former=former, role=role)
+    return True
+
+
 async def set_active(username: str, active: bool) -> bool:
-    """Ends the operator's sessions. Returns False when nothing had to be changed. Raises NotFound."""
+    """Ends the operator's sessions. Returns False when nothing had to be changed. Raises ValueError."""
     async with DB.transaction():
         account = Operator.select(Operator.id, Operator.active, Operator.admin).where(Operator.username == username)
         operator = await account.lock_rows("UPDATE").first()
         if operator is None:
-            raise NotFound
+            raise _unknown(username)
         if (operator["active"] and operator["admin"]) == active:
             return False
         changes: dict[Any, Any] = {Operator.active: active} | ({Operator.admin: True} if active else {})
@@ -89,12 +113,25 @@ async def set_active(username: str, active: bool) -> bool:
 async def list_operators() -> list[Account]:
     """By name."""
     rows = await Operator.select().order_by(Operator.username)
+    roles = {row["user_id"]: row["role"] for row in await OperatorRole.select()}
     with_factor = {row["user_id"] for row in await SecondFactor.select(SecondFactor.user_id)}
     return [
-        Account(row["username"], row["active"] and row["admin"], row["id"] in with_factor, row["last_login"])
+        Account(
+            username=row["username"],
+            is_active=row["active"] and row["admin"],
+            role=roles.get(row["id"], "administrator"),
+            has_second_factor=row["id"] in with_factor,
+            last_sign_in=row["last_login"],
+        )
         for row in rows
     ]
 
 
-async def find_operator(username: str) -> bool:
-    return await Operator.exists().where(Operator.username == username)
+async def check_exists(username: str) -> None:
+    """Raises ValueError, whose text is a sentence."""
+    if not await Operator.exists().where(Operator.username == username):
+        raise _unknown(username)
+
+
+def _unknown(username: str) -> ValueError:
+    return ValueError(f"There is no operator {username}.")

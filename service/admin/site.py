@@ -23,6 +23,7 @@ from service.admin.mount import MOST_REFUSED
 from service.admin.operators import MAX_AGE, Operator, OperatorSession
 from service.admin.pictures import SCRIPT, add_pictures
 from service.admin.pictures import STYLE as PICTURES_STYLE
+from service.admin.roles import OperatorRole
 from service.admin.second_factor_page import Provider, add_second_factor_page
 from service.admin.second_factors import SecondFactor
 from service.audit.tables import AuditEntry
@@ -128,6 +129,7 @@ _TABLES = [
     _table(CardAsset, "Characters", "path card file", newest_by="id"),
     _table(Relationship, "Characters", "type source target label created_at"),
     _table(Operator, "Operators", "username email active admin last_login", newest_by="id"),
+    _table(OperatorRole, "Operators", "user_id role", newest_by="id"),
     _table(OperatorSession, "Operators", "id user_id created_at expires_at", newest_by="id"),
     _table(SecondFactor, "Operators", "id user_id created_at", newest_by="id"),
     _table(AuditEntry, "Operators", "created_at action kind row member operator address", newest_by="id"),

@@ -21,7 +21,8 @@ from service.log import REQUEST
 Action = Literal[
     "sign_in", "refuse_password", "sign_out", "create", "revoke", "change_password", "change_email", "verify_email",
     "release_email",
-    "change_visibility", "trash", "restore", "purge", "retire", "leave", "suspend", "reactivate", "disable", "enable",
+    "change_visibility", "trash", "restore", "purge", "retire", "leave", "suspend", "reactivate",
+    "disable", "enable", "change_role",
     "add_second_factor", "remove_second_factor", "refuse_code", "use_recovery_code",
 ]  # fmt: skip
 Kind = Literal["session", "api_key", "user", "character", "template", "operator"]

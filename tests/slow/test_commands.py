@@ -39,7 +39,7 @@ def sign_in(service: Service, name: str) -> int:
 def test_an_operator_is_created_with_a_password_from_standard_input(service: Service) -> None:
     data_dir = str(service.data_dir)
     done = piccolo("service", "operator", "create", "--username=piped", given=f"{PASSWORD}\n", DATA_DIR=data_dir)
-    assert (done.returncode, done.stdout) == (0, "The operator piped is created.\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "The administrator piped is created.\n"), done.stderr
     assert sign_in(service, "piped") == 200
     done = piccolo("service", "operator", "list", DATA_DIR=data_dir)
     assert [line.split()[:2] for line in done.stdout.splitlines()] == [["username", "active"], ["piped", "yes"]]
@@ -52,7 +52,7 @@ def test_an_operator_is_created_with_a_password_from_standard_input(service: Ser
 
 def test_an_operator_is_created_at_a_terminal(service: Service) -> None:
     output = typed(service, "service operator create --username=typed", "Password: ", "Once more: ")
-    assert "The operator typed is created." in output
+    assert "The administrator typed is created." in output
     assert PASSWORD not in output
     assert sign_in(service, "typed") == 200
 

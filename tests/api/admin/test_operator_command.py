@@ -55,7 +55,7 @@ async def status_of(app: Any, name: str, password: str) -> int:
 
 
 async def test_a_created_operator_signs_in(app: Any, run: Any) -> None:
-    assert await run("create", username="oscar", password=PASSWORD) == "The operator oscar is created.\n"
+    assert await run("create", username="oscar", password=PASSWORD) == "The administrator oscar is created.\n"
     assert await newest_entry() == ("create", "operator", await id_of("oscar"), None, None)
     assert await status_of(app, "oscar", PASSWORD) == 200
     await run("create", "otto", email="otto@example.org", password=PASSWORD)
@@ -136,27 +136,40 @@ async def test_a_disabled_operator_is_out_at_once(app: Any, run: Any, operator: 
     assert await status_of(app, "olga", OPERATORS_PASSWORD) == 200
 
 
-@pytest.mark.parametrize("action", ["password", "disable", "enable"])
+@pytest.mark.parametrize("action", ["password", "role", "disable", "enable"])
 async def test_an_operator_that_is_not_there(run: Any, action: str) -> None:
     with pytest.raises(SystemExit, match=r"There is no operator nobody\."):
-        await run(action, username="nobody")
+        await run(action, username="nobody", role="reader")
 
 
 async def test_the_list_of_operators(run: Any) -> None:
-    await run("create", username="oscar", password=PASSWORD)
+    await run("create", username="oscar", role="moderator", password=PASSWORD)
     await run("disable", username="oscar")
     found: Any = await BaseUser.select(BaseUser.last_login).where(BaseUser.username == "olga").first()
     assert (await run("list")).splitlines() == [
-        "username  active  second factor  last sign-in",
-        f"olga      yes     no             {found['last_login']:%Y-%m-%d %H:%M:%S}",
-        "oscar     no      no             never",
+        "username  active  role           second factor  last sign-in",
+        f"olga      yes     administrator  no             {found['last_login']:%Y-%m-%d %H:%M:%S}",
+        "oscar     no      moderator      no             never",
     ]
 
 
 @pytest.mark.parametrize("action", ["", "remove"])
 async def test_an_unknown_action_names_the_others(run: Any, action: str) -> None:
-    with pytest.raises(SystemExit, match=r"^Say what to do: piccolo service operator create\|password\|disable\|"):
+    with pytest.raises(SystemExit, match=r"^Say what to do: piccolo service operator create\|password\|role\|"):
         await run(*([action] if action else []))
+
+
+async def test_a_new_role_is_recorded(run: Any) -> None:
+    assert await run("role", username="olga", role="reader") == "The role of olga is reader.\n"
+    assert await newest_entry() == ("change_role", "operator", await id_of("olga"), None, None)
+    assert await run("role", username="olga", role="reader") == "The role of olga is reader already.\n"
+    assert await run("role", username="olga", role="administrator") == "The role of olga is administrator.\n"
+
+
+@pytest.mark.parametrize(("action", "role"), [("create", "owner"), ("role", "owner"), ("role", "")])
+async def test_an_unknown_role_names_the_others(run: Any, action: str, role: str) -> None:
+    with pytest.raises(SystemExit, match=r"^The roles are reader, moderator and administrator\.$"):
+        await run(action, username="olga", role=role)
 
 
 class Terminal(io.StringIO):
