@@ -16,6 +16,9 @@ help:  ## list these commands
 run: $(VENV)/.installed  ## set everything up and serve on http://127.0.0.1:8000
 	@exec $(VENV)/bin/python -m service
 
+dev: $(VENV)/.installed  ## the same, but start again whenever the code changes
+	@exec $(VENV)/bin/python -m service --reload
+
 test: $(VENV)/.installed  ## run the test suite on up to four cores, each with its own PostgreSQL
 	@$(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
@@ -97,5 +100,5 @@ $(VENV)/.installed: requirements-dev.txt
 	@$(VENV)/bin/python -m pip install --quiet --no-deps --require-hashes -r requirements-dev.txt
 	@touch $@
 
-.PHONY: help run test test-slow bench peers clients check format lock
+.PHONY: help run dev test test-slow bench peers clients check format lock
 .DEFAULT_GOAL := run

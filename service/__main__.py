@@ -1,5 +1,6 @@
 """``python -m service``, which is what ``make run`` runs: the database, its migrations, the seeds, then the service."""
 
+import argparse
 import asyncio
 import contextlib
 import signal
@@ -7,6 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from loguru import logger
 
@@ -15,11 +17,47 @@ from service.settings import settings
 
 
 def main() -> None:
+    reloads = _read_arguments().reload
+    set_up_logging(settings)
+    with _ending_quietly(), _own_port() as port, _embedded_server():
+        if reloads:
+            _serve_and_reload(port)
+        else:
+            _serve([port])
+
+
+def _read_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m service",
+        description="Starts the service. In development, it starts PostgreSQL, migrates it and inserts example data "
+        "first. Settings come from the environment and from a .env file; .env.example lists them all.",
+    )
+    parser.add_argument("--reload", action="store_true", help="start again whenever the code changes (development)")
+    arguments = parser.parse_args()
+    if arguments.reload and settings.in_production:
+        parser.error("--reload is for development")
+    return arguments
+
+
+def _serve_and_reload(port: socket.socket) -> None:
+    """Serves in a process of its own, which ends and starts again when a file changes. PostgreSQL and the port stay."""
+    import uvicorn
+    from uvicorn.supervisors import ChangeReload
+
+    from service.__main__ import _serve as serve  # the other process imports it by its name, which is not `__main__`
+
+    here = Path(__file__).parent
+    watched = [str(here), str(here.with_name("piccolo_migrations"))]
+    config = uvicorn.Config("service.app:app", reload=True, reload_dirs=watched, log_config=None)
+    ChangeReload(config, target=serve, sockets=[port]).run()
+
+
+def _serve(sockets: list[socket.socket] | None) -> None:
     set_up_logging(settings)
     started = time.perf_counter()
-    with _ending_quietly(), _own_port() as port, _embedded_server():
+    with _ending_quietly():
         asyncio.run(_prepare())
-        _serve(started, port)
+        _run_server(started, sockets)
 
 
 async def _prepare() -> None:
@@ -43,7 +81,7 @@ async def _prepare() -> None:
         await insert_seeds()
 
 
-def _serve(started: float, port: socket.socket) -> None:
+def _run_server(started: float, sockets: list[socket.socket] | None) -> None:
     import uvicorn
 
     from service.app import app
@@ -54,7 +92,7 @@ def _serve(started: float, port: socket.socket) -> None:
         f"  the API      {url}/v1",
         f"  its docs     {url}/docs",
         f"  the admin    {url}/admin/",
-        "  an operator  .venv/bin/piccolo user create",
+        "  an operator  .venv/bin/piccolo service operator create",
     ):
         logger.info("{}", line)
     config = uvicorn.Config(
@@ -67,7 +105,7 @@ def _serve(started: float, port: socket.socket) -> None:
         timeout_graceful_shutdown=25,
     )
     server = uvicorn.Server(config)
-    server.run(sockets=[port])
+    server.run(sockets=sockets)
     if not server.started:
         sys.exit("The service did not start.")
 

@@ -5,8 +5,10 @@ from pathlib import Path
 from piccolo.conf.apps import AppConfig, table_finder
 
 from service.admin.operators import OperatorSession
+from service.admin.roles import OperatorRole
 from service.admin.second_factors import SecondFactor
 from service.commands.collect_files import collect_files
+from service.commands.operator import operator
 from service.commands.purge import purge
 from service.commands.remove_second_factor import remove_second_factor
 from service.commands.resync import resync
@@ -18,6 +20,6 @@ _MODULES = sorted(".".join(path.relative_to(_HERE.parent).with_suffix("").parts)
 APP_CONFIG = AppConfig(
     app_name="service",
     migrations_folder_path=str(_HERE.parent / "piccolo_migrations"),
-    table_classes=[*table_finder(_MODULES, exclude_imported=True), OperatorSession, SecondFactor],
-    commands=[seed, purge, collect_files, remove_second_factor, resync],
+    table_classes=[*table_finder(_MODULES, exclude_imported=True), OperatorSession, OperatorRole, SecondFactor],
+    commands=[seed, purge, collect_files, operator, remove_second_factor, resync],
 )

@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from service.admin.operators import Operator, OperatorSession
+from service.admin.roles import OperatorRole
 from service.admin.second_factors import SecondFactor
 from service.audit.queries import Action
 from service.audit.queries import Kind as AuditKind
@@ -142,6 +143,7 @@ TABLES = [
     _table(CardAsset, "Characters", "path card file", "path card file", newest_by="id"),
     _table(Relationship, "Characters", "type source target label created_at", "type source target created_at"),
     _table(Operator, "Operators", "username email active admin last_login", "username active admin", newest_by="id"),
+    _table(OperatorRole, "Operators", "user_id role", "user_id role", newest_by="id"),
     _table(OperatorSession, "Operators", "id user_id created_at expires_at", "user_id created_at", newest_by="id"),
     _table(SecondFactor, "Operators", "id user_id created_at", "user_id created_at", newest_by="id"),
     _table(

@@ -13,9 +13,11 @@ from urllib.parse import unquote
 
 import msgspec
 from litestar import asgi
+from litestar.connection import ASGIConnection
 from litestar.types import Message, Receive, Send
 
 from service.admin.operators import SET_UP
+from service.admin.roles import check_role
 from service.audit.queries import count_refused_operators
 from service.errors import BadRequest, Forbidden, MethodNotAllowed, NotFound, RequestTimeout, TooLarge, TooManyRequests
 from service.settings import settings
@@ -61,6 +63,7 @@ async def admin(scope: Any, receive: Receive, send: Send) -> None:
         body = await _read_body(scope, receive)
         _check_body(path, body)
         receive = _repeat(body, receive)
+        await check_role(ASGIConnection[Any, Any, Any, Any](scope).cookies.get("id"), path)
     if (
         scope["method"] != "GET"
         and path.startswith(_WITH_PASSWORD)

@@ -3,7 +3,6 @@
 Piccolo Admin calls methods of the two tables to sign in, to find the operator of a cookie, and to sign out.
 """
 
-import asyncio
 import hmac
 import secrets
 from contextvars import ContextVar
@@ -19,16 +18,17 @@ from piccolo.table import Table
 from piccolo_api.encryption.providers import EncryptionProvider
 from starlette.exceptions import HTTPException
 
+from service.admin.operator_passwords import check_operators_password, hash_password
 from service.admin.second_factors import SecondFactor
 from service.audit.queries import has_signed_in, record
 from service.auth.secrets import digest
 from service.database.engine import DB
-from service.database.held import check_no_connection
 from service.errors import TooManyRequests
 from service.identifiers import uuid7
 from service.limits.backoff import SignIn
 from service.log import REQUEST
 from service.settings import settings
+from service.users.schemas import PASSWORD_LENGTH
 
 # The stored password that ``login`` found right in this request, for the change that follows it; none in commands
 _checked: ContextVar[str | None] = ContextVar("_checked", default=None)
@@ -45,6 +45,8 @@ SET_UP_HEADER = "X-Second-Factor-Setup"
 class Operator(BaseUser, tablename="piccolo_user"):
     """Piccolo's own table of users. A password is hashed in a thread, as it takes 200 ms of CPU time."""
 
+    _min_password_length = PASSWORD_LENGTH
+
     @classmethod
     async def login(cls, username: Any, password: Any) -> int | None:
         """The id of the active operator with this name and password, or None. Also called by the password form. Raises
@@ -59,14 +61,14 @@ class Operator(BaseUser, tablename="piccolo_user"):
             attempt = await _begin(username, operator["id"] if operator else None)
             stored = operator["password"] if operator else _UNUSABLE_PASSWORD
             _, iterations, salt, _ = cls.split_stored_password(stored)
-            hashed = await _hash(password, salt, int(iterations))
+            hashed = await hash_password(password, salt, int(iterations))
             if operator is not None and hmac.compare_digest(hashed, stored):
                 if settings.second_factor_key and await SecondFactor.is_user_enrolled(operator["id"]):
                     _attempt.set(attempt)  # otherwise the right password would allow any number of codes
                 else:
                     await attempt.succeed()
                 if int(iterations) != cls._pbkdf2_iteration_count:
-                    hashed = await _hash(password)
+                    hashed = await hash_password(password)
                     async with DB.transaction():
                         if await cls._replace_password(operator["id"], stored, hashed):
                             await OperatorSession.keep(operator["id"], stored, hashed)
@@ -78,12 +80,14 @@ class Operator(BaseUser, tablename="piccolo_user"):
 
     @classmethod
     async def update_password(cls, user: str | int, password: str) -> None:
-        """Called by the password form, after ``login``, and by ``piccolo user change_password``.
-
-        Refuses the form when the password that it checked was changed meanwhile."""
-        cls._validate_password(password)
-        operator: Any = await cls.select(cls.id, cls.username).where(_is_operator(user)).first()
-        hashed = await _hash(password)
+        """Called by the password form, after ``login``. Raises HTTPException, which the site answers, for a password
+        that is not allowed, and when the one that ``login`` checked was changed meanwhile."""
+        operator: Any = await cls.select(cls.id, cls.username, cls.email).where(_is_operator(user)).first()
+        try:
+            await check_operators_password(password, operator["username"], operator["email"])
+        except ValueError as error:
+            raise HTTPException(422, str(error)) from None
+        hashed = await hash_password(password)
         async with DB.transaction():
             if not await cls._replace_password(operator["id"], _checked.get(), hashed):
                 raise HTTPException(422, "Incorrect password.")  # as Piccolo answers a wrong one
@@ -127,11 +131,6 @@ async def _begin(username: str, operator_id: int | None) -> SignIn:
     except TooManyRequests as error:
         raise HTTPException(error.status, error.detail, dict(error.headers)) from None
     return attempt
-
-
-async def _hash(password: str, salt: str = "", iterations: int | None = None) -> str:
-    check_no_connection("Hashing a password")
-    return await asyncio.to_thread(Operator.hash_password, password, salt, iterations)
 
 
 def _is_operator(user: str | int) -> Any:

@@ -26,6 +26,7 @@ Action = Literal[
     "release_email",
     "change_visibility", "trash", "restore", "purge", "retire", "leave", "suspend", "reactivate",
     "update", "publish", "deprecate", "delete", "send_verification",
+    "disable", "enable", "change_role",
     "add_second_factor", "remove_second_factor", "refuse_code", "use_recovery_code",
 ]  # fmt: skip
 Kind = Literal["session", "api_key", "user", "character", "template", "operator"]

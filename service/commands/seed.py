@@ -26,15 +26,25 @@ from service.users.tables import User
 _SEEDS = Path(__file__).parent / "seeds"
 
 
-async def seed(characters: int = 0, users: int = 1_000) -> None:
-    """Insert the platform's templates and demo characters where they are missing. Refused in production.
+async def seed(characters: int = 0, users: int = 1_000, templates: bool = False) -> None:
+    """Insert the platform's templates and demo characters where they are missing. In production, only with --templates.
 
+    :param templates: Insert the platform's templates alone.
     :param characters: How many characters of synthetic data to have, to try the service with many rows.
     :param users: How many users own these characters.
 
     """
+    if templates and characters:
+        raise SystemExit("--templates inserts no characters: leave --characters out.")
+    if templates:
+        count = await insert_templates()
+        print(f"Templates: {count} inserted." if count else "Templates: nothing to insert.")
+        return
     if settings.in_production:
-        raise SystemExit("Seeds are for development: the demo members' characters are public.")
+        raise SystemExit(
+            "Seeds are for development: the demo members' characters are public."
+            " `piccolo service seed --templates` inserts the platform's templates alone."
+        )
     inserted = await insert_seeds()
     print(f"Seeds: {inserted} rows inserted." if inserted else "Seeds: nothing to insert.")
     if characters:
@@ -58,12 +68,19 @@ async def insert_seeds() -> int:
         return sum(
             [
                 await _insert_missing(User, map(_member, _read("members"))),
-                await _insert_missing(Template, map(_template, _read("templates"))),
-                await _insert_missing(TemplateVersion, map(_version, _read("templates"))),
+                2 * await insert_templates(),  # each with its version
                 await _insert_missing(Character, map(_character, _read("characters"))),
                 await _insert_missing(Relationship, map(_relationship, _read("relationships"))),
             ]
         )
+
+
+async def insert_templates() -> int:
+    """Returns how many of the platform's templates were missing and are inserted now, each with its version."""
+    async with DB.transaction():
+        count = await _insert_missing(Template, map(_template, _read("templates")))
+        await _insert_missing(TemplateVersion, map(_version, _read("templates")))
+    return count
 
 
 @cache

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from loguru import logger
 
-from service.database.embedded_cluster import STATE, EmbeddedPostgresError, Place, try_lock
+from service.database.embedded_cluster import STATE, EmbeddedPostgresError, Place, other_data_directories, try_lock
 from service.database.embedded_supervisor import ALREADY_RUNNING
 
 START_LIMIT = 60.0  # seconds; recovery after a crash may need many
@@ -69,6 +69,8 @@ def start(data_dir: Path, *, ephemeral: bool = False) -> EmbeddedPostgres:
             _running[place.home] = EmbeddedPostgres(place)
             if place.is_elsewhere:
                 logger.info("PostgreSQL stores its data in {}, as its user cannot access {}.", place.home, data_dir)
+            if not ephemeral and not place.cluster.exists():
+                _warn_of_others(data_dir)
         _wait_until_ready(place, data_dir, ephemeral)
         return _running[place.home]
     except BaseException as error:
@@ -77,6 +79,15 @@ def start(data_dir: Path, *, ephemeral: bool = False) -> EmbeddedPostgres:
         if isinstance(error, OSError):
             raise EmbeddedPostgresError(f"The embedded PostgreSQL in {place.cluster} cannot start: {error}.") from error
         raise
+
+
+def _warn_of_others(data_dir: Path) -> None:
+    if others := other_data_directories(data_dir):
+        logger.warning(
+            "{} has no PostgreSQL, so a new, empty one is created. There is one in {}: set DATA_DIR to use it.",
+            data_dir.resolve(),
+            " and in ".join(map(str, others)),
+        )
 
 
 def _lock_users(place: Place) -> int:

@@ -62,6 +62,9 @@ class Place:
             if self.server:
                 os.chown(directory, self.server.pw_uid, self.server.pw_gid)
 
+    def has_cluster(self) -> bool:
+        return os.path.exists(self.cluster / "PG_VERSION") and os.path.exists(self.users)
+
     def is_supervised(self) -> bool:
         try:
             with self.supervisor.open() as lock:
@@ -86,6 +89,16 @@ class Place:
                 return None
             except OSError:
                 return b""
+
+
+def other_data_directories(data_dir: Path) -> list[Path]:
+    """Directories with a PostgreSQL of the service: those beside `data_dir`, and those of its name further up."""
+    data_dir = data_dir.resolve()
+    beside: list[Path] = []
+    with suppress(OSError):
+        beside = sorted(path for path in data_dir.parent.iterdir() if path.is_dir())
+    above = [parent / data_dir.name for parent in data_dir.parent.parents]
+    return [path for path in (*beside, *above) if path != data_dir and Place(path).has_cluster()]
 
 
 def try_lock(file: int, kind: int) -> bool:

@@ -56,6 +56,8 @@ def _in_one_transaction(run: Any, before: Callable[[], Awaitable[None]] | None =
                 return await run(*args, **kwargs)
         except Unavailable as error:
             raise SystemExit(f"The database cannot be reached: {error.__cause__ or error}") from error
+        except EOFError:
+            raise SystemExit("Nothing was undone, as nobody answered: add --auto_agree to agree beforehand.") from None
 
     run_locked.__wrapped__ = run  # type: ignore[attr-defined] # a mark, as functools leaves it
     return run_locked

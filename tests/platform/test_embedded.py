@@ -16,6 +16,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from loguru import logger
 
 from service.database import embedded, embedded_supervisor
 from service.database.embedded_cluster import STATE, EmbeddedPostgresError, Place
@@ -148,6 +149,29 @@ def test_the_first_start_creates_a_database_and_the_last_stop_leaves_no_process(
     assert len(processes_of(new_dir)) == 2
     share.stop()
     assert processes_of(new_dir) == []
+
+
+def test_a_second_database_is_announced_before_it_is_created(data_dir: Path) -> None:
+    """Of another directory beside it, and of one with its name further up."""
+    beside, below = data_dir.with_name("other"), data_dir.parent / "docs" / data_dir.name
+    beside.mkdir()
+    warnings: list[str] = []
+    sink = logger.add(lambda line: warnings.append(line.record["message"]), level="WARNING")
+    try:
+        for new in (beside, below):
+            embedded.start(new).stop()
+            assert warnings == [
+                f"{new} has no PostgreSQL, so a new, empty one is created. There is one in {data_dir}: set DATA_DIR to"
+                " use it."
+            ]
+            warnings.clear()
+            embedded.start(new).stop()
+            assert warnings == [], "it is there now"
+            shutil.rmtree(new)
+        embedded.start(beside, ephemeral=True).stop()
+        assert warnings == []
+    finally:
+        logger.remove(sink)
 
 
 def test_a_second_call_returns_the_same_object_and_restarts_postgres(data_dir: Path) -> None:

@@ -83,7 +83,7 @@ def test_the_start_says_where_everything_is(started: Service) -> None:
     assert httpx.get(addresses["its docs"]).status_code == 200
     assert httpx.get(addresses["the admin"]).status_code == 200
     assert httpx.get(f"{addresses['the API']}/characters").json()["items"], "the seeds are there"
-    assert "piccolo user create" in started.output
+    assert "piccolo service operator create" in started.output
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -165,13 +165,14 @@ def environment_of(**given: str) -> dict[str, str]:
     )
 
 
-def piccolo(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The ``piccolo`` command as it is typed, in the repository's root."""
+def piccolo(*arguments: str, given: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    """The ``piccolo`` command as it is typed, in the repository's root. ``given`` is its standard input."""
     program = Path(sys.executable).with_name("piccolo")
     return subprocess.run(
         [program, *arguments],
         cwd=ROOT,
         env=environment_of(**environment),
+        input=given,
         capture_output=True,
         text=True,
         timeout=PATIENCE,

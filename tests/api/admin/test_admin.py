@@ -17,6 +17,7 @@ from piccolo_api.encryption.providers import FernetProvider
 
 from service.admin.lists import LINKS
 from service.admin.operators import Operator
+from service.admin.roles import store_role
 from service.admin.second_factors import SecondFactor, encryption_key
 from service.admin.site import AllowedHosts
 from service.auth.tables import EmailToken
@@ -207,6 +208,7 @@ async def a_row_everywhere(alice: httpx.AsyncClient) -> None:
     await Message.insert(Message(id=uuid4(), kind="reset", address="alice@example.org", due_at=tomorrow))
     await ReservedUsername.insert(ReservedUsername(username="ada", until=tomorrow))
     await a_second_factor()
+    await store_role(0, "reader")
     await EmailToken.insert(
         EmailToken(
             id=uuid4(),

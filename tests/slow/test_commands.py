@@ -1,0 +1,193 @@
+"""The commands as they are typed: what they print, also where they cannot do what is asked."""
+
+import os
+import pty
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.servers import ROOT, Service, environment_of, piccolo, processes_of, service_of_its_own, wait_until
+
+pytestmark = pytest.mark.slow  # a process each
+
+PASSWORD = "seven quiet harbours"
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    with service_of_its_own() as service:
+        yield service.start()
+
+
+def sign_in(service: Service, name: str) -> int:
+    with service.client() as visitor:
+        visitor.get("/admin/")
+        headers = {"X-CSRFToken": visitor.cookies["csrftoken"]}
+        given = {"username": name, "password": PASSWORD}
+        return visitor.post("/admin/public/login/", json=given, headers=headers).status_code
+
+
+# Operators
+
+
+def test_an_operator_is_created_with_a_password_from_standard_input(service: Service) -> None:
+    data_dir = str(service.data_dir)
+    done = piccolo("service", "operator", "create", "--username=piped", given=f"{PASSWORD}\n", DATA_DIR=data_dir)
+    assert (done.returncode, done.stdout) == (0, "The administrator piped is created.\n"), done.stderr
+    assert sign_in(service, "piped") == 200
+    done = piccolo("service", "operator", "list", DATA_DIR=data_dir)
+    assert [line.split()[:2] for line in done.stdout.splitlines()] == [["username", "active"], ["piped", "yes"]]
+    done = piccolo("service", "operator", "disable", "--username=piped", DATA_DIR=data_dir)
+    assert (done.returncode, done.stdout) == (0, "The operator piped is disabled.\n"), done.stderr
+    assert sign_in(service, "piped") == 401
+    done = piccolo("service", "operator", "create", "--username=piped", given=f"{PASSWORD}\n", DATA_DIR=data_dir)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "There is an operator piped already.\n")
+
+
+def test_an_operator_is_created_at_a_terminal(service: Service) -> None:
+    output = typed(service, "service operator create --username=typed", "Password: ", "Once more: ")
+    assert "The administrator typed is created." in output
+    assert PASSWORD not in output
+    assert sign_in(service, "typed") == 200
+
+
+def test_the_command_of_piccolo_creates_operators_too(service: Service) -> None:
+    options = {"username": "own", "password": PASSWORD, "email": "own@example.org", "is_admin": "true"}
+    options |= {"is_superuser": "false", "is_active": "true"}
+    given = [f"--{name}={value}" for name, value in options.items()]
+    done = piccolo("user", "create", *given, DATA_DIR=str(service.data_dir))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sign_in(service, "own") == 200
+
+
+def typed(service: Service, command: str, *prompts: str) -> str:
+    """The output of the command at a terminal, where the password is typed at each prompt."""
+    outer, inner = pty.openpty()
+    program = Path(sys.executable).with_name("piccolo")
+    environment = environment_of(DATA_DIR=str(service.data_dir))
+    with subprocess.Popen(
+        [program, *command.split()],
+        cwd=ROOT,
+        env=environment,
+        stdin=inner,
+        stdout=inner,
+        stderr=inner,
+        start_new_session=True,
+    ) as process:
+        os.close(inner)
+        output = ""
+        for prompt in prompts:
+            while not output.endswith(prompt):
+                output += os.read(outer, 4096).decode()
+            os.write(outer, f"{PASSWORD}\n".encode())
+        while chunk := _read(outer):
+            output += chunk
+        assert process.wait(20) == 0, output
+    os.close(outer)
+    return output
+
+
+def _read(terminal: int) -> str:
+    try:
+        return os.read(terminal, 4096).decode()
+    except OSError:  # the program has ended
+        return ""
+
+
+# Developers
+
+
+def test_help_needs_no_database() -> None:
+    with service_of_its_own(("-m", "service", "--help")) as service:
+        service.launch()
+        assert service.wait() == 0
+        assert service.output.startswith("usage: python -m service [-h] [--reload]\n")
+        assert not service.data_dir.exists()
+
+
+@pytest.mark.parametrize("option", ["--reload", "--unknown"])
+def test_production_refuses_to_reload_and_every_start_an_unknown_option(option: str) -> None:
+    production = {"ENVIRONMENT": "production", "ALLOWED_HOSTS": "127.0.0.1", "SECRET_KEY": "0123456789abcdef" * 2}
+    production["DATABASE_URL"] = "postgresql://nobody@127.0.0.1:1/none"
+    reason = {"--reload": "--reload is for development", "--unknown": "unrecognized arguments: --unknown"}[option]
+    with service_of_its_own(("-m", "service", option), **production) as service:
+        service.launch()
+        assert service.wait() == 2
+        assert service.output.splitlines()[-1] == f"python -m service: error: {reason}"
+
+
+def test_a_changed_file_starts_the_service_again() -> None:
+    done = subprocess.run(["make", "-n", "dev"], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "exec .venv/bin/python -m service --reload"
+    with service_of_its_own(("-m", "service", "--reload")) as service:
+        for name in ("service", "piccolo_migrations"):
+            shutil.copytree(ROOT / name, service.directory / name)
+        shutil.copy(ROOT / "piccolo_conf.py", service.directory)
+        service.environment["PYTHONPATH"] = str(service.directory)
+        service.start()
+        main = service.directory / "service" / "__main__.py"
+        main.write_text(main.read_text().replace("Ready in", "Ready again in"))
+        wait_until(lambda: "Ready again in" in service.output, "it did not start again")
+        service.wait_until_it_answers()
+        main.write_text("def")
+        wait_until(lambda: "SyntaxError" in service.output, "it did not try")
+        main.write_text((ROOT / "service" / "__main__.py").read_text().replace("Ready in", "Mended in"))
+        wait_until(lambda: "Mended in" in service.output, "it did not start again")
+        assert service.output.count("Creating the embedded PostgreSQL") <= 1
+        assert service.stop() == 0
+        assert processes_of(service.data_dir) == {}
+
+
+def test_tables_of_the_database_are_generated(service: Service) -> None:
+    done = piccolo("schema", "generate", DATA_DIR=str(service.data_dir))
+    assert done.returncode == 0, done.stdout
+    generated: dict[str, Any] = {}
+    exec(done.stdout, generated)
+    assert generated["Characters"]._meta.tablename == "characters"
+    assert "audit_log_by_time ON public.audit_log USING brin (created_at)" in done.stdout, "named as not parsed"
+
+
+def test_the_newest_migration_is_undone_after_a_question(fresh_database: str) -> None:
+    database = {"DATABASE_URL": fresh_database}
+    assert piccolo("migrations", "forwards", **database).returncode == 0
+    newest = max(ROOT.glob("piccolo_migrations/service_*.py")).stem
+    done = piccolo("migrations", "backwards", **database)
+    refusal = "Nothing was undone, as nobody answered: add --auto_agree to agree beforehand.\n"
+    assert (done.returncode, done.stderr) == (1, refusal), done.stdout
+    done = piccolo("migrations", "backwards", given="y\n", **database)
+    assert (done.returncode, done.stdout.count("[backwards]")) == (0, 1), done.stderr
+    undone = re.findall(r"- (\S+) \[backwards\]", done.stdout)
+    assert [re.sub(r"\W", "_", name.lower()) for name in undone] == [newest.removeprefix("service_")]
+    assert piccolo("migrations", "forwards", **database).returncode == 0
+
+
+def test_the_shell_has_the_tables(service: Service) -> None:
+    typed_in = 'print("members:", await User.count())\nprint("operators:", await BaseUser.count() >= 0)\n'
+    done = piccolo("shell", "run", given=typed_in, DATA_DIR=str(service.data_dir))
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"members: [1-9]", done.stdout)
+    assert "operators: True" in done.stdout
+
+
+def test_the_playground_says_what_it_needs() -> None:
+    done = piccolo("playground", "run", DATA_DIR="/nowhere")
+    assert done.returncode == 1
+    assert done.stderr.startswith("The playground needs SQLite: install it with `.venv/bin/python -m pip install ")
+
+
+# Seeds
+
+
+def test_production_gets_the_templates_of_the_platform(fresh_database: str) -> None:
+    production = {"ENVIRONMENT": "production", "ALLOWED_HOSTS": "127.0.0.1", "SECRET_KEY": "0123456789abcdef" * 2}
+    production["DATABASE_URL"] = fresh_database
+    assert piccolo("migrations", "forwards", **production).returncode == 0
+    runs = [piccolo("service", "seed", "--templates", **production) for _ in range(2)]
+    assert [done.returncode for done in runs] == [0, 0], runs
+    assert [done.stdout for done in runs] == ["Templates: 14 inserted.\n", "Templates: nothing to insert.\n"]
