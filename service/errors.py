@@ -129,7 +129,7 @@ class NotFound(ServiceError):
     status = HTTPStatus.NOT_FOUND
     slug = "not-found"
     meaning = "The resource does not exist, or the caller may not see it."
-    advice = "Check the path and the id. If the resource is private, send the token of its owner."
+    advice = "Check the path and what the errors name. If the resource is private, send the token of its owner."
 
 
 class MethodNotAllowed(ServiceError):

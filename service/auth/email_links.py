@@ -11,7 +11,7 @@ from service.auth.tables import EmailToken
 from service.callers import Caller
 from service.database.engine import DB
 from service.database.prepared import NOW, Param, Prepared
-from service.errors import NotFound
+from service.errors import NotFound, Violation
 from service.identifiers import uuid7
 from service.mail.outbox import may_send, queue_message
 from service.mail.worker import Recipient
@@ -138,7 +138,13 @@ async def reset_password(token: str, password: str) -> None:
 async def _find_account(purpose: Purpose, token: str) -> Any:
     if is_well_formed(token) and (account := await _FIND.one(digest=digest(token), purpose=purpose)):
         return account
-    raise NotFound(_GONE)
+    raise _gone()
+
+
+def _gone() -> NotFound:
+    return NotFound(
+        _GONE, errors=[Violation("Was used, has expired, was replaced, or never existed.", pointer="/token")]
+    )
 
 
 async def _consume_link(purpose: Purpose, token: str, account: Any) -> Any:
@@ -147,10 +153,10 @@ async def _consume_link(purpose: Purpose, token: str, account: Any) -> Any:
     same = (User.id == account["user"]) & (User.email_key == account["email_key"]) & (User.status == "active")
     locked = await User.select(User.password_hash).where(same).lock_rows("NO KEY UPDATE").first()
     if locked is None:
-        raise NotFound(_GONE)
+        raise _gone()
     used = EmailToken.delete().where(EmailToken.digest == digest(token), EmailToken.purpose == purpose)
     if not await used.returning(EmailToken.id):
-        raise NotFound(_GONE)
+        raise _gone()
     return locked
 
 

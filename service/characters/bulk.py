@@ -15,7 +15,7 @@ from service.characters.queries import create_character, delete_character, get_c
 from service.characters.schemas import CharacterCreate, CharacterRead, CharacterUpdate
 from service.database.engine import DB, Transaction
 from service.database.failures import to_service_error
-from service.errors import FailedDependency, Problem, ServiceError, TooLarge, Unprocessable, Violation
+from service.errors import FailedDependency, NotFound, Problem, ServiceError, TooLarge, Unprocessable, Violation
 from service.etags import etag
 from service.schemas import Input, VersionNumber
 from service.validation import convert, pointer
@@ -53,7 +53,8 @@ class Bulk(Input, kw_only=True):
 
 class Outcome(msgspec.Struct, kw_only=True):
     """The response that a single request would get: 201 or 200 with the character, 204, or a problem. The pointers of a
-    problem refer to the operation's `body`."""
+    problem refer to the operation's `body`. Only that of an unknown `id` refers to the request, as in
+    `/operations/3/id`."""
 
     status: int
     character: CharacterRead | UnsetType = UNSET
@@ -94,8 +95,8 @@ async def change_characters(user: Caller, operations: Sequence[Operation], *, at
         await lock_many(user.id, ids, renamed)
         beginning = await transaction.savepoint()
         results, size = [], 0
-        for operation in operations:
-            result = await _attempt(transaction, user, operation)
+        for index, operation in enumerate(operations):
+            result = await _attempt(transaction, user, operation, index)
             if not isinstance(result, ServiceError | None):
                 size += len(result["item"].encode())
             if size > MAX_ANSWERED:
@@ -107,7 +108,7 @@ async def change_characters(user: Caller, operations: Sequence[Operation], *, at
         return results
 
 
-async def _attempt(transaction: Transaction, user: Caller, operation: Operation) -> Any:
+async def _attempt(transaction: Transaction, user: Caller, operation: Operation, index: int) -> Any:
     try:
         async with transaction.connection.transaction():  # a savepoint
             return await _run(user, operation)
@@ -115,6 +116,9 @@ async def _attempt(transaction: Transaction, user: Caller, operation: Operation)
         problem = to_service_error(error)
         if problem.status >= 500:  # not the fault of this operation: the others would fail, too
             raise
+        if isinstance(problem, NotFound) and problem.detail == NotFound.meaning:  # others name what is not found
+            fault = Violation("Does not exist, or the caller may not see it.", pointer=f"/operations/{index}/id")
+            return NotFound(problem.detail, errors=[fault])
         return problem
 
 

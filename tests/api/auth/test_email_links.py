@@ -100,6 +100,16 @@ async def test_an_address_is_verified_by_the_message_that_signing_up_sends(
     assert await verify(stranger, token) == 404
 
 
+@pytest.mark.parametrize("token", ["chm_" + "a" * 51, "x", "chs_" + "a" * 51])
+async def test_an_unknown_token_has_a_pointer(stranger: Client, token: str) -> None:
+    for refused in (
+        await stranger.put("/v1/email-verifications", json={"token": token, "current_password": PASSWORD}),
+        await reset(stranger, token),
+    ):
+        assert (refused.status_code, refused.json()["detail"]) == (404, NO_LONGER)
+        assert faults(refused).keys() == {"/token"}
+
+
 async def test_an_address_that_is_not_verified_signs_in(mailbox: Mailbox, alice: Client) -> None:
     assert (await me(alice))["email_verified"] is False
 
@@ -163,7 +173,7 @@ async def test_a_forgotten_password_is_reset(app: Any, mailbox: Mailbox, alice: 
     session = await create(stranger, "/v1/sessions", login="alice", password=NEW)
     assert session["user"]["email_verified"] is True
     again = await reset(stranger, token)
-    assert (again.status_code, again.json()["detail"]) == (404, NO_LONGER)
+    assert (again.status_code, again.json()["detail"], list(faults(again))) == (404, NO_LONGER, ["/token"])
 
 
 async def test_the_first_verification_ends_what_was_opened_before_it(
@@ -218,7 +228,9 @@ async def test_a_link_needs_the_password_or_a_session_of_the_account(
             403,
             "Verifying an address needs the current password of the account, or a session of it.",
         )
-    assert await verify(stranger, token, "a wrong password") == 403
+        assert faults(refused) == {"/current_password": "Is required without a session of the account."}
+    wrong = await stranger.put("/v1/email-verifications", json={"token": token, "current_password": "a wrong one"})
+    assert (wrong.status_code, list(faults(wrong))) == (403, ["/current_password"])
     assert (await me(alice))["email_verified"] is False
     assert (await alice.put("/v1/email-verifications", json={"token": token})).status_code == 204
     assert (await alice.get("/v1/users/me")).status_code == 401

@@ -83,8 +83,24 @@ async def test_each_operation_is_refused_as_its_own_request_would_be(alice: Clie
         told = item["problem"]
         assert (told.pop("instance"), single.pop("instance")) == (BULK, path)
         assert told.pop("request_id") != single.pop("request_id")
+        if method == "DELETE" and item["status"] == 404:  # a single request has the id in its path
+            assert [error["pointer"] for error in told.pop("errors")] == ["/operations/7/id"]
         assert item == {"status": single["status"], "problem": single}
     assert await Character.count() == 3
+
+
+async def test_an_unknown_id_has_a_pointer(alice: Client) -> None:
+    unknown = "0199c0de-0000-7000-8000-000000000000"
+    items = await bulk(
+        alice,
+        making("New"),
+        {"action": "update", "id": unknown, "body": {"name": "Mira"}},
+        {"action": "update", "id": unknown, "body": {"id": unknown, "name": "Mira"}},  # as it was read
+        {"action": "delete", "id": unknown},
+        making("Nowhere", template=unknown),
+    )
+    found = [[error["pointer"] for error in item.get("problem", {}).get("errors", [])] for item in items]
+    assert found == [[], ["/operations/1/id"], ["/operations/2/id"], ["/operations/3/id"], ["/template"]]
 
 
 async def test_a_failed_operation_does_not_stop_the_others(alice: Client) -> None:
