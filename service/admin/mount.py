@@ -21,12 +21,14 @@ from service.admin.roles import check_role
 from service.audit.queries import count_refused_operators
 from service.errors import BadRequest, Forbidden, MethodNotAllowed, NotFound, RequestTimeout, TooLarge, TooManyRequests
 from service.settings import settings
+from service.web.budget import Budget, address_of
 from service.web.middleware.headers import request_header
 
 PREFIX = "/admin"
 _REFUSAL_WINDOW = timedelta(minutes=5)
 MOST_REFUSED = max(1, round(20 * settings.rate_limit_factor))  # wrong passwords from one address, over all workers
 MAX_BODY = 1024 * 1024  # no form of the site uploads files
+_BODIES = Budget(16 * MAX_BODY, 4 * MAX_BODY)  # that are arriving: of all, and of an address
 BODY_PATIENCE = 10.0  # seconds in which a body must arrive
 
 _WRITABLE = (
@@ -60,7 +62,8 @@ async def admin(scope: Any, receive: Receive, send: Send) -> None:
 
     if scope["method"] != "GET":
         _check_origin(scope)
-        body = await _read_body(scope, receive)
+        with _BODIES.used_by(address_of(scope), _announced(scope)):
+            body = await _read_body(scope, receive)
         _check_body(path, body)
         receive = _repeat(body, receive)
         await check_role(ASGIConnection[Any, Any, Any, Any](scope).cookies.get("id"), path)
@@ -85,10 +88,17 @@ async def admin(scope: Any, receive: Receive, send: Send) -> None:
     await module.site(scope, receive, send_with_headers)
 
 
+def _announced(scope: Any) -> int:
+    """The size of the body; the most that is accepted, if it is not announced."""
+    length = request_header(scope, b"content-length") or b""
+    if not length.isdigit():
+        return MAX_BODY
+    return int(length) if len(length) < 10 else MAX_BODY + 1
+
+
 async def _read_body(scope: Any, receive: Receive) -> bytes:
     """Raises TooLarge, RequestTimeout, and BadRequest when the body breaks off."""
-    length = request_header(scope, b"content-length") or b""
-    if length.isdigit() and (len(length) > 10 or int(length) > MAX_BODY):
+    if _announced(scope) > MAX_BODY:
         raise TooLarge.over(MAX_BODY)
     body, more = bytearray(), True
     try:

@@ -14,10 +14,10 @@ from service.cards.formats import png
 from service.cards.formats.json import MAX_BYTES, write_document
 from service.cards.formats.writer import Export, StoredCard, as_charx, as_json, as_png
 from service.cards.schemas import CardQuery, CardUpdate
-from service.cards.store import ASSETS, change_data, stored_card
+from service.cards.store import ASSETS, change_data, stored_card, stored_document
 from service.cards.tables import Card
 from service.characters.scopes import visible_to
-from service.characters.store import lock_own, touch
+from service.characters.store import check_own_version, lock_own, touch
 from service.characters.tables import Character
 from service.database.engine import DB
 from service.database.prepared import Param, Prepared, utc
@@ -72,24 +72,28 @@ async def get_card(user: Caller, character_id: UUID, query: CardQuery) -> Export
     """Raises NotFound if the caller may not see the character, BadRequest for CHARX as V2."""
     if query.format == "charx" and query.spec == "v2":
         raise BadRequest(errors=[Violation("Must be v3: CHARX exists only in V3.", parameter="spec")])
+    if query.format == "json":
+        row, export = await _read(user, character_id)
+        return ExportedCard(row, await asyncio.to_thread(as_json, export, query.spec or export.spec))
+    return await _export_with_files(user, character_id, query)
+
+
+async def _read(user: Caller, character_id: UUID) -> tuple[Any, Export]:
     row = await _EXPORT.one(id=character_id, user=user.id)
     if row is None:
         raise NotFound
-    export = await asyncio.to_thread(_export, row)  # in a thread, here and below: a card may have 8 MiB
-    if query.format == "json":
-        return ExportedCard(row, await asyncio.to_thread(as_json, export, query.spec or export.spec))
-    return await _export_with_files(row, export, query)
+    return row, await asyncio.to_thread(_export, row)  # in a thread, here and elsewhere: a card may have 8 MiB
 
 
-async def _export_with_files(row: Any, export: Export, query: CardQuery) -> ExportedCard:
-    """Raises Unavailable if too many wait. One at a time: a card with its files takes some 200 MiB to write."""
+async def _export_with_files(user: Caller, character_id: UUID, query: CardQuery) -> ExportedCard:
+    """Raises Unavailable if too many wait. One at a time, also to read it: a card with its files takes some 300 MiB."""
     global _waiting
     if _waiting >= MOST_WAITING:
         raise Unavailable("Too many cards are being exported.")
     _waiting += 1
     try:
         async with _ONE_AT_A_TIME:
-            card = await _write_files(row, export, query)
+            card = await _write_files(*await _read(user, character_id), query)
             if len(card.content) > MOST_IN_MEMORY:
                 card.file, card.content = await asyncio.to_thread(_spooled, card.content), b""
             return card
@@ -129,18 +133,29 @@ async def _portrait(name: str) -> bytes:
 async def update_card(user: Caller, character_id: UUID, data: CardUpdate, if_match: str | None) -> ExportedCard:
     """Also makes a new version of the character. Raises PreconditionFailed if ``if_match`` is stale, TooLarge if the
     card becomes larger than MAX_BYTES."""
+    await check_own_version(user, character_id, if_match)
+    stored = await stored_card(character_id)
+    text = await _changed_text(stored, data)  # before the row is locked, as it takes long
     async with DB.transaction():
         row = await lock_own(user, character_id)
         check_if_match(if_match, character_id, row["version"])
-        stored = await stored_card(character_id)
-        text = await asyncio.to_thread(_changed_text, stored["data"] if stored else "{}", data)
+        if await stored_document(character_id) != (
+            stored["document"] if stored else None
+        ):  # another request was faster
+            stored = await stored_card(character_id)
+            text = await _changed_text(stored, data)
         if text is not None:
             await change_data(row, stored["id"] if stored else None, text)
             await touch(row)
-        return await get_card(user, character_id, CardQuery())
+    return await get_card(user, character_id, CardQuery())
 
 
-def _changed_text(stored: str, data: CardUpdate) -> str | None:
+async def _changed_text(stored: Any, data: CardUpdate) -> str | None:
+    """None if ``data`` changes nothing."""
+    return await asyncio.to_thread(_text_after, stored["data"] if stored else "{}", data)
+
+
+def _text_after(stored: str, data: CardUpdate) -> str | None:
     """None if ``data`` changes nothing."""
     before = json.loads(stored)
     after = _changed(before, data)

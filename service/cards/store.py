@@ -26,9 +26,11 @@ ASSETS = Prepared(
 _COLUMNS = ("document", "file", "content", "spec", "spec_version", "icon")
 _GET = Prepared(
     lambda: Card.select(
-        Card.id, Card.content, Card.spec, Card.spec_version, Card.icon, Card.document.data.as_alias("data")
+        Card.id, Card.document, Card.content, Card.spec, Card.spec_version, Card.icon,
+        Card.document.data.as_alias("data"),
     ).where(Card.character == Param("character"))
-)
+)  # fmt: skip
+_GET_DOCUMENT = Prepared(lambda: Card.select(Card.document).where(Card.character == Param("character")))
 _CREATE_DOCUMENT = Prepared(lambda: insert(CardDocument, "id", "data"))
 _CREATE = Prepared(lambda: insert(Card, "id", "character", *_COLUMNS))
 _CREATE_ASSET = Prepared(lambda: insert(CardAsset, "card", "path", "file"))
@@ -57,8 +59,13 @@ class ImportedCard(msgspec.Struct, frozen=True):
 
 
 async def stored_card(character_id: UUID) -> Any:
-    """The id, content, spec, spec_version, icon and data of a character's card, if it has one."""
+    """The columns of a character's card and its data, if it has one."""
     return await _GET.one(character=character_id)
+
+
+async def stored_document(character_id: UUID) -> Any:
+    """The id of the document, which is another one after each change."""
+    return await _GET_DOCUMENT.value(character=character_id)
 
 
 async def create_card(character_id: UUID, card: ImportedCard, assets: Mapping[str, str]) -> None:

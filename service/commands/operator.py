@@ -28,8 +28,8 @@ def operator(action: str = "", username: str = "", email: str = "", role: str = 
     :param email:
         For create: the operator's e-mail address, if there is one.
     :param role:
-        For create and role: reader (looks only), moderator (also suspends and reactivates members) or administrator,
-        which is the default of create.
+        For create and role: reader (looks only), moderator (also uses the forms of moderation) or administrator, which
+        is the default of create.
 
     """
     # Not a coroutine: Ctrl-C would not end one that waits for the terminal

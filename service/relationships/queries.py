@@ -101,8 +101,11 @@ def _create() -> QueryString:
 
 _CREATE = Prepared(_create)
 _OWN = Prepared(
-    lambda: Character.select(Character.id).where(
-        QueryString("{} = ANY({}::uuid[])", Character.id, Param("ids")), owned_by(Param("user"))
+    lambda: (
+        Character.select(Character.id)
+        .where(QueryString("{} = ANY({}::uuid[])", Character.id, Param("ids")), owned_by(Param("user")))
+        .order_by(Character.id)
+        .lock_rows("NO KEY UPDATE")
     )
 )
 _MOST = Prepared(  # of the two characters, the more relationships; stops counting at the quota
@@ -141,14 +144,6 @@ async def create_relationship(user: Caller, character_id: UUID, data: Relationsh
     label, inverse_label = _labels(data)
     if data.target == character_id:
         raise Unprocessable.of([Violation("Must be another character.", pointer="/target")])
-    own = {row["id"] for row in await _OWN.all(ids=[character_id, data.target], user=user.id)}
-    if character_id not in own:
-        raise _not_own()
-    if data.target not in own:
-        raise _not_own(Violation("Is none of your characters.", pointer="/target"))
-    quota = settings.quota_relationships
-    if await _MOST.value(ids=[character_id, data.target], quota=quota) >= quota:
-        raise QuotaExceeded(f"A character may have {quota} relationships.")
     stored_type, is_inverse = TYPES[data.type]
     this_end = (character_id, label, data.attitude)
     other_end = (data.target, inverse_label, data.returned_attitude)
@@ -158,20 +153,29 @@ async def create_relationship(user: Caller, character_id: UUID, data: Relationsh
     (source, label, source_attitude), (target, inverse_label, target_attitude) = (
         (other_end, this_end) if is_swapped else (this_end, other_end)
     )
-    with on_constraint(_CONSTRAINTS):
-        return await _CREATE.one(
-            id=uuid7(),
-            source=source,
-            target=target,
-            type=stored_type.name,
-            inverse_type=stored_type.inverse,
-            label=label,
-            inverse_label=inverse_label,
-            description=data.description,
-            source_attitude=source_attitude,
-            target_attitude=target_attitude,
-            side=character_id,
-        )
+    async with DB.transaction():  # the rows are locked, so that requests at once do not pass the quota together
+        own = {row["id"] for row in await _OWN.all(ids=[character_id, data.target], user=user.id)}
+        if character_id not in own:
+            raise _not_own()
+        if data.target not in own:
+            raise _not_own(Violation("Is none of your characters.", pointer="/target"))
+        quota = settings.quota_relationships
+        if await _MOST.value(ids=[character_id, data.target], quota=quota) >= quota:
+            raise QuotaExceeded(f"A character may have {quota} relationships.")
+        with on_constraint(_CONSTRAINTS):
+            return await _CREATE.one(
+                id=uuid7(),
+                source=source,
+                target=target,
+                type=stored_type.name,
+                inverse_type=stored_type.inverse,
+                label=label,
+                inverse_label=inverse_label,
+                description=data.description,
+                source_attitude=source_attitude,
+                target_attitude=target_attitude,
+                side=character_id,
+            )
 
 
 async def get_relationship(user: Caller, relationship_id: UUID, side: UUID | None) -> Any:

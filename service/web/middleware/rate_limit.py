@@ -1,5 +1,6 @@
 """Counts requests against rate limits, and refuses those above them. A request that costs more counts as several."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from service.limits.rate_limits import Limit
 
 LARGE_FIELDS = frozenset({"description", "prompt", "attributes", "extensions"})
 
+_NAME = re.compile("[a-z_]+")
 _REFUSED = Counter("rate_limit_refusals", "Requests refused because there were too many.", ["limit"])
 
 
@@ -56,7 +58,11 @@ class Cost(ASGIMiddleware):
         self.units = units
 
     async def handle(self, scope: Any, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        units = self.units if isinstance(self.units, int) else self.units(Request(scope).query_params)
+        if isinstance(self.units, int):
+            units = self.units
+        else:
+            given = Request(scope).query_params.dict()
+            units = self.units({name: ",".join(values) for name, values in given.items()})
         await spend(scope, units)
         await next_app(scope, receive, send)
 
@@ -69,7 +75,7 @@ async def spend(scope: Any, units: int) -> None:
 
 def list_cost(parameters: Mapping[str, str]) -> int:
     """The units of a page."""
-    has_large_fields = not LARGE_FIELDS.isdisjoint(parameters.get("fields", "").replace(" ", "").split(","))
+    has_large_fields = not LARGE_FIELDS.isdisjoint(_NAME.findall(parameters.get("fields", "")))
     return 1 + ("q" in parameters) + has_large_fields + (4 if "count" in parameters else 0)
 
 

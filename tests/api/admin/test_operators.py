@@ -209,6 +209,26 @@ async def test_a_body_is_bounded(app: Any, operator: Client, path: str) -> None:
     assert (await operator.post(FORM, content=username)).status_code != 413
 
 
+async def test_bodies_that_are_arriving_have_a_budget_for_each_address(app: Any) -> None:
+    release = asyncio.Event()
+
+    async def stuck() -> AsyncIterator[bytes]:
+        yield b"{"
+        await release.wait()
+        yield b"}"
+
+    async with browser(app) as visitor, browser(app, "192.0.2.7") as other:
+        login = "/admin/public/login/"
+        arriving = [asyncio.create_task(visitor.post(login, content=stuck())) for _ in range(4)]
+        await asyncio.sleep(0.05)
+        refused = await visitor.post(login, content=stuck())
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert (await other.post(login, json={})).status_code < 500
+        release.set()
+        assert all(answer.status_code < 500 for answer in await asyncio.gather(*arriving))
+        assert (await visitor.post(login, json={})).status_code < 500
+
+
 @pytest.mark.parametrize("path", ["/admin/public/login/", FORM])
 async def test_a_slow_body_times_out(operator: Client, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     monkeypatch.setattr(mount, "BODY_PATIENCE", 0.3)

@@ -1,5 +1,6 @@
 """Relationships: one row, read from both sides."""
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -191,6 +192,15 @@ async def test_a_character_has_a_limited_number_of_relationships(
         refused = await alice.post(of(source), json={"target": target["id"], "type": "friend_of"})
         assert (refused.status_code, refused.json()["type"]) == (403, "/problems/quota-exceeded")
     await relationship(alice, sol, others[0])
+
+
+async def test_requests_at_once_do_not_pass_the_quota_together(
+    alice: Client, mira: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "settings", replace(settings, quota_relationships=3))
+    others = [await character(alice, name=f"Other {number}") for number in range(12)]
+    made = [alice.post(of(mira), json={"target": other["id"], "type": "friend_of"}) for other in others]
+    assert sorted(answer.status_code for answer in await asyncio.gather(*made)) == [201] * 3 + [403] * 9
 
 
 async def test_types_are_listed_with_their_inverses(stranger: Client) -> None:
