@@ -36,7 +36,7 @@ def _is_network(text: str) -> bool:
     return text == "*"
 
 
-# Tells whether a variable, or each of its names, has the form that is described
+# By setting: a test of its value, and the form that the value must have. In a list, each value is tested
 _FORMS: dict[str, tuple[Callable[[str], Any], str]] = {
     "public_url": (_like(_URL), "an address such as https://api.example.org"),
     "links_url": (_like(_URL), "an address such as https://app.example.org"),

@@ -41,7 +41,7 @@ _WRITABLE = (
 _WITHOUT_BODY = f"{PREFIX}/public/logout"
 _CHANGE_PASSWORD = f"{PREFIX}/api/change-password"
 _WITH_PASSWORD = (f"{PREFIX}/public/login", _CHANGE_PASSWORD, SET_UP)
-# A form as browsers send it. It is not JSON, which the site would read first
+# The body of a form. No JSON matches: the site would read JSON instead of the form
 _FORM = re.compile(rb"(?=[^=]*=)[\w.*%+&=-]*", re.ASCII)
 _SWAGGER = (f"{PREFIX}/api/docs", f"{PREFIX}/public/docs")  # hidden: it loads scripts from another host
 
@@ -117,7 +117,8 @@ async def _read_body(scope: Any, receive: Receive) -> bytes:
 
 
 def _check_body(path: str, body: bytes) -> None:
-    """The site would answer 500 to a body that is not a JSON object. Its own pages send nothing else, except one."""
+    """Raises BadRequest for a body to which the site would answer 500. It expects a form at SET_UP, a JSON object or
+    nothing for signing out, and a JSON object everywhere else."""
     if path.startswith(SET_UP):
         if not _FORM.fullmatch(body):
             raise BadRequest("The body is not a form.")

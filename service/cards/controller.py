@@ -20,7 +20,7 @@ from service.cards.schemas import CardQuery, CardRead, CardUpdate, Format
 from service.characters.store import check_own_version
 from service.errors import ServiceError
 from service.etags import etag
-from service.media.transfer import MAX_BODY, content_type, read_files
+from service.media.transfer import MAX_BODY, read_files
 from service.web.guards import READ_CHARACTERS, WRITE_CHARACTERS, CurrentUser
 from service.web.middleware.rate_limit import Cost, spend
 from service.web.openapi_content import ETAG, QUOTA, CardOperation, UpdateOrUploadOperation
@@ -37,7 +37,7 @@ _SEPARATORS = re.compile(r"[/\\]")
 async def _prepare(request: Request[Any, Any, Any]) -> NewCard | None:
     """The card of a form with one file. None for JSON."""
     await request.body()  # a dry run must have it before its transaction begins
-    if content_type(request) != FORM:
+    if request.content_type[0] != FORM:
         return None
     await spend(request.scope, COST)
     await check_own_version(request.user, request.path_params["character_id"], request.headers.get("if-match"))

@@ -114,7 +114,7 @@ async def wake_settled() -> None:
 
 
 async def renew(seconds: float) -> None:
-    """Renews the rows of users with open streams, the last time of which is so many seconds ago."""
+    """Renews the rows of users with open streams. ``seconds`` have passed since the last renewal."""
     users = {user for user in _registered if str(user) in CHANGES.waiting}
     _registered.intersection_update(users)
     kept = {row["user"] for row in await _RENEW.all(users=list(users), worker=_WORKER, lifetime=_LIFETIME)}

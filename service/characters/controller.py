@@ -18,7 +18,7 @@ from service.errors import Violation
 from service.lists.pages import page
 from service.schemas import Page
 from service.web.guards import READ_CHARACTERS, WRITE_CHARACTERS, CurrentUser
-from service.web.middleware.rate_limit import Cost, list_cost
+from service.web.middleware.rate_limit import Cost, Parameters, list_cost
 from service.web.openapi_content import QUOTA
 from service.web.requests import IfMatch, StrictRequest
 from service.web.responses import Rendered, resource
@@ -37,6 +37,14 @@ def _current(request: Request[Any, Any, Any]) -> Awaitable[Any]:
     return queries.get_character(request.user, request.path_params["character_id"])
 
 
+_LARGE_FIELDS = frozenset({"description", "prompt", "attributes", "extensions"})  # which summaries lack
+
+
+def _list_cost(parameters: Parameters) -> int:
+    fields = {name.strip(' "') for name in ",".join(parameters.getall("fields", [])).split(",")}
+    return list_cost(parameters) + bool(fields & _LARGE_FIELDS)
+
+
 class CharacterController(Controller):
     path = "/characters"
     tags = ("Characters",)
@@ -50,7 +58,7 @@ class CharacterController(Controller):
         row = await queries.create_character(user, data)
         return resource(row, created_at=f"/v1/characters/{row['id']}")
 
-    @get("/", public=True, guards=[READ_CHARACTERS], middleware=[Cost(list_cost)])
+    @get("/", public=True, guards=[READ_CHARACTERS], middleware=[Cost(_list_cost)])
     async def list_characters(self, request: StrictRequest[CharacterQuery]) -> Rendered[Page[CharacterSummary]]:
         """List your own characters and the public ones of all users.
 

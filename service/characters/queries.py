@@ -16,7 +16,6 @@ from service.characters.scopes import (
     CHARACTER,
     SUMMARY,
     alive,
-    is_public,
     listed_to,
     owned_by,
     visible_to,
@@ -46,6 +45,7 @@ from service.templates.rules.validator import Rules
 from service.templates.versions.queries import get_rules, usable_version
 from service.text.json_values import merge_patch, stored_size
 from service.users.queries import profile_fields
+from service.users.scopes import is_public
 
 _VISIBLE_ONE = (Character.id == Param("id")) & visible_to(Param("user"))
 _SOURCE = Prepared(

@@ -2,14 +2,13 @@
 
 from typing import Any
 
-from piccolo.columns.combination import WhereRaw
 from piccolo.querystring import QueryString
 
 from service.characters.tables import Character
 from service.database.prepared import Param, json_object, utc
 from service.media.queries import picture_fields
 from service.templates.queries import visible_to as template_visible_to
-from service.users.scopes import has_active_owner
+from service.users.scopes import has_active_owner, is_public
 
 # Only what changes with the version; values of other rows belong in expand (service/etags.py says why).
 SUMMARY: dict[str, Any] = {
@@ -69,12 +68,6 @@ def listed_to(user: Any, of: Any = Character) -> Any:
     """Characters outside the trash that lists, counts and graphs show to ``user``. Unlisted characters of other users
     are visible only by their id. ``of`` is the table or a foreign key to it."""
     return of.deleted_at.is_null() & ((of.owner == user) | is_public(of))
-
-
-def is_public(of: Any) -> Any:
-    """Public, and not of an inactive owner. With a literal: a generic plan cannot use the partial indexes of public
-    rows with a parameter."""
-    return WhereRaw("{} = 'public'", of.visibility) & has_active_owner(of)
 
 
 def owned_by(user: Any) -> Any:

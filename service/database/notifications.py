@@ -1,7 +1,7 @@
 """Notifications of PostgreSQL (LISTEN), on one connection of each worker beside the pool.
 
-A notification only says that there may be something to read. Whoever waits for one reads again from where it stopped,
-so that nothing is lost when the connection breaks: after it is connected again, everyone is woken.
+A notification only says that there may be new rows. The task that waits for it then reads on from the last row that it
+read. Notifications are lost while the connection is broken, so all waiting tasks are woken once it is back.
 """
 
 import asyncio

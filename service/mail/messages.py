@@ -21,9 +21,9 @@ please confirm your e-mail address by opening this link:
 
 {link}
 
-The link works once, within 24 hours. Unless you are signed in there, you need the password of the account. After the
-first confirmation, sign in again: all sessions and API keys of the account end. If you did not ask for this, somebody
-probably mistyped their own address: do not open the link, and ignore this message.
+The link works once, within 24 hours. Sign in before you open it, or enter the password of your account there. The first
+confirmation ends all sessions and API keys of the account: sign in again after it. If you did not ask for this,
+somebody probably mistyped their own address: do not open the link, and ignore this message.
 """,
     "reset": """\
 Hello {username},

@@ -17,6 +17,7 @@ from service.media.schemas import MAX_UPLOAD, SIZES, PictureQuery, PortraitLinks
 from service.media.storage import STORAGE, WEBP
 from service.validation import pointer
 from service.web.requests import FORM, MAX_PARTS
+from service.web.responses import Rendered
 
 MAX_BODY = MAX_UPLOAD + 64 * 1024  # a form has headers around the file
 
@@ -30,22 +31,17 @@ _EMBEDDABLE = {"Cross-Origin-Resource-Policy": "cross-origin"}  # any site may s
 
 async def read_upload(request: Request[Any, Any, Any]) -> bytes:
     """The picture in a body, or in a form with one file. Raises TooLarge, UnsupportedMediaType, Unprocessable."""
-    media_type = content_type(request, default="application/octet-stream")
+    media_type, _ = request.content_type
     if media_type == FORM:
         (file,) = await read_files(request)
         content = await file.read()
-    elif media_type.startswith("image/") or media_type == "application/octet-stream":
+    elif media_type.startswith("image/") or media_type in ("", "application/octet-stream"):
         content = await request.body()
     else:
         raise UnsupportedMediaType(f"The body must be a picture, or a form ({FORM}) with one picture as 'file'.")
     if len(content) > MAX_UPLOAD:
         raise TooLarge(f"A file may have at most {MAX_UPLOAD // 1024**2} MiB.")
     return content
-
-
-def content_type(request: Request[Any, Any, Any], *, default: str = "") -> str:
-    """The media type of the body in lower case, without parameters."""
-    return request.headers.get("content-type", default).partition(";")[0].strip().lower()
 
 
 async def read_files(request: Request[Any, Any, Any], *, most: int = 1) -> list[UploadFile]:
@@ -118,7 +114,7 @@ async def show_picture(
     if STORAGE.gives_links:
         caching = _REDIRECTED if public and has_version else "no-store"
         headers = {"Location": await STORAGE.link(name, LINK_SECONDS), "Vary": "Accept", "Cache-Control": caching}
-        return Response(None, status_code=307, headers=headers)
+        return Rendered("", status=307, headers=headers)
     caching = (_DAY if has_version else _REVALIDATED) if public else "private, no-cache"
     headers = {"ETag": f'"{row["name"]}-{query.size}"', "Vary": "Accept", "Cache-Control": caching}
     return Response(await STORAGE.get(name), media_type=WEBP, headers=headers | _EMBEDDABLE)

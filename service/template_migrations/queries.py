@@ -8,16 +8,18 @@ from piccolo.columns.combination import WhereRaw
 from piccolo.querystring import QueryString
 
 from service.callers import Caller
-from service.characters.scopes import alive, is_public, owned_by
+from service.characters.scopes import alive, owned_by
 from service.characters.store import change, lock_own
 from service.characters.tables import Character
 from service.database.engine import DB
 from service.database.prepared import Param, Prepared, sql
 from service.errors import NotFound
+from service.lists.statements import MAX_COUNTED
 from service.template_migrations.schemas import Move, Usage
 from service.templates.queries import get_template
 from service.templates.rules.validator import Rules
 from service.templates.versions.queries import get_rules, get_version
+from service.users.scopes import is_public
 from service.validation import pointer
 
 _TO_MIGRATE = Prepared(
@@ -36,7 +38,6 @@ _TO_MIGRATE = Prepared(
         Param("limit"),
     )
 )
-MOST_COUNTED = 10_000  # as in lists
 _COUNT_TIMEOUT = 1.0  # seconds; a template may have many characters that the caller does not see
 
 
@@ -102,6 +103,6 @@ async def count_usage(user: Caller, template_id: UUID) -> Usage:
     """Counts only characters that lists show to the caller, and stops at 10,000. Raises NotFound if they may not see
     the template, TimeoutError after a second."""
     await get_template(user, template_id)
-    rows = await _USAGE.all(template=template_id, user=user.id, most=MOST_COUNTED, timeout=_COUNT_TIMEOUT)
+    rows = await _USAGE.all(template=template_id, user=user.id, most=MAX_COUNTED, timeout=_COUNT_TIMEOUT)
     versions = {row["template_version"]: row["characters"] for row in rows}
     return Usage(characters=sum(versions.values()), versions=versions)

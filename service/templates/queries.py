@@ -29,7 +29,7 @@ from service.templates.schemas import (
 )
 from service.templates.tables import Template, TemplateVersion
 from service.users.queries import profile_fields
-from service.users.scopes import has_active_owner
+from service.users.scopes import has_active_owner, is_public
 
 
 def _newest(column: Any) -> QueryString:
@@ -81,12 +81,6 @@ def visible_to(user: Any, of: Any = Template) -> Any:
 def owned_by(user: Any, of: Any = Template) -> WhereRaw:
     """Templates of ``user`` (an id, or None, who has none); those without an owner are the platform's."""
     return WhereRaw("coalesce({}, {}::uuid) = {}", of.owner, PLATFORM.id, user)
-
-
-def is_public(of: Any) -> Any:
-    """Public, and not of an inactive owner. ``of`` is the table or a foreign key to it. With a literal: a generic plan
-    can use the partial index of public templates only with a literal."""
-    return WhereRaw("{} = 'public'", of.visibility) & has_active_owner(of)
 
 
 _GET = Coalesced(

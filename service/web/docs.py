@@ -9,11 +9,11 @@ import msgspec
 from litestar import Litestar, Request, Response
 from litestar.enums import MediaType
 from litestar.file_system import BaseLocalFileSystem
-from litestar.response import Redirect
 from litestar.static_files import create_static_files_router
 from litestar.types.file_types import FileInfo
 
 from service.web.openapi import openapi_document
+from service.web.responses import Rendered
 from service.web.routes import get
 from service.web.swagger import ASSETS_PACKAGE, ASSETS_PATH
 
@@ -56,6 +56,6 @@ def _document(app: Litestar) -> bytes:
 
 
 @get("/", include_in_schema=False)
-async def get_root() -> Redirect:
+async def get_root() -> Rendered[None]:
     """Redirects a browser to the documentation."""
-    return Redirect("/docs")
+    return Rendered("", status=302, headers={"location": "/docs"})

@@ -42,9 +42,10 @@ async def counted(member: Client, method: str, path: str, **request: Any) -> int
         ("/v1/characters?fields=name,extensions", 2),
         ("/v1/characters?fields=name,%20attributes", 2),
         ("/v1/characters?q=mira&count=exact&fields=prompt", 7),
-        ("/v1/templates?fields=description", 2),
-        ("/v1/characters?fields=name&fields=extensions", 2),
-        ("/v1/characters?fields=%22extensions%22", 2),
+        ("/v1/characters?fields=name&fields=prompt", 2),
+        ('/v1/characters?fields=name,"prompt"', 2),
+        ("/v1/templates?fields=description", 1),  # summaries have it, too
+        ("/v1/templates?q=fighter&count=exact", 6),
         ("/v1/trash?count=exact", 5),
         ("/v1/changes", 2),
         ("/v1/users/me", 1),

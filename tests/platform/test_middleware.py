@@ -52,6 +52,14 @@ async def ask(stranger: httpx.AsyncClient, method: str, path: str, body: bytes |
     return answer
 
 
+async def test_redirects_and_answers_to_options_have_no_body_and_no_type(stranger: httpx.AsyncClient) -> None:
+    empty = [answer for answer in ANSWERS if 204 <= answer[3] < 400]
+    assert {status for *_, status in empty} == {204, 302, 307}
+    for method, path, body, status in empty:
+        answer = await ask(stranger, method, path, body, status)
+        assert (answer.content, answer.headers.get("content-type")) == (b"", None), path
+
+
 @pytest.mark.parametrize(("method", "path", "body", "status"), ANSWERS)
 async def test_every_answer_has_security_headers(
     stranger: httpx.AsyncClient, method: str, path: str, body: bytes | None, status: int

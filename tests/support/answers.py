@@ -91,7 +91,7 @@ def declared_by(handler: HTTPRouteHandler) -> Any:
 
 
 def _names(query: httpx.QueryParams, parameter: str) -> frozenset[str]:
-    return frozenset(name.strip() for name in ",".join(query.get_list(parameter)).split(","))
+    return frozenset(name.strip(' "') for name in ",".join(query.get_list(parameter)).split(","))
 
 
 @cache

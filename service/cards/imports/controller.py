@@ -6,7 +6,7 @@ from litestar import Controller, Request
 from service.cards.imports import queries
 from service.cards.imports.schemas import ImportOutcomes, ImportQuery
 from service.errors import ServiceError, UnsupportedMediaType
-from service.media.transfer import content_type, read_files
+from service.media.transfer import read_files
 from service.web.guards import WRITE_CHARACTERS, CurrentUser
 from service.web.middleware.rate_limit import spend
 from service.web.openapi_content import UploadsOperation
@@ -20,7 +20,7 @@ MAX_BODY = 50 * 1024 * 1024
 
 async def _prepare(request: Request[Any, Any, Any]) -> list[tuple[str, queries.NewCard | ServiceError]]:
     """Each file's name, and its card or the reason why it is refused."""
-    if content_type(request) != FORM:
+    if request.content_type[0] != FORM:
         raise UnsupportedMediaType(f"The body must be a form ({FORM}) with one or more files as 'file'.")
     cards, room, dry_run = [], queries.MAX_TOGETHER, is_dry_run(request)
     files = await read_files(request, most=MAX_FILES)

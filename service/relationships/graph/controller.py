@@ -1,4 +1,3 @@
-from collections.abc import Mapping
 from uuid import UUID
 
 from litestar import Controller, Response
@@ -10,7 +9,7 @@ from service.relationships.graph import queries
 from service.relationships.graph.mermaid import draw
 from service.relationships.graph.schemas import Graph, GraphQuery
 from service.web.guards import READ_CHARACTERS, CurrentUser
-from service.web.middleware.rate_limit import Cost
+from service.web.middleware.rate_limit import Cost, Parameters
 from service.web.openapi_content import GraphOperation
 from service.web.requests import StrictRequest
 from service.web.responses import Rendered
@@ -19,7 +18,7 @@ from service.web.routes import get
 MERMAID = "text/vnd.mermaid"
 
 
-def _cost(parameters: Mapping[str, str]) -> int:
+def _cost(parameters: Parameters) -> int:
     depth = parameters.get("depth", "")
     return 2 * (int(depth) if depth in {"1", "2", "3", "4"} else GraphQuery().depth)
 

@@ -19,7 +19,6 @@ from service.templates.queries import (
     check_version,
     get_template,
     insert_version,
-    is_public,
     lock_own,
     owned_by,
     update_row,
@@ -29,6 +28,7 @@ from service.templates.rules.diff import schema_changes
 from service.templates.rules.validator import Rules
 from service.templates.tables import Template, TemplateVersion
 from service.templates.versions.schemas import TemplateChanges, TemplateVersionCreate
+from service.users.scopes import is_public
 
 _MAX_RULES = 1_000
 _rules: dict[tuple[UUID, int], Rules] = {}  # of published versions, which never change

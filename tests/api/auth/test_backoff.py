@@ -67,7 +67,7 @@ async def test_each_failure_doubles_the_wait_whether_the_account_exists_or_not(
     for seconds in (1, 2, 4):
         refused = await sign_in(app, CAFE, PASSWORD, login)
         counted = f"The limits are {limits}. An hour without a failure ends the count."
-        waiting = f"Too many failed sign-ins. {counted} Retry in {seconds} seconds."
+        waiting = f"Too many failed sign-ins. {counted} Retry in {seconds} second{'s' * (seconds > 1)}."
         assert told(refused) == (429, waiting, str(seconds)), "also with the right password"
         clock.now += seconds
         await fail(app, CAFE, 1, login)

@@ -7,8 +7,9 @@ import httpx
 import pytest
 
 from service.media.schemas import MAX_UPLOAD, SIZES
+from service.media.storage import STORAGE
 from tests.conftest import character, faults, public
-from tests.support.pictures import draw_picture, opened
+from tests.support.pictures import draw_picture, give_portrait, opened
 
 Client = httpx.AsyncClient
 
@@ -63,6 +64,14 @@ async def test_a_portrait_without_a_size_is_the_original(alice: Client) -> None:
     assert plain.content == (await get(alice, mira, "original")).content
     refused = await get(alice, mira, "65")
     assert faults(refused) == {"size": "Must be one of: 64, 256, 512, 1024, original."}
+
+
+async def test_a_redirect_to_a_picture_has_no_body(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    mira = await character(alice)
+    await give_portrait(mira)
+    monkeypatch.setattr(STORAGE, "gives_links", True)
+    answer = await get(alice, mira, "64")
+    assert (answer.status_code, answer.content, answer.headers.get("content-type")) == (307, b"", None)
 
 
 async def test_a_text_in_a_form_is_skipped_whatever_its_encoding(alice: Client) -> None:

@@ -346,14 +346,14 @@ async def test_usage_counts_characters_that_the_caller_may_see(
 async def test_usage_counts_so_many_characters_at_most(
     alice: Client, charlie: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queries, "MOST_COUNTED", 3)
+    monkeypatch.setattr(queries, "MAX_COUNTED", 3)
     rules = await template(alice, visibility="public")
     for member in (alice, charlie):
         for _ in range(2):
             await character(member, template=rules["id"], visibility="public")
     path = f"/v1/templates/{rules['id']}/usage"
     assert (await _get(alice, path))["characters"] == 3
-    monkeypatch.setattr(queries, "MOST_COUNTED", 4)
+    monkeypatch.setattr(queries, "MAX_COUNTED", 4)
     assert (await _get(alice, path))["characters"] == 4
 
 
