@@ -12,8 +12,8 @@ from service.admin.forms import (
     Confirm,
     Line,
     LongText,
-    Meant,
     OperatorForm,
+    Preview,
     Reason,
     Text,
     differences,
@@ -92,15 +92,15 @@ def _owner(row: Any) -> Caller:
     return Caller(id=row["owner"], username=row["username"])
 
 
-def _told(row: Any) -> str:
+def _summary(row: Any) -> str:
     return f"{row['name']} of {row['username']} is {row['visibility']}, version {row['version']}."
 
 
-async def _to_hide(data: CharacterForm) -> Meant:
+async def _to_hide(data: CharacterForm) -> Preview:
     row = await _find(data.character)
     if row["visibility"] == "private":
         raise refused("character", f"{row['name']} is private already.")
-    return Meant(row, f"{_told(row)} It will be private: only its owner sees it, and can change that.")
+    return Preview(row, f"{_summary(row)} It will be private: only its owner sees it, and can change that.")
 
 
 async def _hide(row: Any, data: CharacterForm) -> str:
@@ -108,9 +108,9 @@ async def _hide(row: Any, data: CharacterForm) -> str:
     return f"{row['name']} of {row['username']} is private."
 
 
-async def _to_delete(data: CharacterForm) -> Meant:
+async def _to_delete(data: CharacterForm) -> Preview:
     row = await _find(data.character)
-    return Meant(row, f"{_told(row)} It will be in its owner's trash for 30 days, from where they can restore it.")
+    return Preview(row, f"{_summary(row)} It will be in its owner's trash for 30 days, from where they can restore it.")
 
 
 async def _delete(row: Any, data: CharacterForm) -> str:
@@ -118,10 +118,10 @@ async def _delete(row: Any, data: CharacterForm) -> str:
     return f"{row['name']} of {row['username']} is in the trash."
 
 
-async def _to_restore(data: CharacterForm) -> Meant:
+async def _to_restore(data: CharacterForm) -> Preview:
     row = await _find(data.character, in_trash=True)
     since = row["deleted_at"].isoformat(" ", "seconds")
-    return Meant(row, f"{_told(row)} It is in the trash since {since}, and will be restored.")
+    return Preview(row, f"{_summary(row)} It is in the trash since {since}, and will be restored.")
 
 
 async def _restore(row: Any, data: CharacterForm) -> str:
@@ -146,16 +146,16 @@ def _before(row: Any) -> dict[str, Any]:
     return {name: row[name] for name in EDITED} | {"attributes": msgspec.json.decode(row["attributes"])}
 
 
-async def _to_edit(data: CharacterEdit) -> Meant:
+async def _to_edit(data: CharacterEdit) -> Preview:
     row = await _find(data.character)
     if data.version != row["version"]:
         raise refused("version", f"{row['name']} has changed: its version is {row['version']}. Read it again.")
     after = _after(data)
     convert({name: value for name, value in after.items() if name != "attributes"}, CharacterUpdate)
-    told = differences(_before(row), after)
-    if not told:
+    changes = differences(_before(row), after)
+    if not changes:
         raise refused("character", "Nothing differs from what is stored.")
-    return Meant(row, f"{_told(row)} Changes: {'; '.join(told.values())}.")
+    return Preview(row, f"{_summary(row)} Changes: {'; '.join(changes.values())}.")
 
 
 async def _edit(row: Any, data: CharacterEdit) -> str:

@@ -1,4 +1,4 @@
-"""Forms of operators. A form tells what it would do, and does it once it is confirmed.
+"""Forms of operators. A form says what it would do, and does it once it is confirmed.
 
 It calls the functions that the API's requests call, so versions, revisions, the feed and the audit log follow.
 """
@@ -21,7 +21,7 @@ from service.mail.outbox import wake_worker
 from service.text.json_values import is_same
 from service.validation import text_fault
 
-SHOWN_LENGTH = 80  # characters of a value that a form tells
+SHOWN_LENGTH = 80  # characters of a value that a preview shows
 
 
 def _storable(text: str) -> str:
@@ -39,18 +39,18 @@ Reason = Annotated[
     AfterValidator(_storable),
     Field(description="Stands in the audit log.", json_schema_extra={"widget": "text-area"}),
 ]
-Confirm = Annotated[bool, Field(description="False: tells what would happen. True: does it.")]
+Confirm = Annotated[bool, Field(description="False: shows what would happen. True: does it.")]
 
 
 class OperatorForm(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Meant(NamedTuple):
-    """What a form is about: its row, and sentences that tell the operator what would happen to what."""
+class Preview(NamedTuple):
+    """The row that a form is about, and sentences that say what the form would do to it."""
 
     row: Any
-    told: str
+    text: str
 
 
 Model = TypeVar("Model", bound=OperatorForm)
@@ -61,21 +61,21 @@ def operator_form(
     group: str,
     description: str,
     model: type[Model],
-    find: Callable[[Model], Awaitable[Meant]],
+    find: Callable[[Model], Awaitable[Preview]],
     act: Callable[[Any, Model], Awaitable[str]],
 ) -> FormConfig:
-    """``find`` looks up what is meant; ``act`` changes its row in one transaction, and returns what was done. Both
+    """``find`` looks up the row; ``act`` changes it in one transaction, and returns what was done. Both
     raise ServiceErrors, whose violations have pointers to the fields of ``model``."""
 
     async def submit(request: Request, data: Any) -> str:
         operator = request.user.display_name
         try:
-            meant = await find(data)
+            preview = await find(data)
             if not data.confirm:
-                raise Unprocessable.of([Violation(f"{meant.told} Choose True to confirm.", pointer="/confirm")])
+                raise Unprocessable.of([Violation(f"{preview.text} Choose True to confirm.", pointer="/confirm")])
             with on_behalf_of_operator(operator, data.reason):
                 async with DB.transaction():
-                    done = await act(meant.row, data)
+                    done = await act(preview.row, data)
         except ServiceError as error:
             _refuse(error)
         forget_tokens()
@@ -119,14 +119,14 @@ def lines(text: str) -> list[str]:
 
 
 def shortened(value: Any) -> str:
-    """A value as a form tells it."""
+    """A value as a preview shows it."""
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     text = " ".join(text.split())
     return f"{text[:SHOWN_LENGTH]}…" if len(text) > SHOWN_LENGTH else text or "empty"
 
 
 def differences(before: dict[str, Any], after: dict[str, Any]) -> dict[str, str]:
-    """What changes in each field, as a form tells it."""
+    """What changes in each field, as a preview shows it."""
     return {
         name: f"{name}: {shortened(before[name])} → {shortened(value)}"
         for name, value in after.items()

@@ -7,7 +7,7 @@ from uuid import UUID
 from piccolo_admin.endpoints import FormConfig
 from pydantic import Field
 
-from service.admin.forms import Confirm, Line, Meant, OperatorForm, Reason, operator_form, refused
+from service.admin.forms import Confirm, Line, OperatorForm, Preview, Reason, operator_form, refused
 from service.audit.queries import record
 from service.auth.email_links import request_link
 from service.auth.suspensions import close_account, end_access, reactivate_user, suspend_user
@@ -47,19 +47,19 @@ async def _find_open(data: MemberForm) -> Any:
     return found
 
 
-async def _told(row: Any) -> str:
+async def _summary(row: Any) -> str:
     count = await Character.count().where(Character.owner == row["id"], Character.deleted_at.is_null())
     known = ", ".join(filter(None, [row["display_name"], row["email"]])) or "no name and no address"
     since = row["created_at"].date().isoformat()
     return f"{row['username']} ({known}) is {row['status']}, a member since {since} with {count} characters."
 
 
-async def _to_suspend(data: MemberForm) -> Meant:
+async def _to_suspend(data: MemberForm) -> Preview:
     row = await _find_open(data)
     if row["status"] == "suspended":
         raise refused("member", f"{row['username']} is suspended already.")
     hidden = "They will be signed out and hidden from others with what they own; their data stays."
-    return Meant(row, f"{await _told(row)} {hidden}")
+    return Preview(row, f"{await _summary(row)} {hidden}")
 
 
 async def _suspend(row: Any, data: MemberForm) -> str:
@@ -67,11 +67,11 @@ async def _suspend(row: Any, data: MemberForm) -> str:
     return f"{row['username']} is suspended."
 
 
-async def _to_reactivate(data: MemberForm) -> Meant:
+async def _to_reactivate(data: MemberForm) -> Preview:
     row = await _find_open(data)
     if row["status"] == "active":
         raise refused("member", f"{row['username']} is active already.")
-    return Meant(row, f"{await _told(row)} They will be able to sign in again and be shown again.")
+    return Preview(row, f"{await _summary(row)} They will be able to sign in again and be shown again.")
 
 
 async def _reactivate(row: Any, data: MemberForm) -> str:
@@ -79,9 +79,9 @@ async def _reactivate(row: Any, data: MemberForm) -> str:
     return f"{row['username']} is active."
 
 
-async def _to_sign_out(data: MemberForm) -> Meant:
+async def _to_sign_out(data: MemberForm) -> Preview:
     row = await _find_open(data)
-    return Meant(row, f"{await _told(row)} All their sessions and API keys will end.")
+    return Preview(row, f"{await _summary(row)} All their sessions and API keys will end.")
 
 
 async def _sign_out(row: Any, data: MemberForm) -> str:
@@ -89,7 +89,7 @@ async def _sign_out(row: Any, data: MemberForm) -> str:
     return f"The sessions and API keys of {row['username']} have ended."
 
 
-async def _to_verify(data: MemberForm) -> Meant:
+async def _to_verify(data: MemberForm) -> Preview:
     row = await _find_open(data)
     if row["status"] == "suspended":
         raise refused("member", f"{row['username']} is suspended.")
@@ -97,7 +97,7 @@ async def _to_verify(data: MemberForm) -> Meant:
         raise refused("member", f"{row['username']} has no e-mail address.")
     if row["email_verified_at"] is not None:
         raise refused("member", f"The address of {row['username']} is verified already.")
-    return Meant(row, f"{await _told(row)} The address will get a new link, and an older one ends.")
+    return Preview(row, f"{await _summary(row)} The address will get a new link, and an older one ends.")
 
 
 async def _verify(row: Any, data: MemberForm) -> str:
@@ -106,9 +106,9 @@ async def _verify(row: Any, data: MemberForm) -> str:
     return f"A verification e-mail to {row['email']} is on its way. An address gets at most one a minute."
 
 
-async def _to_delete(data: MemberForm) -> Meant:
+async def _to_delete(data: MemberForm) -> Preview:
     row = await _find_open(data)
-    return Meant(row, f"{await _told(row)} The account will be closed now, for good, and purged in 30 days.")
+    return Preview(row, f"{await _summary(row)} The account will be closed now, for good, and purged in 30 days.")
 
 
 async def _delete(row: Any, data: MemberForm) -> str:

@@ -12,8 +12,8 @@ from service.admin.character_forms import STYLES, RowId, row_id
 from service.admin.forms import (
     Confirm,
     LongText,
-    Meant,
     OperatorForm,
+    Preview,
     Reason,
     Text,
     differences,
@@ -92,7 +92,7 @@ async def find_own(text: str) -> Any:
     return row
 
 
-def told_of(row: Any) -> str:
+def summary_of(row: Any) -> str:
     retired = ", retired" if row["retired_at"] else ""
     return f"{row['name']} is {row['visibility']}{retired}; its newest version is {row['newest_version']}."
 
@@ -124,9 +124,9 @@ def _attributes(schema: dict[str, Any]) -> str:
     return ", ".join(schema.get("properties", {})) or "none"
 
 
-async def _to_create(data: NewTemplate) -> Meant:
+async def _to_create(data: NewTemplate) -> Preview:
     new = _new(data)
-    return Meant(
+    return Preview(
         None, f"{new.name} will be {new.visibility}, with the attributes: {_attributes(new.attribute_schema)}."
     )
 
@@ -137,16 +137,16 @@ async def _create(_: Any, data: NewTemplate) -> str:
     return f"{data.name} is created, and its version 1 is published: {created['id']}"
 
 
-async def _to_edit(data: TemplateEdit) -> Meant:
+async def _to_edit(data: TemplateEdit) -> Preview:
     row = await find_own(data.template)
     if data.version != row["version"]:
         raise refused("version", f"{row['name']} has changed: its version is {row['version']}. Read it again.")
     after = _given(data)
     convert(after, TemplateUpdate)
-    told = differences(row, after)
-    if not told:
+    changes = differences(row, after)
+    if not changes:
         raise refused("template", "Nothing differs from what is stored.")
-    return Meant(row, f"{told_of(row)} Changes: {'; '.join(told.values())}.")
+    return Preview(row, f"{summary_of(row)} Changes: {'; '.join(changes.values())}.")
 
 
 async def _edit(row: Any, data: TemplateEdit) -> str:
@@ -159,11 +159,13 @@ async def _edit(row: Any, data: TemplateEdit) -> str:
     return f"{data.name} is saved."
 
 
-async def _to_retire(data: TemplateForm) -> Meant:
+async def _to_retire(data: TemplateForm) -> Preview:
     row = await find_own(data.template)
     if row["retired_at"] is not None:
         raise refused("template", f"{row['name']} is retired already.")
-    return Meant(row, f"{told_of(row)} It will be retired, for good: its characters keep it, new ones cannot use it.")
+    return Preview(
+        row, f"{summary_of(row)} It will be retired, for good: its characters keep it, new ones cannot use it."
+    )
 
 
 async def _retire(row: Any, data: TemplateForm) -> str:
@@ -171,14 +173,14 @@ async def _retire(row: Any, data: TemplateForm) -> str:
     return f"{row['name']} is retired."
 
 
-async def _to_hide(data: TemplateForm) -> Meant:
+async def _to_hide(data: TemplateForm) -> Preview:
     row = await _find(data.template)
     if row["owner"] is None:
         raise refused("template", f"{row['name']} is the platform's: edit or retire it.")
     if row["visibility"] == "private":
         raise refused("template", f"{row['name']} is private already.")
-    told = f"It is {row['username']}'s. It will be private: only its owner sees it, and can change that."
-    return Meant(row, f"{told_of(row)} {told}")
+    effect = f"It is {row['username']}'s. It will be private: only its owner sees it, and can change that."
+    return Preview(row, f"{summary_of(row)} {effect}")
 
 
 async def _hide(row: Any, data: TemplateForm) -> str:

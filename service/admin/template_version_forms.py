@@ -10,15 +10,15 @@ from service.admin.character_forms import RowId
 from service.admin.forms import (
     Confirm,
     LongText,
-    Meant,
     OperatorForm,
+    Preview,
     Reason,
     json_object,
     operator_form,
     refused,
     shortened,
 )
-from service.admin.template_forms import SchemaText, find_own, told_of
+from service.admin.template_forms import SchemaText, find_own, summary_of
 from service.audit.queries import record
 from service.callers import PLATFORM
 from service.errors import NotFound
@@ -48,8 +48,8 @@ async def _changes(row: Any, number: int, schema: dict[str, Any]) -> str:
     """What ``schema`` changes against version ``number``."""
     before = await get_version(PLATFORM, row["id"], number)
     found = schema_changes(msgspec.json.decode(before["attribute_schema"]), schema)
-    told = "; ".join(f"{change.pointer or 'the schema'} {change.change}" for change in found)
-    return f"Attributes against version {number}: {told or 'no change'}."
+    changes = "; ".join(f"{change.pointer or 'the schema'} {change.change}" for change in found)
+    return f"Attributes against version {number}: {changes or 'no change'}."
 
 
 def _new_version(data: NewVersion) -> TemplateVersionCreate:
@@ -57,12 +57,12 @@ def _new_version(data: NewVersion) -> TemplateVersionCreate:
     return convert(given | ({"prompt": data.prompt} if data.prompt else {}), TemplateVersionCreate)
 
 
-async def _to_create_version(data: NewVersion) -> Meant:
+async def _to_create_version(data: NewVersion) -> Preview:
     row = await find_own(data.template)
     new = _new_version(data)
     check_version(new.attribute_schema, data.prompt)
     changes = await _changes(row, row["newest_version"], new.attribute_schema)
-    return Meant(row, f"{told_of(row)} {changes} The version will be a draft, which only operators see.")
+    return Preview(row, f"{summary_of(row)} {changes} The version will be a draft, which only operators see.")
 
 
 async def _create_version(row: Any, data: NewVersion) -> str:
@@ -79,13 +79,13 @@ async def _find_version(data: VersionForm) -> tuple[Any, Any]:
         raise refused("number", f"{row['name']} has no version {data.number}.") from None
 
 
-async def _to_publish(data: VersionForm) -> Meant:
+async def _to_publish(data: VersionForm) -> Preview:
     row, version = await _find_version(data)
     if version["published_at"] is not None:
         raise refused("number", f"Version {data.number} is published already.")
     changes = await _changes(row, row["newest_version"], msgspec.json.decode(version["attribute_schema"]))
-    told = f"{changes} Prompt: {shortened(version['prompt'])}. Version {data.number} will be published, for good."
-    return Meant(row, f"{told_of(row)} {told}")
+    effect = f"{changes} Prompt: {shortened(version['prompt'])}. Version {data.number} will be published, for good."
+    return Preview(row, f"{summary_of(row)} {effect}")
 
 
 async def _publish(row: Any, data: VersionForm) -> str:
@@ -94,11 +94,11 @@ async def _publish(row: Any, data: VersionForm) -> str:
     return f"Version {data.number} of {row['name']} is published."
 
 
-async def _to_deprecate(data: VersionForm) -> Meant:
+async def _to_deprecate(data: VersionForm) -> Preview:
     row, version = await _find_version(data)
     if version["deprecated_at"] is not None:
         raise refused("number", f"Version {data.number} is deprecated already.")
-    return Meant(row, f"{told_of(row)} New characters will use version {data.number} only if they name it.")
+    return Preview(row, f"{summary_of(row)} New characters will use version {data.number} only if they name it.")
 
 
 async def _deprecate(row: Any, data: VersionForm) -> str:
