@@ -8,18 +8,30 @@ from service.schemas import Page
 from service.template_migrations import queries
 from service.template_migrations.schemas import MigrationQuery, Move, Usage
 from service.web.guards import READ_TEMPLATES, WRITE_CHARACTERS, CurrentUser
-from service.web.middleware.rate_limit import Cost
+from service.web.middleware.rate_limit import Cost, Parameters
 from service.web.requests import Number, StrictRequest
 from service.web.routes import get, post
 
 _FIRST = UUID(int=0)
 
 
+def _cost(parameters: Parameters) -> int:
+    limit = parameters.get("limit", "")
+    is_number = limit.isascii() and limit.isdigit() and len(limit) <= 3  # StrictRequest refuses others afterwards
+    return max(1, min(int(limit) if is_number else MigrationQuery().limit, 100) // 10)
+
+
 class TemplateMigrationController(Controller):
     path = "/templates/{template_id:uuid}"
     tags = ("Templates",)
 
-    @post("/versions/{number:int}/migration", status_code=200, guards=[WRITE_CHARACTERS], dry_run=True)
+    @post(
+        "/versions/{number:int}/migration",
+        status_code=200,
+        guards=[WRITE_CHARACTERS],
+        dry_run=True,
+        middleware=[Cost(_cost)],
+    )
     async def migrate_characters(
         self,
         request: StrictRequest[MigrationQuery],

@@ -72,6 +72,10 @@ async def test_writes(alice: Client) -> None:
     assert await counted(alice, "PATCH", path, json={"name": "New"}) == 1
     operations = [{"action": "create", "body": {"name": "Otto"}}] * 7
     assert await counted(alice, "POST", "/v1/characters/bulk", json={"operations": operations}) == 7
+    fighter = await template(alice)
+    for query, units in (("", 10), ("?limit=100", 10), ("?limit=25", 2), ("?limit=5", 1)):
+        migration = f"/v1/templates/{fighter['id']}/versions/1/migration{query}"
+        assert await counted(alice, "POST", migration) == units
     files = [("file", (f"{number}.json", in_json(V3))) for number in range(3)]
     assert await counted(alice, "POST", "/v1/imports", files=files) == 30
     assert await counted(alice, "PUT", f"{path}/portrait", content=draw_picture(), headers=PNG) == 10
