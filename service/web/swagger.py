@@ -42,10 +42,13 @@ const ui = SwaggerUIBundle({
 })
 """
 
-# A problem is one line, which links to its page.
+# A problem is one line, which links to its page. Two colours of Swagger UI have too little contrast: those of methods,
+# and of response headers in the dark.
 _STYLE = """
 body { margin: 0 }
 .swagger-ui .response-col_links { display: none }
+.swagger-ui .opblock .opblock-summary-method { color: #000; text-shadow: none }
+.dark-mode .swagger-ui table.headers td { color: inherit }
 .responses-table:not(.live-responses-table) .response:is([data-code^="4"], [data-code="default"])
   :is(.response-controls, .model-example) { display: none }
 @media (max-width: 600px) {
