@@ -126,7 +126,7 @@ def shortened(value: Any) -> str:
 
 
 def differences(before: dict[str, Any], after: dict[str, Any]) -> dict[str, str]:
-    """What changes in each field, as a preview shows it."""
+    """The changes of each field, as a preview shows them."""
     return {
         name: f"{name}: {shortened(before[name])} → {shortened(value)}"
         for name, value in after.items()

@@ -89,7 +89,7 @@ _ID = QueryString("changed_rows.id")
 
 
 def _others(kind: str, table: Any, fields: Mapping[str, Any], *readable: Any) -> QueryString:
-    """Templates or relationships. Those that do not exist any more, or are not ``readable``, are deleted ones."""
+    """Templates or relationships. A row that does not exist any more, or is not ``readable``, is a deleted one."""
     found = table.select(_item(kind, table.id, table.version, fields).as_alias("item")).where(
         table.id == _ID, *readable
     )

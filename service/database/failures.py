@@ -33,8 +33,8 @@ CONTENTION = (
     asyncpg.exceptions.TransactionRollbackError,
 )
 
-# The release needs something that a pending migration creates.
-_NOT_MIGRATED = (
+# What a pending migration creates is missing. While none is pending, it is a failure like any other.
+_MISSING = (
     asyncpg.UndefinedTableError,
     asyncpg.UndefinedColumnError,
     asyncpg.UndefinedFunctionError,
@@ -59,6 +59,15 @@ _QUOTAS = {
 }
 
 
+_migrations_are_pending = False
+
+
+def note_pending_migrations(are_pending: bool) -> None:
+    """Says what the last look at the migrations found: at the start, and at each check of readiness."""
+    global _migrations_are_pending
+    _migrations_are_pending = are_pending
+
+
 def to_service_error(error: Exception) -> ServiceError:
     """The error to send to a client. It contains no details of an unexpected error."""
     if isinstance(error, ExceptionGroup):  # from the task group of a streamed response
@@ -69,7 +78,7 @@ def to_service_error(error: Exception) -> ServiceError:
         return QuotaExceeded(_QUOTAS[error.constraint_name])
     if isinstance(error, asyncpg.exceptions.ReadOnlySQLTransactionError):
         return Unavailable("The database accepts no changes at the moment.")
-    if isinstance(error, _NOT_MIGRATED):
+    if isinstance(error, _MISSING) and _migrations_are_pending:
         return Unavailable("The database lacks migrations of this release of the service.")
     if isinstance(error, TRANSIENT):
         return Unavailable()

@@ -11,6 +11,7 @@ from piccolo.conf.apps import Finder
 
 from service.database.embedded_cluster import Place
 from service.database.engine import DB
+from service.database.failures import note_pending_migrations
 from service.errors import Unavailable
 from service.settings import settings
 
@@ -66,7 +67,9 @@ def _in_one_transaction(run: Any, before: Callable[[], Awaitable[None]] | None =
 async def pending_migrations() -> list[str]:
     """The ids of migrations that this release has and the database has not, oldest first."""
     applied = await _applied_migrations()
-    return [name for app, name in _known_migrations() if (app, name) not in applied]
+    pending = [name for app, name in _known_migrations() if (app, name) not in applied]
+    note_pending_migrations(bool(pending))
+    return pending
 
 
 async def _refuse_unknown_migrations() -> None:

@@ -9,6 +9,7 @@ import asyncpg
 from loguru import logger
 
 from service.database.engine import DB
+from service.database.migrations import pending_migrations
 
 PATIENCE = 60.0  # seconds in which PostgreSQL may start, or get a free connection
 _PASSING = (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError)
@@ -19,6 +20,8 @@ async def pool() -> AsyncIterator[None]:
     """Opens the connection pool for the block. Raises SystemExit as ``wait_for_database`` does."""
     await wait_for_database()
     await DB.start_connection_pool()
+    if pending := await pending_migrations():
+        logger.warning("Migrations are pending: {}", ", ".join(pending))
     try:
         yield
     finally:

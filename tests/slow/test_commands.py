@@ -123,7 +123,7 @@ def test_production_refuses_to_reload_and_every_start_an_unknown_option(option: 
 
 
 def test_a_changed_file_starts_the_service_again() -> None:
-    done = subprocess.run(["make", "-n", "dev"], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(["make", "--no-print-directory", "-n", "dev"], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "exec .venv/bin/python -m service --reload"
     with service_of_its_own(("-m", "service", "--reload")) as service:
         for name in ("service", "piccolo_migrations"):

@@ -278,8 +278,10 @@ def test_the_log_of_production(production: Service, fresh_database: str) -> None
 @contextmanager
 def _broken_characters(dsn: str) -> Iterator[None]:
     asyncio.run(execute(dsn, "ALTER TABLE characters RENAME TO characters_away"))
-    yield
-    asyncio.run(execute(dsn, "ALTER TABLE characters_away RENAME TO characters"))
+    try:
+        yield
+    finally:
+        asyncio.run(execute(dsn, "ALTER TABLE characters_away RENAME TO characters"))
 
 
 @pytest.mark.parametrize("command", [PIPELINE, None], ids=["python -m service", "Procfile"])
