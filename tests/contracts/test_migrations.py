@@ -20,6 +20,7 @@ from tests.support.servers import (
     processes_of,
     service_of_its_own,
     wait_until,
+    worker_of_its_own,
 )
 
 CATALOG = """
@@ -143,6 +144,19 @@ def test_the_data_of_cards_is_kept_backwards_and_forwards(empty_database: str) -
     run(empty_database, "DELETE FROM characters")
     assert rows(empty_database, "SELECT FROM card_documents") == []
     assert rows(empty_database, "SELECT stored_bytes FROM user_usage ORDER BY 1") == [(0,), used[0]]
+
+
+@pytest.mark.slow
+def test_a_worker_in_front_of_its_migrations_says_so_and_serves_after_them(empty_database: str) -> None:
+    with worker_of_its_own(DATABASE_URL=empty_database) as worker, worker.start().client() as stranger:
+        assert "Migrations are pending: 20" in worker.output
+        assert stranger.get("/health/ready").status_code == 503
+        refused = stranger.get("/v1/characters")
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert "lacks migrations" in refused.json()["detail"]
+        works(empty_database, "migrations", "forwards", "all")
+        assert stranger.get("/health/ready").status_code == 200
+        assert stranger.get("/v1/characters").json()["items"] == []
 
 
 @pytest.mark.slow
