@@ -30,13 +30,15 @@ from service.characters.tables import Character
 from service.errors import PreconditionFailed
 from service.etags import etag
 from service.schemas import Style, Visibility
-from service.text.json_values import is_same
+from service.text.json_values import is_same, patch_between
 from service.trash.queries import restore_character
 from service.validation import convert
 
 ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 RowId = Annotated[Line, Field(description="An id, or an address that has it.")]
-STYLES = ["", *get_args(Style)]
+FilledFrom = Annotated[RowId, Field(description="An id, or an address that has it. Fills the other fields.")]
+StyleName = Annotated[str, Field(json_schema_extra={"enum": ["", *get_args(Style)]})]
+TagLines = Annotated[LongText, Field(description="One on each line.")]
 EDITED = ("name", "description", "prompt", "style", "tags", "visibility", "attributes")
 
 
@@ -49,13 +51,13 @@ class CharacterForm(OperatorForm):
 class CharacterEdit(OperatorForm):
     model_config = ConfigDict(json_schema_extra={"fill": {"table": "characters", "key": "character"}})
 
-    character: Annotated[RowId, Field(description="An id, or an address that has it. Fills the other fields.")]
+    character: FilledFrom
     version: Annotated[int, Field(description="The version that was read.")]
     name: Text
     description: LongText = ""
     prompt: LongText = ""
-    style: Annotated[str, Field(json_schema_extra={"enum": STYLES})] = ""
-    tags: Annotated[LongText, Field(description="One on each line.")] = ""
+    style: StyleName = ""
+    tags: TagLines = ""
     visibility: Annotated[str, Field(json_schema_extra={"enum": list(get_args(Visibility))})]
     attributes: Annotated[LongText, Field(description="A JSON object, which must satisfy the template.")]
     reason: Reason
@@ -162,7 +164,7 @@ async def _edit(row: Any, data: CharacterEdit) -> str:
     before, after = _before(row), _after(data)
     changed = {name: value for name, value in after.items() if not is_same(before[name], value)}
     if "attributes" in changed:
-        changed["attributes"] = _merge_patch(before["attributes"], after["attributes"])
+        changed["attributes"] = patch_between(before["attributes"], after["attributes"])
     try:
         update = convert(changed, CharacterUpdate)
         await update_character(_owner(row), row["id"], update, etag(row["id"], data.version))
@@ -170,19 +172,6 @@ async def _edit(row: Any, data: CharacterEdit) -> str:
         raise refused("version", "It has changed meanwhile. Read it again.") from None
     await record("update", "character", row["id"], fields=sorted(changed))
     return f"{after['name']} of {row['username']} is saved."
-
-
-def _merge_patch(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    """The merge patch (RFC 7396) that makes ``after`` of ``before``."""
-    patch: dict[str, Any] = dict.fromkeys(before.keys() - after.keys())
-    for name, value in after.items():
-        old = before.get(name)
-        if isinstance(old, dict) and isinstance(value, dict):
-            if inner := _merge_patch(old, value):
-                patch[name] = inner
-        elif name not in before or not is_same(old, value):
-            patch[name] = value
-    return patch
 
 
 _GROUP = "Characters"

@@ -17,7 +17,7 @@ Role = Literal["reader", "moderator", "administrator"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 _FORMS = "/admin/api/forms/"
-_OWN_ACCOUNT = ("/admin/api/change-password/", SET_UP)
+_OWN_ACCOUNT = ("/admin/public/login/", "/admin/public/logout/", "/admin/api/change-password/", SET_UP)
 # The paths of the forms of moderators; all others are for administrators
 MODERATION = frozenset(
     f"{_FORMS}{form}/"

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from piccolo_admin.endpoints import FormConfig
 from pydantic import ConfigDict, Field
 
-from service.admin.character_forms import STYLES, RowId, row_id
+from service.admin.character_forms import FilledFrom, RowId, StyleName, TagLines, row_id
 from service.admin.forms import (
     Confirm,
     LongText,
@@ -34,8 +34,6 @@ from service.validation import convert
 SHOWN = ["public", "unlisted"]  # nobody would see a private template of the platform
 EDITED = ("name", "description", "style", "tags", "visibility")
 Visible = Annotated[str, Field(json_schema_extra={"enum": SHOWN})]
-StyleName = Annotated[str, Field(json_schema_extra={"enum": STYLES})]
-TagLines = Annotated[LongText, Field(description="One on each line.")]
 SchemaText = Annotated[LongText, Field(description="A JSON Schema, as in the API.")]
 
 
@@ -60,7 +58,7 @@ class NewTemplate(OperatorForm):
 class TemplateEdit(OperatorForm):
     model_config = ConfigDict(json_schema_extra={"fill": {"table": "templates", "key": "template"}})
 
-    template: Annotated[RowId, Field(description="An id, or an address that has it. Fills the other fields.")]
+    template: FilledFrom
     version: Annotated[int, Field(description="The version of the row that was read.")]
     name: Text
     description: LongText = ""

@@ -116,7 +116,7 @@ async def _attempt(transaction: Transaction, user: Caller, operation: Operation,
         problem = to_service_error(error)
         if problem.status >= 500:  # not the fault of this operation: the others would fail, too
             raise
-        if isinstance(problem, NotFound) and problem.detail == NotFound.meaning:  # others name what is not found
+        if isinstance(problem, NotFound) and not problem.errors:  # others name what is not found
             fault = Violation("Does not exist, or the caller may not see it.", pointer=f"/operations/{index}/id")
             return NotFound(problem.detail, errors=[fault])
         return problem

@@ -38,6 +38,19 @@ def merge_patch(target: Any, patch: Any) -> Any:
     return merged
 
 
+def patch_between(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """The patch with which ``merge_patch`` makes ``after`` of ``before``. Within ``after`` there is no null."""
+    patch: dict[str, Any] = dict.fromkeys(before.keys() - after.keys())
+    for name, value in after.items():
+        old = before.get(name)
+        if isinstance(old, dict) and isinstance(value, dict):
+            if inner := patch_between(old, value):
+                patch[name] = inner
+        elif name not in before or not is_same(old, value):
+            patch[name] = value
+    return patch
+
+
 def is_same(one: Any, other: Any) -> bool:
     """Whether two JSON values are equal: 1 equals 1.0, but 1 does not equal true, as it does in Python."""
     if isinstance(one, dict) and isinstance(other, dict):

@@ -97,3 +97,11 @@ async def test_a_former_operators_session_is_refused_whatever_the_role(operator:
     await give("administrator")
     await BaseUser.update({BaseUser.active: False}, force=True)
     assert (await operator.post(SUSPEND, json=ALICE)).status_code == 401
+
+
+async def test_a_reader_signs_out_and_in(operator: Client) -> None:
+    await give("reader")
+    assert (await operator.post("/admin/public/logout/")).status_code == 200
+    assert (await sign_in(operator, "olga")).status_code == 200
+    await give("reader")
+    assert (await sign_in(operator, "olga")).status_code == 200, "beside an open session"
