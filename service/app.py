@@ -38,6 +38,7 @@ from service.database.startup import pool
 from service.exports.controller import ExportController
 from service.health import HealthController
 from service.idempotency.queries import Attempt
+from service.limits.budget import return_freed_memory
 from service.limits.rate_limits import READS, TOKEN_LOOK_UPS, WRITES
 from service.limits.valkey import connection as valkey_connection
 from service.log import set_up_logging
@@ -58,7 +59,6 @@ from service.users.avatars import AvatarController
 from service.users.controller import UserController
 from service.users.usage import UsageController
 from service.web.application import Application
-from service.web.budget import return_freed_memory
 from service.web.docs import ASSETS, get_openapi, get_root
 from service.web.guards import authenticated, current_user, known_parameters
 from service.web.middleware.access_log import AccessLog

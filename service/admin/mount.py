@@ -20,8 +20,8 @@ from service.admin.operators import SET_UP
 from service.admin.roles import check_role
 from service.audit.queries import count_refused_operators
 from service.errors import BadRequest, Forbidden, MethodNotAllowed, NotFound, RequestTimeout, TooLarge, TooManyRequests
+from service.limits.budget import Budget, address_of
 from service.settings import settings
-from service.web.budget import Budget, address_of
 from service.web.middleware.headers import request_header
 
 PREFIX = "/admin"

@@ -8,7 +8,6 @@ from PIL import Image, ImageDraw
 from service.cards.formats.png import is_png
 from service.database.held import check_no_connection
 
-_AT_ONCE = asyncio.Semaphore(2)
 _FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP"}
 _BACKGROUND, _FIGURE = "#d9dce1", "#aeb4be"
 
@@ -19,8 +18,7 @@ async def render_picture(portrait: bytes | None, path: str) -> bytes:
     A portrait in that format is returned unchanged. Without a portrait, the picture is a placeholder.
     """
     check_no_connection("Drawing a picture")
-    async with _AT_ONCE:
-        return await asyncio.to_thread(_encode, portrait, _FORMATS.get(path.rpartition(".")[2].lower(), "PNG"))
+    return await asyncio.to_thread(_encode, portrait, _FORMATS.get(path.rpartition(".")[2].lower(), "PNG"))
 
 
 def _encode(portrait: bytes | None, kind: str) -> bytes:

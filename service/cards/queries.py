@@ -1,7 +1,7 @@
 import asyncio
 import json
 from functools import partial
-from tempfile import TemporaryFile
+from tempfile import SpooledTemporaryFile
 from typing import IO, Any
 from uuid import UUID
 
@@ -12,7 +12,7 @@ from service.callers import Caller
 from service.cards.drawing import render_picture
 from service.cards.formats import png
 from service.cards.formats.json import MAX_BYTES, write_document
-from service.cards.formats.writer import Export, StoredCard, as_charx, as_json, as_png
+from service.cards.formats.writer import CharxCard, Export, PngCard, StoredCard, Writer, as_json
 from service.cards.schemas import CardQuery, CardUpdate
 from service.cards.store import ASSETS, change_data, stored_card, stored_document
 from service.cards.tables import Card
@@ -21,8 +21,9 @@ from service.characters.store import check_own_version, lock_own, touch
 from service.characters.tables import Character
 from service.database.engine import DB
 from service.database.prepared import Param, Prepared, utc
-from service.errors import BadRequest, NotFound, TooLarge, Unavailable, Violation
+from service.errors import BadRequest, NotFound, TooLarge, Violation
 from service.etags import check_if_match
+from service.limits.turns import Turns
 from service.media.queries import file_name
 from service.media.storage import STORAGE
 from service.text.json_values import is_same, stored_size
@@ -55,9 +56,7 @@ CARD = {
 }
 
 MOST_IN_MEMORY = 1024 * 1024  # bytes of a card with files; a larger one is in a temporary file
-MOST_WAITING = 32
-_ONE_AT_A_TIME = asyncio.Semaphore(1)
-_waiting = 0
+_TURNS = Turns(1, waiting=64, waiting_of_caller=16, refusal="Too many cards are being exported.")
 
 
 class ExportedCard(msgspec.Struct):
@@ -86,37 +85,31 @@ async def _read(user: Caller, character_id: UUID) -> tuple[Any, Export]:
 
 
 async def _export_with_files(user: Caller, character_id: UUID, query: CardQuery) -> ExportedCard:
-    """Raises Unavailable if too many wait. One at a time, also to read it: a card with its files takes some 300 MiB."""
-    global _waiting
-    if _waiting >= MOST_WAITING:
-        raise Unavailable("Too many cards are being exported.")
-    _waiting += 1
-    try:
-        async with _ONE_AT_A_TIME:
-            card = await _write_files(*await _read(user, character_id), query)
-            if len(card.content) > MOST_IN_MEMORY:
-                card.file, card.content = await asyncio.to_thread(_spooled, card.content), b""
-            return card
-    finally:
-        _waiting -= 1
+    """Raises Unavailable if too many wait. In turn, also to read the card: it may have 8 MiB, and each file 64 MiB."""
+    async with _TURNS.turn():
+        row, export = await _read(user, character_id)
+        file = SpooledTemporaryFile(MOST_IN_MEMORY)  # noqa: SIM115 (FromFile closes it)
+        await _write_files(file, row, export, query)
+        if await asyncio.to_thread(file.tell) > MOST_IN_MEMORY:
+            return ExportedCard(row, b"", file)
+        with file:
+            file.seek(0)
+            return ExportedCard(row, file.read())
 
 
-def _spooled(content: bytes) -> IO[bytes]:
-    file = TemporaryFile()  # noqa: SIM115 (FromFile closes it)
-    file.write(content)
-    return file
-
-
-async def _write_files(row: Any, export: Export, query: CardQuery) -> ExportedCard:
+async def _write_files(target: IO[bytes], row: Any, export: Export, query: CardQuery) -> None:
     portrait = await _portrait(row["portrait"]) if row["portrait"] else None
-    assets = await ASSETS.all(character=row["id"])
-    files = {asset["path"]: await STORAGE.get(asset["file"]) for asset in assets}
+    writer: Writer
     if query.format == "png":
         picture = await render_picture(portrait, ".png")
-        write = partial(as_png, is_portrait=portrait is not None)
-        return ExportedCard(row, await asyncio.to_thread(write, export, query.spec, picture, files))
-    icon = await render_picture(portrait, export.icon) if portrait else None
-    return ExportedCard(row, await asyncio.to_thread(as_charx, export, icon, files))
+        begin = partial(PngCard, is_portrait=portrait is not None)
+        writer = await asyncio.to_thread(begin, target, export, query.spec, picture)
+    else:
+        icon = await render_picture(portrait, export.icon) if portrait else None
+        writer = await asyncio.to_thread(CharxCard, target, export, icon)
+    for asset in await ASSETS.all(character=row["id"]):
+        await asyncio.to_thread(writer.add, asset["path"], await STORAGE.get(asset["file"]))
+    await asyncio.to_thread(writer.end)
 
 
 async def _portrait(name: str) -> bytes:

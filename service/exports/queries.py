@@ -2,7 +2,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from tempfile import TemporaryFile
 from typing import IO, Any
 
@@ -19,6 +19,8 @@ from service.characters.tables import Character, Revision
 from service.database.engine import DB
 from service.database.prepared import Param, Prepared, json_object, utc
 from service.errors import TooManyRequests, Unavailable
+from service.limits.budget import Budget
+from service.limits.turns import Turns
 from service.relationships.queries import RELATIONSHIP
 from service.relationships.tables import Relationship
 from service.templates.queries import SUMMARY as TEMPLATE
@@ -30,12 +32,18 @@ from service.users.tables import User
 BATCH_SIZE = 10  # rows; a character can have 800 KiB
 CARD_BATCH_SIZE = 1  # a card can have 8 MiB
 MAX_SECONDS = 600.0  # for the client to read it
+MAX_SECONDS_IN_LINE = 60.0
 MAX_QUERY_SECONDS = 300.0  # for PostgreSQL to send it; a connection is held
 MAX_BYTES = 4 * 1024**3  # of the temporary file
 PIECE = 256 * 1024  # bytes
 RETRY_AFTER = "10"  # seconds
 _LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))"
-_exports = asyncio.Semaphore(2)
+MOST_OPEN = 32  # exports of a worker, nearly all of which wait for their clients
+
+# Each holds a connection while PostgreSQL sends the rows
+_TOO_MANY = "Too many exports are running."
+_TURNS = Turns(2, waiting=MOST_OPEN, waiting_of_caller=1, refusal=_TOO_MANY)
+_ON_DISK = Budget(2 * MAX_BYTES, MAX_BYTES)
 _users: set[Any] = set()  # those with an export in this worker
 
 
@@ -76,7 +84,7 @@ async def export_account(user: Caller) -> AsyncGenerator[bytes, None]:
 
     A temporary file is between PostgreSQL and the client, so a slow client holds no connection. Raises TooManyRequests
     while another export of the user is running, and Unavailable while this worker has too many. If the client reads too
-    slowly, iterating raises an error.
+    slowly, or the files of all exports become too large, iterating raises an error.
     """
     chunks = _export(user)
     await anext(chunks)  # a failure before the first byte can still become a problem response
@@ -86,14 +94,16 @@ async def export_account(user: Caller) -> AsyncGenerator[bytes, None]:
 class _Spool:
     """A temporary file that one task writes while another reads it."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], owner: str) -> None:
         self.file = file
-        self.size = 0
+        self.owner = owner
+        self.size = self.taken = 0  # bytes that can be read, and of the budget
         self.changed = asyncio.Event()
 
     async def write(self, piece: bytes) -> None:
-        if self.size + len(piece) > MAX_BYTES:
-            raise Unavailable("The export is too large.")
+        if not _ON_DISK.take(self.owner, len(piece)):
+            raise Unavailable("The export is too large, or all that are running are.")
+        self.taken += len(piece)
         write = asyncio.ensure_future(asyncio.to_thread(self._write_all, piece))
         try:
             await asyncio.shield(write)
@@ -113,10 +123,10 @@ class _Spool:
 
 
 async def _export(user: Caller) -> AsyncGenerator[bytes, None]:
-    if _exports.locked():
-        raise Unavailable("Too many exports are running.")
     if user.id in _users:
         raise _running()
+    if len(_users) >= MOST_OPEN:
+        raise Unavailable(_TOO_MANY)
     _users.add(user.id)
     try:
         async with aclosing(_spooled(user)) as chunks:
@@ -127,20 +137,20 @@ async def _export(user: Caller) -> AsyncGenerator[bytes, None]:
 
 
 async def _spooled(user: Caller) -> AsyncGenerator[bytes, None]:
-    async with _exports:
-        with TemporaryFile(buffering=0) as file:
-            spool = _Spool(file)
-            writing = asyncio.create_task(_write(user, spool))
-            writing.add_done_callback(lambda _: spool.changed.set())
-            try:
-                await spool.changed.wait()
-                if not spool.size:
-                    await writing  # raises why
-                yield b""
-                async for piece in _read(spool, writing):
-                    yield piece
-            finally:
-                await _end(writing)
+    with TemporaryFile(buffering=0) as file:
+        spool = _Spool(file, str(user.id))
+        writing = asyncio.create_task(_write_in_turn(user, spool))
+        writing.add_done_callback(lambda _: spool.changed.set())
+        try:
+            await spool.changed.wait()
+            if not spool.size:
+                await writing  # raises why
+            yield b""
+            async for piece in _read(spool, writing):
+                yield piece
+        finally:
+            await _end(writing)
+            _ON_DISK.give_back(spool.owner, spool.taken)
 
 
 async def _end(task: "asyncio.Task[None]") -> None:
@@ -155,6 +165,16 @@ async def _end(task: "asyncio.Task[None]") -> None:
             is_cancelled = True
     if is_cancelled:
         raise asyncio.CancelledError
+
+
+async def _write_in_turn(user: Caller, spool: _Spool) -> None:
+    async with AsyncExitStack() as stack:
+        try:
+            async with asyncio.timeout(MAX_SECONDS_IN_LINE):
+                await stack.enter_async_context(_TURNS.turn())
+        except TimeoutError:
+            raise Unavailable(_TOO_MANY) from None
+        await _write(user, spool)
 
 
 async def _write(user: Caller, spool: _Spool) -> None:

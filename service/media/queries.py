@@ -15,7 +15,7 @@ from piccolo.querystring import QueryString
 from service.database.engine import DB
 from service.database.held import check_no_connection
 from service.database.prepared import Param, Prepared, json_object
-from service.media.images.workers import WORKERS
+from service.media.images.workers import clean
 from service.media.schemas import PICTURE_VERSION_LENGTH, SIZES
 from service.media.storage import STORAGE, derived_key
 from service.media.tables import StoredFile
@@ -71,7 +71,7 @@ async def store_picture(content: bytes, *, dry_run: bool = False) -> NewFile:
 
     Raises UnsupportedMediaType or Unprocessable if the picture is not valid, Unavailable if too many are waiting.
     """
-    picture = await WORKERS.clean(content)
+    picture = await clean(content)
     name = await content_name(content)
     files = {file_name(name, size): each for size, each in picture.files.items()}
     file = NewFile(name, len(content), picture.width, picture.height, picture.color)

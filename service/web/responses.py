@@ -10,7 +10,7 @@ from litestar import Response
 from litestar.types import Receive, Send
 
 from service.etags import etag
-from service.web.budget import PIECE, RESPONSES_ON_DISK, address_of
+from service.limits.budget import PIECE, RESPONSES_ON_DISK, address_of
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from service.database.engine import DB
 from service.database.held import ConnectionHeld, check_no_connection
 from service.exports import queries as exports
 from service.mail import smtp
-from service.media.images.workers import WORKERS
+from service.media.images.workers import clean
 from service.media.queries import get_past_picture, store_file, store_picture
 from service.media.storage import STORAGE
 from service.settings import Settings
@@ -39,7 +39,7 @@ SLOW: dict[str, Callable[[], Awaitable[Any]]] = {
     "link to a file": lambda: STORAGE.link("0" * 64, 60),
     "store a file": lambda: store_file(b"bytes"),
     "store a picture": lambda: store_picture(draw_picture()),
-    "decode a picture": lambda: WORKERS.clean(draw_picture()),
+    "decode a picture": lambda: clean(draw_picture()),
     "draw a picture": lambda: render_picture(None, ".png"),
     "read a card": lambda: store_card("mira.json", a_card, room=2**20, dry_run=True),
     "hash a password": lambda: hash_password(PASSWORD),

@@ -1,6 +1,5 @@
 """Cleaning pictures: the results, the refusals, and the limits of the process."""
 
-import asyncio
 import os
 import resource
 import signal
@@ -17,7 +16,6 @@ from service.errors import ServiceError, Unavailable, Unprocessable, Unsupported
 from service.media.images import process, workers
 from service.media.images.process import Refused
 from service.media.images.sniffing import sniff_format
-from service.media.images.workers import Workers
 from service.media.schemas import Size
 from tests.support.pictures import FORMATS, chunk, draw_picture, huge_png, opened, saved
 
@@ -144,25 +142,17 @@ def test_pictures_that_are_too_large_are_refused_before_decoding() -> None:
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KiB
 
 
-async def refused(content: bytes, by: Workers | None = None) -> ServiceError:
+async def refused(content: bytes) -> ServiceError:
     with pytest.raises(ServiceError) as raised:
-        await (by or Workers(1, 1)).clean(content)
+        await workers.clean(content)
     return raised.value
 
 
 async def test_the_process_returns_the_picture_or_its_fault() -> None:
     assert isinstance(await refused(b"<svg/>"), UnsupportedMediaType)
     assert isinstance(await refused(draw_picture()[:-30]), Unprocessable)
-    picture = await Workers(1, 1).clean(draw_picture(width=50))
+    picture = await workers.clean(draw_picture(width=50))
     assert (picture.width, picture.files.keys()) == (50, {"original", "1024", "512", "256", "64"})
-
-
-async def test_uploads_are_refused_when_too_many_wait() -> None:
-    few = Workers(1, 2)
-    outcomes = await asyncio.gather(*(few.clean(draw_picture()) for _ in range(5)), return_exceptions=True)
-    assert [type(outcome) for outcome in outcomes].count(Unavailable) == 2
-    assert all(not isinstance(outcome, Exception) or isinstance(outcome, Unavailable) for outcome in outcomes)
-    assert (await few.clean(draw_picture())).height == 30
 
 
 @pytest.mark.slow
@@ -179,14 +169,13 @@ async def test_uploads_are_refused_when_too_many_wait() -> None:
 async def test_a_process_that_crashes_or_hangs_fails_only_its_upload(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Any, text: str, error: type[ServiceError]
 ) -> None:
-    own = Workers(1, 1)
     program = tmp_path / "program.py"
     program.write_text(text)
     with monkeypatch.context() as patched:
         patched.setattr(workers, "_PROGRAM", program)
         patched.setattr(workers, "PATIENCE", 3)
-        assert type(await refused(draw_picture(), own)) is error
-    assert (await own.clean(draw_picture())).height == 30
+        assert type(await refused(draw_picture())) is error
+    assert (await workers.clean(draw_picture())).height == 30
 
 
 def test_the_process_has_limits_and_no_environment(tmp_path: Any) -> None:

@@ -12,8 +12,9 @@ import pytest
 
 from service.cards.imports import queries as imports
 from service.errors import Overloaded, TooLarge
-from service.web import budget
-from service.web.budget import Budget
+from service.limits import budget
+from service.limits.budget import Budget
+from service.limits.turns import Turns
 from service.web.middleware import slow_readers, uploads
 from service.web.middleware.failures import Failures
 from service.web.middleware.load_shedding import LoadShedding
@@ -215,31 +216,39 @@ async def test_bodies_that_are_still_arriving_are_not_in_memory() -> None:
         await asyncio.sleep(1)
         held = tracemalloc.get_traced_memory()[0]
         tracemalloc.stop()
-        assert budget.UPLOADS_ON_DISK.used == CLIENTS * SIZE
+        assert budget.UPLOADS_ON_DISK.used == CLIENTS * (SIZE - 65536)
     await asyncio.gather(*tasks, return_exceptions=True)
     assert held < MOST_MEMORY
     assert budget.UPLOADS_ON_DISK.used == 0
 
 
-async def test_an_upload_past_the_budget_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads, "UPLOADS_ON_DISK", Budget(100 * SIZE, 2 * SIZE))
-    refused = read = 0
+async def upload(sent: int, announced: int) -> None:
+    """An upload that announces more bytes than it sends, and then waits."""
+    left = sent // 65536
 
     async def receive() -> Any:
-        nonlocal read
-        read += 1
-        await never()
+        nonlocal left
+        left -= 1
+        return {"type": "http.request", "body": bytes(65536), "more_body": True} if left >= 0 else await never()
 
     async def app(_: Any, receive: Any, __: Any) -> None:
-        nonlocal refused
-        try:
-            await receive()
-        except Overloaded:
-            refused += 1
+        await receive()
 
-    with clients(lambda: Uploads(app)(scope(content_length=str(SIZE)), receive, never)):
-        await asyncio.sleep(0.2)
-        assert (read, refused) == (2, CLIENTS - 2)
+    await Uploads(app)(scope(content_length=str(announced)), receive, never)
+
+
+async def test_an_upload_past_the_budget_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "UPLOADS_ON_DISK", Budget(100 * SIZE, 2 * SIZE))
+    with clients(lambda: upload(0, SIZE)) as tasks:  # who announce much and send nothing
+        await asyncio.sleep(0.05)
+        assert not any(task.done() for task in tasks)
+        with clients(lambda: upload(SIZE, SIZE)) as sending:  # all at once: they are refused when the budget is used
+            await asyncio.sleep(0.5)
+            assert sum(isinstance(task.exception(), Overloaded) for task in sending if task.done()) == CLIENTS - 2
+            with pytest.raises(Overloaded):  # before anything is read
+                await upload(0, SIZE)
+    await asyncio.gather(*tasks, *sending, return_exceptions=True)
+    assert uploads.UPLOADS_ON_DISK.used == 0
 
 
 class Route:
@@ -310,8 +319,8 @@ async def test_what_a_route_will_have_in_memory_is_within_the_budget(
 
 
 async def test_a_file_of_an_import_is_read_when_there_is_memory_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    one_at_a_time = asyncio.Semaphore(1)
-    monkeypatch.setattr(imports, "_AT_ONCE", one_at_a_time)
+    turns = Turns(1, waiting=3, waiting_of_caller=3, refusal="")
+    monkeypatch.setattr(imports, "_TURNS", turns)
     reads = 0
 
     async def read() -> bytes:
@@ -319,7 +328,7 @@ async def test_a_file_of_an_import_is_read_when_there_is_memory_for_it(monkeypat
         reads += 1
         return b"no card"
 
-    async with one_at_a_time:
+    async with turns.turn():
         waiting = [asyncio.create_task(imports.store_card("a", read, room=1, dry_run=True)) for _ in range(3)]
         await asyncio.sleep(0.01)
         assert reads == 0

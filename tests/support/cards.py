@@ -1,13 +1,14 @@
 """Cards, and functions that import and export them."""
 
 import base64
+import io
 import json
+import zipfile
 from typing import Any
 
 import httpx
 
-from service.cards.formats.charx import write_charx
-from service.cards.formats.png import with_texts
+from tests.support.pictures import chunk
 
 Client = httpx.AsyncClient
 
@@ -67,8 +68,19 @@ def in_png(picture: bytes, **cards: Any) -> bytes:
     return with_texts(picture, {keyword: base64.b64encode(in_json(card)) for keyword, card in cards.items()})
 
 
+def with_texts(picture: bytes, texts: dict[str, bytes]) -> bytes:
+    """The PNG with a tEXt chunk for each of ``texts``, by keyword, in front of its pixels."""
+    added = b"".join(chunk(b"tEXt", keyword.encode() + b"\0" + value) for keyword, value in texts.items())
+    pixels = next(at for kind in (b"IDAT", b"IEND") if (at := picture.find(kind)) >= 0) - 4
+    return picture[:pixels] + added + picture[pixels:]
+
+
 def in_charx(card: Any, **files: bytes) -> bytes:
-    return write_charx(in_json(card), files)
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for path, content in {"card.json": in_json(card), **files}.items():
+            archive.writestr(path, content)
+    return file.getvalue()
 
 
 async def import_files(member: Client, *contents: bytes, **request: Any) -> list[Any]:

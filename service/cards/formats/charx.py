@@ -4,8 +4,9 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from io import BytesIO
+from typing import IO
 
 import msgspec
 
@@ -34,6 +35,20 @@ class Zip(msgspec.Struct):
     before: bytes
 
 
+class CharxWriter:
+    """Writes a CHARX to ``target``. Files are not compressed: pictures and sounds are already."""
+
+    def __init__(self, target: IO[bytes], card: bytes) -> None:
+        self._archive = zipfile.ZipFile(target, "w")
+        self._archive.writestr(zipfile.ZipInfo(CARD, _TIMESTAMP), card, zipfile.ZIP_DEFLATED)
+
+    def add(self, path: str, content: bytes) -> None:
+        self._archive.writestr(zipfile.ZipInfo(path, _TIMESTAMP), content, zipfile.ZIP_STORED)
+
+    def end(self) -> None:
+        self._archive.close()
+
+
 def is_zip(content: bytes) -> bool:
     """Whether the content is a zip, or a picture followed by a zip."""
     return zipfile.is_zipfile(BytesIO(content))
@@ -50,16 +65,6 @@ def read_zip(content: bytes) -> Zip:
     except _READ_ERRORS as error:
         raise Unprocessable("The zip is damaged, encrypted, or uses an unsupported compression.") from error
     return Zip(files, content[: max(0, min((entry.header_offset for entry in entries), default=0))])
-
-
-def write_charx(card: bytes, files: Mapping[str, bytes]) -> bytes:
-    """``files`` are stored without compression: pictures and sounds are compressed already."""
-    target = BytesIO()
-    with zipfile.ZipFile(target, "w") as archive:
-        archive.writestr(zipfile.ZipInfo(CARD, _TIMESTAMP), card, zipfile.ZIP_DEFLATED)
-        for path, content in files.items():
-            archive.writestr(zipfile.ZipInfo(path, _TIMESTAMP), content, zipfile.ZIP_STORED)
-    return target.getvalue()
 
 
 def is_safe(path: str) -> bool:

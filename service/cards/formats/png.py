@@ -1,8 +1,9 @@
 """Reads and writes the texts in PNG and APNG files: tEXt, zTXt and iTXt chunks. Pixels are never decoded."""
 
+import base64
 import zlib
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import IO, NamedTuple
 
 import msgspec
 
@@ -20,6 +21,7 @@ _PIXELS = {
     b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"cHRM", b"gAMA", b"iCCP", b"sBIT", b"sRGB", b"cICP", b"mDCV", b"cLLI",
     b"bKGD", b"pHYs", b"acTL", b"fcTL", b"fdAT",
 }  # fmt: skip
+_PIECE = 768 * 1024  # bytes; a multiple of 3, so that pieces in base64 can be joined
 _OVERHEAD = 12  # bytes of a chunk beside its data: length, kind, checksum
 
 
@@ -37,6 +39,35 @@ class _Chunk(NamedTuple):
     data: memoryview
     is_intact: bool
     raw: memoryview
+
+
+class PngWriter:
+    """Writes ``picture`` to ``target`` with texts in front of its pixels: one reader takes all between the keyword and
+    the next IDAT or IEND for the card. Texts that the picture has are left out. ``picture`` must be intact."""
+
+    def __init__(self, target: IO[bytes], picture: bytes) -> None:
+        chunks = [chunk for chunk in _chunks(picture) if chunk.kind not in _TEXTS]
+        first = next(number for number, chunk in enumerate(chunks) if chunk.kind in (b"IDAT", b"IEND"))
+        self._target, self._pixels = target, chunks[first:]
+        target.write(SIGNATURE)
+        target.writelines(chunk.raw for chunk in chunks[:first])
+
+    def add(self, keyword: str, value: bytes) -> None:
+        """Adds the value in base64, in pieces: it may have 64 MiB."""
+        start = b"tEXt" + keyword.encode("latin-1") + b"\0"
+        length = len(start) - 4 + (len(value) + 2) // 3 * 4
+        self._target.write(length.to_bytes(4) + start)
+        checksum = zlib.crc32(start)
+        for at in range(0, len(value), _PIECE):
+            piece = base64.b64encode(value[at : at + _PIECE])
+            self._target.write(piece)
+            checksum = zlib.crc32(piece, checksum)
+        self._target.write(checksum.to_bytes(4))
+
+    def end(self, *, is_placeholder: bool) -> None:
+        if is_placeholder:
+            self._target.write(_chunk(PLACEHOLDER, b""))
+        self._target.writelines(chunk.raw for chunk in self._pixels)
 
 
 def is_png(content: bytes) -> bool:
@@ -73,25 +104,6 @@ def read_texts(content: bytes, prefixes: tuple[str, ...] = ("",)) -> Texts:
     if kind != b"IEND":
         found.notes.append("The PNG is truncated.")
     return found
-
-
-def with_texts(content: bytes, texts: Mapping[str, bytes], *, is_placeholder: bool = False) -> bytes:
-    """The PNG with ``texts`` by keyword as tEXt chunks in front of its pixels: one reader takes all between the keyword
-    and the next IDAT or IEND for the card. They replace texts with the same keywords.
-
-    ``content`` must be intact.
-    """
-    pieces: list[bytes | memoryview] = [SIGNATURE]
-    added = [_chunk(b"tEXt", keyword.encode("latin-1") + b"\0" + value) for keyword, value in texts.items()]
-    added += [_chunk(PLACEHOLDER, b"")] if is_placeholder else []
-    for kind, data, _, raw in _chunks(content):
-        if kind in _TEXTS and _keyword(data) in texts:
-            continue
-        if kind in (b"IDAT", b"IEND"):
-            pieces += added
-            added = []
-        pieces.append(raw)
-    return b"".join(pieces)
 
 
 def without_metadata(content: bytes) -> bytes:

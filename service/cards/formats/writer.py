@@ -1,16 +1,15 @@
 """Writes a character as a Character Card: as JSON, PNG or CHARX, by V2 or V3."""
 
-import base64
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import IO, Any, Literal, Protocol
 
 import msgspec
 
 from service.cards.formats.assets import ASSET
-from service.cards.formats.charx import CARD, write_charx
+from service.cards.formats.charx import CARD, CharxWriter
 from service.cards.formats.fields import with_edits
 from service.cards.formats.json import MAX_BYTES, write_document
-from service.cards.formats.png import KEYWORD_LENGTH, with_texts
+from service.cards.formats.png import KEYWORD_LENGTH, PngWriter
 from service.cards.formats.reader import CCV3, CHARA, DEFAULT_ICON
 from service.cards.formats.specs import Spec, card_document, data_of_new_card, with_required, with_v1
 
@@ -57,24 +56,52 @@ def as_json(export: Export, spec: ExportSpec) -> bytes:
     return write_document(export.document(spec)).encode()
 
 
-def as_png(
-    export: Export, spec: ExportSpec | None, picture: bytes, files: Mapping[str, bytes], *, is_portrait: bool = True
-) -> bytes:
+class Writer(Protocol):
+    """Writes a card with its files, of which one is in memory at a time."""
+
+    def add(self, path: str, content: bytes) -> None: ...
+
+    def end(self) -> None: ...
+
+
+class PngCard:
     """Without ``spec`` the PNG has both: old readers know only V2, and some only V1."""
-    keywords: dict[str, ExportSpec] = {CHARA: "v2", CCV3: "v3"}
-    texts = {keyword: _in_png(export, each) for keyword, each in keywords.items() if spec is None or each == spec} | {
-        ASSET + path: file for path, file in files.items() if _fits(ASSET + path)
-    }
-    encoded = {keyword: base64.b64encode(text) for keyword, text in texts.items()}
-    return with_texts(picture, encoded, is_placeholder=not is_portrait)
+
+    def __init__(
+        self, target: IO[bytes], export: Export, spec: ExportSpec | None, picture: bytes, *, is_portrait: bool
+    ) -> None:
+        self._is_placeholder = not is_portrait
+        self._png = PngWriter(target, picture)
+        keywords: dict[str, ExportSpec] = {CHARA: "v2", CCV3: "v3"}
+        for keyword, each in keywords.items():
+            if spec is None or each == spec:
+                self._png.add(keyword, _in_png(export, each))
+
+    def add(self, path: str, content: bytes) -> None:
+        keyword = ASSET + path
+        if keyword.isascii() and len(keyword) <= KEYWORD_LENGTH:
+            self._png.add(keyword, content)
+
+    def end(self) -> None:
+        self._png.end(is_placeholder=self._is_placeholder)
 
 
-def as_charx(export: Export, picture: bytes | None, files: Mapping[str, bytes]) -> bytes:
-    others = {path: file for path, file in files.items() if path != CARD}
-    if picture is None:
-        return write_charx(write_document(export.document("v3")).encode(), others)
-    document = export.document("v3", f"embeded://{DEFAULT_ICON}")
-    return write_charx(write_document(document).encode(), others | {export.icon: picture})
+class CharxCard:
+    """``picture`` is the portrait, if there is one."""
+
+    def __init__(self, target: IO[bytes], export: Export, picture: bytes | None) -> None:
+        icon = "ccdefault:" if picture is None else f"embeded://{DEFAULT_ICON}"
+        self._icon, self._picture = export.icon, picture
+        self._charx = CharxWriter(target, write_document(export.document("v3", icon)).encode())
+
+    def add(self, path: str, content: bytes) -> None:
+        if path != CARD and (self._picture is None or path != self._icon):
+            self._charx.add(path, content)
+
+    def end(self) -> None:
+        if self._picture is not None:
+            self._charx.add(self._icon, self._picture)
+        self._charx.end()
 
 
 def _in_png(export: Export, spec: ExportSpec) -> bytes:
@@ -82,7 +109,3 @@ def _in_png(export: Export, spec: ExportSpec) -> bytes:
     if spec == "v2" and len(text := write_document(with_v1(document)).encode()) <= MAX_BYTES:
         return text
     return write_document(document).encode()
-
-
-def _fits(keyword: str) -> bool:
-    return keyword.isascii() and len(keyword) <= KEYWORD_LENGTH

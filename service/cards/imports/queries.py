@@ -28,13 +28,15 @@ from service.database.held import check_no_connection
 from service.database.prepared import Param, Prepared, json_object
 from service.errors import Conflict, ServiceError, TooLarge, Unprocessable, UnsupportedMediaType
 from service.etags import check_if_match
+from service.limits.turns import Turns
 from service.media.queries import NewFile, content_name, refer_to, store_file, store_picture
 from service.media.schemas import MAX_UPLOAD
 
 COST = 10  # writes that each file counts as
 MAX_TOGETHER = 32 * 1024 * 1024  # bytes of the cards of one import, which are in memory together
 _ASSET_BYTES = 1024  # what one asset counts
-_AT_ONCE = asyncio.Semaphore(2)  # files in memory: one has up to 50 MiB, and a CHARX can unpack to 64 MiB
+# Two files are in memory: one has up to 50 MiB, and a CHARX can unpack to 64 MiB
+_TURNS = Turns(2, waiting=64, waiting_of_caller=16, refusal="Too many cards are being imported.")
 _SUMMARY = Prepared(lambda: Character.select(json_object(SUMMARY).as_alias("item")).where(Character.id == Param("id")))
 
 _DUPLICATE = Prepared(  # the newest
@@ -86,7 +88,7 @@ async def store_card(
     """
     check_no_connection("Reading a card")
     try:
-        async with _AT_ONCE:
+        async with _TURNS.turn():
             return await _store(name, await read(), room, dry_run)
     except Exception as error:
         problem = to_service_error(error)

@@ -12,10 +12,9 @@ import msgspec
 
 from service.database.held import check_no_connection
 from service.errors import Unavailable, Unprocessable, UnsupportedMediaType
+from service.limits.turns import Turns
 from service.media.images.sniffing import sniff_format
 
-AT_ONCE = 1  # the other core is for requests
-WAITING = 16
 PATIENCE = 65  # seconds; the process ends itself after 60
 
 _PROGRAM = Path(__file__).with_name("process.py")
@@ -29,26 +28,18 @@ class Picture(msgspec.Struct, kw_only=True):
     files: dict[str, bytes]
 
 
-class Workers:
-    def __init__(self, at_once: int, waiting: int) -> None:
-        self._free = asyncio.Semaphore(at_once)
-        self._most = at_once + waiting
-        self._uploads = 0
+# One at a time: the other core is for requests
+TURNS = Turns(1, waiting=32, waiting_of_caller=8, refusal="Too many pictures are being processed.")
 
-    async def clean(self, content: bytes) -> Picture:
-        """Raises UnsupportedMediaType or Unprocessable if the picture is not valid, Unavailable if too many wait."""
-        check_no_connection("Decoding a picture")
-        kind = sniff_format(content)
-        if kind is None:
-            raise UnsupportedMediaType("The file is not a PNG, JPEG, WebP, AVIF or GIF.")
-        if self._uploads >= self._most:
-            raise Unavailable("Too many pictures are being processed.")
-        self._uploads += 1
-        try:
-            async with self._free:
-                return _read(await _run(content, kind))
-        finally:
-            self._uploads -= 1
+
+async def clean(content: bytes) -> Picture:
+    """Raises UnsupportedMediaType or Unprocessable if the picture is not valid, Unavailable if too many wait."""
+    check_no_connection("Decoding a picture")
+    kind = sniff_format(content)
+    if kind is None:
+        raise UnsupportedMediaType("The file is not a PNG, JPEG, WebP, AVIF or GIF.")
+    async with TURNS.turn():
+        return _read(await _run(content, kind))
 
 
 async def _run(content: bytes, kind: str) -> bytes:
@@ -84,6 +75,3 @@ def _read(output: bytes) -> Picture:
         files[name] = body[at : at + size]
         at += size
     return Picture(width=properties["width"], height=properties["height"], color=properties["color"], files=files)
-
-
-WORKERS = Workers(AT_ONCE, WAITING)

@@ -16,7 +16,7 @@ import prometheus_client
 from litestar.types import ASGIApp, Receive, Send
 
 from service.errors import Overloaded
-from service.web.budget import PIECE, RESPONSES_IN_MEMORY, RESPONSES_ON_DISK, Budget, address_of
+from service.limits.budget import PIECE, RESPONSES_IN_MEMORY, RESPONSES_ON_DISK, Budget, address_of
 from service.web.problems import raw_problem
 
 MOST_IN_MEMORY = 1024 * 1024  # bytes of one response; a larger one is sent from a temporary file

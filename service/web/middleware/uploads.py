@@ -10,12 +10,13 @@ from typing import Any
 from litestar.types import ASGIApp, Receive, Send
 
 from service.errors import Overloaded, TooLarge
-from service.web.budget import UPLOADS_IN_MEMORY, UPLOADS_ON_DISK, address_of
+from service.limits.budget import UPLOADS_IN_MEMORY, UPLOADS_ON_DISK, address_of
 from service.web.middleware.headers import request_header
 
 SMALL = 64 * 1024  # bytes; a smaller body is passed on as it arrives
 LARGEST = 50 * 1024**2  # bytes of a body where no route says how many it accepts
 PIECE = 256 * 1024
+_TOO_MANY = "Too many uploads are arriving."
 PATIENCE = 10.0  # seconds in which there must be memory for a complete body
 
 
@@ -89,13 +90,15 @@ class _Upload:
         self._largest = LARGEST
 
     async def receive(self) -> Any:
-        """Raises TooLarge as soon as the body is larger than its route accepts, and Overloaded, before anything is
-        read, when too many bytes of this address or of all are arriving."""
+        """Raises TooLarge as soon as the body is larger than its route accepts, and Overloaded, if possible before
+        anything is read, when too many bytes of this address or of all have arrived. Announced bytes do not count until
+        they arrive: who sends nothing keeps nobody else from uploading."""
         if self._file is None:
             self._largest = _largest(self.scope)
             if self.announced > self._largest:
                 raise TooLarge.over(self._largest)
-            self._take_disk(self.announced)
+            if not UPLOADS_ON_DISK.fits(self.address, self.announced):
+                raise Overloaded(_TOO_MANY)
             self._file = SpooledTemporaryFile(max_size=SMALL)  # noqa: SIM115 (closed by close)
             await self._spool(self._file)
             if _is_gathered(self.scope):
@@ -115,15 +118,14 @@ class _Upload:
             self._left += len(body)
             if self._left > self._largest:
                 raise TooLarge.over(self._largest)
-            if self._left > self.on_disk:
-                self._take_disk(self._left - self.on_disk)
+            self._take_disk(len(body))
             file.write(body)
             more = message.get("more_body", False)
         file.seek(0)
 
     def _take_disk(self, size: int) -> None:
         if not UPLOADS_ON_DISK.take(self.address, size):
-            raise Overloaded("Too many uploads are arriving.")
+            raise Overloaded(_TOO_MANY)
         self.on_disk += size
 
     def close(self) -> None:

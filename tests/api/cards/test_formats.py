@@ -18,7 +18,7 @@ from service.cards.formats.fields import character_fields
 from service.cards.formats.json import read_document
 from service.cards.formats.reader import read_file
 from service.errors import ServiceError, TooLarge, Unprocessable, UnsupportedMediaType
-from tests.support.cards import ICON, ICON_ASSET, V1, V2, V2_DATA, V3, V3_DATA, in_charx, in_json, in_png
+from tests.support.cards import ICON, ICON_ASSET, V1, V2, V2_DATA, V3, V3_DATA, in_charx, in_json, in_png, with_texts
 from tests.support.pictures import apng, chunk, draw_picture
 
 PICTURE = draw_picture("PNG")
@@ -91,7 +91,7 @@ def test_chara_is_read_if_ccv3_is_not_valid() -> None:
 
 def test_base64_may_have_line_breaks_and_no_padding() -> None:
     packed = base64.encodebytes(in_json(V2)).rstrip(b"=\n")
-    assert read_file(png.with_texts(PICTURE, {"chara": packed})).card.data == V2_DATA
+    assert read_file(with_texts(PICTURE, {"chara": packed})).card.data == V2_DATA
 
 
 def test_the_first_of_two_chunks_with_the_same_keyword_is_read() -> None:
@@ -120,7 +120,7 @@ def test_the_picture_loses_only_its_texts() -> None:
 
 def test_files_in_a_png() -> None:
     packed = {f"chara-ext-asset_:{path}": base64.b64encode(b"sound") for path in ("0", "a/b.ogg", "../up", "/root")}
-    found = read_file(png.with_texts(in_png(PICTURE, ccv3=V3), packed | {"chara-ext-asset_:x": b"?"}))
+    found = read_file(with_texts(in_png(PICTURE, ccv3=V3), packed | {"chara-ext-asset_:x": b"?"}))
     assert found.files == {"0": b"sound", "a/b.ogg": b"sound"}
     assert len(found.notes) == 3
 
@@ -270,7 +270,7 @@ def test_chunks_are_bounded() -> None:
 def test_files_in_a_png_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.cards.formats.reader.MAX_ENTRIES", 3)
     packed = {f"chara-ext-asset_:{number}": b"" for number in range(4)}
-    assert "files" in refused(png.with_texts(in_png(PICTURE, chara=V2), packed)).detail
+    assert "files" in refused(with_texts(in_png(PICTURE, chara=V2), packed)).detail
 
 
 @pytest.mark.parametrize(

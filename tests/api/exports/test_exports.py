@@ -17,6 +17,7 @@ from service.database import embedded
 from service.database.engine import DB
 from service.errors import Unavailable
 from service.exports import queries
+from service.limits.budget import Budget
 from service.web.middleware import slow_readers
 from tests.conftest import PASSWORD, character, create, relationship, signed_in, template, with_key
 from tests.support.servers import Service, execute, service_of_its_own, wait_until
@@ -165,15 +166,40 @@ async def started(member: Client) -> AsyncGenerator[bytes, None]:
     return await queries.export_account(queries.Caller(id=me))
 
 
-async def test_at_most_two_exports_run_at_the_same_time(app: Any, alice: Client, charlie: Client) -> None:
+async def test_slow_readers_keep_nobody_from_exporting(app: Any, alice: Client, charlie: Client) -> None:
     dora = await signed_in(app, "dora")
     under_way = [await started(alice), await started(charlie)]
-    refused = await dora.get("/v1/users/me/export")
-    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
-    assert refused.headers["content-type"] == "application/problem+json"
+    assert await export(dora)
     for pieces in under_way:
         await pieces.aclose()
-    assert await export(dora)
+
+
+async def test_exports_wait_for_their_turn(app: Any, alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with queries._TURNS.turn(), queries._TURNS.turn():
+        waiting = asyncio.create_task(export(alice))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+    assert await waiting
+    monkeypatch.setattr(queries, "MAX_SECONDS_IN_LINE", 0.05)
+    async with queries._TURNS.turn(), queries._TURNS.turn():
+        await assert_unavailable(alice)
+    monkeypatch.setattr(queries, "MOST_OPEN", 0)
+    await assert_unavailable(alice)
+
+
+async def test_the_files_of_exports_have_a_budget(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queries, "_ON_DISK", Budget(1000, 1000))
+    queries._ON_DISK.take("somebody else", 900)
+    await assert_unavailable(alice)
+    queries._ON_DISK.give_back("somebody else", 900)
+    assert await export(alice)
+    assert queries._ON_DISK.used == 0
+
+
+async def assert_unavailable(member: Client) -> None:
+    refused = await member.get("/v1/users/me/export")
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert refused.headers["content-type"] == "application/problem+json"
 
 
 async def test_a_client_that_goes_away_leaves_no_connection_behind(app: Any, alice: Client) -> None:
@@ -181,7 +207,7 @@ async def test_a_client_that_goes_away_leaves_no_connection_behind(app: Any, ali
     for gone_after in (0, 1, 5):
         await leave_after(app, alice, gone_after)
         assert not [task for task in asyncio.all_tasks() if getattr(task.get_coro(), "__name__", "") == "_write"]
-        assert (queries._exports._value, queries._users) == (2, set())
+        assert (queries._TURNS._free, queries._users, queries._ON_DISK.used) == (2, set(), 0)
         assert await all_connections_idle()
     assert len(of_kind(await export(alice), "character")) == 1000
 
@@ -193,7 +219,7 @@ async def test_a_client_that_takes_nothing_gives_the_export_back(
     await fill(alice, 100)
     for taken in (0, 1, 3):
         await leave_after(app, alice, 10**6, takes=taken)
-        assert (queries._exports._value, queries._users) == (2, set())
+        assert (queries._TURNS._free, queries._users, queries._ON_DISK.used) == (2, set(), 0)
         assert await all_connections_idle()
 
 

@@ -20,16 +20,21 @@ class Budget:
         self.used = 0
         self._of_address: dict[str, int] = {}
 
+    def fits(self, address: str, size: int) -> bool:
+        """Whether ``size`` bytes are within the budget. A size above the whole budget is, when nothing else is used."""
+        of_address = self._of_address.get(address, 0)
+        return not (
+            (of_address and of_address + size > self.most_of_address) or (self.used and self.used + size > self.most)
+        )
+
     def take(self, address: str, size: int) -> bool:
-        """Whether ``size`` bytes are within the budget; if so, they are used until they are given back. A size
-        above the whole budget is accepted when nothing else is used."""
+        """Like ``fits``; if so, the bytes are used until they are given back."""
         if not size:
             return True
-        of_address = self._of_address.get(address, 0)
-        if (of_address and of_address + size > self.most_of_address) or (self.used and self.used + size > self.most):
+        if not self.fits(address, size):
             return False
         self.used += size
-        self._of_address[address] = of_address + size
+        self._of_address[address] = self._of_address.get(address, 0) + size
         return True
 
     @contextmanager

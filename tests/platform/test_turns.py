@@ -1,0 +1,91 @@
+"""Slow work: callers are served in rotation, and a bounded number may wait."""
+
+import asyncio
+from contextvars import Context
+from typing import Any
+
+import pytest
+
+from service.database.shares import ON_BEHALF_OF
+from service.errors import Unavailable
+from service.limits.turns import Turns
+
+
+class Work:
+    """Work of several callers, and the order in which it was begun."""
+
+    def __init__(self, at_once: int = 1, waiting: int = 9, of_caller: int = 9) -> None:
+        self.turns = Turns(at_once, waiting=waiting, waiting_of_caller=of_caller, refusal="Too many.")
+        self.begun: list[str] = []
+        self.go_on = asyncio.Event()
+
+    def start(self, names: str) -> list["asyncio.Task[None]"]:
+        """A task for each name; its caller is the first letter."""
+        return [asyncio.create_task(self._do(name), context=context_of(name[0])) for name in names.split()]
+
+    async def _do(self, name: str) -> None:
+        async with self.turns.turn():
+            self.begun.append(name)
+            await self.go_on.wait()
+
+
+def context_of(caller: str) -> Context:
+    context = Context()
+    context.run(ON_BEHALF_OF.set, caller)
+    return context
+
+
+async def outcomes(tasks: list[Any]) -> list[str]:
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    return ["done" if result is None else type(result).__name__ for result in results]
+
+
+async def test_callers_are_served_in_rotation() -> None:
+    work = Work()
+    tasks = work.start("a1 a2 a3 a4 b1 b2 c1")
+    await asyncio.sleep(0)
+    assert work.begun == ["a1"]
+    work.go_on.set()
+    assert await outcomes(tasks) == ["done"] * 7
+    assert work.begun == ["a1", "a2", "b1", "c1", "a3", "b2", "a4"]
+
+
+async def test_several_at_once() -> None:
+    work = Work(at_once=2)
+    tasks = work.start("a1 a2 a3 b1")
+    await asyncio.sleep(0)
+    assert work.begun == ["a1", "a2"]
+    work.go_on.set()
+    assert await outcomes(tasks) == ["done"] * 4
+    async with work.turns.turn(), work.turns.turn():  # both are free again
+        pass
+
+
+async def test_a_bounded_number_waits_of_each_caller_and_of_all() -> None:
+    work = Work(waiting=3, of_caller=2)
+    tasks = work.start("a1 a2 a3 a4 b1 b2")
+    await asyncio.sleep(0)
+    work.go_on.set()
+    assert await outcomes(tasks) == ["done", "done", "done", "Unavailable", "done", "Unavailable"]
+    with pytest.raises(Unavailable, match=r"Too many\."):
+        await Work(waiting=0).turns._wait("a")
+
+
+@pytest.mark.parametrize("at_the_same_moment", [False, True])
+async def test_who_leaves_the_line_takes_no_turn(at_the_same_moment: bool) -> None:
+    work = Work()
+    first, second, third = work.start("a1 b1 b2")
+    await asyncio.sleep(0)
+    if at_the_same_moment:  # the first is done, and the second has its turn, but has not run yet
+        first.cancel()
+        await asyncio.sleep(0)
+        assert first.done()
+    second.cancel()
+    work.go_on.set()
+    assert await outcomes([first, second, third]) == [
+        "CancelledError" if at_the_same_moment else "done", "CancelledError", "done"
+    ]  # fmt: skip
+    assert "b1" not in work.begun
+    assert not work.turns._waiting
+    async with work.turns.turn():
+        pass
