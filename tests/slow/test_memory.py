@@ -80,11 +80,12 @@ def charx_of_62_mebibytes() -> bytes:
     return target.getvalue()
 
 
-async def test_slow_readers_of_large_cards(service: Service) -> None:
-    async with member_of(service.url, "reader") as client:
+@pytest.mark.parametrize("kind", ["charx", "png"])
+async def test_slow_readers_of_large_cards(service: Service, kind: str) -> None:
+    async with member_of(service.url, f"reader_{kind}") as client:
         answer = await client.post("/v1/imports", files=[("file", ("large.charx", charx_of_62_mebibytes()))])
         (item,) = answer.json()["items"]
-        path = f"/v1/characters/{item['character']['id']}/card?format=charx"
+        path = f"/v1/characters/{item['character']['id']}/card?format={kind}"
         whole = await client.get(path)
         assert len(whole.content) > 62 * 1024**2
         sockets = [await connect(service, number) for number in range(ATTACKERS)]
@@ -97,7 +98,7 @@ async def test_slow_readers_of_large_cards(service: Service) -> None:
         finally:
             for each in sockets:
                 each.close()
-    report("slow readers", service, health)
+    report(f"slow readers of {kind}", service, health)
 
 
 async def test_slow_uploads(service: Service) -> None:
