@@ -30,6 +30,8 @@ from service.web.routes import get, put
 
 MEDIA_TYPES: dict[Format, str] = {"json": "application/json", "png": "image/png", "charx": "application/zip"}
 
+JSON_COST = 5  # writes: the whole card is read and written
+
 _NOT_ASCII = re.compile("[^A-Za-z0-9._-]+")
 _SEPARATORS = re.compile(r"[/\\]")
 
@@ -38,6 +40,7 @@ async def _prepare(request: Request[Any, Any, Any]) -> NewCard | None:
     """The card of a form with one file. None for JSON."""
     await request.body()  # a dry run must have it before its transaction begins
     if request.content_type[0] != FORM:
+        await spend(request.scope, JSON_COST)
         return None
     await spend(request.scope, COST)
     await check_own_version(request.user, request.path_params["character_id"], request.headers.get("if-match"))

@@ -12,8 +12,8 @@ from service.settings import settings
 
 @dataclass(frozen=True)
 class Limit:
-    """At most ``rate`` requests in each window of ``seconds``, for each caller or each address. Or messages, for each
-    kind and recipient, whoever requests them.
+    """At most ``rate`` requests in each window of ``seconds``, for each caller or each address, or bytes that they
+    store. Or messages, for each kind and recipient, whoever requests them.
 
     Routes with the same limit share its counter.
     """
@@ -41,7 +41,7 @@ class Limit:
 
     def refusal(self, wait: int) -> str:
         """The detail of a refusal, with the seconds to wait."""
-        window = {60: "a minute", 3_600: "an hour"}.get(self.seconds, f"{self.seconds} seconds")
+        window = {60: "a minute", 3_600: "an hour", 86_400: "a day"}.get(self.seconds, f"{self.seconds} seconds")
         retry = f"Retry in {wait} second{'s' * (wait > 1)}."
         return f"The limit '{self.name}' is {self.most} in {window} for each {self.by}. {retry}"
 
@@ -74,5 +74,6 @@ SIGN_IN = Limit("sign-in", 20, 60, by="address")
 SIGN_UP = Limit("sign-up", 10, 3_600, by="address")
 MAIL = Limit("mail", 10, 3_600, by="address")
 NEW_EMAIL = Limit("new-email", 10, 3_600)
+STORED_BYTES = Limit("stored-bytes", 2 * settings.quota_stored_bytes, 86_400)  # of files, used in the end or not
 RECIPIENT = Limit("recipient", 10, 3_600, by="recipient")
 RECIPIENT_OF_LINKS = Limit("recipient-of-links", 1, 60, by="recipient")

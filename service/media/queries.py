@@ -15,6 +15,9 @@ from piccolo.querystring import QueryString
 from service.database.engine import DB
 from service.database.held import check_no_connection
 from service.database.prepared import Param, Prepared, json_object
+from service.database.shares import ON_BEHALF_OF
+from service.errors import TooManyRequests
+from service.limits.rate_limits import STORED_BYTES
 from service.media.images.workers import clean
 from service.media.schemas import PICTURE_VERSION_LENGTH, SIZES
 from service.media.storage import STORAGE, derived_key
@@ -115,6 +118,17 @@ def stored_names(name: str) -> list[str]:
 
 async def _store(file: NewFile, files: Mapping[str, bytes]) -> NewFile:
     check_no_connection("Storing a file")  # also because its row must be committed before it is written
+    await _count_bytes(sum(map(len, files.values())))
     await _UPSERT.one(**msgspec.structs.asdict(file))
     await asyncio.gather(*(STORAGE.put(each, content) for each, content in files.items()))
     return file
+
+
+async def _count_bytes(size: int) -> None:
+    """Raises TooManyRequests when the caller has stored too much, as replaced and refused files stay for a day, and no
+    quota counts them."""
+    if (caller := ON_BEHALF_OF.get()) is None:
+        return
+    count, seconds = await STORED_BYTES.counter.count(str(caller), size)
+    if count > STORED_BYTES.most:
+        raise TooManyRequests(STORED_BYTES.refusal(seconds), headers={"Retry-After": str(seconds)})

@@ -6,9 +6,9 @@ import httpx
 import pytest
 
 from service.characters.tables import Character
-from service.limits.rate_limits import READS, WRITES
+from service.limits.rate_limits import READS, STORED_BYTES, WRITES
 from tests.conftest import character, client, relationship, template
-from tests.support.cards import V3, in_json
+from tests.support.cards import V2, V3, import_files, in_json, in_png
 from tests.support.pictures import draw_picture
 
 Client = httpx.AsyncClient
@@ -38,6 +38,7 @@ async def counted(member: Client, method: str, path: str, **request: Any) -> int
         ("/v1/characters?limit=100&fields=name,tags&sort=name", 1),
         ("/v1/characters?q=mira", 2),
         ("/v1/characters?count=exact", 5),
+        ("/v1/characters?attributes.class.in=wizard,bard&id.in={id}&style=anime", 3),
         ("/v1/characters?count=estimated", 5),
         ("/v1/characters?fields=name,extensions", 2),
         ("/v1/characters?fields=name,%20attributes", 2),
@@ -78,8 +79,30 @@ async def test_writes(alice: Client) -> None:
         assert await counted(alice, "POST", migration) == units
     files = [("file", (f"{number}.json", in_json(V3))) for number in range(3)]
     assert await counted(alice, "POST", "/v1/imports", files=files) == 30
+    assert await counted(alice, "PUT", f"{path}/card", json={"nickname": "Mi"}) == 5
     assert await counted(alice, "PUT", f"{path}/portrait", content=draw_picture(), headers=PNG) == 10
     assert await counted(alice, "PUT", "/v1/users/me/avatar", content=draw_picture(), headers=PNG) == 10
+
+
+async def test_stored_bytes_are_limited_whether_they_are_used_or_not(
+    alice: Client, charlie: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    STORED_BYTES.counter._local._ends_and_counts.clear()
+    monkeypatch.setitem(STORED_BYTES.__dict__, "most", 3_000)
+
+    async def upload(member: Client, path: str, color: str) -> httpx.Response:
+        return await member.put(f"/v1{path}", content=draw_picture(color=color), headers=PNG)
+
+    mira, otto = await character(alice), await character(charlie)
+    statuses = [(await upload(alice, "/users/me/avatar", f"#0000{number:02x}")).status_code for number in range(40)]
+    assert statuses == sorted(statuses)  # 200 until the limit is reached, and then 429
+    assert {*statuses} == {200, 429}
+    refused = await upload(alice, f"/characters/{mira['id']}/portrait", "#ffffff")
+    assert "The limit 'stored-bytes' is 3000 in a day for each caller." in refused.json()["detail"]
+    assert 86_000 < int(refused.headers["retry-after"]) <= 86_400
+    (item,) = await import_files(alice, in_png(draw_picture(), chara=V2))
+    assert item["status"] == 429
+    assert (await upload(charlie, f"/characters/{otto['id']}/portrait", "#ffffff")).status_code == 200
 
 
 async def test_a_request_that_costs_more_than_is_left_is_refused_without_effect(

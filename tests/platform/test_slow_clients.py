@@ -246,7 +246,7 @@ async def test_an_upload_past_the_budget_is_refused(monkeypatch: pytest.MonkeyPa
             await asyncio.sleep(0.5)
             assert sum(isinstance(task.exception(), Overloaded) for task in sending if task.done()) == CLIENTS - 2
             with pytest.raises(Overloaded):  # before anything is read
-                await upload(0, SIZE)
+                await asyncio.wait_for(upload(0, SIZE), 2)
     await asyncio.gather(*tasks, *sending, return_exceptions=True)
     assert uploads.UPLOADS_ON_DISK.used == 0
 

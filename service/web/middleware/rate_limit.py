@@ -14,12 +14,13 @@ from service.limits.rate_limits import Limit
 
 Parameters = MultiDict[str]
 
+_LIMITED = ("/v1", "/media", "/admin")
 _REFUSED = Counter("rate_limit_refusals", "Requests refused because there were too many.", ["limit"])
 
 
 class RateLimits:
-    """Counts every request below /v1, known path or not, as a read or as a write. Methods that the service does not
-    have, such as TRACE, count as writes on every path."""
+    """Counts every request to the API, to files and to the admin site, known path or not, as a read or as a write.
+    Methods that the service does not have, such as TRACE, count as writes on every path."""
 
     def __init__(self, app: ASGIApp, reads: Limit, writes: Limit) -> None:
         self.app = app
@@ -31,7 +32,7 @@ class RateLimits:
         limit = self._by_method.get(scope["method"])
         if limit is None:
             await count_request(self._of_unknown_methods, scope)
-        elif scope["path"].startswith("/v1"):
+        elif scope["path"].startswith(_LIMITED):
             scope["state"]["rate_limit"] = limit
             await count_request(limit, scope)
         await self.app(scope, receive, send)
@@ -69,8 +70,9 @@ async def spend(scope: Any, units: int) -> None:
 
 
 def list_cost(parameters: Parameters) -> int:
-    """The units of a page."""
-    return 1 + ("q" in parameters) + (4 if "count" in parameters else 0)
+    """The units of a page. A filter by many values may match rows in as many places."""
+    many = sum(name.endswith(".in") for name in parameters)
+    return 1 + many + ("q" in parameters) + (4 if "count" in parameters else 0)
 
 
 async def count_request(limit: Limit, scope: Any, units: int = 1) -> None:
