@@ -10,7 +10,13 @@ from piccolo.columns.combination import WhereRaw
 from service.callers import Caller
 from service.characters.attributes import ATTRIBUTES
 from service.characters.filters import BY_NAME, FILTERS, RANK, STYLES
-from service.characters.schemas import CharacterCreate, CharacterQuery, CharacterSummary, CharacterUpdate
+from service.characters.schemas import (
+    CharacterCreate,
+    CharacterQuery,
+    CharacterSummary,
+    CharacterUpdate,
+    pointing_to_sent_members,
+)
 from service.characters.scopes import (
     _TEMPLATE_SHOWN,
     CHARACTER,
@@ -90,17 +96,18 @@ async def list_characters(user: Caller, query: CharacterQuery) -> Rows:
 async def create_character(user: Caller, data: CharacterCreate, portrait: str | None = None) -> Any:
     """``portrait`` is the name of a stored picture. Raises Unprocessable with every violation of the template, and
     NotFound and Conflict as ``usable_version`` does."""
-    attributes, number, faults = await _begun(user, data)
-    if faults:
-        raise Unprocessable.of(faults)
-    return await _create(
-        id=uuid7(),
-        owner=user.id,
-        forked_from=None,
-        **msgspec.structs.asdict(data)
-        | {"attributes": document(attributes), "extensions": document(data.extensions)}
-        | {"template_version": number, "portrait": portrait},
-    )
+    with pointing_to_sent_members(data):
+        attributes, number, faults = await _begun(user, data)
+        if faults:
+            raise Unprocessable.of(faults)
+        return await _create(
+            id=uuid7(),
+            owner=user.id,
+            forked_from=None,
+            **msgspec.structs.asdict(data)
+            | {"attributes": document(attributes), "extensions": document(data.extensions)}
+            | {"template_version": number, "portrait": portrait},
+        )
 
 
 async def look_further_into_new(user: Caller, sound: Mapping[str, Any]) -> list[Violation]:
@@ -160,14 +167,15 @@ async def get_columns(user: Caller, character_id: UUID) -> Any:
 
 async def update_character(user: Caller, character_id: UUID, data: CharacterUpdate, if_match: str | None) -> Any:
     """Raises PreconditionFailed if ``if_match`` is stale, Unprocessable with every violation of the template."""
-    async with DB.transaction():
-        row = await lock_own(user, character_id)
-        check_if_match(if_match, character_id, row["version"])
-        changes, faults = await _changed(user, row, data)
-        if faults:
-            raise Unprocessable.of(faults)
-        with on_constraint(GONE):
-            return await change(row, changes)
+    with pointing_to_sent_members(data):
+        async with DB.transaction():
+            row = await lock_own(user, character_id)
+            check_if_match(if_match, character_id, row["version"])
+            changes, faults = await _changed(user, row, data)
+            if faults:
+                raise Unprocessable.of(faults)
+            with on_constraint(GONE):
+                return await change(row, changes)
 
 
 async def look_further_into_changes(user: Caller, character_id: UUID, sound: Mapping[str, Any]) -> list[Violation]:
