@@ -42,10 +42,11 @@ from service.database.prepared import Param, Prepared, json_object
 from service.errors import Conflict, NotFound, Unprocessable, Violation
 from service.etags import check_if_match
 from service.identifiers import uuid7
+from service.inputs import given
 from service.lists.listing import Listing, Rows
 from service.lists.search import GENERATED, ranked
 from service.lists.statements import SortKey
-from service.schemas import EXTENSIONS_SIZE, FieldsQuery, given
+from service.schemas import EXTENSIONS_SIZE, FieldsQuery
 from service.templates.rules.bounds import bounds_violations
 from service.templates.rules.validator import Rules
 from service.templates.versions.queries import get_rules, usable_version
@@ -189,10 +190,10 @@ async def look_further_into_changes(user: Caller, character_id: UUID, sound: Map
 
 async def _changed(user: Caller, row: Any, data: CharacterUpdate) -> tuple[dict[str, Any], list[Violation]]:
     """The columns that change, and their violations."""
-    changes = given(data, description="", tags=[], extensions={})
+    changes = given(data, description="", tags=[], visibility="private", extensions={})
     faults = _extension_violations(changes.get("extensions", {}))
     if changes.keys() & {"attributes", "template", "template_version"}:
-        attributes = merge_patch(msgspec.json.decode(row["attributes"]), changes.get("attributes", {}))
+        attributes = merge_patch({"attributes": msgspec.json.decode(row["attributes"])}, changes).get("attributes", {})
         pin, rules = await _pin(user, row, changes)
         attributes, broken = rules.check(attributes) if rules else (attributes, bounds_violations(attributes))
         faults += broken

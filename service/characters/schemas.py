@@ -8,16 +8,15 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from service.errors import ServiceError, Violation
+from service.inputs import Input, OrDefault, TaggedInput
 from service.media.schemas import Portrait
 from service.schemas import (
     ContentQuery,
     FieldsQuery,
-    Input,
     LongDescription,
     Name,
     Prompt,
     Style,
-    TaggedInput,
     Tags,
     Time,
     VersionNumber,
@@ -39,12 +38,12 @@ class TemplateGiven(Input, kw_only=True):
     """A template as a character shows it. Only `id` and `version` count. Default version: the newest published one."""
 
     id: UUID
-    version: VersionNumber | UnsetType = UNSET
-    name: str | UnsetType = UNSET
-    description: str | UnsetType = UNSET
-    style: Style | None | UnsetType = UNSET
-    tags: list[str] | UnsetType = UNSET
-    newest_version: VersionNumber | UnsetType = UNSET
+    version: VersionNumber | None = None
+    name: str | None = None
+    description: str | None = None
+    style: Style | None = None
+    tags: list[str] | None = None
+    newest_version: VersionNumber | None = None
 
 
 class PinnedInput(TaggedInput, kw_only=True, dict=True):
@@ -61,7 +60,7 @@ class PinnedInput(TaggedInput, kw_only=True, dict=True):
             at_template = at_number = "/template/id"
             if isinstance(number, int):
                 at_number = "/template_version"
-            elif template.version is not UNSET:
+            elif template.version is not None:
                 at_number = "/template/version"
                 self.template_version: Any = template.version
             self.template: Any = template.id
@@ -88,20 +87,21 @@ class CharacterCreate(PinnedInput, kw_only=True):
     schema. `template` is an id, or an object as reading returns it; `template_version` wins over its version."""
 
     name: Name
-    description: LongDescription = ""
+    description: OrDefault[LongDescription] = ""
     prompt: Prompt | None = None
     style: Style | None = None
-    tags: Tags = msgspec.field(default_factory=list)
-    visibility: Visibility = "private"
-    attributes: Attributes = msgspec.field(default_factory=dict)
-    extensions: Extensions = msgspec.field(default_factory=dict)
+    tags: OrDefault[Tags] = msgspec.field(default_factory=list)
+    visibility: OrDefault[Visibility] = "private"
+    attributes: OrDefault[Attributes] = msgspec.field(default_factory=dict)
+    extensions: OrDefault[Extensions] = msgspec.field(default_factory=dict)
     template: UUID | TemplateGiven | None = None
     template_version: VersionNumber | None = None
 
 
 class CharacterUpdate(PinnedInput, kw_only=True):
     """The fields to change. `attributes` is a merge patch (RFC 7396): null removes an attribute, or resets it to its
-    default. Other fields are replaced. A new template or version applies immediately; a null template removes it.
+    default. Other fields are replaced; null resets one to its default. A new template or version applies immediately; a
+    null template removes it, and a null version is the newest one.
     `template` is an id, or an object as reading returns it; `template_version` wins over the version in it."""
 
     name: Name | UnsetType = UNSET
@@ -109,8 +109,8 @@ class CharacterUpdate(PinnedInput, kw_only=True):
     prompt: Prompt | None | UnsetType = UNSET
     style: Style | None | UnsetType = UNSET
     tags: Tags | None | UnsetType = UNSET
-    visibility: Visibility | UnsetType = UNSET
-    attributes: Attributes | UnsetType = UNSET
+    visibility: Visibility | None | UnsetType = UNSET
+    attributes: Attributes | None | UnsetType = UNSET
     extensions: Extensions | None | UnsetType = UNSET
     template: UUID | TemplateGiven | None | UnsetType = UNSET
     template_version: VersionNumber | None | UnsetType = UNSET

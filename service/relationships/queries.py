@@ -15,12 +15,12 @@ from service.database.prepared import NOW, Param, Prepared, insert, json_object,
 from service.errors import BadRequest, Conflict, Forbidden, NotFound, QuotaExceeded, Unprocessable, Violation
 from service.etags import check_if_match
 from service.identifiers import uuid7
+from service.inputs import given
 from service.lists.listing import Listing, Rows
 from service.lists.statements import Filter
 from service.relationships.schemas import RelationshipCreate, RelationshipQuery, RelationshipRead, RelationshipUpdate
 from service.relationships.tables import Relationship
 from service.relationships.types import CUSTOM, TYPES
-from service.schemas import given
 from service.settings import settings
 
 

@@ -4,9 +4,10 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from service.inputs import Input, OrDefault
 from service.relationships.tables import LABEL_LENGTH
 from service.relationships.types import Category, TypeName
-from service.schemas import Description, DryRunQuery, Input, ListQuery, Query, Time, line
+from service.schemas import Description, DryRunQuery, ListQuery, Query, Time, line
 
 Attitude = Annotated[int, Meta(ge=-100, le=100, description="From −100 (hatred) to 100 (devotion).")]
 Label = Annotated[str, line(LABEL_LENGTH, "haunted by")]
@@ -27,7 +28,7 @@ class RelationshipCreate(Input, kw_only=True):
     type: TypeName
     label: Label | None = None
     inverse_label: Label | None = None
-    description: Description = ""
+    description: OrDefault[Description] = ""
     attitude: Attitude | None = None
     returned_attitude: Attitude | None = None
 
