@@ -15,7 +15,16 @@ from service.characters.queries import create_character, delete_character, get_c
 from service.characters.schemas import CharacterCreate, CharacterRead, CharacterUpdate
 from service.database.engine import DB, Transaction
 from service.database.failures import to_service_error
-from service.errors import FailedDependency, NotFound, Problem, ServiceError, TooLarge, Unprocessable, Violation
+from service.errors import (
+    FailedDependency,
+    NotFound,
+    PreconditionFailed,
+    Problem,
+    ServiceError,
+    TooLarge,
+    Unprocessable,
+    Violation,
+)
 from service.etags import etag
 from service.inputs import Input, OrDefault
 from service.schemas import VersionNumber
@@ -54,8 +63,8 @@ class Bulk(Input, kw_only=True):
 
 class Outcome(msgspec.Struct, kw_only=True):
     """The response that a single request would get: 201 or 200 with the character, 204, or a problem. The pointers of a
-    problem refer to the operation's `body`. Only that of an unknown `id` refers to the request, as in
-    `/operations/3/id`."""
+    problem refer to the operation's `body`. Only those of an unknown `id` and of a stale `version` refer to the
+    request, as in `/operations/3/id` and `/operations/3/version`."""
 
     status: int
     character: CharacterRead | UnsetType = UNSET
@@ -72,6 +81,7 @@ _LARGE_ANSWER = (
     f"The characters of the response would have more than {MAX_ANSWERED // 1024**2} MiB together. Nothing was changed."
     " Send fewer operations in one request."
 )
+_STALE = "The character has changed since that version. Read it again, then repeat the change."
 _NEEDED = {"create": {"body"}, "update": {"id", "body"}, "delete": {"id"}}
 _FOREIGN = {"create": {"id", "version"}, "update": set[str](), "delete": {"body"}}
 
@@ -117,9 +127,13 @@ async def _attempt(transaction: Transaction, user: Caller, operation: Operation,
         problem = to_service_error(error)
         if problem.status >= 500:  # not the fault of this operation: the others would fail, too
             raise
+        at = f"/operations/{index}"
         if isinstance(problem, NotFound) and not problem.errors:  # others name what is not found
-            fault = Violation("Does not exist, or the caller may not see it.", pointer=f"/operations/{index}/id")
+            fault = Violation("Does not exist, or the caller may not see it.", pointer=pointer(at, "id"))
             return NotFound(problem.detail, errors=[fault])
+        if isinstance(problem, PreconditionFailed):  # a single request has the version in a header
+            faults = [Violation(fault.detail, pointer=pointer(at, "version")) for fault in problem.errors]
+            return PreconditionFailed(_STALE, errors=faults)
         return problem
 
 
