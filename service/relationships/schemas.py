@@ -34,8 +34,11 @@ class RelationshipCreate(Input, kw_only=True):
 
 
 class RelationshipUpdate(Input, kw_only=True):
-    """The fields to change, as read from the side that `from` names."""
+    """The fields to change, as read from the side that `from` names. Only the type `custom` has labels. A null
+    `inverse_label` makes it the same as `label`."""
 
+    label: Label | None | UnsetType = UNSET
+    inverse_label: Label | None | UnsetType = UNSET
     description: Description | None | UnsetType = UNSET
     attitude: Attitude | None | UnsetType = UNSET
     returned_attitude: Attitude | None | UnsetType = UNSET
@@ -48,12 +51,14 @@ class End(msgspec.Struct, kw_only=True):
 
 class RelationshipRead(msgspec.Struct, kw_only=True):
     """`source` is the `type` of `target`. Read from the target's side, the two are swapped and the type is the inverse.
-    `attitude` is how the source feels about the target, `returned_attitude` how the target feels about the source."""
+    `attitude` is how the source feels about the target, `returned_attitude` how the target feels about the source. Only
+    the type `custom` has a `label`, and the `inverse_label` that the other side reads as its `label`."""
 
     id: UUID
     version: int
     type: TypeName
     label: str | None
+    inverse_label: str | None
     source: End
     target: End
     description: str

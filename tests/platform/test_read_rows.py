@@ -20,7 +20,7 @@ KINDS: dict[str, dict[str, Any]] = {
 READ_ONLY: dict[str, dict[str, Any]] = {  # members with other values
     "characters": {"id": "x", "owner": {"id": "x"}, "portrait": None, "created_at": "now"},
     "templates": {"owner": None, "prompt": "New", "attribute_schema": {"type": "object", "title": "New"}},
-    "relationships": {"type": "rival_of", "source": {}, "target": {}, "label": "New"},
+    "relationships": {"type": "rival_of", "source": {}, "target": {}},
     "users": {"id": 1, "username": "new", "avatar": {}, "email_verified": True, "created_at": None},
 }
 EVERY_KIND = pytest.mark.parametrize("kind", KINDS)
