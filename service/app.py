@@ -61,6 +61,7 @@ from service.users.usage import UsageController
 from service.web.application import Application
 from service.web.docs import ASSETS, get_openapi, get_root
 from service.web.guards import authenticated, current_user, known_parameters
+from service.web.guide_pages import GuideController
 from service.web.middleware.access_log import AccessLog
 from service.web.middleware.authentication import Authentication
 from service.web.middleware.checks import Checks
@@ -96,6 +97,8 @@ ENUMS = {
     "PictureSize": Size,
     "CardFormat": Format,
 }  # which the OpenAPI document names
+
+PAGES: list[Any] = [ProblemController, GuideController, get_root, get_openapi, ASSETS]
 
 v1 = Router(
     "/v1",
@@ -138,7 +141,7 @@ def create_app() -> Litestar:
     allow_many_connections()
     return_freed_memory()
     app = Application(
-        [v1, MediaController, HealthController, ProblemController, get_root, get_openapi, ASSETS, admin],
+        [v1, MediaController, HealthController, *PAGES, admin],
         dependencies={"user": Provide(current_user)},
         exception_handlers={Exception: answer_problem},
         lifespan=[

@@ -1,4 +1,4 @@
-"""Wire types that features share: bounded aliases, inputs, pages and query parameters."""
+"""Wire types that features share: bounded aliases, pages and query parameters."""
 
 import re
 import unicodedata
@@ -10,8 +10,6 @@ from uuid import UUID
 
 import msgspec
 from msgspec import Meta
-
-from service.text.folding import distinct_tags
 
 # Ends a pattern. A bare $ also matches before a final newline in Python.
 END = r"$(?!\n)"
@@ -81,22 +79,6 @@ VersionNumber = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Item = TypeVar("Item")
 
 
-class Input(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A body that a client sends."""
-
-
-class TaggedInput(Input, kw_only=True):
-    """A body that may have tags. Of tags that differ only in case, the first is kept."""
-
-    def __post_init__(self) -> None:
-        if tags := getattr(self, "tags", None):
-            self.tags: Any = distinct_tags(tags)
-
-
-class CopyCreate(Input):
-    """An empty object: a copy takes everything from its original."""
-
-
 class Page(msgspec.Struct, Generic[Item], kw_only=True):
     """A page of a list. `next_cursor` is null on the last page."""
 
@@ -114,16 +96,6 @@ class Collection(msgspec.Struct, Generic[Item], kw_only=True):
 def constrained(column: str, choices: Any) -> str:
     """The SQL condition that ``column`` is one of a Literal's choices."""
     return f"{column} IN ({', '.join(repr(choice) for choice in choices.__args__)})"
-
-
-def given(data: Input, **empty: Any) -> dict[str, Any]:
-    """The fields that a PATCH sends. A null becomes the ``empty`` value of its field, if it has one."""
-    fields = {name: getattr(data, name) for name in data.__struct_fields__}
-    return {
-        name: empty.get(name) if value is None else value
-        for name, value in fields.items()
-        if value is not msgspec.UNSET
-    }
 
 
 def check_members(struct: type[msgspec.Struct], names: Iterable[str], what: str) -> None:

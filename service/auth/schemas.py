@@ -5,7 +5,8 @@ import msgspec
 from msgspec import Meta
 
 from service.callers import Scope
-from service.schemas import Input, Time, Title
+from service.inputs import Input
+from service.schemas import Time, Title
 from service.users.schemas import Email, GivenPassword, Me, Owner, Password
 
 # Of the link in a message. In a body, because paths are logged, here and by proxies

@@ -3,7 +3,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from service.schemas import Input, Query
+from service.inputs import Input
+from service.schemas import Query
 
 Format = Literal["json", "png", "charx"]
 UnixTime = Annotated[int, Meta(ge=0, le=2**53, description="Seconds since 1970.")]
@@ -27,17 +28,17 @@ class CardQuery(Query, kw_only=True, frozen=True):
 class CardUpdate(Input, kw_only=True):
     """The fields that only a card has. Fields that are not sent keep their values; null removes a field."""
 
-    personality: str | UnsetType = UNSET
-    scenario: str | UnsetType = UNSET
-    first_mes: str | UnsetType = UNSET
-    mes_example: str | UnsetType = UNSET
-    creator_notes: str | UnsetType = UNSET
-    system_prompt: str | UnsetType = UNSET
-    post_history_instructions: str | UnsetType = UNSET
-    alternate_greetings: list[str] | UnsetType = UNSET
-    group_only_greetings: list[str] | UnsetType = UNSET
-    creator: str | UnsetType = UNSET
-    character_version: str | UnsetType = UNSET
+    personality: str | None | UnsetType = UNSET
+    scenario: str | None | UnsetType = UNSET
+    first_mes: str | None | UnsetType = UNSET
+    mes_example: str | None | UnsetType = UNSET
+    creator_notes: str | None | UnsetType = UNSET
+    system_prompt: str | None | UnsetType = UNSET
+    post_history_instructions: str | None | UnsetType = UNSET
+    alternate_greetings: list[str] | None | UnsetType = UNSET
+    group_only_greetings: list[str] | None | UnsetType = UNSET
+    creator: str | None | UnsetType = UNSET
+    character_version: str | None | UnsetType = UNSET
     character_book: dict[str, Any] | None | UnsetType = UNSET
     nickname: str | None | UnsetType = UNSET
     creator_notes_multilingual: dict[str, str] | None | UnsetType = UNSET

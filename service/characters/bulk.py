@@ -15,9 +15,19 @@ from service.characters.queries import create_character, delete_character, get_c
 from service.characters.schemas import CharacterCreate, CharacterRead, CharacterUpdate
 from service.database.engine import DB, Transaction
 from service.database.failures import to_service_error
-from service.errors import FailedDependency, NotFound, Problem, ServiceError, TooLarge, Unprocessable, Violation
+from service.errors import (
+    FailedDependency,
+    NotFound,
+    PreconditionFailed,
+    Problem,
+    ServiceError,
+    TooLarge,
+    Unprocessable,
+    Violation,
+)
 from service.etags import etag
-from service.schemas import Input, VersionNumber
+from service.inputs import Input, OrDefault
+from service.schemas import VersionNumber
 from service.validation import convert, pointer
 from service.web.guards import WRITE_CHARACTERS, CurrentUser
 from service.web.middleware.rate_limit import spend
@@ -33,28 +43,28 @@ class Operation(Input, kw_only=True):
     """A change of one character: `create` needs `body`, `update` needs `id` and `body`, `delete` needs `id`."""
 
     action: Literal["create", "update", "delete"]
-    id: UUID | UnsetType = UNSET
+    id: UUID | None = None
     version: (
         Annotated[
             VersionNumber,
             Meta(description="The version that was read. The operation fails if the character has changed since."),
         ]
-        | UnsetType
-    ) = UNSET
-    body: Annotated[dict[str, Any], Meta(description="A CharacterCreate or a CharacterUpdate.")] | UnsetType = UNSET
+        | None
+    ) = None
+    body: Annotated[dict[str, Any], Meta(description="A CharacterCreate or a CharacterUpdate.")] | None = None
 
 
 class Bulk(Input, kw_only=True):
     """Up to 100 operations, run in order. If `atomic` is true, all of them take effect or none."""
 
     operations: Annotated[list[Operation], Meta(min_length=1, max_length=MOST_OPERATIONS)]
-    atomic: bool = False
+    atomic: OrDefault[bool] = False
 
 
 class Outcome(msgspec.Struct, kw_only=True):
     """The response that a single request would get: 201 or 200 with the character, 204, or a problem. The pointers of a
-    problem refer to the operation's `body`. Only that of an unknown `id` refers to the request, as in
-    `/operations/3/id`."""
+    problem refer to the operation's `body`. Only those of an unknown `id` and of a stale `version` refer to the
+    request, as in `/operations/3/id` and `/operations/3/version`."""
 
     status: int
     character: CharacterRead | UnsetType = UNSET
@@ -71,6 +81,7 @@ _LARGE_ANSWER = (
     f"The characters of the response would have more than {MAX_ANSWERED // 1024**2} MiB together. Nothing was changed."
     " Send fewer operations in one request."
 )
+_STALE = "The character has changed since that version. Read it again, then repeat the change."
 _NEEDED = {"create": {"body"}, "update": {"id", "body"}, "delete": {"id"}}
 _FOREIGN = {"create": {"id", "version"}, "update": set[str](), "delete": {"body"}}
 
@@ -85,11 +96,11 @@ async def change_characters(user: Caller, operations: Sequence[Operation], *, at
     """
     if faults := [fault for index, each in enumerate(operations) for fault in _violations(each, index)]:
         raise Unprocessable.of(faults)
-    ids = {each.id for each in operations if each.id is not UNSET}
+    ids = {each.id for each in operations if each.id is not None}
     renamed = {
         each.id
         for each in operations
-        if each.id is not UNSET and (each.action == "delete" or "name" in (each.body or {}))
+        if each.id is not None and (each.action == "delete" or "name" in (each.body or {}))
     }
     async with DB.transaction() as transaction:
         await lock_many(user.id, ids, renamed)
@@ -116,17 +127,21 @@ async def _attempt(transaction: Transaction, user: Caller, operation: Operation,
         problem = to_service_error(error)
         if problem.status >= 500:  # not the fault of this operation: the others would fail, too
             raise
+        at = f"/operations/{index}"
         if isinstance(problem, NotFound) and not problem.errors:  # others name what is not found
-            fault = Violation("Does not exist, or the caller may not see it.", pointer=f"/operations/{index}/id")
+            fault = Violation("Does not exist, or the caller may not see it.", pointer=pointer(at, "id"))
             return NotFound(problem.detail, errors=[fault])
+        if isinstance(problem, PreconditionFailed):  # a single request has the version in a header
+            faults = [Violation(fault.detail, pointer=pointer(at, "version")) for fault in problem.errors]
+            return PreconditionFailed(_STALE, errors=faults)
         return problem
 
 
 async def _run(user: Caller, operation: Operation) -> Any:
     if operation.action == "create":
         return await create_character(user, convert(operation.body, CharacterCreate))
-    character_id: Any = operation.id  # never UNSET here
-    if_match = None if operation.version is UNSET else etag(character_id, operation.version)
+    character_id: Any = operation.id  # never None here
+    if_match = None if operation.version is None else etag(character_id, operation.version)
     if operation.action == "update":
         data = await _changes(user, character_id, operation.body, if_match)
         return await update_character(user, character_id, data, if_match)
@@ -147,7 +162,7 @@ async def _changes(user: Caller, character_id: UUID, body: Any, if_match: str | 
 def _violations(operation: Operation, index: int) -> Iterator[Violation]:
     at = f"/operations/{index}"
     for name in ("id", "version", "body"):
-        given = getattr(operation, name) is not UNSET
+        given = getattr(operation, name) is not None
         if name in _NEEDED[operation.action] and not given:
             yield Violation("Is required.", pointer=pointer(at, name))
         elif name in _FOREIGN[operation.action] and given:

@@ -11,7 +11,7 @@ from service.characters.schemas import CharacterRead
 from service.database.engine import DB
 from service.database.prepared import Param, Prepared
 from service.identifiers import uuid7
-from service.schemas import CopyCreate
+from service.inputs import CopyCreate
 from service.web.guards import WRITE_CHARACTERS, CurrentUser
 from service.web.openapi_content import QUOTA, OptionalBodyOperation
 from service.web.responses import Rendered, resource

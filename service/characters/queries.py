@@ -10,7 +10,13 @@ from piccolo.columns.combination import WhereRaw
 from service.callers import Caller
 from service.characters.attributes import ATTRIBUTES
 from service.characters.filters import BY_NAME, FILTERS, RANK, STYLES
-from service.characters.schemas import CharacterCreate, CharacterQuery, CharacterSummary, CharacterUpdate
+from service.characters.schemas import (
+    CharacterCreate,
+    CharacterQuery,
+    CharacterSummary,
+    CharacterUpdate,
+    pointing_to_sent_members,
+)
 from service.characters.scopes import (
     _TEMPLATE_SHOWN,
     CHARACTER,
@@ -36,10 +42,11 @@ from service.database.prepared import Param, Prepared, json_object
 from service.errors import Conflict, NotFound, Unprocessable, Violation
 from service.etags import check_if_match
 from service.identifiers import uuid7
+from service.inputs import given
 from service.lists.listing import Listing, Rows
 from service.lists.search import GENERATED, ranked
 from service.lists.statements import SortKey
-from service.schemas import EXTENSIONS_SIZE, FieldsQuery, given
+from service.schemas import EXTENSIONS_SIZE, FieldsQuery
 from service.templates.rules.bounds import bounds_violations
 from service.templates.rules.validator import Rules
 from service.templates.versions.queries import get_rules, usable_version
@@ -90,17 +97,18 @@ async def list_characters(user: Caller, query: CharacterQuery) -> Rows:
 async def create_character(user: Caller, data: CharacterCreate, portrait: str | None = None) -> Any:
     """``portrait`` is the name of a stored picture. Raises Unprocessable with every violation of the template, and
     NotFound and Conflict as ``usable_version`` does."""
-    attributes, number, faults = await _begun(user, data)
-    if faults:
-        raise Unprocessable.of(faults)
-    return await _create(
-        id=uuid7(),
-        owner=user.id,
-        forked_from=None,
-        **msgspec.structs.asdict(data)
-        | {"attributes": document(attributes), "extensions": document(data.extensions)}
-        | {"template_version": number, "portrait": portrait},
-    )
+    with pointing_to_sent_members(data):
+        attributes, number, faults = await _begun(user, data)
+        if faults:
+            raise Unprocessable.of(faults)
+        return await _create(
+            id=uuid7(),
+            owner=user.id,
+            forked_from=None,
+            **msgspec.structs.asdict(data)
+            | {"attributes": document(attributes), "extensions": document(data.extensions)}
+            | {"template_version": number, "portrait": portrait},
+        )
 
 
 async def look_further_into_new(user: Caller, sound: Mapping[str, Any]) -> list[Violation]:
@@ -160,14 +168,15 @@ async def get_columns(user: Caller, character_id: UUID) -> Any:
 
 async def update_character(user: Caller, character_id: UUID, data: CharacterUpdate, if_match: str | None) -> Any:
     """Raises PreconditionFailed if ``if_match`` is stale, Unprocessable with every violation of the template."""
-    async with DB.transaction():
-        row = await lock_own(user, character_id)
-        check_if_match(if_match, character_id, row["version"])
-        changes, faults = await _changed(user, row, data)
-        if faults:
-            raise Unprocessable.of(faults)
-        with on_constraint(GONE):
-            return await change(row, changes)
+    with pointing_to_sent_members(data):
+        async with DB.transaction():
+            row = await lock_own(user, character_id)
+            check_if_match(if_match, character_id, row["version"])
+            changes, faults = await _changed(user, row, data)
+            if faults:
+                raise Unprocessable.of(faults)
+            with on_constraint(GONE):
+                return await change(row, changes)
 
 
 async def look_further_into_changes(user: Caller, character_id: UUID, sound: Mapping[str, Any]) -> list[Violation]:
@@ -181,10 +190,10 @@ async def look_further_into_changes(user: Caller, character_id: UUID, sound: Map
 
 async def _changed(user: Caller, row: Any, data: CharacterUpdate) -> tuple[dict[str, Any], list[Violation]]:
     """The columns that change, and their violations."""
-    changes = given(data, description="", tags=[], extensions={})
+    changes = given(data, description="", tags=[], visibility="private", extensions={})
     faults = _extension_violations(changes.get("extensions", {}))
     if changes.keys() & {"attributes", "template", "template_version"}:
-        attributes = merge_patch(msgspec.json.decode(row["attributes"]), changes.get("attributes", {}))
+        attributes = merge_patch({"attributes": msgspec.json.decode(row["attributes"])}, changes).get("attributes", {})
         pin, rules = await _pin(user, row, changes)
         attributes, broken = rules.check(attributes) if rules else (attributes, bounds_violations(attributes))
         faults += broken

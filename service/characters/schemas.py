@@ -1,20 +1,22 @@
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import copy
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from service.errors import ServiceError, Violation
+from service.inputs import Input, OrDefault, TaggedInput
 from service.media.schemas import Portrait
 from service.schemas import (
     ContentQuery,
     FieldsQuery,
-    Input,
     LongDescription,
     Name,
     Prompt,
     Style,
-    TaggedInput,
     Tags,
     Time,
     VersionNumber,
@@ -36,49 +38,70 @@ class TemplateGiven(Input, kw_only=True):
     """A template as a character shows it. Only `id` and `version` count. Default version: the newest published one."""
 
     id: UUID
-    version: VersionNumber | UnsetType = UNSET
-    name: str | UnsetType = UNSET
-    description: str | UnsetType = UNSET
-    style: Style | None | UnsetType = UNSET
-    tags: list[str] | UnsetType = UNSET
-    newest_version: VersionNumber | UnsetType = UNSET
+    version: VersionNumber | None = None
+    name: str | None = None
+    description: str | None = None
+    style: Style | None = None
+    tags: list[str] | None = None
+    newest_version: VersionNumber | None = None
 
 
-class PinnedInput(TaggedInput, kw_only=True):
+class PinnedInput(TaggedInput, kw_only=True, dict=True):
     """A body with a ``template`` and a ``template_version``. The template is an id once the body was read; a given
-    version wins over the one in its object."""
-
-    no_version: ClassVar[Any] = UNSET  # of ``template_version``: none was given
+    version wins over the one in its object, and null is none."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         template: Any = getattr(self, "template", None)
+        number: Any = getattr(self, "template_version", None)
+        at_number = "/template_version" if isinstance(number, int) else "/template"
+        at_template = "/template" if template not in (None, UNSET) else at_number
         if isinstance(template, TemplateGiven):
-            if getattr(self, "template_version", None) is self.no_version and template.version is not UNSET:
+            at_template = at_number = "/template/id"
+            if isinstance(number, int):
+                at_number = "/template_version"
+            elif template.version is not None:
+                at_number = "/template/version"
                 self.template_version: Any = template.version
             self.template: Any = template.id
+        self._places = {"/template": at_template, "/template_version": at_number}
+
+    def as_sent(self, fault: Violation) -> Violation:
+        """The fault, with a pointer to a member that was sent."""
+        return msgspec.structs.replace(fault, pointer=self._places.get(fault.pointer or "", fault.pointer))
+
+
+@contextmanager
+def pointing_to_sent_members(data: PinnedInput) -> Iterator[None]:
+    """The errors that the block raises point to what ``data`` was sent with."""
+    try:
+        yield
+    except ServiceError as error:
+        placed = copy(error)
+        placed.errors = [data.as_sent(fault) for fault in error.errors]
+        raise placed from None
 
 
 class CharacterCreate(PinnedInput, kw_only=True):
     """A new character. The defaults of its template are added to its attributes, which must satisfy the template's
     schema. `template` is an id, or an object as reading returns it; `template_version` wins over its version."""
 
-    no_version: ClassVar[Any] = None
     name: Name
-    description: LongDescription = ""
+    description: OrDefault[LongDescription] = ""
     prompt: Prompt | None = None
     style: Style | None = None
-    tags: Tags = msgspec.field(default_factory=list)
-    visibility: Visibility = "private"
-    attributes: Attributes = msgspec.field(default_factory=dict)
-    extensions: Extensions = msgspec.field(default_factory=dict)
+    tags: OrDefault[Tags] = msgspec.field(default_factory=list)
+    visibility: OrDefault[Visibility] = "private"
+    attributes: OrDefault[Attributes] = msgspec.field(default_factory=dict)
+    extensions: OrDefault[Extensions] = msgspec.field(default_factory=dict)
     template: UUID | TemplateGiven | None = None
     template_version: VersionNumber | None = None
 
 
 class CharacterUpdate(PinnedInput, kw_only=True):
     """The fields to change. `attributes` is a merge patch (RFC 7396): null removes an attribute, or resets it to its
-    default. Other fields are replaced. A new template or version applies immediately; a null template removes it.
+    default. Other fields are replaced; null resets one to its default. A new template or version applies immediately; a
+    null template removes it, and a null version is the newest one.
     `template` is an id, or an object as reading returns it; `template_version` wins over the version in it."""
 
     name: Name | UnsetType = UNSET
@@ -86,8 +109,8 @@ class CharacterUpdate(PinnedInput, kw_only=True):
     prompt: Prompt | None | UnsetType = UNSET
     style: Style | None | UnsetType = UNSET
     tags: Tags | None | UnsetType = UNSET
-    visibility: Visibility | UnsetType = UNSET
-    attributes: Attributes | UnsetType = UNSET
+    visibility: Visibility | None | UnsetType = UNSET
+    attributes: Attributes | None | UnsetType = UNSET
     extensions: Extensions | None | UnsetType = UNSET
     template: UUID | TemplateGiven | None | UnsetType = UNSET
     template_version: VersionNumber | None | UnsetType = UNSET

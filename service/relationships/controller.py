@@ -124,9 +124,10 @@ class RelationshipController(Controller):
     ) -> Rendered[RelationshipRead]:
         """Update a relationship.
 
-        The two characters and the type cannot change. `attitude` is that of the character in `from`. Without `from`, it
-        is that of the `source` in the body, if a row is sent back, and otherwise that of the stored source. To change a
-        row of a character's list, send that character's id as `from`, or the row's `source`.
+        The two characters and the type cannot change, but the labels of the type `custom` can. `attitude` and `label`
+        are those of the character in `from`. Without `from`, they are those of the `source` in the body, if a row is
+        sent back, and otherwise those of the stored source. To change a row of a character's list, send that
+        character's id as `from`, or the row's `source`.
         """
         side = await _side(request)
         return resource(await queries.update_relationship(user, relationship_id, side, data, if_match))

@@ -15,12 +15,12 @@ from service.database.prepared import NOW, Param, Prepared, insert, json_object,
 from service.errors import BadRequest, Conflict, Forbidden, NotFound, QuotaExceeded, Unprocessable, Violation
 from service.etags import check_if_match
 from service.identifiers import uuid7
+from service.inputs import given
 from service.lists.listing import Listing, Rows
 from service.lists.statements import Filter
 from service.relationships.schemas import RelationshipCreate, RelationshipQuery, RelationshipRead, RelationshipUpdate
 from service.relationships.tables import Relationship
-from service.relationships.types import CUSTOM, TYPES
-from service.schemas import given
+from service.relationships.types import LABELS, TYPES, stored_labels
 from service.settings import settings
 
 
@@ -28,11 +28,14 @@ def _not_own(*errors: Violation) -> NotFound:
     return NotFound("You have no such character.", errors=errors)
 
 
+def _exists_already(*members: str) -> Conflict:
+    same = "The two characters already have a relationship of this type."
+    return Conflict(same, errors=[Violation(same, pointer=f"/{name}") for name in members])
+
+
+_ONCE = "one_relationship_of_a_type_per_pair"  # and with the same labels
 _CONSTRAINTS = {
-    "one_relationship_of_a_type_per_pair": Conflict(
-        "The two characters already have a relationship of this type.",
-        errors=[Violation("The two characters already have a relationship of this type.", pointer="/type")],
-    ),
+    _ONCE: _exists_already("type"),
     "relationships_source_fkey": _not_own(),  # purged by another transaction; the stored source may be either end
     "relationships_target_fkey": _not_own(),
 }
@@ -58,6 +61,7 @@ def _fields(by_end: Callable[[Any, Any], Any]) -> dict[str, Any]:
         "version": Relationship.version,
         "type": by_end(Relationship.type, Relationship.inverse_type),
         "label": QueryString("nullif({}, '')", by_end(Relationship.label, Relationship.inverse_label)),
+        "inverse_label": QueryString("nullif({}, '')", by_end(Relationship.inverse_label, Relationship.label)),
         "source": by_end(_SOURCE, _TARGET),
         "target": by_end(_TARGET, _SOURCE),
         "description": Relationship.description,
@@ -141,7 +145,7 @@ async def list_relationships(user: Caller, character_id: UUID, query: Relationsh
 async def create_relationship(user: Caller, character_id: UUID, data: RelationshipCreate) -> Any:
     """Raises NotFound unless both ends are the caller's own, Unprocessable when they are the same character, Conflict
     when the two already have a relationship of this type, in either direction, and QuotaExceeded."""
-    label, inverse_label = _labels(data)
+    label, inverse_label = stored_labels(data.type, data.label, data.inverse_label)
     if data.target == character_id:
         raise Unprocessable.of([Violation("Must be another character.", pointer="/target")])
     stored_type, is_inverse = TYPES[data.type]
@@ -192,7 +196,8 @@ async def get_relationship(user: Caller, relationship_id: UUID, side: UUID | Non
 async def update_relationship(
     user: Caller, relationship_id: UUID, side: UUID | None, data: RelationshipUpdate, if_match: str | None
 ) -> Any:
-    """Raises PreconditionFailed when ``if_match`` is stale, and BadRequest as ``get_relationship`` does."""
+    """Raises PreconditionFailed when ``if_match`` is stale, Unprocessable and Conflict for labels as
+    ``create_relationship`` does, and BadRequest as ``get_relationship`` does."""
     changes = given(data, description="")
     async with DB.transaction():
         row = await _lock_own(user, relationship_id)
@@ -200,13 +205,20 @@ async def update_relationship(
         from_target = side == row["target"]
         columns = {
             "description": Relationship.description,
+            "label": Relationship.inverse_label if from_target else Relationship.label,
+            "inverse_label": Relationship.label if from_target else Relationship.inverse_label,
             "attitude": Relationship.target_attitude if from_target else Relationship.source_attitude,
             "returned_attitude": Relationship.source_attitude if from_target else Relationship.target_attitude,
         }
+        names = [name for name in LABELS if name in changes]
+        if names:
+            now = {name: row[columns[name]._meta.name] or None for name in LABELS} | changes
+            changes |= zip(LABELS, stored_labels(row["type"], now["label"], now["inverse_label"]), strict=True)
         values: dict[Any, Any] = {columns[name]: value for name, value in changes.items()}
         if values:
             values |= {Relationship.version: Relationship.version + 1, Relationship.updated_at: NOW}
-            await Relationship.update(values).where(Relationship.id == relationship_id)
+            with on_constraint({_ONCE: _exists_already(*names)}):
+                await Relationship.update(values).where(Relationship.id == relationship_id)
         return await get_relationship(user, relationship_id, side)
 
 
@@ -218,26 +230,13 @@ async def delete_relationship(user: Caller, relationship_id: UUID, if_match: str
         await Relationship.delete().where(Relationship.id == relationship_id)
 
 
-def _labels(data: RelationshipCreate) -> tuple[str, str]:
-    """``label`` and ``inverse_label`` of a custom type; two empty strings for other types. Raises Unprocessable when a
-    custom type has no label, or another type has one."""
-    if data.type != CUSTOM.name:
-        violations = [
-            Violation("Only a custom type has labels.", pointer=f"/{name}")
-            for name in ("label", "inverse_label")
-            if getattr(data, name) is not None
-        ]
-    else:
-        violations = [] if data.label else [Violation("A custom type needs a label.", pointer="/label")]
-    if violations:
-        raise Unprocessable.of(violations)
-    return data.label or "", data.inverse_label or data.label or ""
-
-
 async def _lock_own(user: Caller, relationship_id: UUID) -> Any:
     """Raises NotFound unless the caller may see it, Forbidden unless they own it."""
     row = await (
-        Relationship.select(Relationship.version, Relationship.target, Relationship.source.owner.as_alias("owner"))
+        Relationship.select(
+            *(getattr(Relationship, name) for name in ("version", "target", "type", *LABELS)),
+            Relationship.source.owner.as_alias("owner"),
+        )
         .where(Relationship.id == relationship_id, visible_to(user.id))
         .lock_rows("UPDATE", of=(Relationship,))
         .first()

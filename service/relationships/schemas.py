@@ -4,9 +4,10 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from service.inputs import Input, OrDefault
 from service.relationships.tables import LABEL_LENGTH
 from service.relationships.types import Category, TypeName
-from service.schemas import Description, DryRunQuery, Input, ListQuery, Query, Time, line
+from service.schemas import Description, DryRunQuery, ListQuery, Query, Time, line
 
 Attitude = Annotated[int, Meta(ge=-100, le=100, description="From −100 (hatred) to 100 (devotion).")]
 Label = Annotated[str, line(LABEL_LENGTH, "haunted by")]
@@ -27,14 +28,17 @@ class RelationshipCreate(Input, kw_only=True):
     type: TypeName
     label: Label | None = None
     inverse_label: Label | None = None
-    description: Description = ""
+    description: OrDefault[Description] = ""
     attitude: Attitude | None = None
     returned_attitude: Attitude | None = None
 
 
 class RelationshipUpdate(Input, kw_only=True):
-    """The fields to change, as read from the side that `from` names."""
+    """The fields to change, as read from the side that `from` names. Only the type `custom` has labels. A null
+    `inverse_label` makes it the same as `label`."""
 
+    label: Label | None | UnsetType = UNSET
+    inverse_label: Label | None | UnsetType = UNSET
     description: Description | None | UnsetType = UNSET
     attitude: Attitude | None | UnsetType = UNSET
     returned_attitude: Attitude | None | UnsetType = UNSET
@@ -47,12 +51,14 @@ class End(msgspec.Struct, kw_only=True):
 
 class RelationshipRead(msgspec.Struct, kw_only=True):
     """`source` is the `type` of `target`. Read from the target's side, the two are swapped and the type is the inverse.
-    `attitude` is how the source feels about the target, `returned_attitude` how the target feels about the source."""
+    `attitude` is how the source feels about the target, `returned_attitude` how the target feels about the source. Only
+    the type `custom` has a `label`, and the `inverse_label` that the other side reads as its `label`."""
 
     id: UUID
     version: int
     type: TypeName
     label: str | None
+    inverse_label: str | None
     source: End
     target: End
     description: str

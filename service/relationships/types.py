@@ -2,6 +2,8 @@
 
 from typing import Literal, NamedTuple, get_args
 
+from service.errors import Unprocessable, Violation
+
 Category = Literal["family", "affection", "conflict", "work", "bond", "custom"]
 
 
@@ -53,3 +55,21 @@ TypeName = Literal[
 ]  # fmt: skip
 
 assert set(get_args(TypeName)) == TYPES.keys()  # noqa: S101 (checked on import)
+
+LABELS = ("label", "inverse_label")  # of a custom type, as read from one side
+
+
+def stored_labels(type_name: str, label: str | None, inverse_label: str | None) -> tuple[str, str]:
+    """``label`` and ``inverse_label`` of a custom type; two empty strings for other types. Raises Unprocessable when a
+    custom type has no label, or another type has one."""
+    if type_name != CUSTOM.name:
+        violations = [
+            Violation("Only a custom type has labels.", pointer=f"/{name}")
+            for name, given_label in zip(LABELS, (label, inverse_label), strict=True)
+            if given_label is not None
+        ]
+    else:
+        violations = [] if label else [Violation("A custom type needs a label.", pointer="/label")]
+    if violations:
+        raise Unprocessable.of(violations)
+    return label or "", inverse_label or label or ""

@@ -5,8 +5,9 @@ from uuid import UUID
 from litestar import Controller, Request
 from litestar.params import FromPath, JSONBody
 
+from service.inputs import CopyCreate
 from service.lists.pages import page
-from service.schemas import CopyCreate, Page
+from service.schemas import Page
 from service.templates import queries
 from service.templates.schemas import (
     TemplateCreate,

@@ -15,10 +15,10 @@ from service.database.prepared import NOW, Param, Prepared, json_object, utc
 from service.errors import Forbidden, NotFound, Unprocessable
 from service.etags import check_if_match
 from service.identifiers import uuid7
+from service.inputs import given
 from service.lists.listing import Listing, Rows
 from service.lists.search import GENERATED, by_name, filters_of, ranked, searched
 from service.lists.statements import Filter, SortKey
-from service.schemas import given
 from service.templates.rules.prompts import prompt_violations
 from service.templates.rules.subset import schema_violations
 from service.templates.schemas import (
@@ -170,7 +170,7 @@ async def get_template(user: Caller, template_id: UUID) -> Any:
 
 
 async def update_template(user: Caller, template_id: UUID, data: TemplateUpdate, if_match: str | None) -> Any:
-    changes = given(data, description="", tags=[])
+    changes = given(data, description="", tags=[], visibility="private")
     async with DB.transaction():
         row = await lock_own(user, template_id)
         check_if_match(if_match, template_id, row["version"])

@@ -5,17 +5,8 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from service.schemas import (
-    ContentQuery,
-    Description,
-    Name,
-    Prompt,
-    Style,
-    TaggedInput,
-    Tags,
-    Time,
-    Visibility,
-)
+from service.inputs import OrDefault, TaggedInput
+from service.schemas import ContentQuery, Description, Name, Prompt, Style, Tags, Time, Visibility
 from service.users.schemas import Owner, Profile
 
 _EXAMPLE_SCHEMA = {
@@ -36,22 +27,22 @@ class TemplateCreate(TaggedInput, kw_only=True):
     """A new template with its first version, which is published immediately."""
 
     name: Name
-    description: Description = ""
+    description: OrDefault[Description] = ""
     style: Style | None = None
-    tags: Tags = msgspec.field(default_factory=list)
-    visibility: Visibility = "private"
-    prompt: TemplatePrompt = ""
-    attribute_schema: AttributeSchema = msgspec.field(default_factory=lambda: {"type": "object"})
+    tags: OrDefault[Tags] = msgspec.field(default_factory=list)
+    visibility: OrDefault[Visibility] = "private"
+    prompt: OrDefault[TemplatePrompt] = ""
+    attribute_schema: OrDefault[AttributeSchema] = msgspec.field(default_factory=lambda: {"type": "object"})
 
 
 class TemplateUpdate(TaggedInput, kw_only=True):
-    """The fields to change. Only a new version changes the prompt or the schema."""
+    """The fields to change; null resets one to its default. Only a new version changes the prompt or the schema."""
 
     name: Name | UnsetType = UNSET
     description: Description | None | UnsetType = UNSET
     style: Style | None | UnsetType = UNSET
     tags: Tags | None | UnsetType = UNSET
-    visibility: Visibility | UnsetType = UNSET
+    visibility: Visibility | None | UnsetType = UNSET
 
 
 class TemplateSummary(msgspec.Struct, kw_only=True):

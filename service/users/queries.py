@@ -13,9 +13,9 @@ from service.database.prepared import NOW, Param, Prepared, insert, json_object,
 from service.errors import Conflict, NotFound, Unprocessable, Violation
 from service.etags import check_if_match
 from service.identifiers import uuid7
+from service.inputs import given
 from service.mail.outbox import Kind, insert_message, queue_message
 from service.media.queries import picture_fields
-from service.schemas import given
 from service.settings import settings
 from service.users.credentials import confirm_password, refused_password
 from service.users.passwords import check_password, hash_password
@@ -138,7 +138,7 @@ async def get_user(name: str) -> Any:
 async def without_same_email(user: Caller, data: UserUpdate) -> UserUpdate:
     """Removes the user's own e-mail address, which is no change, unless a password says that one is meant. Raises
     Unprocessable for null unless the account has no address."""
-    if data.email is UNSET or (data.email is not None and data.current_password is not UNSET):
+    if data.email is UNSET or (data.email is not None and data.current_password not in (UNSET, None)):
         return data
     if data.email == (await get_account(user))["email"]:
         return msgspec.structs.replace(data, email=UNSET)

@@ -8,8 +8,9 @@ import idna
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from service.inputs import Input, OrDefault
 from service.media.schemas import Portrait
-from service.schemas import END, Input, Time, Title, line
+from service.schemas import END, Time, Title, line
 from service.users.tables import BIO_LENGTH, DISPLAY_NAME_LENGTH, EMAIL_LENGTH, USERNAME_LENGTH
 
 RESERVED_USERNAMES = frozenset({"me", "admin", "api", "system", "platform", "null", "undefined"})
@@ -75,7 +76,7 @@ class UserCreate(Input, kw_only=True):
     email: Email
     username: Username
     password: Password
-    display_name: DisplayName = ""
+    display_name: OrDefault[DisplayName] = ""
 
 
 class UserUpdate(Input, kw_only=True):
@@ -86,7 +87,7 @@ class UserUpdate(Input, kw_only=True):
     bio: Bio | None | UnsetType = UNSET
     links: Links | None | UnsetType = UNSET
     email: Email | None | UnsetType = UNSET
-    current_password: GivenPassword | UnsetType = UNSET
+    current_password: GivenPassword | None | UnsetType = UNSET
 
 
 class Owner(msgspec.Struct, kw_only=True):

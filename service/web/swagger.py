@@ -53,8 +53,13 @@ body { margin: 0 }
   :is(.response-controls, .model-example) { display: none }
 @media (max-width: 600px) {
   .swagger-ui .wrapper { padding: 0 10px }
-  .swagger-ui .opblock .opblock-summary { flex-wrap: wrap }
-  .swagger-ui .opblock .opblock-summary-description { flex-basis: 100%; padding: 4px 0 }
+  .swagger-ui .opblock .opblock-summary-control { min-width: 0 }
+  .swagger-ui .opblock .opblock-summary-method { flex: none; min-width: 64px; font-size: 12px }
+  .swagger-ui .opblock .opblock-summary-path-description-wrapper { min-width: 0; gap: 2px }
+  .swagger-ui .opblock .opblock-summary-path { font-size: 14px }
+  .swagger-ui .opblock-tag { flex-wrap: wrap }
+  .swagger-ui .opblock-tag a { flex: 1 }
+  .swagger-ui .opblock-tag small { order: 1; flex-basis: 100%; padding: 0 }
   .swagger-ui .parameters-container, .swagger-ui .responses-inner, .swagger-ui .opblock-body { overflow-x: auto }
 }
 """

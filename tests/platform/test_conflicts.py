@@ -1,5 +1,6 @@
-"""Each 409 names the member, the parameter or the header that is in conflict. ``tests/support/answers.py`` checks in
-every test that none comes without."""
+"""Each 409 and each 412 names the member, the parameter or the header that is in conflict or stale.
+``tests/support/answers.py`` checks in every test that none comes without, also as the outcome of an operation or a
+file."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -26,6 +26,7 @@ ANSWERS = [  # one of each kind: method, path, body, status
     ("GET", "/docs", None, 200),
     ("GET", "/openapi.json", None, 200),
     ("GET", "/problems/not-found", None, 200),
+    ("GET", "/docs/guide", None, 200),
     ("GET", "/admin/", None, 200),
     ("GET", "/admin", None, 307),
     ("GET", "/", None, 302),

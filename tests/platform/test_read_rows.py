@@ -1,5 +1,6 @@
 """A row that was read can be sent back to PATCH, with changes."""
 
+import json
 from typing import Any
 
 import httpx
@@ -19,7 +20,7 @@ KINDS: dict[str, dict[str, Any]] = {
 READ_ONLY: dict[str, dict[str, Any]] = {  # members with other values
     "characters": {"id": "x", "owner": {"id": "x"}, "portrait": None, "created_at": "now"},
     "templates": {"owner": None, "prompt": "New", "attribute_schema": {"type": "object", "title": "New"}},
-    "relationships": {"type": "rival_of", "source": {}, "target": {}, "label": "New"},
+    "relationships": {"type": "rival_of", "source": {}, "target": {}},
     "users": {"id": 1, "username": "new", "avatar": {}, "email_verified": True, "created_at": None},
 }
 EVERY_KIND = pytest.mark.parametrize("kind", KINDS)
@@ -107,6 +108,51 @@ async def test_a_template_is_given_as_it_is_read(alice: Client) -> None:
         assert (moved.status_code, moved.json()["template"]) == (200, made["template"])
     wrong = await alice.post("/v1/characters", json={"name": "Mira", "template": {"id": 1, "colour": 1}})
     assert set(faults(wrong)) == {"/template/id", "/template/colour"}
+
+
+NOBODY = "0199c0de-0000-7000-8000-000000000000"
+PINS: list[tuple[dict[str, Any], tuple[int, set[str]]]] = [  # TEMPLATE stands for the id of a template
+    ({"template": "TEMPLATE", "template_version": 99}, (404, {"/template_version"})),
+    ({"template": {"id": "TEMPLATE", "version": 99}}, (404, {"/template/version"})),
+    ({"template": {"id": "TEMPLATE", "version": 99}, "template_version": None}, (404, {"/template/version"})),
+    ({"template": {"id": "TEMPLATE", "version": 1}, "template_version": 99}, (404, {"/template_version"})),
+    ({"template": {"id": "TEMPLATE"}, "template_version": 99}, (404, {"/template_version"})),
+    ({"template": NOBODY}, (404, {"/template"})),
+    ({"template": {"id": NOBODY}}, (404, {"/template/id"})),
+    ({"template": {"id": NOBODY, "version": 1}}, (404, {"/template/id"})),
+    ({"template": {"id": NOBODY}, "template_version": 1}, (404, {"/template/id"})),
+    ({"template": "RETIRED"}, (409, {"/template"})),
+    ({"template": {"id": "RETIRED", "version": 1}}, (409, {"/template/id"})),
+    ({"template_version": 1}, (422, {"/template_version"})),
+    ({"template": None, "template_version": 1}, (422, {"/template_version"})),
+]
+
+
+@pytest.mark.parametrize(("given", "expected"), PINS)
+async def test_a_fault_of_a_template_is_at_what_was_sent(
+    alice: Client, given: dict[str, Any], expected: tuple[int, set[str]]
+) -> None:
+    fighter, retired, mira = await template(alice), await template(alice), await character(alice)
+    assert (await alice.delete(f"/v1/templates/{retired['id']}")).status_code == 204
+    text = json.dumps({"name": "New"} | given).replace("TEMPLATE", fighter["id"]).replace("RETIRED", retired["id"])
+    body = json.loads(text)
+    operations = [{"action": "create", "body": body}, {"action": "update", "id": mira["id"], "body": body}]
+    items = (await alice.post("/v1/characters/bulk", json={"operations": operations})).json()["items"]
+    answers = [
+        await alice.post("/v1/characters", json=body),
+        await alice.patch(f"/v1/characters/{mira['id']}", json=body),
+    ]
+    for problem in [answer.json() for answer in answers] + [item["problem"] for item in items]:
+        assert (problem["status"], {error["pointer"] for error in problem["errors"]}) == expected
+
+
+async def test_a_template_that_became_private_is_a_fault_of_the_version_alone(alice: Client, charlie: Client) -> None:
+    """Charlie sends the version only, and keeps the template that he cannot see any more."""
+    shown = await template(alice, visibility="public")
+    mira = await character(charlie, template=shown["id"])
+    await alice.patch(f"/v1/templates/{shown['id']}", json={"visibility": "private"})
+    answer = await charlie.patch(f"/v1/characters/{mira['id']}", json={"template_version": 2})
+    assert (answer.status_code, set(faults(answer))) == (404, {"/template_version"})
 
 
 async def test_a_bulk_update_takes_a_read_character(alice: Client) -> None:

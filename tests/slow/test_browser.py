@@ -262,13 +262,30 @@ def test_pages_fit_the_screen_and_the_colours_of_the_system(browser: Browser, wi
     browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
     browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    for path, wanted in (("/docs#/Characters/create_character", ".try-out__btn"), ("/problems/validation", "pre")):
+    pages = {"/docs#/Characters/create_character": ".try-out__btn", "/docs/guide": "table", "/docs/api": "table"}
+    for path, wanted in (pages | {"/problems/validation": "pre"}).items():
         browser.open(path)
         browser.wait_for(wanted)
         assert browser.driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
         assert (luminance(browser) < 100) == (colours == "dark")
-        browser.look(f"{path.split('/')[1].partition('#')[0]}-{width}-{colours}")
+        browser.look(f"{path.partition('#')[0].strip('/').replace('/', '-')}-{width}-{colours}")
     assert browser.complaints() == []
+
+
+def test_an_operation_is_one_row_on_a_phone(browser: Browser) -> None:
+    size = {"width": 390, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+    browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.open("/docs")
+    browser.wait_for(".opblock")
+    wrapped = browser.driver.execute_script("""
+        const box = (row, part) => row.querySelector(part)?.getBoundingClientRect()
+        const isRow = ([left, right]) => !left || !right
+          || (left.right <= right.left + 1 && left.top < right.bottom && right.top < left.bottom)
+        return [...document.querySelectorAll(".opblock-summary")].filter(row => {
+          const text = box(row, ".opblock-summary-path-description-wrapper")
+          return ![[box(row, ".opblock-summary-method"), text], [text, box(row, ".authorization__btn")]].every(isRow)
+        }).map(row => row.innerText)""")
+    assert wrapped == []
 
 
 def luminance(browser: Browser) -> float:

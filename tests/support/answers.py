@@ -64,11 +64,13 @@ async def _content(response: httpx.Response) -> bytes:
 
 
 def check_problem(content: bytes) -> None:
-    """Raises AssertionError if a problem contains a text of a library, or is a 409 without ``errors``."""
-    if not content:  # the answer to a HEAD
-        return
-    problem = msgspec.json.decode(content)
-    assert problem["status"] != 409 or problem.get("errors"), f"a conflict without errors: {problem['detail']}"
+    """Raises AssertionError if a problem contains a text of a library, or is a 409 or a 412 without ``errors``."""
+    if content:  # not the answer to a HEAD
+        _check_problem(msgspec.json.decode(content))
+
+
+def _check_problem(problem: Any) -> None:
+    assert problem["status"] not in (409, 412) or problem.get("errors"), f"no errors: {problem['detail']}"
     for text in (problem["detail"], *(error["detail"] for error in problem.get("errors", ()))):
         assert not OF_A_LIBRARY.search(text), f"the text of a library: {text}"
 
@@ -81,6 +83,15 @@ def check_answer(handler: HTTPRouteHandler, query: httpx.QueryParams, content: b
         _decoder(handler, names.get("fields"), names.get("expand", frozenset())).decode(content)
     except msgspec.ValidationError as error:
         raise AssertionError(f"{handler} does not answer a {declared_by(handler)}: {error}") from None
+    for outcome in _outcomes(content) if b'"problem":' in content else ():
+        if "problem" in outcome:
+            _check_problem(outcome["problem"])
+
+
+def _outcomes(content: bytes) -> list[Any]:
+    """The items of a bulk request or an import."""
+    answer = msgspec.json.decode(content)
+    return [item for item in answer.get("items", ()) if isinstance(item, dict)] if isinstance(answer, dict) else []
 
 
 def declared_by(handler: HTTPRouteHandler) -> Any:

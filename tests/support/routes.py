@@ -32,6 +32,8 @@ GET    /                                                                  -     
 GET    /admin                                                             -                307     307 307     307 307
 GET    /docs                                                              -                200     200 200     200 200
 GET    /docs-assets/{file_path}                                           -                200     200 200     200 200
+GET    /docs/api                                                          -                200     200 200     200 200
+GET    /docs/guide                                                        -                200     200 200     200 200
 GET    /docs/openapi.json                                                 -                200     200 200     200 200
 GET    /docs/{path}                                                       -                404     404 404     404 404
 GET    /health/live                                                       -                200     200 200     200 200

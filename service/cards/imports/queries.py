@@ -26,7 +26,7 @@ from service.database.engine import DB
 from service.database.failures import to_service_error
 from service.database.held import check_no_connection
 from service.database.prepared import Param, Prepared, json_object
-from service.errors import Conflict, ServiceError, TooLarge, Unprocessable, UnsupportedMediaType
+from service.errors import Conflict, ServiceError, TooLarge, Unprocessable, UnsupportedMediaType, Violation
 from service.etags import check_if_match
 from service.limits.turns import Turns
 from service.media.queries import NewFile, content_name, refer_to, store_file, store_picture
@@ -144,7 +144,8 @@ async def _import(user: Caller, card: NewCard, on_duplicate: OnDuplicate) -> Imp
             except _MadeMeanwhile:
                 duplicate = await _find_duplicate(user, card)
         if duplicate is None:
-            raise Conflict("The character of the same file was deleted during the request.")
+            gone = "The character of the same file was deleted during the request."
+            raise Conflict(gone, errors=[Violation("Its character was deleted.", pointer="/file")])
         async with transaction.connection.transaction():
             if on_duplicate == "update":
                 await _replace(await lock_own(user, duplicate), card)

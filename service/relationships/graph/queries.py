@@ -33,6 +33,7 @@ _EDGE = json_object(
         "target": Relationship.target,
         "type": Relationship.type,
         "label": QueryString("nullif({}, '')", Relationship.label),
+        "inverse_label": QueryString("nullif({}, '')", Relationship.inverse_label),
         "attitude": Relationship.source_attitude,
         "returned_attitude": Relationship.target_attitude,
     }

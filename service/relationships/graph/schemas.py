@@ -28,13 +28,15 @@ class Node(msgspec.Struct, kw_only=True):
 
 
 class Edge(msgspec.Struct, kw_only=True):
-    """A relationship: `source` is the `type` of `target`."""
+    """A relationship: `source` is the `type` of `target`. A custom one has a `label`, and an `inverse_label` from the
+    side of the target."""
 
     id: UUID
     source: UUID
     target: UUID
     type: TypeName
     label: str | None
+    inverse_label: str | None
     attitude: int | None
     returned_attitude: int | None
 

@@ -2,7 +2,6 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from msgspec import UnsetType
 from piccolo.querystring import QueryString
 
 from service.callers import Caller
@@ -128,7 +127,7 @@ async def create_version(user: Caller, template_id: UUID, data: TemplateVersionC
         if row["retired_at"] is not None:
             raise Conflict("The template is retired.", errors=[Violation("Is retired.", parameter="template_id")])
         prompt = data.prompt
-        if isinstance(prompt, UnsetType):
+        if prompt is None:
             prompt = (await get_version(user, template_id, row["newest_version"]))["prompt"]
         check_version(data.attribute_schema, prompt)
         number = await TemplateVersion.count().where(TemplateVersion.template == template_id) + 1

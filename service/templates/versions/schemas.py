@@ -2,9 +2,10 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import Meta
 
-from service.schemas import Input, Time
+from service.inputs import Input
+from service.schemas import Time
 from service.templates.rules.diff import SchemaChange
 from service.templates.schemas import AttributeSchema, TemplatePrompt
 
@@ -13,7 +14,7 @@ class TemplateVersionCreate(Input, kw_only=True):
     """A draft. Only its owner sees it until it is published. Without a prompt it gets that of the newest published
     version."""
 
-    prompt: TemplatePrompt | UnsetType = UNSET
+    prompt: TemplatePrompt | None = None
     attribute_schema: AttributeSchema
 
 

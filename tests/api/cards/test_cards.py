@@ -291,7 +291,7 @@ async def test_a_dry_run_of_an_edit_leaves_nothing(alice: Client) -> None:
 async def test_an_edit_is_checked(alice: Client, charlie: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     mira = await public(alice)
     path = f"/v1/characters/{mira['id']}/card"
-    wrong = {"name": "Otto", "personality": None, "alternate_greetings": [1], "character_book": [], "scenario": "\0"}
+    wrong = {"name": "Otto", "personality": 1, "alternate_greetings": [1], "character_book": [], "scenario": "\0"}
     answer = await alice.put(path, json=wrong)
     expected = {"/name", "/personality", "/alternate_greetings/0", "/character_book", "/scenario"}
     assert (answer.status_code, faults(answer).keys()) == (422, expected)

@@ -85,8 +85,32 @@ async def test_each_operation_is_refused_as_its_own_request_would_be(alice: Clie
         assert told.pop("request_id") != single.pop("request_id")
         if method == "DELETE" and item["status"] == 404:  # a single request has the id in its path
             assert [error["pointer"] for error in told.pop("errors")] == ["/operations/7/id"]
+        if item["status"] == 412:  # and the version in a header
+            (stale_item,), (stale_header,) = told.pop("errors"), single.pop("errors")
+            assert stale_item.pop("pointer") == f"/operations/{items.index(item)}/version"
+            assert stale_header.pop("header") == "If-Match"
+            assert stale_item == stale_header == {"detail": "Is stale: the current version is 1."}
+            del told["detail"], single["detail"]
         assert item == {"status": single["status"], "problem": single}
     assert await Character.count() == 3
+
+
+@pytest.mark.parametrize("atomic", [True, False])
+async def test_every_stale_version_has_a_pointer(alice: Client, atomic: bool) -> None:
+    mira, otto = await character(alice), await character(alice, name="Otto")
+    late = {"action": "update", "id": mira["id"], "version": 3, "body": {"name": "Late"}}
+    as_read = late | {"body": mira | {"created_at": "1999-12-31T23:59:59Z"}}  # stale before it is read-only
+    delete = {"action": "delete", "id": otto["id"], "version": 1}
+    fresh = {"action": "update", "id": otto["id"], "version": 1, "body": {"name": "Otto II"}}
+    body = {"operations": [late, as_read, fresh, delete], "atomic": atomic}
+    items = (await alice.post(BULK, json=body)).json()["items"]
+    assert [item["status"] for item in items] == [412, 412, 424 if atomic else 200, 412]
+    errors = [error for item in items for error in item.get("problem", {}).get("errors", ())]
+    assert {error["pointer"]: error["detail"] for error in errors} == {
+        "/operations/0/version": "Is stale: the current version is 1.",
+        "/operations/1/version": "Is stale: the current version is 1.",
+        "/operations/3/version": "Is stale: the current version is 2.",
+    }
 
 
 async def test_an_unknown_id_has_a_pointer(alice: Client) -> None:

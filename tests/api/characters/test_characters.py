@@ -104,7 +104,7 @@ async def test_an_unknown_template_is_refused(alice: Client, charlie: Client) ->
             "/tags/0": "Must be at most 100 characters.", "/tags/1": "Must be at least 1 character.",
         }),
         ({"visibility": "secret"}, {"/visibility": "Must be one of: private, unlisted, public."}),
-        ({"attributes": []}, {"/attributes": "Must be an object, not a list."}),
+        ({"attributes": []}, {"/attributes": "Must be an object or null, not a list."}),
         ({"attributes": {"big": 2**63}}, {
             "/attributes/big": "Must be between -9223372036854775808 and 9223372036854775807.",
         }),
@@ -123,7 +123,7 @@ async def test_an_unknown_template_is_refused(alice: Client, charlie: Client) ->
             "/owner": "Is not a known field.", "/x~1y~0": "Is not a known field.",
         }),
         ({"name": 1, "tags": "x", "style": 7}, {
-            "/name": "Must be a string, not an integer.", "/tags": "Must be a list, not a string.",
+            "/name": "Must be a string, not an integer.", "/tags": "Must be a list or null, not a string.",
             "/style": "Must be one of: realistic, cartoon, anime, fantasy, cyberpunk, vintage, minimalist.",
         }),
     ],
@@ -213,7 +213,7 @@ async def test_a_removed_attribute_gets_its_default(alice: Client) -> None:
     [
         ({"name": None}, {"/name": "Must be a string, not null."}),
         ({"name": "ends\n"}, {"/name": "Must not contain control characters."}),
-        ({"attributes": None}, {"/attributes": "Must be an object, not null."}),
+        ({"attributes": []}, {"/attributes": "Must be an object or null, not a list."}),
         ({"attributes": {"strength": 21}}, {"/attributes/strength": "21 is greater than the maximum of 20."}),
         ({"owner": None}, {"/owner": "Is read-only: send it as it is now, or leave it out."}),
         ({"visibility": "all", "tags": [1]}, {

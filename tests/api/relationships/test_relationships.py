@@ -69,6 +69,82 @@ async def test_a_custom_type_has_its_own_labels(alice: Client, mira: Any, sol: A
     assert (other.json()["label"], told(other.json())) == ("haunted by", ("Sol", "custom", "Mira"))
 
 
+LABELS: list[tuple[str, dict[str, Any], tuple[str, str]]] = [  # the side, the change, and the labels of Mira and Sol
+    ("mira", {"label": "hunts"}, ("hunts", "haunted by")),
+    ("sol", {"label": "hunted by"}, ("haunts", "hunted by")),
+    ("sol", {"inverse_label": "hunts"}, ("hunts", "haunted by")),
+    ("mira", {"label": "hunts", "inverse_label": "hunted by"}, ("hunts", "hunted by")),
+    ("mira", {"label": "equals", "inverse_label": None}, ("equals", "equals")),
+    ("sol", {"inverse_label": None}, ("haunted by", "haunted by")),
+    ("mira", {"attitude": 3}, ("haunts", "haunted by")),
+]
+
+
+@pytest.mark.parametrize(("side", "change", "expected"), LABELS)
+async def test_labels_change_from_either_side(
+    alice: Client, mira: Any, sol: Any, side: str, change: dict[str, Any], expected: tuple[str, str]
+) -> None:
+    made = await relationship(alice, mira, sol, type="custom", label="haunts", inverse_label="haunted by")
+    path, sides = f"/v1/relationships/{made['id']}", {"mira": mira["id"], "sol": sol["id"]}
+    before = (await alice.get("/v1/changes?kind=relationship")).json()["next_cursor"]
+    answer = await alice.patch(f"{path}?from={sides[side]}", json=change, headers={"If-Match": f'"{made["id"]}-1"'})
+    assert (answer.status_code, answer.headers["etag"]) == (200, f'"{made["id"]}-2"'), answer.text
+    rows = [(await alice.get(f"{path}?from={sides[name]}")).json() for name in ("mira", "sol")]
+    assert [(row["label"], row["inverse_label"]) for row in rows] == [expected, expected[::-1]]
+    assert answer.json() in rows
+    (changed,) = (await alice.get(f"/v1/changes?kind=relationship&after={before}")).json()["items"]
+    assert {changed["relationship"]["label"], changed["relationship"]["inverse_label"]} == {*expected}
+    (edge,) = (await alice.get(f"/v1/characters/{mira['id']}/graph")).json()["edges"]
+    assert {edge["source"]: edge["label"], edge["target"]: edge["inverse_label"]} == {
+        mira["id"]: expected[0], sol["id"]: expected[1],
+    }  # fmt: skip
+
+
+async def test_a_row_with_labels_is_sent_back_from_either_side(alice: Client, mira: Any, sol: Any) -> None:
+    await relationship(alice, mira, sol, type="custom", label="haunts", inverse_label="haunted by")
+    for end, label in ((sol, "A"), (mira, "B")):
+        (row,) = (await alice.get(of(end))).json()["items"]
+        answer = await alice.patch(f"/v1/relationships/{row['id']}", json=row | {"label": label})
+        assert answer.json() == row | {
+            "label": label, "version": row["version"] + 1, "updated_at": answer.json()["updated_at"],
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("type_name", "change", "expected"),
+    [
+        ("custom", {"label": None}, (422, {"/label"})),
+        ("custom", {"label": " "}, (422, {"/label"})),
+        ("custom", {"inverse_label": "x" * 61}, (422, {"/inverse_label"})),
+        ("custom", {"label": "loves"}, (409, {"/label"})),
+        ("custom", {"inverse_label": "loves", "label": "loves"}, (409, {"/label", "/inverse_label"})),
+        ("custom", {"inverse_label": None, "label": "loves"}, (409, {"/label", "/inverse_label"})),
+        ("rival_of", {"label": "x"}, (422, {"/label"})),
+        ("rival_of", {"label": "x", "inverse_label": "y"}, (422, {"/label", "/inverse_label"})),
+    ],
+)
+async def test_labels_that_cannot_be(
+    alice: Client, mira: Any, sol: Any, type_name: str, change: dict[str, Any], expected: tuple[int, set[str]]
+) -> None:
+    labels = {"label": "likes", "inverse_label": "loves"} if type_name == "custom" else {}
+    made = await relationship(alice, mira, sol, type=type_name, **labels)
+    await relationship(alice, sol, mira, type="custom", label="loves")
+    answer = await alice.patch(f"/v1/relationships/{made['id']}?from={mira['id']}", json=change)
+    assert (answer.status_code, faults(answer).keys()) == expected
+    assert (await alice.get(f"/v1/relationships/{made['id']}?from={mira['id']}")).json() == made
+
+
+@pytest.mark.parametrize("type_name", ["custom", "rival_of"])
+async def test_null_labels_change_nothing_where_there_are_none(
+    alice: Client, mira: Any, sol: Any, type_name: str
+) -> None:
+    labels = {"label": "likes"} if type_name == "custom" else {}
+    made = await relationship(alice, mira, sol, type=type_name, **labels)
+    body = {"inverse_label": None} | ({} if labels else {"label": None})
+    answer = await alice.patch(f"/v1/relationships/{made['id']}?from={mira['id']}", json=body)
+    assert (answer.json()["label"], answer.json()["inverse_label"]) == (made["label"], made["label"])
+
+
 @pytest.mark.parametrize(
     ("body", "expected"),
     [

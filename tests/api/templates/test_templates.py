@@ -40,7 +40,7 @@ async def test_the_order_of_properties_is_kept(alice: Client) -> None:
 @pytest.mark.parametrize(
     ("given", "pointers"),
     [
-        ({"name": "", "visibility": None, "owner": NOWHERE}, {"/name", "/visibility", "/owner"}),
+        ({"name": "", "visibility": "all", "owner": NOWHERE}, {"/name", "/visibility", "/owner"}),
         ({"description": "x" * 10_001, "tags": ["x"] * 201}, {"/description", "/tags"}),
         ({"style": "oil", "tags": ["a\0"]}, {"/style", "/tags/0"}),
         ({"prompt": "x" * 4_001}, {"/prompt"}),

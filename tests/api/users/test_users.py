@@ -66,7 +66,7 @@ async def test_a_profile_is_found_by_name_in_any_case_and_by_id(stranger: Client
         ({"password": "short"}, "/password", "Must be at least 10 characters."),
         ({"password": "x" * 257}, "/password", "Must be at most 256 characters."),
         ({"password": "BEA@example.org"}, "/password", "Must not be your own name or e-mail address."),
-        ({"display_name": None}, "/display_name", "Must be a string, not null."),
+        ({"display_name": 1}, "/display_name", "Must be a string or null, not an integer."),
         ({"display_name": "a\0b"}, "/display_name", "Must not contain the NUL character."),
         ({"status": "active"}, "/status", "Is not a known field."),
     ],
