@@ -1,6 +1,5 @@
 """Which errors of PostgreSQL, asyncpg and the system are answered with 503, and which with 400 or 500."""
 
-import asyncio
 import errno
 import inspect
 import os
@@ -21,7 +20,7 @@ from service.database.failures import to_service_error
 from service.database.prepared import Prepared
 from tests.conftest import character
 from tests.support.pictures import draw_picture
-from tests.support.servers import execute
+from tests.support.servers import end_connections, execute
 
 # By the first two characters of SQLSTATE, and by name where a class has more than one status or no SQLSTATE.
 STATUS_OF_CLASS = {
@@ -112,27 +111,17 @@ def assert_unavailable(answer: httpx.Response, detail: str) -> None:
     assert answer.json()["detail"] == detail
 
 
-async def end_connections() -> None:
-    """Those of the service: its next ones begin with the present settings of the database."""
-    await execute(
-        DB.config["dsn"],
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = 'character-service'",
-    )
-    await asyncio.sleep(0.1)
-
-
 @pytest.fixture
 async def read_only(alice: httpx.AsyncClient) -> AsyncIterator[None]:
     """Alice last used her token ten minutes ago, so that her next request writes its use."""
     await Token.update({Token.last_used_at: datetime.now(UTC) - timedelta(minutes=10)}, force=True)
     forget_tokens()
     await execute(DB.config["dsn"], "ALTER DATABASE service SET default_transaction_read_only = on")
-    await end_connections()
+    await end_connections(DB.config["dsn"])
     yield
     undo = "ALTER DATABASE service RESET default_transaction_read_only"
     await execute(DB.config["dsn"], f"BEGIN READ WRITE; {undo}; COMMIT")
-    await end_connections()
+    await end_connections(DB.config["dsn"])
 
 
 async def test_a_database_that_only_reads_serves_reads(alice: httpx.AsyncClient, read_only: None) -> None:

@@ -1,5 +1,6 @@
 """The service as a process of its own, and what the tests that start one need. Every wait is bounded."""
 
+import asyncio
 import json
 import os
 import re
@@ -196,6 +197,16 @@ async def execute(dsn: str, statement: str) -> None:
         await database.execute(statement)
     finally:
         await database.close()
+
+
+async def end_connections(dsn: str) -> None:
+    """Those of the service's pool: its next ones begin with the present settings of the database."""
+    await execute(
+        dsn,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = 'character-service'",
+    )
+    await asyncio.sleep(0.1)
 
 
 def free_port() -> int:

@@ -33,7 +33,7 @@ class Workers:
     def __init__(self, at_once: int, waiting: int) -> None:
         self._free = asyncio.Semaphore(at_once)
         self._most = at_once + waiting
-        self._uploads = 0
+        self.uploads = 0  # that run or wait
 
     async def clean(self, content: bytes) -> Picture:
         """Raises UnsupportedMediaType or Unprocessable if the picture is not valid, Unavailable if too many wait."""
@@ -41,14 +41,14 @@ class Workers:
         kind = sniff_format(content)
         if kind is None:
             raise UnsupportedMediaType("The file is not a PNG, JPEG, WebP, AVIF or GIF.")
-        if self._uploads >= self._most:
+        if self.uploads >= self._most:
             raise Unavailable("Too many pictures are being processed.")
-        self._uploads += 1
+        self.uploads += 1
         try:
             async with self._free:
                 return _read(await _run(content, kind))
         finally:
-            self._uploads -= 1
+            self.uploads -= 1
 
 
 async def _run(content: bytes, kind: str) -> bytes:

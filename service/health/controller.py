@@ -1,26 +1,26 @@
-"""Health checks and metrics."""
+"""Health checks and metrics over HTTP."""
 
 import asyncio
 import hmac
-import tempfile
 from ipaddress import ip_address
 from typing import Any
 
 from litestar import Controller, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Gauge, generate_latest
 
 from service.database.engine import DB
-from service.database.migrations import pending_migrations
 from service.errors import Forbidden
+from service.health import queries
+from service.health.metrics import render_metrics
+from service.health.storage import check_storage
 from service.limits.valkey import valkey
 from service.settings import settings
 from service.web.routes import get
 
-_CONNECTIONS = Gauge("database_connections", "Connections of this worker's pool.", ["state"])
-
 _FROM_PROXIES = ("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "forwarded", "via")
-# Other states only degrade: a load balancer that removed a busy worker would overload the others
+# Other states only degrade: a load balancer that removed a busy worker would overload the others, and one that removed
+# all workers of a database that only reads would end the reads, too
 _PREVENTS_SERVING = {"away", "pending", "not writable"}
+_PATIENCE = 2.0  # seconds for each check
 
 
 class HealthController(Controller):
@@ -34,12 +34,8 @@ class HealthController(Controller):
     @get("/health/ready")
     async def get_ready(self) -> Response[dict[str, Any]]:
         """503 with the reasons when the service cannot serve; "degraded" when it can, but with limitations."""
-        database = await _check_database()
-        checks = {
-            "database": database,
-            "migrations": await _check_migrations() if database == "ok" else "unknown",
-            "storage": await _check_storage(),
-        }
+        checks = await _check_database()
+        checks["storage"] = await _check_storage()
         if valkey is not None:
             checks["limits"] = "not shared" if valkey.is_away else "ok"
         states = set(checks.values())
@@ -49,49 +45,42 @@ class HealthController(Controller):
 
     @get("/metrics")
     async def get_metrics(self, request: Request[Any, Any, Any]) -> Response[bytes]:
-        """Prometheus metrics of this worker: for clients on this machine, or with METRICS_TOKEN."""
+        """Prometheus metrics: for clients on this machine, or with METRICS_TOKEN."""
         if not _may_read_metrics(request):
             raise Forbidden("Metrics are for this machine, or for METRICS_TOKEN.")
-        if DB.pool is not None:
-            _CONNECTIONS.labels("open").set(DB.pool.get_size())
-            _CONNECTIONS.labels("idle").set(DB.idle_connections())
-        return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
+        content, content_type = await render_metrics()
+        return Response(content, media_type=content_type)
 
 
-async def _check_database() -> str:
+async def _check_database() -> dict[str, str]:
     """Does not wait for a connection: while all are in use, the database is there."""
-    if DB.pool is not None and DB.pool.get_size() == DB.pool.get_max_size() and not DB.idle_connections():
-        return "busy"
+    details = queries.checks()
+    checks = dict.fromkeys(["database", *details], "unknown")
+    if DB.is_busy():
+        checks["database"] = "busy"
+        return checks
     try:
-        async with asyncio.timeout(2), DB.connection() as connection:
-            await connection.fetchval("SELECT 1")
+        async with asyncio.timeout(_PATIENCE):
+            await queries.check_database()
     except Exception:  # with any error, this instance cannot serve
-        return "away"
-    return "ok"
-
-
-async def _check_migrations() -> str:
-    try:
-        async with asyncio.timeout(2):
-            return "pending" if await pending_migrations() else "ok"
-    except Exception:
-        return "unknown"
+        checks["database"] = "away"
+        return checks
+    checks["database"] = "ok"
+    for name, check in details.items():
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                checks[name] = await check()
+        except Exception:  # a table may be missing while migrations are pending
+            checks[name] = "unknown"
+    return checks
 
 
 async def _check_storage() -> str:
     try:
-        async with asyncio.timeout(2):
-            await asyncio.to_thread(_write_temporary_file)
+        async with asyncio.timeout(_PATIENCE):
+            return await asyncio.to_thread(check_storage, settings.data_dir)
     except OSError:  # TimeoutError is one
         return "not writable"
-    return "ok"
-
-
-def _write_temporary_file() -> None:
-    """Raises OSError. Permissions alone prove nothing: root has them all, and a disk can be full or read-only."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=settings.data_dir) as file:
-        file.write(b"health")
 
 
 def _may_read_metrics(request: Request[Any, Any, Any]) -> bool:
