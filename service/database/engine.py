@@ -154,6 +154,9 @@ class Database(PostgresEngine):
         async with self.connection() as connection:
             return await connection.fetch(query, *(args or ()))
 
+    async def _run_in_new_connection(self, query: str, args: Any = None) -> Any:
+        return await self._run_in_pool(query, args)  # which opens one without a pool, and raises Unavailable
+
     def _start_embedded_server(self) -> None:
         if self.is_embedded:
             embedded.start(settings.data_dir)

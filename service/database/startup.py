@@ -42,7 +42,7 @@ async def wait_for_database() -> None:
                 raise SystemExit(f"The database cannot be reached: {reason}") from error
             logger.warning("The database cannot be reached yet: {}", reason)
             await asyncio.sleep(2)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:  # or of its address
             raise SystemExit(f"The database cannot be used: {error}") from error
         else:
             await connection.close()

@@ -134,18 +134,23 @@ def service_of_its_own(command: Sequence[str] = PIPELINE, **environment: str) ->
 
 
 @contextmanager
-def worker_of_its_own(**environment: str) -> Iterator[Service]:
-    """One worker, as the Procfile has it, that is not started yet: it neither migrates nor seeds its database."""
+def worker_of_its_own(*, workers: int = 1, **environment: str) -> Iterator[Service]:
+    """Workers, as the Procfile has them, that are not started yet: they neither migrate nor seed their database."""
     with service_of_its_own(**environment) as service:
-        service.command = web_command(service.port)
+        service.command = web_command(service.port, workers=workers)
         yield service
 
 
-def web_command(port: int) -> tuple[str, ...]:
+def web_command(port: int, *, workers: int = 1) -> tuple[str, ...]:
     """The command of the Procfile, for this machine alone."""
     web = re.search(r"^web: (.+)$", (ROOT / "Procfile").read_text(), re.MULTILINE)
     assert web is not None
-    given = {"${WEB_CONCURRENCY:-1}": "1", "${PORT:-8000}": str(port), "0.0.0.0": "127.0.0.1"}
+    given = {
+        "${WEB_CONCURRENCY:-1}": str(workers),
+        "${PORT:-8000}": str(port),
+        "0.0.0.0": "127.0.0.1",
+        "deploy/log.json": str(ROOT / "deploy/log.json"),
+    }
     return ("-m", *(given.get(word, word) for word in shlex.split(web[1])))
 
 
