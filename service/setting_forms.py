@@ -47,7 +47,7 @@ def _is_database(text: str) -> bool:
             url.scheme in ("postgresql", "postgres")
             and not re.search(r"\s", text)
             and url.netloc.count("@") <= 1
-            and all(not host or re.fullmatch(rf"({_HOST}|{_SOCKET})(:{_PORT})?", host) for host in hosts)
+            and (hosts == [""] or all(re.fullmatch(rf"({_HOST}|{_SOCKET})(:{_PORT})?", host) for host in hosts))
             and bool(url.netloc.strip(",") or options or url.path.strip("/"))
             and all(value in _DATABASE_OPTIONS.get(name, {value}) for name, value in options.items())
         )

@@ -10,6 +10,7 @@ from piccolo.engine.postgres import PostgresEngine, PostgresTransaction
 
 from service.database import embedded
 from service.database.held import HOLD, Hold, check_no_connection
+from service.database.hosts import connect
 from service.database.pool import WAITS, IdleConnections, create_pool, is_open
 from service.database.shares import ON_BEHALF_OF, SHARES
 from service.errors import Overloaded, Unavailable
@@ -87,7 +88,7 @@ class Database(PostgresEngine):
 
     async def get_new_connection(self) -> asyncpg.Connection:
         self._start_embedded_server()
-        return await super().get_new_connection()
+        return await connect(**self.config)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[asyncpg.Connection]:

@@ -5,6 +5,7 @@ import time
 
 import asyncpg
 
+from service.database.hosts import connect
 from service.metrics import Counter
 from service.settings import settings
 
@@ -23,6 +24,7 @@ async def create_pool(dsn: str) -> asyncpg.Pool:
     }
     return await asyncpg.create_pool(
         dsn,
+        connect=connect,
         min_size=min(2, settings.database_pool_size),
         max_size=settings.database_pool_size,
         timeout=settings.database_acquire_timeout,

@@ -134,6 +134,7 @@ def test_production_refuses_insecure_values(variable: str, value: str) -> None:
         ("DATABASE_URL", "postgresql://u:p ss@db/characters", "Must be an address such as postgresql://"),
         ("DATABASE_URL", "postgresql://db:postgres/characters", "Must be an address such as postgresql://"),
         ("DATABASE_URL", "postgresql://db:65536/characters", "Must be an address such as postgresql://"),
+        ("DATABASE_URL", "postgresql://one,/characters", "Must be an address such as postgresql://"),
         ("DATABASE_URL", "postgresql://one:1,two:0/characters", "Must be an address such as postgresql://"),
         ("DATABASE_URL", "postgresql://db/characters?sslmode=maybe", "Must be an address such as postgresql://"),
         ("DATABASE_URL", "postgresql://db/c?target_session_attrs=best", "Must be an address such as postgresql://"),

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from tests.support.servers import (
     piccolo,
     processes_of,
     service_of_its_own,
+    standby_of_its_own,
     wait_until,
     web_command,
     worker_of_its_own,
@@ -316,6 +318,47 @@ def test_a_database_that_refuses_for_good_is_told_in_one_sentence(
         output = service.output.replace("\\", "")  # in lines of JSON
     assert 'The database cannot be used: role "nobody" does not exist' in output
     assert "Traceback" not in output
+
+
+def test_a_standby_serves_reads_and_says_that_it_is_one(service: Service) -> None:
+    service.start()
+    with signed_in(service, "reader") as reader:
+        made = reader.post("/v1/characters", json={"name": "Replicated"}).json()
+        headers = dict(reader.headers)
+    service.stop()
+    with (
+        standby_of_its_own(service.data_dir) as standby,
+        worker_of_its_own(**PRODUCTION, DATABASE_URL=embedded.dsn(standby)) as worker,
+    ):
+        with worker.start().client(**headers) as reader:
+            ready = reader.get("/health/ready")
+            assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+            assert ready.json()["checks"] == {
+                "database": "ok",
+                "migrations": "ok",
+                "writes": "in recovery",
+                "feed": "ok",
+                "storage": "ok",
+            }
+            assert reader.get(f"/v1/characters/{made['id']}").json() == made
+            assert reader.get("/v1/characters").status_code == 200
+            for answer in (reader.get("/v1/changes"), reader.post("/v1/characters", json={"name": "Too early"})):
+                assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1"), answer.text
+            assert "outbox_messages 0.0" in reader.get("/metrics").text
+        worker.stop()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells PostgreSQL of the supervisor's death")
+def test_a_killed_supervisor_is_started_again(started: Service) -> None:
+    with signed_in(started, "survivor") as member:
+        made = member.post("/v1/characters", json={"name": "Survivor"}).json()
+        os.kill(int((started.data_dir / "postgres.supervisor").read_text()), signal.SIGKILL)
+        wait_until(lambda: member.get("/health/ready").status_code == 503, "PostgreSQL did not end", patience=10)
+        wait_until(lambda: member.get("/health/ready").status_code == 200, "PostgreSQL did not start", patience=15)
+        assert member.get(f"/v1/characters/{made['id']}").json() == made
+        assert member.post("/v1/characters", json={"name": "Later"}).status_code == 201
+    assert started.stop() == 0
+    assert processes_of(started.data_dir) == {}
 
 
 # Several workers

@@ -21,6 +21,8 @@ import asyncpg
 import httpx
 import msgspec
 
+from service.database import embedded
+from service.database.embedded_cluster import Place
 from service.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -162,6 +164,36 @@ def directory_of_its_own() -> Iterator[Path]:
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def standby_of_its_own(source: Path | None = None) -> Iterator[Path]:
+    """The data directory of a running PostgreSQL that stays in recovery, as a standby does: a copy of that in
+    ``source``, which must not run, or of a new one."""
+    with directory_of_its_own() as directory:
+        if source is None:
+            source = directory / "primary"
+            embedded.start(source).stop()
+        data_dir = directory / "standby"
+        copy_cluster(source, data_dir)
+        (Place(data_dir).cluster / "standby.signal").touch()
+        try:
+            standby = embedded.start(data_dir)
+            yield data_dir
+            standby.stop()
+        finally:
+            end_processes_of(data_dir)
+
+
+def copy_cluster(before: Path, after: Path) -> None:
+    """Copies a PostgreSQL that does not run, with its owners."""
+    shutil.copytree(before, after, symlinks=True)
+    old, new = Place(before).cluster, Place(after).cluster
+    if not new.exists():
+        shutil.copytree(old, new)
+    for path in (new.parent, new, *new.rglob("*")):
+        same = old.parent / path.relative_to(new.parent)
+        shutil.chown(path, same.stat().st_uid, same.stat().st_gid)
 
 
 def environment_of(**given: str) -> dict[str, str]:
