@@ -7,6 +7,7 @@ from typing import Any
 
 from litestar import Controller, Request, Response
 
+from service import __version__
 from service.database.engine import DB
 from service.errors import Forbidden
 from service.health import queries
@@ -29,7 +30,7 @@ class HealthController(Controller):
     @get("/health/live")
     async def get_live(self) -> dict[str, str]:
         """The process answers."""
-        return {"status": "ok"}
+        return {"status": "ok", "version": __version__}
 
     @get("/health/ready")
     async def get_ready(self) -> Response[dict[str, Any]]:
@@ -39,9 +40,10 @@ class HealthController(Controller):
         if valkey is not None:
             checks["limits"] = "not shared" if valkey.is_away else "ok"
         states = set(checks.values())
+        body = {"version": __version__, "checks": checks}
         if states & _PREVENTS_SERVING:
-            return Response({"status": "unavailable", "checks": checks}, status_code=503, headers={"Retry-After": "1"})
-        return Response({"status": "ok" if states == {"ok"} else "degraded", "checks": checks})
+            return Response({"status": "unavailable"} | body, status_code=503, headers={"Retry-After": "1"})
+        return Response({"status": "ok" if states == {"ok"} else "degraded"} | body)
 
     @get("/metrics")
     async def get_metrics(self, request: Request[Any, Any, Any]) -> Response[bytes]:

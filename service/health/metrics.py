@@ -7,7 +7,7 @@ from math import nan
 
 from loguru import logger
 
-from service import metrics
+from service import __version__, metrics
 from service.database.engine import DB
 from service.health.queries import Transactions, find_transactions
 from service.mail.outbox import Waiting, waiting_messages
@@ -32,6 +32,9 @@ sample(_CONNECTIONS.labels("open"), DB.open_connections)
 sample(_CONNECTIONS.labels("idle"), DB.idle_connections)
 sample(_of_worker("database_pool_waiting", "Tasks that wait for a connection."), DB.waiting)
 sample(_of_worker("pictures_queued", "Pictures that wait or are being processed."), lambda: WORKERS.uploads)
+
+_INFO = Gauge("service_info", "1, with the version of the service.", ["version"], multiprocess_mode="livemax")
+_INFO.labels(__version__).set(1)
 
 _FEED_LAG = _of_database("feed_lag_seconds", "How long the oldest transaction that keeps changes from the feed runs.")
 _OLD = _of_database("database_old_transactions", "Transactions that run for more than 10 seconds.")
