@@ -20,6 +20,7 @@ Quota = Annotated[int, Meta(ge=1, le=2**53)]
 Days = Annotated[int, Meta(ge=1, le=3650)]
 Names = tuple[str, ...]  # written as a,b,c
 
+VERSION = "1.0.0"  # of the release; pyproject.toml has it, too
 DEVELOPMENT_SECRET = "for development only: change me in production"  # noqa: S105 (refused in production)
 
 

@@ -7,14 +7,13 @@ from typing import Any
 
 from litestar import Controller, Request, Response
 
-from service import __version__
 from service.database.engine import DB
 from service.errors import Forbidden
 from service.health import queries
 from service.health.metrics import render_metrics
 from service.health.storage import check_storage
 from service.limits.valkey import valkey
-from service.settings import settings
+from service.settings import VERSION, settings
 from service.web.routes import get
 
 _FROM_PROXIES = ("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "forwarded", "via")
@@ -30,7 +29,7 @@ class HealthController(Controller):
     @get("/health/live")
     async def get_live(self) -> dict[str, str]:
         """The process answers."""
-        return {"status": "ok", "version": __version__}
+        return {"status": "ok", "version": VERSION}
 
     @get("/health/ready")
     async def get_ready(self) -> Response[dict[str, Any]]:
@@ -40,7 +39,7 @@ class HealthController(Controller):
         if valkey is not None:
             checks["limits"] = "not shared" if valkey.is_away else "ok"
         states = set(checks.values())
-        body = {"version": __version__, "checks": checks}
+        body = {"version": VERSION, "checks": checks}
         if states & _PREVENTS_SERVING:
             return Response({"status": "unavailable"} | body, status_code=503, headers={"Retry-After": "1"})
         return Response({"status": "ok" if states == {"ok"} else "degraded"} | body)

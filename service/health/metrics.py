@@ -7,15 +7,16 @@ from math import nan
 
 from loguru import logger
 
-from service import __version__, metrics
+from service import metrics
 from service.database.engine import DB
 from service.health.queries import Transactions, find_transactions
 from service.mail.outbox import Waiting, waiting_messages
 from service.media.images.workers import WORKERS
 from service.metrics import Gauge, sample
+from service.settings import VERSION
 
 _EVERY = 5.0  # seconds between two samples of this worker, for the other ones to show
-_PATIENCE = 2.0  # seconds for the database to answer
+_PATIENCE = 0.5  # seconds for a connection and the answers: a scrape must not wait for a worker that is busy
 
 
 def _of_worker(name: str, text: str, *labels: str) -> Gauge:
@@ -34,7 +35,7 @@ sample(_of_worker("database_pool_waiting", "Tasks that wait for a connection."),
 sample(_of_worker("pictures_queued", "Pictures that wait or are being processed."), lambda: WORKERS.uploads)
 
 _INFO = Gauge("service_info", "1, with the version of the service.", ["version"], multiprocess_mode="livemax")
-_INFO.labels(__version__).set(1)
+_INFO.labels(VERSION).set(1)
 
 _FEED_LAG = _of_database("feed_lag_seconds", "How long the oldest transaction that keeps changes from the feed runs.")
 _OLD = _of_database("database_old_transactions", "Transactions that run for more than 10 seconds.")

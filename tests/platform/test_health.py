@@ -16,14 +16,13 @@ import httpx
 import msgspec
 import pytest
 
-from service import __version__
 from service.commands.resync import resync
 from service.database import embedded
 from service.database.engine import DB
 from service.database.held import HOLD, slow_work_allowed
 from service.identifiers import uuid7
 from service.mail.tables import Message
-from service.settings import settings
+from service.settings import VERSION, settings
 from tests.conftest import DATA_DIR, client
 from tests.support.servers import ROOT, end_connections, execute
 
@@ -86,16 +85,16 @@ async def test_the_check_leaves_no_file(
 ) -> None:
     data_dir = tmp_path / "new"
     monkeypatch.setattr("service.health.controller.settings", msgspec.structs.replace(settings, data_dir=data_dir))
-    assert (await stranger.get("/health/ready")).json() == {"status": "ok", "version": __version__, "checks": ALL_OK}
+    assert (await stranger.get("/health/ready")).json() == {"status": "ok", "version": VERSION, "checks": ALL_OK}
     assert list(data_dir.iterdir()) == []
 
 
 async def test_the_service_tells_its_version(stranger: httpx.AsyncClient) -> None:
-    assert (await stranger.get("/health/live")).json() == {"status": "ok", "version": __version__}
-    assert f'service_info{{version="{__version__}"}} 1.0' in (await stranger.get("/metrics")).text
-    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == __version__
+    assert (await stranger.get("/health/live")).json() == {"status": "ok", "version": VERSION}
+    assert f'service_info{{version="{VERSION}"}} 1.0' in (await stranger.get("/metrics")).text
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == VERSION
     releases = re.findall(r"^## (.+)$", (ROOT / "docs/changelog.md").read_text(), re.MULTILINE)
-    assert next(release for release in releases if release != "Unreleased") == __version__
+    assert next(release for release in releases if release != "Unreleased") == VERSION
 
 
 # What only degrades
@@ -104,7 +103,7 @@ async def test_the_service_tells_its_version(stranger: httpx.AsyncClient) -> Non
 async def assert_degraded(stranger: httpx.AsyncClient, **checks: str) -> None:
     ready = await stranger.get("/health/ready")
     assert ready.status_code == 200
-    assert ready.json() == {"status": "degraded", "version": __version__, "checks": ALL_OK | checks}
+    assert ready.json() == {"status": "degraded", "version": VERSION, "checks": ALL_OK | checks}
 
 
 async def test_a_disk_that_is_nearly_full_degrades(
