@@ -36,7 +36,8 @@ from service.characters.prompts import PromptController
 from service.characters.validation import ValidationController
 from service.database.startup import pool
 from service.exports.controller import ExportController
-from service.health import HealthController
+from service.health.controller import HealthController
+from service.health.metrics import metrics_worker
 from service.idempotency.queries import Attempt
 from service.limits.budget import return_freed_memory
 from service.limits.rate_limits import READS, TOKEN_LOOK_UPS, WRITES
@@ -149,6 +150,7 @@ def create_app() -> Litestar:
             lambda _: valkey_connection(),
             lambda _: mail_worker(mint_token),
             lambda _: change_streams(),
+            lambda _: metrics_worker(),
         ],
         logging_config=None,
         openapi_config=OPENAPI,

@@ -16,7 +16,7 @@ import msgspec
 from loguru import logger
 
 from service.identifiers import masked
-from service.settings import Settings
+from service.settings import Settings, settings
 
 if TYPE_CHECKING:
     from loguru import Message, Record
@@ -28,11 +28,14 @@ REQUEST: ContextVar[Any] = ContextVar("REQUEST", default=None)
 _encoder = msgspec.json.Encoder(enc_hook=str)
 _access_lines: list["AccessLine"] = []  # of this turn of the event loop
 _access_lines_are_json = False
+_is_command = False
 
 
-def set_up_logging(settings: Settings) -> None:
-    """Sends all logging of this process through loguru. May be called repeatedly."""
-    global _access_lines_are_json
+def set_up_logging(settings: Settings, *, of_command: bool = False) -> None:
+    """Sends all logging of this process through loguru. May be called repeatedly. The lines of a command go to standard
+    error, beside its output."""
+    global _access_lines_are_json, _is_command
+    _is_command = of_command
     _access_lines_are_json = settings.in_production and settings.log_level in ("DEBUG", "INFO")
     logger.remove()
     logger.configure(patcher=_complete)
@@ -51,6 +54,12 @@ def set_up_logging(settings: Settings) -> None:
         logging.getLogger(verbose).setLevel(logging.WARNING)
     logging.getLogger("uvicorn.access").propagate = False  # else uvicorn formats a line for each request and drops it
     logging.captureWarnings(capture=True)
+
+
+def handler() -> logging.Handler:
+    """For ``deploy/log.json``: uvicorn's own process, which starts the workers, writes lines like theirs."""
+    set_up_logging(settings)
+    return _ToLoguru()
 
 
 class _ToLoguru(logging.Handler):
@@ -132,8 +141,9 @@ def _traceback(failure: Any) -> str:
 
 
 def _write(line: bytes) -> None:
-    sys.stdout.buffer.write(line)
-    sys.stdout.buffer.flush()
+    stream = sys.stderr if _is_command else sys.stdout  # read now: tests replace them
+    stream.buffer.write(line)
+    stream.buffer.flush()
 
 
 def _development_format(record: "Record") -> str:

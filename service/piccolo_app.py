@@ -13,6 +13,7 @@ from service.commands.purge import purge
 from service.commands.remove_second_factor import remove_second_factor
 from service.commands.resync import resync
 from service.commands.seed import seed
+from service.database.piccolo_commands import in_one_line
 
 _HERE = Path(__file__).parent
 _MODULES = sorted(".".join(path.relative_to(_HERE.parent).with_suffix("").parts) for path in _HERE.glob("**/tables.py"))
@@ -21,5 +22,5 @@ APP_CONFIG = AppConfig(
     app_name="service",
     migrations_folder_path=str(_HERE.parent / "piccolo_migrations"),
     table_classes=[*table_finder(_MODULES, exclude_imported=True), OperatorSession, OperatorRole, SecondFactor],
-    commands=[seed, purge, collect_files, operator, remove_second_factor, resync],
+    commands=[in_one_line(each) for each in (seed, purge, collect_files, operator, remove_second_factor, resync)],
 )

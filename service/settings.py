@@ -4,12 +4,8 @@ A ``.env`` file in the working directory is read too; variables of the environme
 """
 
 import os
-import re
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from email.utils import parseaddr
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,49 +13,14 @@ import msgspec
 from dotenv import load_dotenv
 from msgspec import Meta
 
+from service.setting_forms import faults_of_form, trusts_nearly_everybody
+
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
 Quota = Annotated[int, Meta(ge=1, le=2**53)]
 Days = Annotated[int, Meta(ge=1, le=3650)]
 Names = tuple[str, ...]  # written as a,b,c
 
-_HOST = r"([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])"
-_URL = rf"https?://{_HOST}(:\d+)?(/[^\s?#]*)?"
-
-
-def _like(pattern: str) -> Callable[[str], Any]:
-    return re.compile(pattern).fullmatch
-
-
-def _is_network(text: str) -> bool:
-    with suppress(ValueError):
-        return bool(ip_network(text, strict=False))
-    return text == "*"
-
-
-# By setting: a test of its value, and the form that the value must have. In a list, each value is tested
-_FORMS: dict[str, tuple[Callable[[str], Any], str]] = {
-    "public_url": (_like(_URL), "an address such as https://api.example.org"),
-    "links_url": (_like(_URL), "an address such as https://app.example.org"),
-    "database_url": (
-        _like(r"postgres(ql)?://\S+"),
-        "an address such as postgresql://user:password@host/database",
-    ),
-    "storage_url": (
-        _like(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._/-]*)?"),
-        "s3://bucket or s3://bucket/prefix",
-    ),
-    "s3_endpoint_url": (_like(_URL), "an address such as https://s3.example.org"),
-    "valkey_url": (_like(r"(valkey|redis)s?://\S+|unix://\S+"), "an address such as valkey://host:6379"),
-    "allowed_hosts": (
-        _like(rf"\*|(\*\.)?{_HOST}"),
-        "host names such as api.example.org or *.example.org, without a port",
-    ),
-    "cors_origins": (_like(rf"https?://{_HOST}(:\d+)?"), "origins such as https://app.example.org"),
-    "second_factor_key": (_like(r".{32,}"), "at least 32 random characters"),
-    "trusted_proxies": (_is_network, "addresses or networks such as 10.0.0.0/8"),
-}
-
-_IPV4_IN_IPV6 = IPv6Network("::ffff:0:0/96")
+VERSION = "1.0.0"  # of the release; pyproject.toml has it, too
 DEVELOPMENT_SECRET = "for development only: change me in production"  # noqa: S105 (refused in production)
 
 
@@ -158,10 +119,14 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
             except msgspec.ValidationError as error:
                 faults.append(f"{variable}: {error}.")
             else:
-                faults += _faults_of_form(field.name, given[field.name])
+                faults += [f"{variable}: {fault}" for fault in faults_of_form(field.name, given[field.name])]
     settings = Settings(**given)
-    if settings.smtp_host and "@" not in parseaddr(settings.mail_from)[1]:
+    if settings.smtp_host and not settings.mail_from:
         faults.append("MAIL_FROM: required with SMTP_HOST, as 'Name <name@example.org>'.")
+    if settings.smtp_user and not settings.smtp_password:
+        faults.append("SMTP_PASSWORD: required with SMTP_USER.")
+    if bool(settings.s3_access_key_id) != bool(settings.s3_secret_access_key):
+        faults.append("S3_SECRET_ACCESS_KEY: required with S3_ACCESS_KEY_ID, and useless without it.")
     if settings.second_factor_required and not settings.second_factor_key:
         faults.append("SECOND_FACTOR_KEY: required with SECOND_FACTOR_REQUIRED.")
     if settings.in_production:
@@ -179,41 +144,19 @@ def _convert(text: str, expected: Any) -> Any:
     return msgspec.convert(text, expected, strict=False)
 
 
-def _faults_of_form(name: str, value: Any) -> list[str]:
-    if name not in _FORMS:
-        return []
-    is_valid, description = _FORMS[name]
-    if isinstance(value, tuple):
-        return [f"{name.upper()}: Must be {description}, not {each!r}." for each in value if not is_valid(each)]
-    # The value is not shown: it may hold a password
-    return [] if is_valid(value) else [f"{name.upper()}: Must be {description}."]
-
-
 def _production_faults(settings: Settings, given: Mapping[str, Any]) -> list[str]:
     faults = []
     if not settings.database_url:
         faults.append("DATABASE_URL: required in production; the embedded PostgreSQL is for development only.")
     if "*" in (hosts := given.get("allowed_hosts", ())) or not hosts:
         faults.append("ALLOWED_HOSTS: required in production: the host names that clients use, without '*'.")
-    if _trusts_nearly_everybody(settings.trusted_proxies):
+    if trusts_nearly_everybody(settings.trusted_proxies):
         faults.append("TRUSTED_PROXIES: name the proxies: with '*' or a large network clients could claim any address.")
     if settings.secret_key == DEVELOPMENT_SECRET or len(set(settings.secret_key)) < 10:
         faults.append("SECRET_KEY: required in production; at least 32 random characters.")
     if settings.second_factor_key and len(set(settings.second_factor_key)) < 10:
         faults.append("SECOND_FACTOR_KEY: at least 32 random characters.")
     return faults
-
-
-def _trusts_nearly_everybody(proxies: Names) -> bool:
-    """Whether they have more addresses together than the largest private networks: 10.0.0.0/8 and fc00::/7."""
-    if "*" in proxies:
-        return True
-    networks = [ip_network(proxy, strict=False) for proxy in proxies]
-    old = [network for network in networks if isinstance(network, IPv4Network)]
-    new = [network for network in networks if isinstance(network, IPv6Network)]
-    return any(network.prefixlen < 8 for network in collapse_addresses(old)) or any(
-        network.prefixlen < (96 + 8 if network.overlaps(_IPV4_IN_IPV6) else 7) for network in collapse_addresses(new)
-    )
 
 
 def _read_or_exit() -> Settings:

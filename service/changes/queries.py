@@ -127,15 +127,17 @@ def _page(kinds: tuple[str, ...]) -> Prepared:
 
 # Transaction ids are valid within one history of a cluster. A dump that is restored belongs to another cluster or
 # another table. A standby that was promoted begins another timeline, and gives out again the ids of transactions that
-# did not reach it. Cursors of another history are refused.
+# did not reach it. Cursors of another history are refused. A standby does not say which timeline it follows.
 _HISTORY = Prepared(
     lambda: QueryString(
-        "SELECT concat_ws('/', system_identifier, 'characters'::regclass::oid,"
-        " nullif(substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), '00000001')) AS name,"  # as cursors were before
+        "SELECT CASE WHEN NOT pg_is_in_recovery() THEN concat_ws('/', system_identifier, 'characters'::regclass::oid,"
+        " nullif(substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), '00000001')) END"  # as cursors were before
+        " AS name,"
         " EXISTS (SELECT FROM feed_cluster WHERE system_identifier = control.system_identifier) AS is_known"
         " FROM pg_control_system() AS control"
     )
 )
+STANDBY = "The feed is not ready: the database is a standby."
 RESTORED = "The feed is not ready: the database was restored from a dump. An operator must run piccolo service resync."
 
 
@@ -148,6 +150,11 @@ _IS_DELAYED = Prepared(
         *(Param(name) for name in ("kinds", "user", "written_in", "id", "user", "kinds", "written_in", "id")),
     )
 )
+
+
+async def is_resynced() -> bool:
+    """Whether the numbers of the transactions are those of this server: not after a dump was restored."""
+    return bool((await _HISTORY.one())["is_known"])
 
 
 async def list_changes(user: Caller, kinds: Collection[ChangeKind], limit: int, after: str | None) -> Changes:
@@ -179,6 +186,8 @@ class Feed:
         history = await _HISTORY.one()
         if not history["is_known"]:
             raise Unavailable(RESTORED)
+        if history["name"] is None:
+            raise Unavailable(STANDBY)
         others = "" if listed == ("character",) else f" {'+'.join(listed)}"  # as cursors were before there were kinds
         shape = f"changes {user.id} {history['name']}{others}"
         position = _Position(0, UUID(int=0), now)

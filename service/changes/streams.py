@@ -6,12 +6,12 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from uuid import UUID
 
 from loguru import logger
-from prometheus_client import Gauge
 
 from service.auth.queries import valid_tokens
 from service.callers import Caller
 from service.changes.listeners import change_listeners
 from service.errors import TooManyRequests
+from service.metrics import Gauge
 from service.settings import settings
 from service.web.shutdown import on_signal
 
@@ -20,7 +20,7 @@ CHECKED_EVERY = 4.0  # seconds; a stream ends within five seconds after its toke
 _ends: dict[UUID | None, dict[UUID | None, set[asyncio.Event]]] = {}  # by user and token
 _is_ending = False
 
-_OPEN = Gauge("change_streams_open", "Open streams of changes.")
+_OPEN = Gauge("change_streams_open", "Open streams of changes.", multiprocess_mode="livesum")
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from piccolo.engine.postgres import PostgresEngine, PostgresTransaction
 
 from service.database import embedded
 from service.database.held import HOLD, Hold, check_no_connection
-from service.database.pool import IdleConnections, create_pool, is_open
+from service.database.hosts import connect
+from service.database.pool import WAITS, IdleConnections, create_pool, is_open
 from service.database.shares import ON_BEHALF_OF, SHARES
 from service.errors import Overloaded, Unavailable
 from service.settings import settings
@@ -87,7 +88,7 @@ class Database(PostgresEngine):
 
     async def get_new_connection(self) -> asyncpg.Connection:
         self._start_embedded_server()
-        return await super().get_new_connection()
+        return await connect(**self.config)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[asyncpg.Connection]:
@@ -127,18 +128,35 @@ class Database(PostgresEngine):
                 SHARES.give_back(caller)
 
     async def _wait_for_a_share(self, caller: Hashable) -> None:
+        WAITS.labels("share").inc()
         try:
             await SHARES.wait(caller, settings.database_acquire_timeout)
         except TimeoutError:
             raise Overloaded("All database connections that such requests may use are in use.") from None
 
+    def open_connections(self) -> int:
+        return int(self.pool.get_size()) if self.pool else 0
+
     def idle_connections(self) -> int:
         """The number of open connections that no task uses."""
         return self._idle.count() if self._idle else 0
 
+    def is_busy(self) -> bool:
+        """Whether a task would have to wait for a connection."""
+        return self.pool is not None and (
+            self.open_connections() == self.pool.get_max_size() and not self.idle_connections()
+        )
+
+    def waiting(self) -> int:
+        """The number of tasks that wait for a connection of the pool or of their caller's share."""
+        return (self._idle.waiting if self._idle else 0) + SHARES.waiting
+
     async def _run_in_pool(self, query: str, args: Any = None) -> Any:
         async with self.connection() as connection:
             return await connection.fetch(query, *(args or ()))
+
+    async def _run_in_new_connection(self, query: str, args: Any = None) -> Any:
+        return await self._run_in_pool(query, args)  # which opens one without a pool, and raises Unavailable
 
     def _start_embedded_server(self) -> None:
         if self.is_embedded:

@@ -1,20 +1,45 @@
 """Piccolo's own commands on this database: what they need to work, or a line that says what to do."""
 
+import asyncio
 import importlib.util
+import inspect
 import sys
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from piccolo.apps.migrations.commands import backwards
+
+from service.errors import Unavailable
+from service.log import set_up_logging
+from service.settings import settings
 
 
 def complete_commands() -> None:
     """Changes Piccolo's commands in this process. ``migrations backwards`` means ``backwards service``: it undoes the
     newest migration. ``schema generate`` lists the indexes that Piccolo has no method for, instead of failing."""
+    if "piccolo.main" in sys.modules:  # only the command `piccolo` imports it
+        set_up_logging(settings, of_command=True)
     backwards.backwards.__defaults__ = ("service", "1", False, False, False)
     if generate := sys.modules.get("piccolo.apps.schema.commands.generate"):  # only the command `piccolo` imports it
         generate.Index = _index_of(generate.Index)  # type: ignore[attr-defined] # a module
     if playground := sys.modules.get("piccolo.apps.playground.commands.run"):
         playground.SQLiteEngine = _sqlite_of(playground.SQLiteEngine)  # type: ignore[attr-defined] # a module
+
+
+def in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The command, which ends with one line when the database refuses or goes away."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            if inspect.iscoroutine(work := command(*args, **kwargs)):
+                asyncio.run(work)
+        except Unavailable as error:
+            raise SystemExit(f"The database cannot be reached: {error.__cause__ or error}") from None
+
+    run.__signature__ = inspect.signature(command)  # type: ignore[attr-defined] # where targ reads the arguments
+    return run
 
 
 def _index_of(parsed: Any) -> Any:

@@ -1,12 +1,19 @@
 """asyncpg's pool, and a faster way to the connections in it that are idle."""
 
+import asyncio
 import time
 
 import asyncpg
 
+from service.database.hosts import connect
+from service.metrics import Counter
 from service.settings import settings
 
 _MAX_IDLE_TIME = 300  # seconds
+_PAUSE = 0.1  # seconds between attempts while PostgreSQL gives no more connections
+
+# Of the pool, of the share of the caller, or because of the limit of the role, the database or the server
+WAITS = Counter("database_pool_waits", "Times that a task had to wait for a connection.", ["for"])
 
 
 async def create_pool(dsn: str) -> asyncpg.Pool:
@@ -17,6 +24,7 @@ async def create_pool(dsn: str) -> asyncpg.Pool:
     }
     return await asyncpg.create_pool(
         dsn,
+        connect=connect,
         min_size=min(2, settings.database_pool_size),
         max_size=settings.database_pool_size,
         timeout=settings.database_acquire_timeout,
@@ -39,7 +47,7 @@ class IdleConnections:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
         self._idle: list[tuple[asyncpg.Connection, float]] = []  # each with the time since when it is idle
-        self._waiting = 0  # tasks that wait for a connection from the pool
+        self.waiting = 0  # tasks that wait for a connection from the pool
         self._is_closed = False
 
     def count(self) -> int:
@@ -47,7 +55,21 @@ class IdleConnections:
         return int(self._pool.get_idle_size()) + len(self._idle)
 
     async def acquire(self) -> asyncpg.Connection:
-        """The connection that was used last, else one from the pool. Raises what ``Pool.acquire`` raises."""
+        """The connection that was used last, else one from the pool. Raises what ``Pool.acquire`` raises.
+
+        While PostgreSQL gives no more connections to the role or the database, waits for one that is open."""
+        end = time.monotonic() + settings.database_acquire_timeout
+        while (connection := await self._take_idle()) is None:
+            try:
+                return await self._acquire_from_pool(end - time.monotonic())
+            except asyncpg.TooManyConnectionsError:
+                if time.monotonic() + _PAUSE > end:
+                    raise
+            WAITS.labels("limit").inc()
+            await asyncio.sleep(_PAUSE)
+        return connection
+
+    async def _take_idle(self) -> asyncpg.Connection | None:
         while self._idle:
             connection, since = self._idle.pop()
             if is_open(connection):
@@ -55,15 +77,20 @@ class IdleConnections:
                     return connection
                 connection.terminate()  # a firewall may have dropped it unnoticed
             await self._pool.release(connection)
-        self._waiting += 1
+        return None
+
+    async def _acquire_from_pool(self, seconds: float) -> asyncpg.Connection:
+        if self._pool.get_size() == self._pool.get_max_size():
+            WAITS.labels("pool").inc()
+        self.waiting += 1
         try:
-            return await self._pool.acquire(timeout=settings.database_acquire_timeout)
+            return await self._pool.acquire(timeout=seconds)
         finally:
-            self._waiting -= 1
+            self.waiting -= 1
 
     async def release(self, connection: asyncpg.Connection, *, is_reusable: bool) -> None:
         """``is_reusable`` is false after an error or a cancellation: the pool then waits for the end of the query."""
-        if is_reusable and not self._waiting and not self._is_closed:
+        if is_reusable and not self.waiting and not self._is_closed:
             self._idle.append((connection, time.monotonic()))
         else:
             await self._pool.release(connection)

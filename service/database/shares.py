@@ -20,6 +20,10 @@ class Shares:
         self._held: dict[Hashable, int] = {}
         self._waiting: dict[Hashable, deque[asyncio.Future[None]]] = {}
 
+    @property
+    def waiting(self) -> int:
+        return sum(map(len, self._waiting.values()))
+
     def take(self, caller: Hashable) -> bool:
         """Whether the caller may use one more connection; if so, it counts until it is given back."""
         held = self._held.get(caller, 0)

@@ -16,7 +16,7 @@ class Turns:
     any more are refused with the detail ``refusal``. Callers are users and addresses, as for the database's shares."""
 
     def __init__(self, at_once: int, *, waiting: int, waiting_of_caller: int, refusal: str) -> None:
-        self._free = at_once
+        self._at_once = self._free = at_once
         self._most = waiting
         self._most_of_caller = waiting_of_caller
         self._refusal = refusal
@@ -34,10 +34,16 @@ class Turns:
         finally:
             self._pass_on()
 
+    def size(self) -> int:
+        """How many pieces of work run or wait."""
+        return self._at_once - self._free + self._waiting_in_all()
+
+    def _waiting_in_all(self) -> int:
+        return sum(map(len, self._waiting.values()))
+
     async def _wait(self, caller: Hashable) -> None:
         of_caller = self._waiting.get(caller, _Waiting())
-        in_all = sum(map(len, self._waiting.values()))
-        if in_all >= self._most or len(of_caller) >= self._most_of_caller:
+        if self._waiting_in_all() >= self._most or len(of_caller) >= self._most_of_caller:
             raise Unavailable(self._refusal)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         of_caller.append(turn)

@@ -6,15 +6,13 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from loguru import logger
-from prometheus_client import Gauge
 
+from service.metrics import Gauge, sample
 from service.settings import settings
 
 # Seconds for one round trip. When Valkey fails, only the requests of that round trip wait so long
 PATIENCE = 0.1
 _PAUSE = 1.0  # seconds between attempts to reach it again
-
-_UP = Gauge("valkey_up", "Whether Valkey answers; while it does not, each worker counts for itself.")
 
 Command = Sequence[str | int]
 _Pending = tuple[Command, asyncio.Future[Any]]
@@ -39,7 +37,6 @@ class Valkey:
         self._waiting: list[_Pending] = []
         self._sending: asyncio.Task[None] | None = None
         self.is_away = False
-        _UP.set(1)
 
     async def ask(self, *command: str | int) -> Any:
         """The answer to the command. Raises Away."""
@@ -81,7 +78,6 @@ class Valkey:
     async def _stay_away(self, error: Exception, batch: list[_Pending]) -> None:
         """Returns when Valkey answers again."""
         self.is_away = True
-        _UP.set(0)
         logger.warning("Valkey is away, so each worker counts for itself: {!r}", error)
         for _, future in [*batch, *self._waiting]:
             if not future.done():
@@ -93,7 +89,6 @@ class Valkey:
                 self.is_away = False
             if self.is_away:
                 await asyncio.sleep(_PAUSE)
-        _UP.set(1)
         logger.info("Valkey is back.")
 
     async def _round_trip(self, commands: list[Command], patience: float) -> list[Any]:
@@ -115,6 +110,10 @@ class Valkey:
 
 
 valkey = Valkey(settings.valkey_url) if settings.valkey_url else None
+if valkey is not None:
+    # Of several workers, 0 if it is away for one
+    _up = Gauge("valkey_up", "Whether Valkey answers; else each worker counts for itself.", multiprocess_mode="livemin")
+    sample(_up, lambda at=valkey: not at.is_away)  # type: ignore[misc] # a default, which mypy cannot infer
 
 
 @asynccontextmanager

@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import suppress
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 from loguru import logger
@@ -80,6 +80,24 @@ async def wait_for_messages(seconds: float) -> None:
 async def take_message() -> Any:
     """Leases the message that has been due longest, so that no other worker sends it too; None when none is due."""
     return await _TAKE.one()
+
+
+class Waiting(NamedTuple):
+    messages: float
+    seconds: float  # since the oldest one was queued
+
+
+_WAITING = Prepared(
+    lambda: QueryString(
+        "SELECT count(*) AS messages, coalesce(extract(epoch FROM now() - min(created_at)), 0)::float AS seconds"
+        " FROM outbox"
+    )
+)
+
+
+async def waiting_messages() -> Waiting:
+    """What waits in the outbox, also what is being sent."""
+    return Waiting(**await _WAITING.one())
 
 
 async def delete_message(message_id: UUID) -> None:

@@ -285,11 +285,17 @@ def test_a_service_is_ready_once_its_migrations_ran(empty_database: str) -> None
         assert "Migrations are pending: run `piccolo migrations forwards`." in service.output
         waiting = client.get("/health/ready")
         assert waiting.status_code == 503
-        assert waiting.json()["checks"] == {"database": "ok", "migrations": "pending", "storage": "ok"}
+        assert waiting.json()["checks"] == {
+            "database": "ok",
+            "migrations": "pending",
+            "writes": "ok",
+            "feed": "unknown",
+            "storage": "ok",
+        }
         works(empty_database, "migrations", "forwards")
         ready = client.get("/health/ready")
         assert ready.status_code == 200
-        assert ready.json()["checks"] == {"database": "ok", "migrations": "ok", "storage": "ok"}
+        assert ready.json()["checks"] == dict.fromkeys(["database", "migrations", "writes", "feed", "storage"], "ok")
 
 
 def test_commands_work_beside_a_running_service(running_service: Service) -> None:

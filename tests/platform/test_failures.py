@@ -4,14 +4,18 @@ import asyncio
 import errno
 import inspect
 import os
+import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import httpx
 import pytest
 from asyncpg import exceptions
+from msgspec.structs import replace
 from piccolo.querystring import QueryString
 
 from service.auth.tables import Token
@@ -19,9 +23,10 @@ from service.auth.token_cache import forget_tokens
 from service.database.engine import DB
 from service.database.failures import to_service_error
 from service.database.prepared import Prepared
-from tests.conftest import character
+from service.settings import settings
+from tests.conftest import character, client
 from tests.support.pictures import draw_picture
-from tests.support.servers import execute
+from tests.support.servers import end_connections, execute
 
 # By the first two characters of SQLSTATE, and by name where a class has more than one status or no SQLSTATE.
 STATUS_OF_CLASS = {
@@ -112,33 +117,70 @@ def assert_unavailable(answer: httpx.Response, detail: str) -> None:
     assert answer.json()["detail"] == detail
 
 
-async def end_connections() -> None:
-    """Those of the service: its next ones begin with the present settings of the database."""
-    await execute(
-        DB.config["dsn"],
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = 'character-service'",
-    )
-    await asyncio.sleep(0.1)
-
-
 @pytest.fixture
 async def read_only(alice: httpx.AsyncClient) -> AsyncIterator[None]:
     """Alice last used her token ten minutes ago, so that her next request writes its use."""
     await Token.update({Token.last_used_at: datetime.now(UTC) - timedelta(minutes=10)}, force=True)
     forget_tokens()
     await execute(DB.config["dsn"], "ALTER DATABASE service SET default_transaction_read_only = on")
-    await end_connections()
+    await end_connections(DB.config["dsn"])
     yield
     undo = "ALTER DATABASE service RESET default_transaction_read_only"
     await execute(DB.config["dsn"], f"BEGIN READ WRITE; {undo}; COMMIT")
-    await end_connections()
+    await end_connections(DB.config["dsn"])
 
 
 async def test_a_database_that_only_reads_serves_reads(alice: httpx.AsyncClient, read_only: None) -> None:
     assert (await alice.get("/v1/users/me")).status_code == 200
     answer = await alice.post("/v1/characters", json={"name": "Too early"})
     assert_unavailable(answer, "The database accepts no changes at the moment.")
+
+
+@asynccontextmanager
+async def few_connections(stranger: httpx.AsyncClient) -> AsyncIterator[asyncpg.Connection]:
+    """The pool has one or two connections, and PostgreSQL gives the service no more. Who reads characters waits until
+    the yielded connection of an operator ends its transaction."""
+    dsn = DB.config["dsn"]
+    operator = await asyncpg.connect(dsn.replace("service@", "postgres@"))
+    await end_connections(dsn)
+    assert (await stranger.get("/v1/characters")).status_code == 200
+    count = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'service'"
+    async with asyncio.timeout(5):  # those that ended are counted for a moment
+        while await operator.fetchval(f"{count} AND application_name <> ''") != DB.open_connections():
+            await asyncio.sleep(0.05)
+    await operator.execute(f"ALTER ROLE service CONNECTION LIMIT {await operator.fetchval(count)}")
+    try:
+        await operator.execute("BEGIN; LOCK TABLE characters IN ACCESS EXCLUSIVE MODE")
+        yield operator
+    finally:
+        await operator.execute("ROLLBACK; ALTER ROLE service CONNECTION LIMIT -1")
+        await operator.close()
+
+
+async def test_at_the_limit_of_the_role_requests_wait_for_a_connection(app: Any) -> None:
+    strangers = [client(app, f"203.0.113.{number}") for number in range(6)]
+    async with few_connections(strangers[0]) as operator:
+        before = DB.open_connections()
+        reads = [asyncio.create_task(stranger.get("/v1/characters")) for stranger in strangers]
+        await asyncio.sleep(0.5)
+        assert [read.done() for read in reads] == [False] * 6
+        await operator.execute("ROLLBACK")
+        assert [answer.status_code for answer in await asyncio.gather(*reads)] == [200] * 6
+        assert DB.open_connections() == before < 6
+
+
+async def test_at_the_limit_of_the_role_nobody_waits_for_long(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    strangers = [client(app, f"203.0.113.{number}") for number in range(6)]
+    monkeypatch.setattr("service.database.pool.settings", replace(settings, database_acquire_timeout=0.5))
+    async with few_connections(strangers[0]) as operator:
+        *others, last = strangers[: DB.open_connections() + 1]
+        held = [asyncio.create_task(stranger.get("/v1/characters")) for stranger in others]
+        await asyncio.sleep(0.1)
+        began = time.monotonic()
+        assert_unavailable(await last.get("/v1/characters"), "The database cannot be reached.")
+        assert 0.2 < time.monotonic() - began < 1.5
+        await operator.execute("ROLLBACK")
+        assert [answer.status_code for answer in await asyncio.gather(*held)] == [200] * len(held)
 
 
 async def test_a_changed_table_costs_only_a_transaction_a_second_try(app: object) -> None:

@@ -1,14 +1,35 @@
-"""The readiness check of the storage."""
+"""Readiness and metrics: what each says, and when the service does not count as ready."""
 
+import asyncio
+import math
+import re
+import tomllib
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import asyncpg
 import httpx
 import msgspec
 import pytest
 
-from service.settings import settings
-from tests.conftest import client
+from service.commands.resync import resync
+from service.database import embedded
+from service.database.engine import DB
+from service.database.held import HOLD, slow_work_allowed
+from service.identifiers import uuid7
+from service.mail.tables import Message
+from service.settings import VERSION, settings
+from tests.conftest import DATA_DIR, client
+from tests.support.servers import ROOT, end_connections, execute
+
+OPERATOR = embedded.dsn(DATA_DIR).replace("service@/service", "postgres@/postgres")
+
+
+ALL_OK = dict.fromkeys(["database", "migrations", "writes", "feed", "storage"], "ok")
 
 
 @pytest.mark.parametrize("below", ["", "data"])
@@ -33,7 +54,7 @@ METRICS = ["/metrics", "/metrics/", "//metrics", "/metrics//", "/metrics?x", "/m
 async def test_metrics_are_for_this_machine_or_the_token(
     app: Any, stranger: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    monkeypatch.setattr("service.health.settings", msgspec.structs.replace(settings, metrics_token="t0ken"))
+    monkeypatch.setattr("service.health.controller.settings", msgspec.structs.replace(settings, metrics_token="t0ken"))
     url = httpx.URL(f"http://localhost{path}")
     assert (await stranger.get(url)).status_code == 200
     proxies = {
@@ -52,10 +73,10 @@ async def test_metrics_are_for_this_machine_or_the_token(
 
 
 async def assert_not_writable(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
-    monkeypatch.setattr("service.health.settings", msgspec.structs.replace(settings, data_dir=directory))
+    monkeypatch.setattr("service.health.controller.settings", msgspec.structs.replace(settings, data_dir=directory))
     ready = await client.get("/health/ready")
     assert (ready.status_code, ready.json()["status"]) == (503, "unavailable")
-    assert ready.json()["checks"] == {"database": "ok", "migrations": "ok", "storage": "not writable"}
+    assert ready.json()["checks"] == ALL_OK | {"storage": "not writable"}
     assert ready.headers["Retry-After"] == "1"
 
 
@@ -63,9 +84,195 @@ async def test_the_check_leaves_no_file(
     stranger: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     data_dir = tmp_path / "new"
-    monkeypatch.setattr("service.health.settings", msgspec.structs.replace(settings, data_dir=data_dir))
-    assert (await stranger.get("/health/ready")).json() == {
-        "status": "ok",
-        "checks": {"database": "ok", "migrations": "ok", "storage": "ok"},
-    }
+    monkeypatch.setattr("service.health.controller.settings", msgspec.structs.replace(settings, data_dir=data_dir))
+    assert (await stranger.get("/health/ready")).json() == {"status": "ok", "version": VERSION, "checks": ALL_OK}
     assert list(data_dir.iterdir()) == []
+
+
+async def test_the_service_tells_its_version(stranger: httpx.AsyncClient) -> None:
+    assert (await stranger.get("/health/live")).json() == {"status": "ok", "version": VERSION}
+    assert f'service_info{{version="{VERSION}"}} 1.0' in (await stranger.get("/metrics")).text
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == VERSION
+    releases = re.findall(r"^## (.+)$", (ROOT / "docs/changelog.md").read_text(), re.MULTILINE)
+    assert next(release for release in releases if release != "Unreleased") == VERSION
+
+
+# What only degrades
+
+
+async def assert_degraded(stranger: httpx.AsyncClient, **checks: str) -> None:
+    ready = await stranger.get("/health/ready")
+    assert ready.status_code == 200
+    assert ready.json() == {"status": "degraded", "version": VERSION, "checks": ALL_OK | checks}
+
+
+async def test_a_disk_that_is_nearly_full_degrades(
+    stranger: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gib = 1024**3
+    for total, free, state in (
+        (20, 0.9, "nearly full"),
+        (20, 1.1, "ok"),
+        (10_000, 4.9, "nearly full"),
+        (10_000, 5.1, "ok"),
+    ):
+        disk = SimpleNamespace(total=total * gib, free=free * gib)
+        monkeypatch.setattr("service.health.storage.shutil.disk_usage", lambda _, disk=disk: disk)
+        assert (await stranger.get("/health/ready")).json()["checks"]["storage"] == state, (total, free)
+    monkeypatch.setattr("service.health.storage.shutil.disk_usage", lambda _: SimpleNamespace(total=gib, free=0))
+    await assert_degraded(stranger, storage="nearly full")
+
+
+async def test_a_restored_database_needs_a_resync(stranger: httpx.AsyncClient) -> None:
+    await DB.run_ddl("UPDATE feed_cluster SET system_identifier = 1")
+    try:
+        await assert_degraded(stranger, feed="needs resync")
+    finally:
+        await resync()
+    assert (await stranger.get("/health/ready")).json()["checks"] == ALL_OK
+
+
+@asynccontextmanager
+async def with_setting(name: str, value: str) -> AsyncIterator[None]:
+    """A setting of the whole server, which its connections soon have."""
+    operator = await asyncpg.connect(OPERATOR)
+    try:
+        await operator.execute(f"ALTER SYSTEM SET {name} = '{value}'")
+        await operator.execute("SELECT pg_reload_conf()")
+        await asyncio.sleep(0.3)
+        yield
+    finally:
+        await operator.execute(f"ALTER SYSTEM RESET {name}")
+        await operator.execute("SELECT pg_reload_conf()")
+        await operator.close()
+        await asyncio.sleep(0.3)
+
+
+async def test_a_server_that_only_reads_degrades(stranger: httpx.AsyncClient) -> None:
+    async with with_setting("default_transaction_read_only", "on"):
+        await assert_degraded(stranger, writes="read only")
+    assert (await stranger.get("/health/ready")).json()["checks"] == ALL_OK
+
+
+async def test_commits_that_wait_for_a_missing_standby_degrade(stranger: httpx.AsyncClient) -> None:
+    async with with_setting("synchronous_standby_names", "missing"):
+        assert (await stranger.get("/health/ready")).json()["checks"] == ALL_OK, "the tests' server does not wait"
+        await execute(OPERATOR, "ALTER ROLE service SET synchronous_commit = on")
+        try:
+            await end_connections(DB.config["dsn"])
+            await assert_degraded(stranger, writes="no standby")
+        finally:
+            await execute(OPERATOR, "ALTER ROLE service RESET synchronous_commit")
+            await end_connections(DB.config["dsn"])
+    assert (await stranger.get("/health/ready")).json()["checks"] == ALL_OK
+
+
+async def test_mail_that_waits_for_long_degrades(stranger: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "mail" not in (await stranger.get("/health/ready")).json()["checks"], "no server is set"
+    sends = msgspec.structs.replace(settings, smtp_host="mail.example.org")
+    monkeypatch.setattr("service.health.queries.settings", sends)
+    for minutes, state in ((50, "ok"), (70, "failing")):
+        await queue(minutes)
+        assert (await stranger.get("/health/ready")).json()["checks"]["mail"] == state
+    await assert_degraded(stranger, mail="failing")
+
+
+async def queue(minutes: int) -> None:
+    """A message that has waited for so long, and will for a day."""
+    now = datetime.now(UTC)
+    await Message(
+        id=uuid7(),
+        kind="verification",
+        address=f"{minutes}@example.org",
+        attempts=3,
+        due_at=now + timedelta(days=1),
+        created_at=now - timedelta(minutes=minutes),
+    ).save()
+
+
+# Metrics
+
+
+async def read_metrics(stranger: httpx.AsyncClient) -> dict[str, float]:
+    """Those without labels, and those with labels by their full text."""
+    lines = (await stranger.get("/metrics")).text.splitlines()
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
+
+
+async def test_metrics_tell_what_waits(stranger: httpx.AsyncClient) -> None:
+    found = await read_metrics(stranger)
+    assert found["outbox_messages"] == found["outbox_oldest_seconds"] == 0
+    assert found["database_old_transactions"] == 0
+    assert found["feed_lag_seconds"] < 1
+    assert found["pictures_queued"] == found["database_pool_waiting"] == found["change_streams_open"] == 0
+    assert found["requests_in_flight"] == 0, "only those below /v1 count"
+    assert found['database_connections{state="open"}'] >= found['database_connections{state="idle"}'] >= 1
+    assert "valkey_up" not in found
+    await queue(20)
+    found = await read_metrics(stranger)
+    assert found["outbox_messages"] == 1
+    assert 20 * 60 <= found["outbox_oldest_seconds"] < 20 * 60 + 10
+
+
+async def test_metrics_tell_of_the_transaction_that_delays_the_feed(stranger: httpx.AsyncClient) -> None:
+    writer = await asyncpg.connect(DB.config["dsn"])
+    try:
+        await writer.execute("BEGIN; SELECT pg_current_xact_id()")
+        await asyncio.sleep(1.1)
+        assert 1 <= (await read_metrics(stranger))["feed_lag_seconds"] < 10
+    finally:
+        await writer.close()
+
+
+@pytest.mark.slow
+async def test_metrics_count_old_transactions(stranger: httpx.AsyncClient) -> None:
+    reader = await asyncpg.connect(DB.config["dsn"])
+    try:
+        await reader.execute("BEGIN; SELECT FROM characters")
+        await asyncio.sleep(10.5)
+        found = await read_metrics(stranger)
+        assert (found["database_old_transactions"], found["feed_lag_seconds"]) == (1, 0), "it writes nothing"
+    finally:
+        await reader.close()
+
+
+async def test_metrics_count_waits_for_a_connection(stranger: httpx.AsyncClient) -> None:
+    name = 'database_pool_waits_total{for="pool"}'
+    before = (await read_metrics(stranger)).get(name, 0)
+    async with AsyncExitStack() as stack:
+        with slow_work_allowed():
+            for _ in range(settings.database_pool_size):
+                await stack.enter_async_context(DB.connection())
+                HOLD.set(None)
+            waiting = [asyncio.create_task(stranger.get("/v1/characters")) for _ in range(2)]
+            await asyncio.sleep(0.3)
+            assert DB.waiting() == 2
+    assert [answer.status_code for answer in await asyncio.gather(*waiting)] == [200, 200]
+    assert (await read_metrics(stranger))[name] >= before + 1
+
+
+async def test_metrics_go_on_without_the_database(stranger: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(**_: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr("service.health.queries._TRANSACTIONS.one", fail)
+    found = await read_metrics(stranger)
+    assert math.isnan(found["feed_lag_seconds"])
+    assert math.isnan(found["outbox_messages"])
+
+
+async def test_requests_at_once_share_the_checks(stranger: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = 0
+
+    async def count() -> str:
+        nonlocal runs
+        runs += 1
+        await asyncio.sleep(0.1)
+        return "ok"
+
+    monkeypatch.setattr("service.health.controller._check_storage", count)
+    answers = await asyncio.gather(*(stranger.get("/health/ready") for _ in range(20)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert runs == 1
+    assert (await stranger.get("/health/ready")).status_code == 200
+    assert runs == 2

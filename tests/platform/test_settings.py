@@ -112,6 +112,9 @@ def test_production_refuses_insecure_values(variable: str, value: str) -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "fault"),
     [
+        ("HOST", "http://x", "Must be an address such as 127.0.0.1 or ::, without a port."),
+        ("HOST", "0.0.0.0:80", "Must be an address such as"),
+        ("DATA_DIR", str(ROOT / "README.md"), "Must be a directory."),
         ("ALLOWED_HOSTS", "http://x", "Must be host names such as api.example.org or *.example.org, without a port"),
         ("ALLOWED_HOSTS", "api.example.org:443", "Must be host names such as"),
         ("ALLOWED_HOSTS", "api.example.org,*example.org", "Must be host names such as"),
@@ -125,15 +128,106 @@ def test_production_refuses_insecure_values(variable: str, value: str) -> None:
         ("PUBLIC_URL", "https://api.example.org/?a=b", "Must be an address such as"),
         ("LINKS_URL", "app.example.org", "Must be an address such as"),
         ("DATABASE_URL", "mysql://db/characters", "Must be an address such as postgresql://"),
+        ("DATABASE_URL", "postgresql://", "Must be an address such as postgresql://"),
+        ("DATABASE_URL", "postgresql://u:p@ss@db/characters", "Must be an address such as postgresql://"),
+        ("DATABASE_URL", "postgresql://u:p/ss@db/characters", "Must be an address such as postgresql://"),
+        ("DATABASE_URL", "postgresql://u:p ss@db/characters", "Must be an address such as postgresql://"),
+        ("DATABASE_URL", "postgresql://db:postgres/characters", "Must be an address such as postgresql://"),
+        ("DATABASE_URL", "postgresql://db:65536/characters", "Must be an address such as postgresql://"),
+        ("DATABASE_URL", "postgresql://one,/characters", "Must be an address such as postgresql://"),
+        ("DATABASE_URL", "postgresql://one:1,two:0/characters", "Must be an address such as postgresql://"),
+        ("DATABASE_URL", "postgresql://db/characters?sslmode=maybe", "Must be an address such as postgresql://"),
+        ("DATABASE_URL", "postgresql://db/c?target_session_attrs=best", "Must be an address such as postgresql://"),
+        ("DATABASE_URL", "postgresql://db/characters?sslmode", "Must be an address such as postgresql://"),
+        ("VALKEY_URL", "valkey://", "Must be an address such as valkey://host:6379."),
+        ("VALKEY_URL", "valkey://host:http", "Must be an address such as valkey://host:6379."),
+        ("VALKEY_URL", "valkey://host/one", "Must be an address such as valkey://host:6379."),
+        ("VALKEY_URL", "unix://", "Must be an address such as valkey://host:6379."),
+        ("PUBLIC_URL", "https://api.example.org:70000", "Must be an address such as"),
+        ("CORS_ORIGINS", "https://app.example.org:0", "Must be origins such as"),
+        ("S3_REGION", "us east", "Must be a region such as us-east-1."),
+        ("METRICS_TOKEN", "two words", "Must be characters of ASCII, without spaces."),
+        ("SMTP_HOST", "mail.example.org:25", "Must be a host name such as mail.example.org, without a port."),
+        ("SMTP_HOST", "smtp://mail.example.org", "Must be a host name such as mail.example.org, without a port."),
+        ("MAIL_FROM", "Character service", "Must be an address such as 'Name <name@example.org>'."),
+        ("SMTP_PASSWORD", "a\x00b", "Must not contain control characters."),
         ("STORAGE_URL", "s3://A", "Must be s3://bucket or s3://bucket/prefix."),
         ("S3_ENDPOINT_URL", "s3.example.org", "Must be an address such as"),
         ("SECOND_FACTOR_KEY", "short", "Must be at least 32 random characters."),
     ],
 )
 def test_the_form_of_a_variable_is_checked(variable: str, value: str, fault: str) -> None:
-    found = faults(**{variable: value})
+    found = faults(**{"MAIL_FROM": "no-reply@example.org"} | {variable: value})
     assert set(found) == {variable}
     assert found[variable].startswith(fault)
+
+
+# One that is refused, for each variable
+REFUSED = {
+    "ENVIRONMENT": "staging",
+    "HOST": "http://127.0.0.1",
+    "PORT": "65536",
+    "PUBLIC_URL": "foo",
+    "DATA_DIR": "/dev/null",
+    "LOG_LEVEL": "verbose",
+    "DATABASE_URL": "mysql://db/characters",
+    "DATABASE_POOL_SIZE": "501",
+    "DATABASE_ACQUIRE_TIMEOUT": "-1",
+    "DATABASE_STATEMENT_TIMEOUT": "0",
+    "DATABASE_LOCK_TIMEOUT": "soon",
+    "DATABASE_IDLE_IN_TRANSACTION_TIMEOUT": "3601",
+    "STORAGE_URL": "https://bucket",
+    "S3_ENDPOINT_URL": "s3.example.org",
+    "S3_REGION": "us/east",
+    "S3_ACCESS_KEY_ID": "a key",
+    "S3_SECRET_ACCESS_KEY": "a key",
+    "MAX_REQUESTS_IN_FLIGHT": "0",
+    "VALKEY_URL": "http://cache.example.org",
+    "SECRET_KEY": "short",
+    "ALLOWED_HOSTS": "http://x",
+    "CORS_ORIGINS": "*",
+    "TRUSTED_PROXIES": "foo",
+    "METRICS_TOKEN": "token\x7f",
+    "RATE_LIMIT_SCALE": "nan",
+    "QUOTA_CHARACTERS": "0",
+    "QUOTA_STORED_BYTES": "1 GiB",
+    "QUOTA_TEMPLATE_VERSIONS": "-1",
+    "QUOTA_RELATIONSHIPS": "100001",
+    "REVISIONS_KEPT": "19",
+    "MAX_CHANGE_STREAMS": "1001",
+    "SMTP_HOST": "mail.example.org:25",
+    "SMTP_PORT": "0",
+    "SMTP_TLS": "yes",
+    "SMTP_USER": "a\x01b",
+    "SMTP_PASSWORD": "a\nb",
+    "MAIL_FROM": "no-reply",
+    "LINKS_URL": "app.example.org",
+    "SESSION_IDLE_DAYS": "0",
+    "SESSION_DAYS": "forever",
+    "AUDIT_DAYS": "29",
+    "PASSWORD_MEMORY_KIB": "1024",
+    "PASSWORD_ITERATIONS": "0",
+    "SECOND_FACTOR_KEY": "short",
+    "SECOND_FACTOR_REQUIRED": "perhaps",
+}
+
+
+def test_every_variable_is_checked_and_every_fault_is_in_one_message() -> None:
+    assert REFUSED.keys() == VARIABLES
+    assert faults(**REFUSED).keys() == VARIABLES
+
+
+@pytest.mark.parametrize(
+    ("given", "variable"),
+    [
+        ({"SMTP_USER": "service"}, "SMTP_PASSWORD"),
+        ({"S3_ACCESS_KEY_ID": "key"}, "S3_SECRET_ACCESS_KEY"),
+        ({"S3_SECRET_ACCESS_KEY": "secret"}, "S3_SECRET_ACCESS_KEY"),
+        ({"SECOND_FACTOR_REQUIRED": "true"}, "SECOND_FACTOR_KEY"),
+    ],
+)
+def test_variables_that_need_another(given: dict[str, str], variable: str) -> None:
+    assert set(faults(**given)) == {variable}
 
 
 @pytest.mark.parametrize(
@@ -144,7 +238,15 @@ def test_the_form_of_a_variable_is_checked(variable: str, value: str, fault: str
         ("CORS_ORIGINS", "https://app.example.org,http://localhost:3000,https://[::1]:8443"),
         ("PUBLIC_URL", "https://api.example.org/characters"),
         ("DATABASE_URL", "postgresql://service:secret@one:5432,two:5432/service?target_session_attrs=read-write"),
+        ("DATABASE_URL", "postgresql:///service"),
+        ("DATABASE_URL", "postgresql://u:p%40ss@%2Frun%2Fpostgresql/service"),
+        ("DATABASE_URL", "postgresql://u@/service?host=/run/postgresql&port=5432&sslmode=disable"),
+        ("DATABASE_URL", "postgresql://u@[::1]:5432/service?sslmode=verify-full&sslrootcert=/etc/ca.pem"),
         ("VALKEY_URL", "unix:///run/valkey.sock"),
+        ("VALKEY_URL", "rediss://user:pass@cache.example.org:6380/1?protocol=3"),
+        ("HOST", "::"),
+        ("DATA_DIR", str(ROOT)),
+        ("METRICS_TOKEN", "abc~"),
         ("STORAGE_URL", "s3://bucket/prefix"),
     ],
 )

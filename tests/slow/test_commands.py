@@ -1,5 +1,6 @@
 """The commands as they are typed: what they print, also where they cannot do what is asked."""
 
+import json
 import os
 import pty
 import re
@@ -12,11 +13,14 @@ from typing import Any
 
 import pytest
 
+from service.database import embedded
+from tests.conftest import DATA_DIR
 from tests.support.servers import ROOT, Service, environment_of, piccolo, processes_of, service_of_its_own, wait_until
 
 pytestmark = pytest.mark.slow  # a process each
 
 PASSWORD = "seven quiet harbours"
+PRODUCTION = {"ENVIRONMENT": "production", "ALLOWED_HOSTS": "127.0.0.1", "SECRET_KEY": "0123456789abcdef" * 2}
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +104,47 @@ def _read(terminal: int) -> str:
         return ""
 
 
+# Where there is no database
+
+COMMANDS = [
+    "migrations forwards",
+    "service seed --templates",
+    "service purge",
+    "service collect_files",
+    "service operator list",
+    "service operator create --username=ada",
+    "service remove_second_factor ada",
+    "service resync",
+]
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("postgresql://service@127.0.0.1:1/service", "[Errno 111] Connection refused"),
+        ("nobody@/service", 'role "nobody" does not exist'),
+        ("service@/nothing", 'database "nothing" does not exist'),
+    ],
+)
+def test_a_command_without_its_database_ends_in_one_line(database: None, address: str, reason: str) -> None:
+    address = address if "://" in address else embedded.dsn(DATA_DIR).replace("service@/service", address)
+    for command in COMMANDS:
+        done = piccolo(*command.split(), given=f"{PASSWORD}\n", **PRODUCTION, DATABASE_URL=address)
+        assert done.returncode == 1, command
+        assert done.stdout + done.stderr == f"The database cannot be reached: {reason}\n", command
+
+
+def test_what_a_command_logs_is_beside_its_output_in_the_form_of_the_service(fresh_database: str) -> None:
+    log = "from loguru import logger; logger.warning('Noticed.'); print('Printed.')"
+    production = PRODUCTION | {"DATABASE_URL": fresh_database}
+    done = piccolo("shell", "run", given=log, **production)
+    pending, noticed = (json.loads(line) for line in done.stderr.splitlines() if line)
+    assert "migrations haven't been run" in pending["message"]
+    assert (noticed["level"], noticed["message"]) == ("WARNING", "Noticed.")
+    assert "Printed." in done.stdout
+    assert "Noticed." not in done.stdout.replace(log, "")
+
+
 # Developers
 
 
@@ -113,8 +158,7 @@ def test_help_needs_no_database() -> None:
 
 @pytest.mark.parametrize("option", ["--reload", "--unknown"])
 def test_production_refuses_to_reload_and_every_start_an_unknown_option(option: str) -> None:
-    production = {"ENVIRONMENT": "production", "ALLOWED_HOSTS": "127.0.0.1", "SECRET_KEY": "0123456789abcdef" * 2}
-    production["DATABASE_URL"] = "postgresql://nobody@127.0.0.1:1/none"
+    production = PRODUCTION | {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}
     reason = {"--reload": "--reload is for development", "--unknown": "unrecognized arguments: --unknown"}[option]
     with service_of_its_own(("-m", "service", option), **production) as service:
         service.launch()

@@ -1,6 +1,5 @@
 """The feed of changes after a failover to a standby that lacks acknowledged changes."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +8,7 @@ import httpx
 import pytest
 
 from service.database.embedded_cluster import Place
-from tests.support.servers import PASSWORD, Service, directory_of_its_own, end_processes_of
+from tests.support.servers import PASSWORD, Service, copy_cluster, directory_of_its_own, end_processes_of
 
 pytestmark = pytest.mark.slow
 
@@ -30,15 +29,10 @@ def create(client: httpx.Client, name: str) -> None:
 
 def copy_of_the_cluster(before: Path, after: Path) -> None:
     """As a standby is: the same files, which PostgreSQL brings to the end of the log that it has, as a new timeline."""
-    shutil.copytree(before, after, symlinks=True)
-    old, new = Place(before).cluster, Place(after).cluster
-    if not new.exists():
-        shutil.copytree(old, new)
-    for path in (new.parent, new, *new.rglob("*")):
-        same = old.parent / path.relative_to(new.parent)
-        shutil.chown(path, same.stat().st_uid, same.stat().st_gid)
-    (new / "recovery.signal").touch()
-    with (new / "postgresql.auto.conf").open("a") as settings:
+    copy_cluster(before, after)
+    cluster = Place(after).cluster
+    (cluster / "recovery.signal").touch()
+    with (cluster / "postgresql.auto.conf").open("a") as settings:
         settings.write("restore_command = 'false'\n")
 
 

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import os
 import re
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -26,6 +28,7 @@ from tests.support.servers import (
     piccolo,
     processes_of,
     service_of_its_own,
+    standby_of_its_own,
     wait_until,
     web_command,
     worker_of_its_own,
@@ -315,6 +318,109 @@ def test_a_database_that_refuses_for_good_is_told_in_one_sentence(
         output = service.output.replace("\\", "")  # in lines of JSON
     assert 'The database cannot be used: role "nobody" does not exist' in output
     assert "Traceback" not in output
+
+
+def test_a_standby_serves_reads_and_says_that_it_is_one(service: Service) -> None:
+    service.start()
+    with signed_in(service, "reader") as reader:
+        made = reader.post("/v1/characters", json={"name": "Replicated"}).json()
+        headers = dict(reader.headers)
+    service.stop()
+    with (
+        standby_of_its_own(service.data_dir) as standby,
+        worker_of_its_own(**PRODUCTION, DATABASE_URL=embedded.dsn(standby)) as worker,
+    ):
+        with worker.start().client(**headers) as reader:
+            ready = reader.get("/health/ready")
+            assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+            assert ready.json()["checks"] == {
+                "database": "ok",
+                "migrations": "ok",
+                "writes": "in recovery",
+                "feed": "ok",
+                "storage": "ok",
+            }
+            assert reader.get(f"/v1/characters/{made['id']}").json() == made
+            assert reader.get("/v1/characters").status_code == 200
+            for answer in (reader.get("/v1/changes"), reader.post("/v1/characters", json={"name": "Too early"})):
+                assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1"), answer.text
+            assert "outbox_messages 0.0" in reader.get("/metrics").text
+        worker.stop()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells PostgreSQL of the supervisor's death")
+def test_a_killed_supervisor_is_started_again(started: Service) -> None:
+    with signed_in(started, "survivor") as member:
+        made = member.post("/v1/characters", json={"name": "Survivor"}).json()
+        os.kill(int((started.data_dir / "postgres.supervisor").read_text()), signal.SIGKILL)
+        wait_until(lambda: member.get("/health/ready").status_code == 503, "PostgreSQL did not end", patience=10)
+        wait_until(lambda: member.get("/health/ready").status_code == 200, "PostgreSQL did not start", patience=15)
+        assert member.get(f"/v1/characters/{made['id']}").json() == made
+        assert member.post("/v1/characters", json={"name": "Later"}).status_code == 201
+    assert started.stop() == 0
+    assert processes_of(started.data_dir) == {}
+
+
+# Several workers
+
+
+@pytest.fixture
+def two_workers(fresh_database: str) -> Iterator[Service]:
+    """Two workers with a directory for temporary files of their own."""
+    environment = PRODUCTION | {"DATABASE_URL": fresh_database}
+    assert piccolo("migrations", "forwards", "all", **environment).returncode == 0
+    with worker_of_its_own(workers=2, **environment) as service:
+        temporary = service.directory / "tmp"
+        temporary.mkdir()
+        service.environment["TMPDIR"] = str(temporary)
+        yield service.start()
+
+
+def read_metrics(service: Service) -> dict[str, float]:
+    """What any of the workers answers: each connection is new."""
+    lines = httpx.get(f"{service.url}/metrics").text.splitlines()
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
+
+
+def workers_of(service: Service) -> set[int]:
+    return {number for number, command in processes_of(service.directory).items() if "spawn_main" in command}
+
+
+def test_metrics_count_the_requests_of_all_workers(two_workers: Service) -> None:
+    requests, connections = 'http_requests_total{method="GET",route="/v1/characters",status="200"}', 60
+    wait_until(lambda: len(workers_of(two_workers)) == 2, "two workers did not start")
+    wait_until(lambda: two_workers.stdout.count("Application startup complete") == 2, "they were not ready")
+    for _ in range(connections):
+        assert httpx.get(f"{two_workers.url}/v1/characters").status_code == 200
+    directories = list((two_workers.directory / "tmp").glob("character-service-metrics-*"))
+    assert len(directories) == 1
+    assert len(list(directories[0].glob("counter_*.db"))) == 2
+    for _ in range(20):
+        found = read_metrics(two_workers)
+        assert found[requests] == connections
+        assert found['database_connections{state="open"}'] == 4, "two for each"
+        assert "valkey_up" not in found
+    killed = min(workers_of(two_workers))
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: len(workers_of(two_workers) - {killed}) == 2, "it did not start again")
+    wait_until(lambda: two_workers.stdout.count("Application startup complete") == 3, "it was not ready")
+    for _ in range(20):
+        found = read_metrics(two_workers)
+        assert found[requests] == connections, "counters never fall"
+    assert found['database_connections{state="open"}'] == 4, "those of the killed worker do not count"
+    assert two_workers.stop() in (0, -signal.SIGTERM)
+    assert list((two_workers.directory / "tmp").iterdir()) == []
+    assert all(json.loads(line) for line in two_workers.stdout.splitlines()), "also those of uvicorn itself"
+    assert two_workers.output == two_workers.stdout
+
+
+def test_a_fault_in_the_settings_is_told_once_for_all_workers(database: None) -> None:
+    with worker_of_its_own(workers=2, ENVIRONMENT="production", PORT="http") as service:
+        service.launch()
+        assert service.wait() == 1
+        assert service.output.count("The configuration is not valid:") == 1
+        assert "PORT: Expected `int`" in service.output
+        assert "Traceback" not in service.output
 
 
 @contextmanager

@@ -15,7 +15,16 @@ from tests.support.servers import ROOT
 
 TABLE = ROOT / "tests/slow/mutants.toml"
 MAX_SECONDS = 180  # for the tests of one mutant
-COPIED = ("docs", "service", "tests", "piccolo_migrations", "piccolo_conf.py", "pyproject.toml", "Procfile")
+COPIED = (
+    "deploy/log.json",
+    "docs",
+    "service",
+    "tests",
+    "piccolo_migrations",
+    "piccolo_conf.py",
+    "pyproject.toml",
+    "Procfile",
+)
 # Importing all others takes two seconds.
 PLUGINS = ("-p", "pytest_asyncio.plugin", "-p", "no:cacheprovider", "-p", "tests.support.without_shrinking")
 

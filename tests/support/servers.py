@@ -1,5 +1,6 @@
 """The service as a process of its own, and what the tests that start one need. Every wait is bounded."""
 
+import asyncio
 import json
 import os
 import re
@@ -20,6 +21,8 @@ import asyncpg
 import httpx
 import msgspec
 
+from service.database import embedded
+from service.database.embedded_cluster import Place
 from service.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -133,18 +136,23 @@ def service_of_its_own(command: Sequence[str] = PIPELINE, **environment: str) ->
 
 
 @contextmanager
-def worker_of_its_own(**environment: str) -> Iterator[Service]:
-    """One worker, as the Procfile has it, that is not started yet: it neither migrates nor seeds its database."""
+def worker_of_its_own(*, workers: int = 1, **environment: str) -> Iterator[Service]:
+    """Workers, as the Procfile has them, that are not started yet: they neither migrate nor seed their database."""
     with service_of_its_own(**environment) as service:
-        service.command = web_command(service.port)
+        service.command = web_command(service.port, workers=workers)
         yield service
 
 
-def web_command(port: int) -> tuple[str, ...]:
+def web_command(port: int, *, workers: int = 1) -> tuple[str, ...]:
     """The command of the Procfile, for this machine alone."""
     web = re.search(r"^web: (.+)$", (ROOT / "Procfile").read_text(), re.MULTILINE)
     assert web is not None
-    given = {"${WEB_CONCURRENCY:-1}": "1", "${PORT:-8000}": str(port), "0.0.0.0": "127.0.0.1"}
+    given = {
+        "${WEB_CONCURRENCY:-1}": str(workers),
+        "${PORT:-8000}": str(port),
+        "0.0.0.0": "127.0.0.1",
+        "deploy/log.json": str(ROOT / "deploy/log.json"),
+    }
     return ("-m", *(given.get(word, word) for word in shlex.split(web[1])))
 
 
@@ -156,6 +164,36 @@ def directory_of_its_own() -> Iterator[Path]:
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def standby_of_its_own(source: Path | None = None) -> Iterator[Path]:
+    """The data directory of a running PostgreSQL that stays in recovery, as a standby does: a copy of that in
+    ``source``, which must not run, or of a new one."""
+    with directory_of_its_own() as directory:
+        if source is None:
+            source = directory / "primary"
+            embedded.start(source).stop()
+        data_dir = directory / "standby"
+        copy_cluster(source, data_dir)
+        (Place(data_dir).cluster / "standby.signal").touch()
+        try:
+            standby = embedded.start(data_dir)
+            yield data_dir
+            standby.stop()
+        finally:
+            end_processes_of(data_dir)
+
+
+def copy_cluster(before: Path, after: Path) -> None:
+    """Copies a PostgreSQL that does not run, with its owners."""
+    shutil.copytree(before, after, symlinks=True)
+    old, new = Place(before).cluster, Place(after).cluster
+    if not new.exists():
+        shutil.copytree(old, new)
+    for path in (new.parent, new, *new.rglob("*")):
+        same = old.parent / path.relative_to(new.parent)
+        shutil.chown(path, same.stat().st_uid, same.stat().st_gid)
 
 
 def environment_of(**given: str) -> dict[str, str]:
@@ -196,6 +234,16 @@ async def execute(dsn: str, statement: str) -> None:
         await database.execute(statement)
     finally:
         await database.close()
+
+
+async def end_connections(dsn: str) -> None:
+    """Those of the service's pool: its next ones begin with the present settings of the database."""
+    await execute(
+        dsn,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = 'character-service'",
+    )
+    await asyncio.sleep(0.1)
 
 
 def free_port() -> int:

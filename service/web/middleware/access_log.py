@@ -7,10 +7,10 @@ from functools import lru_cache
 from typing import Any
 
 from litestar.types import ASGIApp, Message, Receive, Send
-from prometheus_client import Counter, Histogram
 
 from service.identifiers import masked
 from service.log import REQUEST, AccessLine, log_request
+from service.metrics import Counter, Histogram
 
 _SECONDS = Histogram(
     "http_request_duration_seconds",

@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import prometheus_client
 from litestar.types import ASGIApp, Message, Receive, Send
 
 from service.errors import BadRequest, Overloaded, RequestTimeout
 from service.limits.rate_limits import network_of
+from service.metrics import Counter, Gauge, sample
 
 BODY_PATIENCE = 30.0  # seconds in which a body must arrive,
 BODY_RATE = 16 * 1024  # and one second more for each so many bytes of it
@@ -24,8 +24,8 @@ BODY_RATE = 16 * 1024  # and one second more for each so many bytes of it
 _REFUSALS = 200  # a second
 _LONGEST_PAUSE = 5.0  # seconds
 
-_SHED = prometheus_client.Counter("requests_shed", "Requests refused because this worker had enough to do.")
-_IN_FLIGHT = prometheus_client.Gauge("requests_in_flight", "Requests that this worker works on.")
+_SHED = Counter("requests_shed", "Requests refused because this worker had enough to do.")
+_IN_FLIGHT = Gauge("requests_in_flight", "Requests that the workers work on.", multiprocess_mode="livesum")
 
 
 def allow_many_connections() -> None:
@@ -42,7 +42,7 @@ class LoadShedding:
         self.in_flight = 0
         self._of_address: dict[str, int] = {}
         self._next_refusal = 0.0
-        _IN_FLIGHT.set_function(lambda: self.in_flight)
+        sample(_IN_FLIGHT, lambda: self.in_flight)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         if not scope["path"].startswith("/v1"):

@@ -7,10 +7,10 @@ from litestar import Request
 from litestar.datastructures import MultiDict
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Send
-from prometheus_client import Counter
 
 from service.errors import TooManyRequests
 from service.limits.rate_limits import Limit
+from service.metrics import Counter
 
 Parameters = MultiDict[str]
 

@@ -12,18 +12,18 @@ from contextlib import suppress
 from tempfile import TemporaryFile
 from typing import IO, Any
 
-import prometheus_client
 from litestar.types import ASGIApp, Receive, Send
 
 from service.errors import Overloaded
 from service.limits.budget import PIECE, RESPONSES_IN_MEMORY, RESPONSES_ON_DISK, Budget, address_of
+from service.metrics import Counter
 from service.web.problems import raw_problem
 
 MOST_IN_MEMORY = 1024 * 1024  # bytes of one response; a larger one is sent from a temporary file
 PATIENCE = 30.0  # seconds in which a client must take a piece,
 RATE = 32 * 1024  # and bytes that it must take in a second on the whole
 
-_CUT = prometheus_client.Counter("slow_readers_cut", "Connections ended because the client read too slowly.")
+_CUT = Counter("slow_readers_cut", "Connections ended because the client read too slowly.")
 
 
 class SlowReaders:
