@@ -154,8 +154,8 @@ class FieldsQuery(Query, kw_only=True, frozen=True):
     whole: ClassVar[Any] = None
     expanded: ClassVar[Mapping[str, Any]] = {}
 
-    fields: Annotated[Names, Meta(description="The fields to return, besides `id`: `name,tags`.")] | None = None
-    expand: Annotated[Names, Meta(description="Related objects to return in full: `owner,template`.")] | None = None
+    fields: Annotated[Names, Meta(description="The fields to return, besides `id`.")] | None = None
+    expand: Annotated[Names, Meta(description="Related objects to return in full.")] | None = None
 
 
 class DryRunQuery(Query, kw_only=True, frozen=True):
@@ -181,9 +181,7 @@ class ListQuery(FieldsQuery, kw_only=True, frozen=True):
 
     limit: LimitValue = 20
     cursor: CursorValue | None = None
-    sort: Annotated[Names, Meta(description="Sort keys; `-` sorts in descending order: `-created_at,name`.")] | None = (
-        None
-    )
+    sort: Annotated[Names, Meta(description="Sort keys; `-` sorts in descending order.")] | None = None
     count: (
         Annotated[
             Literal["exact", "estimated"],

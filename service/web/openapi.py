@@ -23,6 +23,7 @@ from service.web.openapi_parameters import (
     query_parameters,
     remove_null,
 )
+from service.web.openapi_samples import add_samples
 from service.web.openapi_schemas import (
     complete_schemas,
     component_name,
@@ -90,6 +91,7 @@ def openapi_document(app: Litestar) -> Json:
         slug: _common_problems() if slug == _DEFAULT else _problem_response(slug) for slug in sorted(used)
     }
     complete_schemas(document, app.opt["enums"])
+    add_samples(document)
     return document
 
 

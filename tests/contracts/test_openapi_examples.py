@@ -7,15 +7,26 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from jsonschema import Draft202012Validator
+from litestar.handlers.http_handlers import HTTPRouteHandler
 
+from service.app import app as application
 from service.commands.seed import insert_seeds
 from service.web.openapi_examples import EXAMPLES, ID, TOKEN
+from tests.conftest import character
 from tests.contracts.test_openapi import SNAPSHOT, operations_of
+from tests.support.answers import check_answer
 from tests.support.mail import Mailbox, configure, mail_server
 
 OPERATIONS = {
     operation["operationId"]: (method, path, operation.get("requestBody", {}).get("content", {}))
     for path, method, operation in operations_of(msgspec.json.decode(SNAPSHOT.read_bytes()))
+}
+HANDLERS = {
+    str(handler.handler_name): handler
+    for route in application.routes
+    for handler in getattr(route, "route_handlers", ())
+    if isinstance(handler, HTTPRouteHandler)
 }
 MAILS = {"verify_email": "confirm", "reset_password": "new password"}
 
@@ -73,3 +84,68 @@ async def test_everybody_can_read_the_example_rows(stranger: httpx.AsyncClient) 
     without = {"get_avatar", "get_portrait"}  # the demo data has no pictures
     assert len(answers) > 10
     assert {name for name, status in answers.items() if status != 200} == without
+
+
+def test_every_json_response_has_an_example_that_is_valid() -> None:
+    document = msgspec.json.decode(SNAPSHOT.read_bytes())
+    checked = 0
+    for path, method, operation in operations_of(document):
+        for status, response in operation["responses"].items():
+            for media_type, content in response.get("content", {}).items() if status < "300" else ():
+                if not media_type.endswith("json") or media_type.endswith("ndjson"):
+                    continue
+                schema = {"components": document["components"], **content["schema"]}
+                validator = Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
+                faults = [error.message for error in validator.iter_errors(content["example"])]
+                assert faults == [], (method, path, status)
+                checked += 1
+    assert checked > 50
+
+
+def test_the_examples_of_responses_are_what_the_routes_declare() -> None:
+    for _, _, operation in operations_of(msgspec.json.decode(SNAPSHOT.read_bytes())):
+        handler = HANDLERS[operation["operationId"]]
+        for status, response in operation["responses"].items():
+            if status < "300" and (content := response.get("content", {}).get("application/json")):
+                check_answer(handler, httpx.QueryParams(), msgspec.json.encode(content["example"]))
+
+
+def _values(schema: Any, components: Any) -> list[Any]:
+    """The values that a document shows for a parameter: its examples, its default, or its choices."""
+    if "$ref" in schema:
+        schema = components[schema["$ref"].rpartition("/")[2]] | schema
+    of_items = schema.get("items", {})
+    if "$ref" in of_items:
+        of_items = components[of_items["$ref"].rpartition("/")[2]]
+    shown = [*schema.get("examples", ()), *([schema["default"]] if "default" in schema else [])]
+    return shown + schema.get("enum", []) + [[choice] for choice in of_items.get("enum", [])]
+
+
+async def test_lists_take_each_example_of_their_parameters(alice: httpx.AsyncClient) -> None:
+    await insert_seeds()
+    mine = await character(alice)
+    document = (await alice.get("/openapi.json")).json()
+    sent = 0
+    for path, method, operation in operations_of(document):
+        parameters = operation.get("parameters", [])
+        if method != "get" or not any(each["name"] == "limit" for each in parameters):
+            continue
+        examples = {each["name"]: each.get("example", mine["id"]) for each in parameters if each["in"] == "path"}
+        for parameter in parameters:
+            if parameter["in"] != "query" or parameter["name"] in ("cursor", "after"):  # which no document can know
+                continue
+            values = _values(parameter["schema"], document["components"]["schemas"])
+            assert values, f"{path} shows no value of {parameter['name']}"
+            for value in values:
+                query = {parameter["name"]: value}
+                if "rank" in str(value):
+                    query["q"] = "night"
+                answer = await alice.get(path.format(**examples), params=query)
+                assert answer.status_code == 200, (path, query, answer.text)
+                sent += 1
+        described = {each["name"]: re.findall(": `(.*?)`", each.get("description", "")) for each in parameters}
+        for name in described.keys() & {"fields", "expand", "sort"}:
+            for text in described[name]:
+                answer = await alice.get(path.format(**examples), params={name: text})
+                assert answer.status_code == 200, (path, name, text)
+    assert sent > 100
