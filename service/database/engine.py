@@ -54,7 +54,8 @@ class Database(PostgresEngine):
 
     def __init__(self) -> None:
         self.is_embedded = not settings.database_url
-        dsn = embedded.dsn(settings.data_dir) if self.is_embedded else settings.database_url
+        self._pool_dsn = embedded.dsn(settings.data_dir) if self.is_embedded else settings.database_url
+        dsn = settings.database_direct_url or self._pool_dsn
         super().__init__(config={"dsn": dsn, "server_settings": {"timezone": "UTC"}}, extensions=())
         self._idle: IdleConnections | None = None  # of the pool, while there is one
 
@@ -72,7 +73,7 @@ class Database(PostgresEngine):
 
     async def start_connection_pool(self, **_: Any) -> None:
         self._start_embedded_server()
-        self.pool = await create_pool(self.config["dsn"])
+        self.pool = await create_pool(self._pool_dsn)
         self._idle = IdleConnections(self.pool)
 
     async def close_connection_pool(self) -> None:
