@@ -11,7 +11,7 @@ from piccolo.engine.postgres import PostgresEngine, PostgresTransaction
 from service.database import embedded
 from service.database.held import HOLD, Hold, check_no_connection
 from service.database.hosts import connect
-from service.database.pool import WAITS, IdleConnections, create_pool, is_open
+from service.database.pool import WAITS, IdleConnections, create_pool, is_open, session_settings
 from service.database.shares import ON_BEHALF_OF, SHARES
 from service.errors import Overloaded, Unavailable
 from service.settings import settings
@@ -56,7 +56,12 @@ class Database(PostgresEngine):
         self.is_embedded = not settings.database_url
         self._pool_dsn = embedded.dsn(settings.data_dir) if self.is_embedded else settings.database_url
         dsn = settings.database_direct_url or self._pool_dsn
-        super().__init__(config={"dsn": dsn, "server_settings": {"timezone": "UTC"}}, extensions=())
+        # The role has the time-outs of requests then, which must not end migrations and commands
+        names = (
+            [name for name in session_settings() if name.endswith("_timeout")] if settings.database_direct_url else []
+        )
+        server_settings = {"timezone": "UTC"} | dict.fromkeys(names, "0")
+        super().__init__(config={"dsn": dsn, "server_settings": server_settings}, extensions=())
         self._idle: IdleConnections | None = None  # of the pool, while there is one
 
     async def check_version(self) -> None:

@@ -146,6 +146,9 @@ def test_the_service_works_through_a_pooler_in_transaction_mode(direct: str) -> 
         assert "Traceback" not in service.output
         with settings_of_the_role(service.output):
             asyncio.run(end_connections(direct))  # the pooler's, which were opened before
+            asked = "from service.database.engine import DB; (await DB._run_in_pool('SHOW statement_timeout'))[0][0]\n"
+            done = piccolo("shell", "run", given=asked, **through(port, direct))
+            assert "Out[1]: '0'" in done.stdout, "a command may take longer than a request"
             service.start()
             ready = httpx.get(f"{service.url}/health/ready").json()
             assert (ready["status"], set(ready["checks"].values())) == ("ok", {"ok"})
