@@ -77,6 +77,7 @@ _FORMS: dict[str, tuple[Callable[[str], Any], str]] = {
         _is_database,
         "an address such as postgresql://user:password@host/database, with special characters percent-encoded",
     ),
+    "database_direct_url": (_is_database, "an address such as postgresql://user:password@host/database"),
     "storage_url": (
         _like(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._/-]*)?"),
         "s3://bucket or s3://bucket/prefix",

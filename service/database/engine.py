@@ -11,7 +11,7 @@ from piccolo.engine.postgres import PostgresEngine, PostgresTransaction
 from service.database import embedded
 from service.database.held import HOLD, Hold, check_no_connection
 from service.database.hosts import connect
-from service.database.pool import WAITS, IdleConnections, create_pool, is_open
+from service.database.pool import WAITS, IdleConnections, create_pool, is_open, session_settings
 from service.database.shares import ON_BEHALF_OF, SHARES
 from service.errors import Overloaded, Unavailable
 from service.settings import settings
@@ -54,8 +54,14 @@ class Database(PostgresEngine):
 
     def __init__(self) -> None:
         self.is_embedded = not settings.database_url
-        dsn = embedded.dsn(settings.data_dir) if self.is_embedded else settings.database_url
-        super().__init__(config={"dsn": dsn, "server_settings": {"timezone": "UTC"}}, extensions=())
+        self._pool_dsn = embedded.dsn(settings.data_dir) if self.is_embedded else settings.database_url
+        dsn = settings.database_direct_url or self._pool_dsn
+        # The role has the time-outs of requests then, which must not end migrations and commands
+        names = (
+            [name for name in session_settings() if name.endswith("_timeout")] if settings.database_direct_url else []
+        )
+        server_settings = {"timezone": "UTC"} | dict.fromkeys(names, "0")
+        super().__init__(config={"dsn": dsn, "server_settings": server_settings}, extensions=())
         self._idle: IdleConnections | None = None  # of the pool, while there is one
 
     async def check_version(self) -> None:
@@ -72,7 +78,7 @@ class Database(PostgresEngine):
 
     async def start_connection_pool(self, **_: Any) -> None:
         self._start_embedded_server()
-        self.pool = await create_pool(self.config["dsn"])
+        self.pool = await create_pool(self._pool_dsn)
         self._idle = IdleConnections(self.pool)
 
     async def close_connection_pool(self) -> None:

@@ -17,11 +17,7 @@ WAITS = Counter("database_pool_waits", "Times that a task had to wait for a conn
 
 
 async def create_pool(dsn: str) -> asyncpg.Pool:
-    milliseconds = {
-        "statement_timeout": settings.database_statement_timeout,
-        "lock_timeout": settings.database_lock_timeout,
-        "idle_in_transaction_session_timeout": settings.database_idle_in_transaction_timeout,
-    }
+    of_connection = {"application_name": "character-service", "timezone": "UTC"}
     return await asyncpg.create_pool(
         dsn,
         connect=connect,
@@ -30,15 +26,24 @@ async def create_pool(dsn: str) -> asyncpg.Pool:
         timeout=settings.database_acquire_timeout,
         command_timeout=settings.database_statement_timeout * 2,  # the server's own time-out should come first
         connection_class=_Connection,
-        server_settings={
-            "application_name": "character-service",
-            "timezone": "UTC",
-            "pg_trgm.word_similarity_threshold": "0.5",  # finds a name of five letters with one wrong letter
-            "service.quota_characters": str(settings.quota_characters),  # the function add_usage reads them
-            "service.quota_stored_bytes": str(settings.quota_stored_bytes),
-            **{name: str(round(seconds * 1000)) for name, seconds in milliseconds.items()},
-        },
+        # In transaction mode, a pooler gives the server's connections to one client after another
+        server_settings=of_connection | ({} if settings.database_direct_url else session_settings()),
     )
+
+
+def session_settings() -> dict[str, str]:
+    """What each connection of the pool must have, by the name that PostgreSQL gives to it."""
+    seconds = {
+        "statement_timeout": settings.database_statement_timeout,
+        "lock_timeout": settings.database_lock_timeout,
+        "idle_in_transaction_session_timeout": settings.database_idle_in_transaction_timeout,
+    }
+    return {
+        "pg_trgm.word_similarity_threshold": "0.5",  # finds a name of five letters with one wrong letter
+        "service.quota_characters": str(settings.quota_characters),  # the function add_usage reads them
+        "service.quota_stored_bytes": str(settings.quota_stored_bytes),
+        **{name: str(round(value * 1000)) for name, value in seconds.items()},
+    }
 
 
 class IdleConnections:

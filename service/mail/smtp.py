@@ -6,6 +6,7 @@ from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import localtime, make_msgid, parseaddr
+from typing import Any
 
 import aiosmtplib
 from loguru import logger
@@ -40,6 +41,24 @@ def compose(recipient: str, subject: str, text: str) -> EmailMessage:
     return message
 
 
+async def check_server() -> None:
+    """Connects to the mail server and signs in, as for a message. Raises aiosmtplib's error, or OSError."""
+    async with aiosmtplib.SMTP(**_connection()):  # which connects, and says goodbye at the end
+        pass
+
+
+def _connection() -> dict[str, Any]:
+    return {
+        "hostname": settings.smtp_host,
+        "port": settings.smtp_port,
+        "username": settings.smtp_user or None,
+        "password": settings.smtp_password or None,
+        "use_tls": settings.smtp_tls == "implicit",
+        "start_tls": settings.smtp_tls == "starttls",
+        "timeout": _SMTP_TIMEOUT / 2,
+    }
+
+
 async def send(message: EmailMessage, recipient: str) -> None:
     """Logs the message when SMTP_HOST is not set. Raises Undeliverable, or aiosmtplib's error when a retry may help."""
     check_no_connection("Sending mail")
@@ -48,17 +67,7 @@ async def send(message: EmailMessage, recipient: str) -> None:
         return
     try:
         async with asyncio.timeout(_SMTP_TIMEOUT):
-            await aiosmtplib.send(
-                message,
-                recipients=[recipient],
-                hostname=settings.smtp_host,
-                port=settings.smtp_port,
-                username=settings.smtp_user or None,
-                password=settings.smtp_password or None,
-                use_tls=settings.smtp_tls == "implicit",
-                start_tls=settings.smtp_tls == "starttls",
-                timeout=_SMTP_TIMEOUT / 2,
-            )
+            await aiosmtplib.send(message, recipients=[recipient], **_connection())
     except aiosmtplib.SMTPRecipientsRefused as error:
         if all(refusal.code >= 500 for refusal in error.recipients):
             raise Undeliverable("The mail server refused the recipient.") from error

@@ -171,6 +171,7 @@ REFUSED = {
     "DATA_DIR": "/dev/null",
     "LOG_LEVEL": "verbose",
     "DATABASE_URL": "mysql://db/characters",
+    "DATABASE_DIRECT_URL": "direct.example.org",
     "DATABASE_POOL_SIZE": "501",
     "DATABASE_ACQUIRE_TIMEOUT": "-1",
     "DATABASE_STATEMENT_TIMEOUT": "0",
@@ -224,6 +225,7 @@ def test_every_variable_is_checked_and_every_fault_is_in_one_message() -> None:
         ({"S3_ACCESS_KEY_ID": "key"}, "S3_SECRET_ACCESS_KEY"),
         ({"S3_SECRET_ACCESS_KEY": "secret"}, "S3_SECRET_ACCESS_KEY"),
         ({"SECOND_FACTOR_REQUIRED": "true"}, "SECOND_FACTOR_KEY"),
+        ({"DATABASE_DIRECT_URL": "postgresql://db/characters"}, "DATABASE_URL"),
     ],
 )
 def test_variables_that_need_another(given: dict[str, str], variable: str) -> None:

@@ -1,5 +1,6 @@
 """The commands as they are typed: what they print, also where they cannot do what is asked."""
 
+import asyncio
 import json
 import os
 import pty
@@ -15,7 +16,16 @@ import pytest
 
 from service.database import embedded
 from tests.conftest import DATA_DIR
-from tests.support.servers import ROOT, Service, environment_of, piccolo, processes_of, service_of_its_own, wait_until
+from tests.support.servers import (
+    ROOT,
+    Service,
+    environment_of,
+    execute,
+    piccolo,
+    processes_of,
+    service_of_its_own,
+    wait_until,
+)
 
 pytestmark = pytest.mark.slow  # a process each
 
@@ -143,6 +153,69 @@ def test_what_a_command_logs_is_beside_its_output_in_the_form_of_the_service(fre
     assert (noticed["level"], noticed["message"]) == ("WARNING", "Noticed.")
     assert "Printed." in done.stdout
     assert "Noticed." not in done.stdout.replace(log, "")
+
+
+# The doctor
+
+
+def examined(done: subprocess.CompletedProcess[str]) -> dict[str, tuple[str, str]]:
+    """The state and the text by what was examined."""
+    rows = [line.split(maxsplit=2) for line in done.stdout.splitlines() if line.startswith(("ok ", "FAULT "))]
+    return {name: (state, text) for state, name, text in rows}
+
+
+def test_the_doctor_finds_nothing_in_a_service_that_works(service: Service) -> None:
+    done = piccolo("service", "doctor", DATA_DIR=str(service.data_dir))
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    found = examined(done)
+    assert {state for state, _ in found.values()} == {"ok"}
+    names = ["service", "database", "clock", "extensions", "migrations", "writes", "feed", "privileges", "indexes"]
+    assert list(found) == [*names, "storage"]
+    assert not list((service.data_dir / "files").rglob("doctor*"))
+
+
+def test_the_doctor_finds_every_fault(fresh_database: str, tmp_path: Path) -> None:
+    production = PRODUCTION | {"DATABASE_URL": fresh_database}
+    faults = {
+        "SMTP_HOST": "127.0.0.1",
+        "SMTP_PORT": "1",
+        "MAIL_FROM": "no-reply@example.org",
+        "VALKEY_URL": "valkey://127.0.0.1:1",
+        "DATA_DIR": "/proc/self",
+        "DATABASE_POOL_SIZE": "500",
+    }
+    done = piccolo("service", "doctor", **production, **faults)
+    assert done.returncode == 1
+    found = examined(done)
+    assert found["migrations"] == ("FAULT", "pending: run piccolo migrations forwards")
+    assert found["extensions"] == ("FAULT", "pg_trgm, unaccent: missing, an administrator can create them")
+    for name in ("database", "storage", "smtp", "valkey", "feed", "mail"):
+        assert found[name][0] == "FAULT", name
+    assert found["clock"][0] == found["writes"][0] == found["service"][0] == "ok"
+    assert piccolo("migrations", "forwards", **production).returncode == 0
+    operator = fresh_database.replace("service@", "postgres@")
+    for statement in (
+        "REVOKE DELETE ON characters FROM service",
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'users_pkey'::regclass",
+        "UPDATE feed_cluster SET system_identifier = 1",
+    ):
+        asyncio.run(execute(operator, statement))
+    found = examined(piccolo("service", "doctor", **production, DATA_DIR=str(tmp_path)))
+    assert {name: text for name, (state, text) in found.items() if state != "ok"} == {
+        "privileges": "characters: the role may not read and write them",
+        "indexes": "users_pkey: not valid, REINDEX repairs them",
+        "feed": "needs resync: run piccolo service resync",
+    }
+
+
+def test_the_doctor_without_a_database_still_examines_the_rest(tmp_path: Path) -> None:
+    away = {"DATABASE_URL": "postgresql://service@127.0.0.1:1/x", "DATA_DIR": str(tmp_path)}
+    done = piccolo("service", "doctor", **PRODUCTION, **away)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout + done.stderr
+    found = examined(done)
+    assert found["database"] == ("FAULT", "[Errno 111] Connection refused")
+    assert found["storage"][0] == found["service"][0] == "ok"
 
 
 # Developers

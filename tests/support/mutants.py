@@ -60,6 +60,7 @@ class SourceTree:
             if (ROOT / name).is_dir():
                 shutil.copytree(ROOT / name, self.tree / name, ignore=shutil.ignore_patterns("__pycache__"))
             else:
+                (self.tree / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, self.tree / name)
         # By default Python compares time and size of a source file; two mutants of one file may have the same.
         command = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "checked-hash", "service"]
