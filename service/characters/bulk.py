@@ -51,7 +51,9 @@ class Operation(Input, kw_only=True):
         ]
         | None
     ) = None
-    body: Annotated[dict[str, Any], Meta(description="A CharacterCreate or a CharacterUpdate.")] | None = None
+    body: (
+        Annotated[dict[str, Any], Meta(title="Body", description="A CharacterCreate or a CharacterUpdate.")] | None
+    ) = None
 
 
 class Bulk(Input, kw_only=True):

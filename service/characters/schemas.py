@@ -24,7 +24,8 @@ from service.schemas import (
 )
 from service.users.schemas import Owner, Profile
 
-Attributes = Annotated[dict[str, Any], Meta(examples=[{"strength": 12}])]
+# Generators of clients name a type that may be null by its title.
+Attributes = Annotated[dict[str, Any], Meta(title="Attributes", examples=[{"strength": 12}])]
 Extensions = Annotated[
     dict[str, Any],
     Meta(
@@ -93,7 +94,7 @@ class CharacterCreate(PinnedInput, kw_only=True):
     tags: OrDefault[Tags] = msgspec.field(default_factory=list)
     visibility: OrDefault[Visibility] = "private"
     attributes: OrDefault[Attributes] = msgspec.field(default_factory=dict)
-    extensions: OrDefault[Extensions] = msgspec.field(default_factory=dict)
+    extensions: OrDefault[Annotated[Extensions, Meta(title="Extensions")]] = msgspec.field(default_factory=dict)
     template: UUID | TemplateGiven | None = None
     template_version: VersionNumber | None = None
 

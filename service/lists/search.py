@@ -17,15 +17,17 @@ GENERATED = ("search", "tag_keys", "name_key")  # columns that PostgreSQL genera
 MAX_SIMILAR = 100  # similar names that are looked up in advance; with more, each row's name is compared
 
 _QUERY = QueryString("search_query({})", Param("q"))
-# No excluded word and no phrase, and letters that pg_trgm knows in this locale: without any, it would read all names
-_TOLERANT = QueryString("{} !~ '(^| )[-\"]' AND cardinality(show_trgm(plain({}))) > 0", Param("q"), Param("q"))
+_SPELT = QueryString("spelt(plain({}))", Param("q"))  # in letters that pg_trgm knows in any locale, for many scripts
+# No excluded word and no phrase, and letters that pg_trgm knows: without any, it would read all names
+_TOLERANT = QueryString("{} !~ '(^| )[-\"]' AND cardinality(show_trgm({})) > 0", Param("q"), _SPELT)
 _WORDS = QueryString("(SELECT words FROM search_words)")
 
 
 def searched(table: Any, *living: Any) -> tuple[Filter, SortKey]:
     """The filter ``q``, and the order of its hits. ``living`` are the conditions of the indexes."""
     search, name_key = _generated(table, "search"), _generated(table, "name_key")
-    similar = QueryString("(CASE WHEN {} THEN plain({}) END <% {})", _TOLERANT, Param("q"), name_key)
+    spelt_name = QueryString("spelt({})", name_key)
+    similar = QueryString("(CASE WHEN {} THEN {} END <% {})", _TOLERANT, _SPELT, spelt_name)
     has_words = QueryString("({} @@ {})", search, _QUERY)
 
     def ids(*conditions: QueryString) -> QueryString:
@@ -51,9 +53,7 @@ def searched(table: Any, *living: Any) -> tuple[Filter, SortKey]:
     )  # fmt: skip
     # Words first, then the similarity of the name. A whole number, because a cursor holds it.
     rank = SortKey(
-        QueryString(
-            "(1e6 * (ts_rank({}, {}) + word_similarity(plain({}), {})))::int", search, _WORDS, Param("q"), name_key
-        ),
+        QueryString("(1e6 * (ts_rank({}, {}) + word_similarity({}, {})))::int", search, _WORDS, _SPELT, spelt_name),
         int,
         reads=(name_key, search),
         ranks=True,

@@ -18,7 +18,11 @@ _EXAMPLE_SCHEMA = {
 
 AttributeSchema = Annotated[
     dict[str, Any],
-    Meta(description="A JSON Schema (2020-12), limited to the documented keywords.", examples=[_EXAMPLE_SCHEMA]),
+    Meta(
+        title="AttributeSchema",  # by which generators of clients name a type that may be null
+        description="A JSON Schema (2020-12), limited to the documented keywords.",
+        examples=[_EXAMPLE_SCHEMA],
+    ),
 ]
 TemplatePrompt = Annotated[Prompt, Meta(examples=["{name}, a fighter of strength {strength}, in oil"])]
 

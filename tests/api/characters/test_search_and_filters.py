@@ -170,6 +170,34 @@ async def test_a_search_ignores_case_and_accents_and_tolerates_typos_in_names(al
     assert await search(alice, "sauron") == []
 
 
+SCRIPTS: dict[str, tuple[list[str], list[str]]] = {  # a name, what finds it, and what does not
+    "Екатерина Воронцова": (
+        ["екатерина", "ЕКАТЕРИНА", "екат", "ворон", "Катерина", "Екатирина", "екатерина варонцова", "Воронцво"],
+        ["Волкова", "екатерина -воронцова"],
+    ),
+    "Ἑλένη Παπαδοπούλου": (["ελένη", "Ελενη", "ΕΛΕΝΗ", "παπα", "Παπαδοπουλος", "Παπαδωπούλου"], ["Γεωργία"]),
+    "אברהם כהן": (["אברהם", "אבר", "אברהאם", "אַבְרָהָם", "כהן"], ["יוסף"]),
+    "عبد الرحمن إبراهيم": (["إبراهيم", "ابراهيم", "إبرا", "ابرهيم", "عَبْد", "الرحمان"], ["يوسف"]),
+    "लक्ष्मी नारायण": (["लक्ष्मी", "लक्षमी", "लक्ष", "नारायन", "नाराय"], ["सरस्वती"]),
+    "Тарас Шевченко": (["тарас", "Шевчинко", "Taras"], ["Bulba"]),  # as it sounds in Latin letters
+    "Հայկ Սարգսյան": (["Հայկ", "ՍԱՐԳՍՅԱՆ"], ["այկ"]),  # other scripts need whole words
+}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+async def test_beginnings_and_misspellings_of_names_are_found(alice: Client, name: str) -> None:
+    await named(alice, name)
+    await named(alice, "Someone else")
+    await template(alice, name=name)
+    found, not_found = SCRIPTS[name]
+    for text in found:
+        assert await search(alice, text) == [name], text
+        templates = (await alice.get("/v1/templates", params={"q": text})).json()["items"]
+        assert [item["name"] for item in templates] == [name], text
+    for text in not_found:
+        assert await search(alice, text) == [], text
+
+
 async def test_a_name_ranks_before_a_description(alice: Client) -> None:
     await named(alice, "Dragon")
     await named(alice, "Tagged", tags=["dragon"])
