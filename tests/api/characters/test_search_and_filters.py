@@ -180,7 +180,7 @@ SCRIPTS: dict[str, tuple[list[str], list[str]]] = {  # a name, what finds it, an
     "عبد الرحمن إبراهيم": (["إبراهيم", "ابراهيم", "إبرا", "ابرهيم", "عَبْد", "الرحمان"], ["يوسف"]),
     "लक्ष्मी नारायण": (["लक्ष्मी", "लक्षमी", "लक्ष", "नारायन", "नाराय"], ["सरस्वती"]),
     "Тарас Шевченко": (["тарас", "Шевчинко", "Taras"], ["Bulba"]),  # as it sounds in Latin letters
-    "Հայկ Սարգսյան": (["Հայկ", "ՍԱՐԳՍՅԱՆ"], ["այկ"]),  # other scripts need whole words
+    "Հայկ Սարգսյան": (["Հայկ", "ՍԱՐԳՍՅԱՆ"], ["Արամ"]),  # by whole words; by parts of them only in some locales
 }
 
 
