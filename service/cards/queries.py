@@ -89,7 +89,11 @@ async def _export_with_files(user: Caller, character_id: UUID, query: CardQuery)
     async with _TURNS.turn():
         row, export = await _read(user, character_id)
         file = SpooledTemporaryFile(MOST_IN_MEMORY)  # noqa: SIM115 (FromFile closes it)
-        await _write_files(file, row, export, query)
+        try:
+            await _write_files(file, row, export, query)
+        except BaseException:
+            file.close()
+            raise
         if await asyncio.to_thread(file.tell) > MOST_IN_MEMORY:
             return ExportedCard(row, b"", file)
         with file:

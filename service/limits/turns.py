@@ -53,17 +53,19 @@ class Turns:
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self._pass_on()  # its turn came at the same moment
-            else:
+            elif turn in of_caller:
                 of_caller.remove(turn)
                 if not of_caller:
                     del self._waiting[caller]
             raise
 
     def _pass_on(self) -> None:
-        if not self._waiting:
-            self._free += 1
-            return
-        caller, of_caller = self._waiting.popitem(last=False)
-        of_caller.popleft().set_result(None)
-        if of_caller:
-            self._waiting[caller] = of_caller  # behind all others
+        while self._waiting:
+            caller, of_caller = self._waiting.popitem(last=False)
+            turn = of_caller.popleft()
+            if of_caller:
+                self._waiting[caller] = of_caller  # behind all others
+            if not turn.cancelled():  # else its task has not noticed yet
+                turn.set_result(None)
+                return
+        self._free += 1

@@ -86,3 +86,17 @@ async def test_who_leaves_the_line_takes_no_turn(at_the_same_moment: bool) -> No
     ]  # fmt: skip
     assert "b1" not in work.begun
     assert (work.turns._waiting, work.turns._free) == ({}, 1)
+
+
+async def test_a_turn_passes_over_those_that_are_leaving() -> None:
+    """A task that is cancelled notices it only when it runs next."""
+    work = Work()
+    first, second, third, fourth = work.start("a1 b1 b2 c1")
+    await asyncio.sleep(0)
+    work.go_on.set()
+    await asyncio.sleep(0)  # the first goes on next
+    second.cancel()
+    fourth.cancel()
+    assert await outcomes([first, second, third, fourth]) == ["done", "CancelledError", "done", "CancelledError"]
+    assert work.begun == ["a1", "b2"]
+    assert (work.turns._waiting, work.turns._free) == ({}, 1)
