@@ -1,18 +1,14 @@
 """Health checks and metrics over HTTP."""
 
-import asyncio
 import hmac
 from ipaddress import ip_address
 from typing import Any
 
 from litestar import Controller, Request, Response
 
-from service.database.engine import DB
 from service.errors import Forbidden
-from service.health import queries
+from service.health.checks import check_together
 from service.health.metrics import render_metrics
-from service.health.storage import check_storage
-from service.limits.valkey import valkey
 from service.settings import VERSION, settings
 from service.web.routes import get
 
@@ -20,8 +16,6 @@ _FROM_PROXIES = ("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-
 # Other states only degrade: a load balancer that removed a busy worker would overload the others, and one that removed
 # all workers of a database that only reads would end the reads, too
 _PREVENTS_SERVING = {"away", "pending", "not writable"}
-_PATIENCE = 2.0  # seconds for each check
-_checking: asyncio.Task[dict[str, str]] | None = None
 
 
 class HealthController(Controller):
@@ -35,7 +29,7 @@ class HealthController(Controller):
     @get("/health/ready")
     async def get_ready(self) -> Response[dict[str, Any]]:
         """503 with the reasons when the service cannot serve; "degraded" when it can, but with limitations."""
-        checks = await _check_together()
+        checks = await check_together()
         states = set(checks.values())
         body = {"version": VERSION, "checks": checks}
         if states & _PREVENTS_SERVING:
@@ -49,53 +43,6 @@ class HealthController(Controller):
             raise Forbidden("Metrics are for this machine, or for METRICS_TOKEN.")
         content, content_type = await render_metrics()
         return Response(content, media_type=content_type)
-
-
-async def _check_together() -> dict[str, str]:
-    """Requests that arrive while the checks run share their result: as anybody may ask, they run once at a time."""
-    global _checking
-    if _checking is None or _checking.done():
-        _checking = asyncio.create_task(_check())
-    return await asyncio.shield(_checking)
-
-
-async def _check() -> dict[str, str]:
-    checks = await _check_database()
-    checks["storage"] = await _check_storage()
-    if valkey is not None:
-        checks["limits"] = "not shared" if valkey.is_away else "ok"
-    return checks
-
-
-async def _check_database() -> dict[str, str]:
-    """Does not wait for a connection: while all are in use, the database is there."""
-    details = queries.checks()
-    checks = dict.fromkeys(["database", *details], "unknown")
-    if DB.is_busy():
-        checks["database"] = "busy"
-        return checks
-    try:
-        async with asyncio.timeout(_PATIENCE):
-            await queries.check_database()
-    except Exception:  # with any error, this instance cannot serve
-        checks["database"] = "away"
-        return checks
-    checks["database"] = "ok"
-    for name, check in details.items():
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                checks[name] = await check()
-        except Exception:  # a table may be missing while migrations are pending
-            checks[name] = "unknown"
-    return checks
-
-
-async def _check_storage() -> str:
-    try:
-        async with asyncio.timeout(_PATIENCE):
-            return await asyncio.to_thread(check_storage, settings.data_dir)
-    except OSError:  # TimeoutError is one
-        return "not writable"
 
 
 def _may_read_metrics(request: Request[Any, Any, Any]) -> bool:

@@ -73,7 +73,7 @@ async def test_metrics_are_for_this_machine_or_the_token(
 
 
 async def assert_not_writable(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
-    monkeypatch.setattr("service.health.controller.settings", msgspec.structs.replace(settings, data_dir=directory))
+    monkeypatch.setattr("service.health.checks.settings", msgspec.structs.replace(settings, data_dir=directory))
     ready = await client.get("/health/ready")
     assert (ready.status_code, ready.json()["status"]) == (503, "unavailable")
     assert ready.json()["checks"] == ALL_OK | {"storage": "not writable"}
@@ -84,7 +84,7 @@ async def test_the_check_leaves_no_file(
     stranger: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     data_dir = tmp_path / "new"
-    monkeypatch.setattr("service.health.controller.settings", msgspec.structs.replace(settings, data_dir=data_dir))
+    monkeypatch.setattr("service.health.checks.settings", msgspec.structs.replace(settings, data_dir=data_dir))
     assert (await stranger.get("/health/ready")).json() == {"status": "ok", "version": VERSION, "checks": ALL_OK}
     assert list(data_dir.iterdir()) == []
 
@@ -272,7 +272,7 @@ async def test_requests_at_once_share_the_checks(stranger: httpx.AsyncClient, mo
         await asyncio.sleep(0.1)
         return "ok"
 
-    monkeypatch.setattr("service.health.controller._check_storage", count)
+    monkeypatch.setattr("service.health.checks._check_storage", count)
     answers = await asyncio.gather(*(stranger.get("/health/ready") for _ in range(20)))
     assert {answer.status_code for answer in answers} == {200}
     assert runs == 1

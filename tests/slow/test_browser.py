@@ -315,8 +315,22 @@ def test_problems_are_explained(browser: Browser) -> None:
     assert browser.complaints() == []
 
 
-def test_operators_see_the_characters_by_name(operator: Browser) -> None:
+def test_operators_see_counts_and_the_last_actions(operator: Browser) -> None:
+    operator.wait_for(".welcome [data-shown]")
+    rows, state, actions = (each.text for each in operator.all(".welcome ul"))
+    assert "Members: " in rows
+    assert "database: ok" in state
+    assert "olga sign_in" in actions
     operator.look("admin-home")
+    operator.wait_for(".welcome a[href='#/characters/']").click()
+    operator.wait_for("tbody tr")
+    operator.driver.back()
+    operator.wait_for(".welcome [data-shown]")  # once
+    assert len(operator.all(".welcome [data-shown]")) == 1
+    assert operator.complaints() == []
+
+
+def test_operators_see_the_characters_by_name(operator: Browser) -> None:
     operator.wait_for("a[href$='/characters/']").click()
     operator.wait_for("tbody tr")
     assert len(operator.all("tbody tr")) == 15
