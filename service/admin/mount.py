@@ -66,7 +66,11 @@ async def admin(scope: Any, receive: Receive, send: Send) -> None:
             body = await _read_body(scope, receive)
         _check_body(path, body)
         receive = _repeat(body, receive)
-        await check_role(ASGIConnection[Any, Any, Any, Any](scope).cookies.get("id"), path)
+        try:
+            await check_role(ASGIConnection[Any, Any, Any, Any](scope).cookies.get("id"), path)
+        except Forbidden as refusal:
+            await _send_json(send, refusal.status, {"detail": refusal.detail})
+            return
     if (
         scope["method"] != "GET"
         and path.startswith(_WITH_PASSWORD)
@@ -86,6 +90,13 @@ async def admin(scope: Any, receive: Receive, send: Send) -> None:
 
     scope["root_path"] = PREFIX
     await module.site(scope, receive, send_with_headers)
+
+
+async def _send_json(send: Send, status: int, content: dict[str, str]) -> None:
+    """The pages of the site do not read problem documents."""
+    headers = [(b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": msgspec.json.encode(content), "more_body": False})
 
 
 def _announced(scope: Any) -> int:

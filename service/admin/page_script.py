@@ -93,6 +93,8 @@ async function complete(form) {
   const names = Object.keys(properties);
   if (form.dataset.filledFrom === hash || !names.every((name) => form.querySelector(`[name=${name}]`))) return;
   form.dataset.filledFrom = hash;
+  const confirm = form.querySelector("[name=confirm]");
+  if (confirm) confirm.value = "false";  // Piccolo Admin keeps what was chosen in the form before
   const [table, row] = [query.get("table"), query.get("row")];
   const about = (forms[table] ?? []).find((each) => each.slug === slug);
   if (about && row) await fill(form, table, row, about.key);
@@ -135,6 +137,17 @@ function shortenTimes() {
   }
 }
 
+// Piccolo Admin shows the JSON of a refusal.
+function showRefusal() {
+  for (const fault of document.querySelectorAll(".errors li")) {
+    const [, detail] = fault.textContent.match(/^\{"detail":(".*")\}$/) ?? [];
+    if (!detail) continue;
+    fault.textContent = JSON.parse(detail);
+    fault.dataset.refusal = "";
+    fault.scrollIntoView({ block: "center" });
+  }
+}
+
 // A form that asks for confirmation answers with an error, so that its fields stay filled.
 function showQuestion() {
   for (const fault of document.querySelectorAll(".errors li")) {
@@ -143,12 +156,14 @@ function showQuestion() {
     fault.dataset.question = "";
     fault.scrollIntoView({ block: "center" });
   }
-  if (document.querySelector("[data-question]")) document.querySelector("#message_popup.error a")?.click();
+  const popup = document.querySelector("#message_popup.error a");  // which would cover the button
+  if (document.querySelector("[data-question], [data-refusal]")) popup?.click();
 }
 
 function update() {
   link();
   shortenTimes();
+  showRefusal();
   showQuestion();
   if (place().parts[0] !== "forms") return;
   for (const form of document.querySelectorAll("form")) {
@@ -158,13 +173,18 @@ function update() {
 
 new MutationObserver(update).observe(document, { childList: true, subtree: true, characterData: true });
 addEventListener("hashchange", () => {
+  for (const faults of document.querySelectorAll(".errors")) faults.dataset.stale = "";  // of the form before
   document.querySelector("#success_message:not(:empty) + ul a")?.click();  // else the next form would stay hidden
   update();
 });
 document.addEventListener("change", fillFromId);
+document.addEventListener("submit", () => {
+  for (const faults of document.querySelectorAll(".errors")) delete faults.dataset.stale;
+}, true);
 """
 SCRIPT = '<script type="module" src="./pages.js"></script>'
 STYLE = """
+.errors[data-stale] { display: none }
 .errors:has([data-question]) {
   border-color: #3889cf !important; background: none !important; color: inherit !important
 }

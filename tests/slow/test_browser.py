@@ -33,6 +33,7 @@ SignUp = Callable[[str], httpx.Client]  # a member with this name, with a sessio
 
 OPERATOR, PASSWORD = "olga", "an operator's password"
 OPERATORS = (OPERATOR, "otto")
+ROLES = {"rita": "reader", "mona": "moderator"}  # the others are administrators
 CREATE_OPERATOR = "user create --is_admin=true --is_superuser=true --is_active=true"
 SET_UP, SET_UP_FORM = "/admin/api/mfa-setup/", "form[method=post]"
 
@@ -40,6 +41,10 @@ FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --window-size=1400,1000"
 )
+MODERATION = {
+    "suspend-a-member", "reactivate-a-member", "end-sessions-and-keys", "resend-verification", "hide-a-character",
+    "restore-a-character", "hide-a-template",
+}  # fmt: skip
 FIELDS = "return [...document.querySelectorAll('input, textarea')].map(field => field.value).join()"
 
 
@@ -70,6 +75,10 @@ def serving(**settings: str) -> Iterator[str]:
             account = (f"--username={name}", f"--email={name}@example.org", f"--password={PASSWORD}")
             create = [sys.executable, "-m", "piccolo.main", *CREATE_OPERATOR.split(), *account]
             subprocess.run(create, cwd=ROOT, env=environment, check=True)
+        for name, role in ROLES.items():
+            account = ("service", "operator", "create", f"--username={name}", f"--role={role}")
+            create = [sys.executable, "-m", "piccolo.main", *account]
+            subprocess.run(create, cwd=ROOT, env=environment, check=True, input=f"{PASSWORD}\n".encode())
         yield url
     finally:
         service.terminate()
@@ -170,12 +179,16 @@ def browsing(programs: tuple[Any, str, str], url: str) -> Iterator[Browser]:
 @pytest.fixture
 def operator(browser: Browser) -> Browser:
     """A browser in which an operator has signed in."""
-    enter_password(browser, OPERATOR)
+    sign_in(browser, OPERATOR)
+    return browser
+
+
+def sign_in(browser: Browser, name: str) -> None:
+    enter_password(browser, name)
     browser.look("admin-sign-in")
     browser.wait_for("[data-uitest=login_button]").click()
     browser.wait_for("a[href$='/characters/']")
     assert browser.complaints(but="401") == []  # it asks before it signs in
-    return browser
 
 
 def enter_password(browser: Browser, name: str) -> None:
@@ -504,6 +517,41 @@ def test_operators_publish_templates(operator: Browser, url: str, sign_up: SignU
     ulis = uli.post("/templates", json={"name": "Ulis", "visibility": "public"}).json()
     operator.open("/admin/#/forms/hide-a-template/")
     assert confirmed(operator, "hide-template", template=ulis["id"]) == "Ulis of uli is private."
+
+
+@pytest.mark.parametrize("name", ROLES)
+def test_what_a_role_does_not_allow_is_refused_in_the_page(browser: Browser, sign_up: SignUp, name: str) -> None:
+    member = sign_up(f"member_of_{name}")
+    una = member.post("/characters", json={"name": "Una", "visibility": "public"}).json()
+    template = member.get("/templates", params={"owner": "platform"}).json()["items"][0]
+    ids = {"member": f"member_of_{name}", "character": una["id"], "template": template["id"]}
+    sign_in(browser, name)
+    browser.wait_for(".sidebar a[href*='/forms/']")
+    links = browser.all(".sidebar a[href*='/forms/']")
+    forms = {link.get_attribute("href").split("/")[-2]: link.text for link in links}
+    assert len(forms) >= 16
+    for slug, title in forms.items():
+        if name == "mona" and slug in MODERATION:
+            continue
+        browser.open(f"/admin/#/forms/{slug}/")
+        wait_until(lambda title=title: title in browser.texts("h1"))
+        browser.wait_for("form textarea[name=reason]")
+        for field, text in {**ids, "reason": "An audit reason."}.items():
+            if browser.all(f"form [name={field}]"):
+                enter(browser, field, text)
+        enter(browser, "confirm", "true")
+        browser.wait_for("[data-uitest=submit_custom_form_button]").click()
+        refusal = f"Your role is {ROLES[name]}, which does not allow this."
+        wait_until(lambda refusal=refusal: refusal in browser.texts(".errors li"))
+        browser.look(f"admin-{name}-refused")
+        assert browser.complaints(but="403") == []
+    browser.open("/admin/#/forms/hide-a-character/")
+    wait_until(lambda: "Hide A Character" in browser.texts("h1"))
+    assert browser.all(".errors") == []
+    if name == "mona":
+        assert confirmed(browser, "hide-as-moderator", character=una["id"]).startswith("Una of member_of_mona is ")
+    assert member.get(f"/characters/{una['id']}").json()["visibility"] == ("private" if name == "mona" else "public")
+    assert member.get("/users/me").status_code == 200
 
 
 def links_to_forms(browser: Browser) -> list[str]:
