@@ -27,7 +27,9 @@ def searched(table: Any, *living: Any) -> tuple[Filter, SortKey]:
     """The filter ``q``, and the order of its hits. ``living`` are the conditions of the indexes."""
     search, name_key = _generated(table, "search"), _generated(table, "name_key")
     spelt_name = QueryString("spelt({})", name_key)
-    similar = QueryString("(CASE WHEN {} THEN {} END <% {})", _TOLERANT, _SPELT, spelt_name)
+    similar = QueryString(
+        "(CASE WHEN {} THEN {} END <% {} AND {})", _TOLERANT, _SPELT, spelt_name, _each_word_like(spelt_name)
+    )
     has_words = QueryString("({} @@ {})", search, _QUERY)
 
     def ids(*conditions: QueryString) -> QueryString:
@@ -59,6 +61,17 @@ def searched(table: Any, *living: Any) -> tuple[Filter, SortKey]:
         ranks=True,
     )
     return found, rank
+
+
+def _each_word_like(spelt_name: QueryString) -> QueryString:
+    """All words must occur: of two words, one that is alike could make the whole search so. With alternatives, any."""
+    return QueryString(
+        "(strpos({}, ' or ') > 0 OR NOT EXISTS (SELECT FROM unnest(string_to_array({}, ' ')) AS word"
+        " WHERE cardinality(show_trgm(word)) > 0 AND NOT word <% {}))",
+        _SPELT,
+        _SPELT,
+        spelt_name,
+    )
 
 
 def by_name(table: Any) -> SortKey:

@@ -170,6 +170,29 @@ async def test_a_search_ignores_case_and_accents_and_tolerates_typos_in_names(al
     assert await search(alice, "sauron") == []
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("hero", ["Hero 16", "Hero 59", "Zoë Hero"]),
+        ("zoe hero", ["Zoë Hero"]),
+        ("hero zoe", ["Zoë Hero"]),
+        ("heros zoe", ["Zoë Hero"]),
+        ("hero 59", ["Hero 59"]),
+        ("heero 59", ["Hero 59"]),
+        ("hero 99", []),
+        ("dora emile", []),
+        ("emile & dora", []),
+        ("emil & zola", ["Émile Zola"]),
+        ("hero  59 ", ["Hero 59"]),
+        ("zolla or zoe", ["Zoë Hero"]),  # an alternative that is misspelt is not found
+    ],
+)
+async def test_all_words_must_occur(alice: Client, text: str, found: list[str]) -> None:
+    for name in ("Hero 16", "Hero 59", "Zoë Hero", "Émile Zola"):
+        await named(alice, name)
+    assert sorted(await search(alice, text)) == found
+
+
 SCRIPTS: dict[str, tuple[list[str], list[str]]] = {  # a name, what finds it, and what does not
     "Екатерина Воронцова": (
         ["екатерина", "ЕКАТЕРИНА", "екат", "ворон", "Катерина", "Екатирина", "екатерина варонцова", "Воронцво"],
