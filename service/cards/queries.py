@@ -12,6 +12,7 @@ from service.callers import Caller
 from service.cards.drawing import render_picture
 from service.cards.formats import png
 from service.cards.formats.json import MAX_BYTES, write_document
+from service.cards.formats.specs import required_fields
 from service.cards.formats.writer import CharxCard, Export, PngCard, StoredCard, Writer, as_json
 from service.cards.schemas import CardQuery, CardUpdate
 from service.cards.store import ASSETS, change_data, stored_card, stored_document
@@ -70,7 +71,7 @@ class ExportedCard(msgspec.Struct):
 async def get_card(user: Caller, character_id: UUID, query: CardQuery) -> ExportedCard:
     """Raises NotFound if the caller may not see the character, BadRequest for CHARX as V2."""
     if query.format == "charx" and query.spec == "v2":
-        raise BadRequest(errors=[Violation("Must be v3: CHARX exists only in V3.", parameter="spec")])
+        raise BadRequest.of([Violation("Must be v3: CHARX exists only in V3.", parameter="spec")])
     if query.format == "json":
         row, export = await _read(user, character_id)
         return ExportedCard(row, await asyncio.to_thread(as_json, export, query.spec or export.spec))
@@ -149,18 +150,21 @@ async def update_card(user: Caller, character_id: UUID, data: CardUpdate, if_mat
 
 async def _changed_text(stored: Any, data: CardUpdate) -> str | None:
     """None if ``data`` changes nothing."""
-    return await asyncio.to_thread(_text_after, stored["data"] if stored else "{}", data)
+    defaults = required_fields() if stored and stored["content"] else {}  # an export completes other cards
+    return await asyncio.to_thread(_text_after, stored["data"] if stored else "{}", data, defaults)
 
 
-def _text_after(stored: str, data: CardUpdate) -> str | None:
+def _text_after(stored: str, data: CardUpdate, defaults: dict[str, Any]) -> str | None:
     """None if ``data`` changes nothing."""
     before = json.loads(stored)
-    after = _changed(before, data)
+    after = _changed(before, data, defaults)
     return None if is_same(after, before) else card_text(after)
 
 
-def _changed(before: dict[str, Any], data: CardUpdate) -> dict[str, Any]:
+def _changed(before: dict[str, Any], data: CardUpdate, defaults: dict[str, Any]) -> dict[str, Any]:
+    """Null removes a field, or resets one of ``defaults``."""
     sent = {name: value for name, value in msgspec.structs.asdict(data).items() if value is not msgspec.UNSET}
+    sent |= {name: default for name, default in defaults.items() if name in sent and sent[name] is None}
     removed = {name for name, value in sent.items() if value is None}
     return {name: value for name, value in (before | sent).items() if name not in removed}
 

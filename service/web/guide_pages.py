@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 _DOCUMENTS = Path(__file__).parents[2] / "docs"  # beside the package: the service runs from its checkout
 _TITLES = {"guide": "Guide", "api": "API"}
-_PAGES = {"/docs": "Operations"} | {f"/docs/{name}": title for name, title in _TITLES.items()}
-_PAGES |= {"/problems/": "Problems"}
-_NAVIGATION = " · ".join(f'<a href="{path}">{title}</a>' for path, title in _PAGES.items())
 
 
 class GuideController(Controller):
@@ -66,7 +63,7 @@ def _rendered(name: str) -> str:
             token.children = [*_with_served_links(token.children)]
     body: str = markdown.renderer.render(tokens, markdown.options, {})
     contents = f"</h1><p>{' · '.join(sections)}</p>"
-    return f"<nav>{_NAVIGATION}</nav>{body.replace('</h1>', contents, 1)}"
+    return body.replace("</h1>", contents, 1)
 
 
 def anchor(title: str) -> str:

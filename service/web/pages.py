@@ -14,12 +14,16 @@ _STYLE = (
 )
 
 
+_PAGES = {"/docs": "Reference", "/docs/guide": "Guide", "/docs/api": "API", "/problems/": "Problems"}
+_NAVIGATION = " · ".join(f'<a href="{path}">{title}</a>' for path, title in _PAGES.items())
+
+
 def page(title: str, body: str) -> Response[str]:
     """``title`` and ``body`` are HTML."""
     html = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><link rel="icon" href="data:,">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style>'
-        f"<body>{body}</body></html>"
+        f"<body><nav>{_NAVIGATION}</nav>{body}</body></html>"
     )
     headers = {"Content-Security-Policy": page_policy(style=_STYLE), "Cache-Control": "public, max-age=60"}
     return Response(html, media_type=MediaType.HTML, headers=headers)

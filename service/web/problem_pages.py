@@ -27,6 +27,7 @@ _PATHS = {  # of the examples; of others /v1/characters
 _ERRORS = {
     "bad-request": [Violation("Must be at most 100.", parameter="limit")],
     "conflict": [Violation("This username is taken.", pointer="/username")],
+    "precondition-failed": [Violation("Is stale: the current version is 3.", header="If-Match")],
     "validation": [
         Violation(f"Must be at most {NAME_LENGTH} characters.", pointer="/name"),
         Violation("30 is greater than the maximum of 20.", pointer="/attributes/wits"),
@@ -57,7 +58,7 @@ class ProblemController(Controller):
         return page(
             title,
             f"<h1>{title}</h1><p>{escape(kind.meaning)}</p><h2>What to do</h2><p>{escape(kind.advice)}</p>"
-            f'<h2>Example</h2><pre>{escape(_example(slug, kind))}</pre><p><a href="/problems/">All problems</a></p>',
+            f"<h2>Example</h2><pre>{escape(_example(slug, kind))}</pre>",
         )
 
 

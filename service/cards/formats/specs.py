@@ -74,7 +74,9 @@ def converted(
 
     Members that no field takes, and those of ``keep``, are in the extensions under the name of the dialect.
     """
-    data = _empty() | {name: document[theirs] for theirs, name in fields.items() if document.get(theirs) is not None}
+    data = required_fields() | {
+        name: document[theirs] for theirs, name in fields.items() if document.get(theirs) is not None
+    }
     others = {name: value for name, value in document.items() if name not in fields or name in keep}
     extensions = data["extensions"] if isinstance(data["extensions"], dict) else {}
     data["extensions"] = extensions | {dialect.lower(): others}
@@ -111,7 +113,7 @@ def check_types(card: CardContent) -> None:
 
 def with_required(data: dict[str, Any], spec: Literal["v2", "v3"], *, since: Spec) -> dict[str, Any]:
     """``data`` of a card of the specification ``since``, with empty values for what ``spec`` requires."""
-    required: dict[str, Any] = {} if spec == since else _empty()
+    required: dict[str, Any] = {} if spec == since else required_fields()
     if spec == "v3":
         required["group_only_greetings"] = []  # V3 requires it, but common writers omit it
     return data | {name: empty for name, empty in required.items() if name not in data}
@@ -119,7 +121,7 @@ def with_required(data: dict[str, Any], spec: Literal["v2", "v3"], *, since: Spe
 
 def data_of_new_card(character: Mapping[str, Any], icon: str) -> dict[str, Any]:
     """The V3 ``data`` of a character that was not imported: its columns and its owner's ``username``."""
-    return _empty() | {
+    return required_fields() | {
         "name": character["name"],
         "description": character["description"],
         "tags": character["tags"],
@@ -142,7 +144,8 @@ def with_v1(document: dict[str, Any]) -> dict[str, Any]:
     return document | {name: document["data"][name] for name in _V1 if isinstance(document["data"].get(name), str)}
 
 
-def _empty() -> dict[str, Any]:
+def required_fields() -> dict[str, Any]:
+    """What V2 requires, with empty values."""
     return dict.fromkeys(_V2, "") | {"alternate_greetings": [], "tags": [], "extensions": {}}
 
 
