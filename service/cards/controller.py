@@ -10,6 +10,7 @@ from service.cards import queries
 from service.cards.imports.queries import (
     COST,
     MAX_TOGETHER,
+    START,
     NewCard,
     base_name,
     replace_by_file,
@@ -20,7 +21,7 @@ from service.cards.schemas import CardQuery, CardRead, CardUpdate, Format
 from service.characters.store import check_own_version
 from service.errors import ServiceError
 from service.etags import etag
-from service.media.transfer import MAX_BODY, read_files
+from service.media.transfer import MAX_BODY, first_bytes, read_files
 from service.web.guards import READ_CHARACTERS, WRITE_CHARACTERS, CurrentUser
 from service.web.middleware.rate_limit import Cost, spend
 from service.web.openapi_content import ETAG, QUOTA, CardOperation, UpdateOrUploadOperation
@@ -46,7 +47,8 @@ async def _prepare(request: Request[Any, Any, Any]) -> NewCard | None:
     await check_own_version(request.user, request.path_params["character_id"], request.headers.get("if-match"))
     (file,) = await read_files(request)
     name = base_name(file.filename)
-    card = await store_card(name, file.read, room=MAX_TOGETHER, dry_run=is_dry_run(request))
+    start = await first_bytes(file, START)
+    card = await store_card(name, start, file.read, room=MAX_TOGETHER, dry_run=is_dry_run(request))
     if isinstance(card, ServiceError):
         raise card
     return card

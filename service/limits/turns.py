@@ -2,12 +2,17 @@
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 
 from service.database.shares import ON_BEHALF_OF
 from service.errors import Unavailable
 
+# Whether the client of the running request has closed its connection. Nobody tells the task of the request
+HAS_LEFT: ContextVar[Callable[[], bool]] = ContextVar("has_left", default=lambda: False)
+
+_LEFT = "The client closed the connection."
 _Waiting = deque[asyncio.Future[None]]
 
 
@@ -24,12 +29,15 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Waits for a turn, which lasts for the block. Raises Unavailable when too many wait."""
+        """Waits for a turn, which lasts for the block. Raises Unavailable when too many wait, and when the client has
+        left meanwhile."""
         if self._free:
             self._free -= 1
         else:
             await self._wait(ON_BEHALF_OF.get())
         try:
+            if HAS_LEFT.get()():
+                raise Unavailable(_LEFT)
             yield
         finally:
             self._pass_on()

@@ -63,6 +63,12 @@ async def read_files(request: Request[Any, Any, Any], *, most: int = 1) -> list[
     return form.files
 
 
+async def first_bytes(file: UploadFile, count: int) -> bytes:
+    start = await file.read(count)
+    await file.seek(0)
+    return start
+
+
 class _Form:
     """A form of files. The content of every other part is skipped: Litestar would collect a text in memory and decode
     it as its part says, and some of Python's codecs take hours for a few megabytes."""

@@ -11,11 +11,11 @@ import httpx
 import pytest
 
 from service.cards.imports import queries as imports
-from service.errors import Overloaded, TooLarge
+from service.errors import Overloaded, RequestTimeout, TooLarge
 from service.limits import budget
 from service.limits.budget import Budget
 from service.limits.turns import Turns
-from service.web.middleware import slow_readers, uploads
+from service.web.middleware import load_shedding, slow_readers, uploads
 from service.web.middleware.failures import Failures
 from service.web.middleware.load_shedding import LoadShedding
 from service.web.middleware.slow_readers import SlowReaders
@@ -329,11 +329,39 @@ async def test_a_file_of_an_import_is_read_when_there_is_memory_for_it(monkeypat
         return b"no card"
 
     async with turns.turn():
-        waiting = [asyncio.create_task(imports.store_card("a", read, room=1, dry_run=True)) for _ in range(3)]
+        waiting = [asyncio.create_task(imports.store_card("a", b"PK", read, room=1, dry_run=True)) for _ in range(3)]
         await asyncio.sleep(0.01)
         assert reads == 0
     await asyncio.gather(*waiting)
     assert reads == 3
+
+
+async def test_a_text_does_not_wait_for_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = Turns(1, waiting=3, waiting_of_caller=3, refusal="")
+    monkeypatch.setattr(imports, "_TURNS", turns)
+
+    async def read() -> bytes:
+        return b"no card"
+
+    async with turns.turn():
+        await asyncio.wait_for(imports.store_card("a", b'{"na', read, room=1, dry_run=True), 2)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(imports.store_card("a", b"\x89PNG", read, room=1, dry_run=True), 0.05)
+
+
+async def test_a_body_that_was_quick_at_first_may_not_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load_shedding, "BODY_PATIENCE", 0.1)
+    pieces = [{"type": "http.request", "body": bytes(SIZE), "more_body": True}]  # worth five minutes
+
+    async def receive() -> Any:
+        return pieces.pop() if pieces else await never()
+
+    async def app(_: Any, receive: Any, __: Any) -> None:
+        while True:
+            await receive()
+
+    with pytest.raises(RequestTimeout):
+        await asyncio.wait_for(LoadShedding(app, max_in_flight=1)(scope(), receive, never), 2)
 
 
 async def test_a_response_that_has_started_is_not_shed() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from service.database.shares import ON_BEHALF_OF
 from service.errors import Unavailable
-from service.limits.turns import Turns
+from service.limits.turns import HAS_LEFT, Turns
 
 
 class Work:
@@ -58,6 +58,21 @@ async def test_several_at_once() -> None:
     work.go_on.set()
     assert await outcomes(tasks) == ["done"] * 4
     assert work.turns._free == 2
+
+
+async def test_who_has_left_takes_no_turn() -> None:
+    """A client that closes its connection does not end its request: that would wait, and work, for nobody."""
+    work = Work()
+    work.start("a1")
+    await asyncio.sleep(0)
+    gone = context_of("b")
+    gone.run(HAS_LEFT.set, lambda: True)
+    second = asyncio.create_task(work._do("b1"), context=gone)
+    third = work.start("b2")[0]
+    await asyncio.sleep(0)
+    work.go_on.set()
+    assert await outcomes([second, third]) == ["Unavailable", "done"]
+    assert (work.begun, work.turns._free) == (["a1", "b2"], 1)
 
 
 async def test_a_bounded_number_waits_of_each_caller_and_of_all() -> None:

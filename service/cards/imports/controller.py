@@ -6,7 +6,7 @@ from litestar import Controller, Request
 from service.cards.imports import queries
 from service.cards.imports.schemas import ImportOutcomes, ImportQuery
 from service.errors import ServiceError, UnsupportedMediaType
-from service.media.transfer import read_files
+from service.media.transfer import first_bytes, read_files
 from service.web.guards import WRITE_CHARACTERS, CurrentUser
 from service.web.middleware.rate_limit import spend
 from service.web.openapi_content import UploadsOperation
@@ -27,7 +27,8 @@ async def _prepare(request: Request[Any, Any, Any]) -> list[tuple[str, queries.N
     await spend(request.scope, queries.COST * len(files))
     for file in files:
         name = queries.base_name(file.filename)
-        card = await queries.store_card(name, file.read, room=room, dry_run=dry_run)
+        start = await first_bytes(file, queries.START)
+        card = await queries.store_card(name, start, file.read, room=room, dry_run=dry_run)
         room -= 0 if isinstance(card, ServiceError) else card.size
         cards.append((name, card))
     return cards

@@ -35,8 +35,13 @@ from service.media.schemas import MAX_UPLOAD
 COST = 10  # writes that each file counts as
 MAX_TOGETHER = 32 * 1024 * 1024  # bytes of the cards of one import, which are in memory together
 _ASSET_BYTES = 1024  # what one asset counts
-# Two files are in memory: one has up to 50 MiB, and a CHARX can unpack to 64 MiB
-_TURNS = Turns(2, waiting=64, waiting_of_caller=16, refusal="Too many cards are being imported.")
+# Two files are in memory: one has up to 50 MiB, and a CHARX can unpack to 64 MiB. They may wait until their pictures
+# are clean. JSON and YAML have none, and so they have turns of their own
+_TOO_MANY = "Too many cards are being imported."
+_TURNS = Turns(2, waiting=64, waiting_of_caller=16, refusal=_TOO_MANY)
+_TURNS_OF_TEXTS = Turns(1, waiting=64, waiting_of_caller=16, refusal=_TOO_MANY)
+_NO_TEXTS = (b"\x89PNG", b"RIFF", b"\xff\xd8", b"PK")  # as which pictures and zips begin
+START = 4  # bytes by which ``store_card`` knows them
 _SUMMARY = Prepared(lambda: Character.select(json_object(SUMMARY).as_alias("item")).where(Character.id == Param("id")))
 
 _DUPLICATE = Prepared(  # the newest
@@ -79,16 +84,15 @@ class _MadeMeanwhile(Exception):
 
 
 async def store_card(
-    name: str, read: Callable[[], Awaitable[bytes]], *, room: int, dry_run: bool
+    name: str, start: bytes, read: Callable[[], Awaitable[bytes]], *, room: int, dry_run: bool
 ) -> NewCard | ServiceError:
-    """Reads a card and stores its files, outside of transactions. Returns the error if that fails.
-
-    ``read`` gives the content of the file, and is called when there is memory for it. ``room`` is the most bytes that
-    the card's text may have. Raises errors that the file did not cause.
-    """
+    """Reads a card and stores its files, outside of transactions. Returns the error if that fails. The file begins with
+    ``start``; ``read`` gives all of it, and is called when there is memory for it. ``room`` is the most bytes that the
+    card's text may have. Raises errors that the file did not cause."""
     check_no_connection("Reading a card")
     try:
-        async with _TURNS.turn():
+        turns = _TURNS if start.startswith(_NO_TEXTS) else _TURNS_OF_TEXTS
+        async with turns.turn():
             return await _store(name, await read(), room, dry_run)
     except Exception as error:
         problem = to_service_error(error)

@@ -117,7 +117,8 @@ class _Client:
         has_capacity = True
         self._begin_to_wait()
         try:
-            async with asyncio.timeout(self._until - time.monotonic()):
+            # A client that was quick at first may not wait for long, either
+            async with asyncio.timeout(min(BODY_PATIENCE, self._until - time.monotonic())):
                 message: Any = await self._receive()
             has_capacity = self._shedding.has_capacity_for(self._address)
         except TimeoutError:

@@ -16,6 +16,7 @@ from litestar.types import ASGIApp, Receive, Send
 
 from service.errors import Overloaded
 from service.limits.budget import PIECE, RESPONSES_IN_MEMORY, RESPONSES_ON_DISK, Budget, address_of
+from service.limits.turns import HAS_LEFT
 from service.metrics import Counter
 from service.web.problems import raw_problem
 
@@ -34,6 +35,7 @@ class SlowReaders:
         start: Any = None
         kept: _Kept | None = None
         client = _Client(scope, send)
+        HAS_LEFT.set(client.has_left)
 
         async def keep(message: Any) -> None:
             nonlocal start, kept
@@ -130,6 +132,9 @@ class _Client:
         self.server: Any = getattr(scope["state"]["server_send"], "__self__", None)
         self.transport = getattr(self.server, "transport", None)
         self.flow = getattr(self.server, "flow", None)
+
+    def has_left(self) -> bool:
+        return bool(getattr(self.server, "disconnected", False))
 
     async def take(self, message: Any) -> None:
         """Sends the message once the client has taken enough of what was sent before: of this response, or of an
