@@ -77,7 +77,8 @@ async def store_picture(content: bytes, *, dry_run: bool = False) -> NewFile:
     picture = await clean(content)
     name = await content_name(content)
     files = {file_name(name, size): each for size, each in picture.files.items()}
-    file = NewFile(name, len(content), picture.width, picture.height, picture.color)
+    size = sum(map(len, files.values()))  # a small upload may become large
+    file = NewFile(name, size, picture.width, picture.height, picture.color)
     return file if dry_run else await _store(file, files)
 
 

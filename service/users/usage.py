@@ -19,8 +19,8 @@ class QuotaUsage(msgspec.Struct, kw_only=True):
 
 
 class AccountUsage(msgspec.Struct, kw_only=True):
-    """`characters` includes those in the trash. `stored_bytes` are those of portraits, also of earlier ones that
-    revisions keep, and of cards; a file that is used twice counts twice. `versions_per_template`,
+    """`characters` includes those in the trash. `stored_bytes` are those of portraits in all their sizes, also of
+    earlier ones that revisions keep, and of cards; a file that is used twice counts twice. `versions_per_template`,
     `relationships_per_character` and `revisions_per_character` are limits; beyond the last one, older revisions are
     thinned."""
 

@@ -319,7 +319,7 @@ async def test_what_a_route_will_have_in_memory_is_within_the_budget(
 
 
 async def test_a_file_of_an_import_is_read_when_there_is_memory_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    turns = Turns(1, waiting=3, waiting_of_caller=3, refusal="")
+    turns = Turns(1, waiting=6, waiting_of_caller=3, refusal="")
     monkeypatch.setattr(imports, "_TURNS", turns)
     reads = 0
 
@@ -337,7 +337,7 @@ async def test_a_file_of_an_import_is_read_when_there_is_memory_for_it(monkeypat
 
 
 async def test_a_text_does_not_wait_for_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    turns = Turns(1, waiting=3, waiting_of_caller=3, refusal="")
+    turns = Turns(1, waiting=6, waiting_of_caller=3, refusal="")
     monkeypatch.setattr(imports, "_TURNS", turns)
 
     async def read() -> bytes:

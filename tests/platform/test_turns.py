@@ -8,13 +8,13 @@ import pytest
 
 from service.database.shares import ON_BEHALF_OF
 from service.errors import Unavailable
-from service.limits.turns import HAS_LEFT, Turns
+from service.limits.turns import CLIENT, Turns
 
 
 class Work:
     """Work of several callers, and the order in which it was begun."""
 
-    def __init__(self, at_once: int = 1, waiting: int = 9, of_caller: int = 9) -> None:
+    def __init__(self, at_once: int = 1, waiting: int = 20, of_caller: int = 9) -> None:
         self.turns = Turns(at_once, waiting=waiting, waiting_of_caller=of_caller, refusal="Too many.")
         self.begun: list[str] = []
         self.go_on = asyncio.Event()
@@ -38,6 +38,35 @@ def context_of(caller: str) -> Context:
 async def outcomes(tasks: list[Any]) -> list[str]:
     results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 2)
     return ["done" if result is None else type(result).__name__ for result in results]
+
+
+class Other:
+    """A client at an address."""
+
+    def __init__(self, address: str, *, gone: bool) -> None:
+        self.address = address
+        self.gone = gone
+
+    def has_left(self) -> bool:
+        return self.gone
+
+
+async def test_addresses_are_served_in_rotation_and_the_callers_of_each() -> None:
+    work = Work()
+    tasks = work.start("a1")
+    await asyncio.sleep(0)
+    for caller, names in {"b": "b1 b2", "c": "c1 c2"}.items():  # accounts of one address
+        for name in names.split():
+            context = context_of(caller)
+            context.run(CLIENT.set, Other("192.0.2.1", gone=False))
+            tasks.append(asyncio.create_task(work._do(name), context=context))
+    other = context_of("d")
+    other.run(CLIENT.set, Other("192.0.2.2", gone=False))
+    tasks.append(asyncio.create_task(work._do("d1"), context=other))
+    await asyncio.sleep(0)
+    work.go_on.set()
+    assert await outcomes(tasks) == ["done"] * 6
+    assert work.begun == ["a1", "b1", "d1", "c1", "b2", "c2"]
 
 
 async def test_callers_are_served_in_rotation() -> None:
@@ -66,7 +95,7 @@ async def test_who_has_left_takes_no_turn() -> None:
     work.start("a1")
     await asyncio.sleep(0)
     gone = context_of("b")
-    gone.run(HAS_LEFT.set, lambda: True)
+    gone.run(CLIENT.set, Other("192.0.2.1", gone=True))
     second = asyncio.create_task(work._do("b1"), context=gone)
     third = work.start("b2")[0]
     await asyncio.sleep(0)
@@ -76,13 +105,13 @@ async def test_who_has_left_takes_no_turn() -> None:
 
 
 async def test_a_bounded_number_waits_of_each_caller_and_of_all() -> None:
-    work = Work(waiting=3, of_caller=2)
+    work = Work(waiting=6, of_caller=2)  # three of an address
     tasks = work.start("a1 a2 a3 a4 b1 b2")
     await asyncio.sleep(0)
     work.go_on.set()
     assert await outcomes(tasks) == ["done", "done", "done", "Unavailable", "done", "Unavailable"]
     with pytest.raises(Unavailable, match=r"Too many\."):
-        await Work(waiting=0).turns._wait("a")
+        await Work(waiting=0).turns._wait("192.0.2.1", "a")
 
 
 @pytest.mark.parametrize("at_the_same_moment", [False, True])

@@ -16,7 +16,7 @@ from litestar.types import ASGIApp, Receive, Send
 
 from service.errors import Overloaded
 from service.limits.budget import PIECE, RESPONSES_IN_MEMORY, RESPONSES_ON_DISK, Budget, address_of
-from service.limits.turns import HAS_LEFT
+from service.limits.turns import CLIENT
 from service.metrics import Counter
 from service.web.problems import raw_problem
 
@@ -35,7 +35,7 @@ class SlowReaders:
         start: Any = None
         kept: _Kept | None = None
         client = _Client(scope, send)
-        HAS_LEFT.set(client.has_left)
+        CLIENT.set(client)
 
         async def keep(message: Any) -> None:
             nonlocal start, kept
@@ -121,10 +121,11 @@ class _Cut(Exception):
 class _Client:
     """Counts how long one client lets the service wait. The time that the service itself takes does not count."""
 
-    __slots__ = ("flow", "is_cut", "scope", "seconds_left", "send", "server", "transport")
+    __slots__ = ("address", "flow", "is_cut", "scope", "seconds_left", "send", "server", "transport")
 
     def __init__(self, scope: Any, send: Send) -> None:
         self.scope = scope
+        self.address = address_of(scope)
         self.send = send
         self.seconds_left = PATIENCE
         self.is_cut = False

@@ -11,6 +11,9 @@ from service.characters import store, thinning
 from service.characters.tables import Character
 from service.commands.purge import purge_everything
 from service.database.engine import DB
+from service.media.queries import content_name, file_name
+from service.media.schemas import SIZES
+from service.media.storage import STORAGE
 from service.settings import settings
 from service.templates.versions import queries as versions
 from service.users.tables import User
@@ -83,31 +86,41 @@ async def test_characters_count_until_they_are_purged(alice: Client, charlie: Cl
     assert (await used(alice), await used(charlie)) == ((0, 0), (0, 0))
 
 
+async def stored(picture: bytes) -> int:
+    """The bytes of a picture that was uploaded, in all its sizes."""
+    name = await content_name(picture)
+    return sum([len(await STORAGE.get(file_name(name, size))) for size in SIZES])
+
+
 async def test_bytes_of_portraits_count_as_long_as_they_are_kept(alice: Client) -> None:
     mira = await character(alice)
-    red, blue = draw_picture(color="#ff0000"), draw_picture(width=400, height=300, color="#0000ff")
-    await put_portrait(alice, mira, red)
-    assert await used(alice) == (1, len(red))
-    await put_portrait(alice, mira, blue)
-    assert await used(alice) == (1, len(red) + len(blue)), "a revision keeps the first"
+    first, second = draw_picture(color="#ff0000"), draw_picture(width=400, height=300, color="#0000ff")
+    await put_portrait(alice, mira, first)
+    red = await stored(first)
+    assert await used(alice) == (1, red)
+    await put_portrait(alice, mira, second)
+    blue = await stored(second)
+    assert await used(alice) == (1, red + blue), "a revision keeps the first"
     await alice.post(f"/v1/characters/{mira['id']}/copies", json={})
-    assert await used(alice) == (2, len(red) + 2 * len(blue)), "twice, as deleting one frees the bytes of one"
+    assert await used(alice) == (2, red + 2 * blue), "twice, as deleting one frees the bytes of one"
     await alice.delete(f"/v1/characters/{mira['id']}/portrait")
     await alice.patch(f"/v1/characters/{mira['id']}", json={"name": "Changed"})
-    assert await used(alice) == (2, len(red) + 2 * len(blue))
+    assert await used(alice) == (2, red + 2 * blue)
     await alice.delete(f"/v1/characters/{mira['id']}")
     await alice.delete(f"/v1/trash/{mira['id']}")
-    assert await used(alice) == (1, len(blue))
+    assert await used(alice) == (1, blue)
 
 
 async def test_a_portrait_of_thinned_revisions_is_free(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (store, thinning):
         monkeypatch.setattr(module, "settings", replace(settings, revisions_kept=3))
     mira = await character(alice)
-    red, blue, green = (draw_picture(width=300 + 50 * number) for number in range(3))
-    for picture in (red, blue, green):
+    pictures = [draw_picture(width=300 + 50 * number) for number in range(3)]
+    for picture in pictures:
         await put_portrait(alice, mira, picture)
-    assert await used(alice) == (1, len(blue) + len(green)), "no revision keeps the first"
+    assert await used(alice) == (1, await stored(pictures[1]) + await stored(pictures[2])), (
+        "no revision keeps the first"
+    )
     await alice.delete(f"/v1/characters/{mira['id']}")
     await alice.delete(f"/v1/trash/{mira['id']}")
     assert await used(alice) == (0, 0)
@@ -160,18 +173,20 @@ async def test_each_way_to_create_a_character_is_refused_beyond_the_quota(alice:
     await character(charlie)
 
 
-async def test_bytes_beyond_the_quota_are_refused(alice: Client) -> None:
+async def test_bytes_beyond_the_quota_are_refused(alice: Client, charlie: Client) -> None:
     mira = await character(alice)
     picture = draw_picture()
-    await use(stored_bytes=MOST_BYTES - len(picture) + 1)
+    await put_portrait(charlie, await character(charlie), picture)
+    size = await stored(picture)
+    await use(stored_bytes=MOST_BYTES - size + 1)
     detail = "A user may store 1073741824 bytes of portraits and cards."
     assert_refused(await put_portrait(alice, mira, picture), detail)
     assert_refused(await alice.put(f"/v1/characters/{mira['id']}/card", json={"nickname": "N" * 1_000}), detail)
     card = {"file": ("card.json", in_json(V3))}
     (item,) = (await alice.post("/v1/imports", files=card)).json()["items"]
     assert item["problem"]["type"] == "/problems/quota-exceeded"
-    assert await used(alice) == (1, MOST_BYTES - len(picture) + 1)
-    await use(stored_bytes=MOST_BYTES - len(picture))
+    assert await used(alice) == (1, MOST_BYTES - size + 1)
+    await use(stored_bytes=MOST_BYTES - size)
     assert (await put_portrait(alice, mira, picture)).status_code == 200
     await use(stored_bytes=MOST_BYTES + 1)
     await character(alice)
