@@ -119,8 +119,8 @@ async def _snapshot(connection: asyncpg.Connection) -> AsyncIterator[_Snapshot]:
 
 
 def _stored(row: Any) -> dict[str, bool]:
-    """The names under which the storage may have the file, and whether it must have them. The upload itself is stored
-    if a card contains it, also when it is a portrait as well."""
+    """The names under which the storage may have the file, and whether it must have them. A picture may be stored as it
+    was uploaded, too: as the portrait of an imported card, and as a file of a card."""
     upload, *sizes = stored_names(row["name"])
     return {upload: row["is_asset"] or not row["is_picture"]} | dict.fromkeys(sizes, row["is_picture"])
 
@@ -134,7 +134,7 @@ async def count_rows(connection: asyncpg.Connection) -> dict[str, int]:
 async def _write_files(directory: Path, stored: dict[str, bool]) -> list[str]:
     """Copies the uploaded files, or writes down their names if they are in a bucket. Returns those that are missing."""
     if not isinstance(STORAGE, Directory):
-        write_durably(directory / NAMES, "".join(f"{name}\n" for name, must in stored.items() if must).encode())
+        write_durably(directory / NAMES, "".join(f"{name}\n" for name in stored).encode())
         print(f"files: they are in the bucket and not in the backup, which has their names in {NAMES}")
         return []
     copies, missing, count = Directory(directory / FILES), [], 0

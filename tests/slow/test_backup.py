@@ -215,7 +215,7 @@ def test_a_restored_service_answers_as_the_old_one(made: Backup, empty: Service)
         for character in page:
             if character["portrait"] is not None:
                 assert charlie.get(character["portrait"]["url"]).status_code == 200, "the file of a referring row"
-    assert empty.client().get("/health/ready").json()["checks"]["feed"] == "ok"
+        assert charlie.get("/health/ready").json()["checks"]["feed"] == "ok"
 
 
 def test_a_backup_has_a_manifest_and_is_private(made: Backup, source: Service) -> None:
