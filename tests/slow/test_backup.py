@@ -370,12 +370,13 @@ def test_the_password_is_not_among_the_arguments(dsn: str, address: str, passwor
     assert libpq_address(dsn) == (address, {} if password is None else {"PGPASSWORD": password})
 
 
-def test_pg_dump_that_is_too_old_is_one_line(source: Service, tmp_path: Path) -> None:
-    """As with an older one, which says this itself."""
+def test_a_pg_dump_that_refuses_the_server_is_one_line(source: Service, made: Backup, tmp_path: Path) -> None:
+    """It says so itself, as an older one does. This one is chosen for its version."""
+    server = json.loads((made.directory / "manifest.json").read_bytes())["postgresql"].partition(".")[0]
     old = tmp_path / "bin"
     old.mkdir()
     (old / "pg_dump").write_text(
-        "#!/bin/sh\n[ $1 = --version ] && echo 'pg_dump (PostgreSQL) 18.0' && exit\n"
+        f"#!/bin/sh\n[ $1 = --version ] && echo 'pg_dump (PostgreSQL) {server}.0' && exit\n"
         "echo 'pg_dump: error: aborting because of server version mismatch' >&2\n"
         "echo 'pg_dump: detail: server version: 18; pg_dump version: 15' >&2\nexit 1\n"
     )
