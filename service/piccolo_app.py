@@ -7,11 +7,13 @@ from piccolo.conf.apps import AppConfig, table_finder
 from service.admin.operators import OperatorSession
 from service.admin.roles import OperatorRole
 from service.admin.second_factors import SecondFactor
+from service.commands.backup import backup
 from service.commands.collect_files import collect_files
 from service.commands.doctor import doctor
 from service.commands.operator import operator
 from service.commands.purge import purge
 from service.commands.remove_second_factor import remove_second_factor
+from service.commands.restore import restore
 from service.commands.resync import resync
 from service.commands.seed import seed
 from service.database.piccolo_commands import in_one_line
@@ -19,7 +21,7 @@ from service.database.piccolo_commands import in_one_line
 _HERE = Path(__file__).parent
 _MODULES = sorted(".".join(path.relative_to(_HERE.parent).with_suffix("").parts) for path in _HERE.glob("**/tables.py"))
 
-_COMMANDS = (seed, purge, collect_files, operator, remove_second_factor, resync, doctor)
+_COMMANDS = (seed, purge, collect_files, operator, remove_second_factor, resync, doctor, backup, restore)
 
 APP_CONFIG = AppConfig(
     app_name="service",

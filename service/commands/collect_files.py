@@ -14,6 +14,9 @@ from service.database.prepared import Param, Prepared
 from service.media.queries import stored_names
 from service.media.storage import STORAGE
 
+# A backup holds this lock, shared, until it has copied the files that its dump refers to
+LOCK = "hashtext('collect_files')"
+
 BATCH_SIZE = 20  # rows, which stay locked while their files are deleted
 
 # Everything that refers to a file by its name. Each needs an index on that name.
@@ -44,7 +47,12 @@ _DELETE = Prepared(
 
 
 async def collect_files() -> None:
-    """Delete files that were uploaded more than a day ago and that no character, user, revision or card refers to."""
+    """
+    Delete files that were uploaded more than a day ago and that no character, user, revision or card refers to.
+
+    It waits while a backup is made.
+
+    """
     print(f"files: {await delete_unused_files()} deleted")
 
 
@@ -64,6 +72,7 @@ async def _collect_between(after: str, until: str) -> int:
     connection of this command."""
     try:
         async with DB.transaction():
+            await DB.run_ddl(f"SELECT pg_advisory_xact_lock({LOCK})")
             names = [row["name"] for row in await _DELETE.all(after=after, until=until)]
             with slow_work_allowed():
                 await STORAGE.delete([file for name in names for file in stored_names(name)])

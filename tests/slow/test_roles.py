@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -68,6 +69,23 @@ def test_the_service_needs_rights_to_rows_only(roles: None) -> None:
         service.stop()
         assert "InsufficientPrivilege" not in service.output
         assert '"level":"ERROR"' not in service.output
+
+
+def test_the_owner_makes_and_restores_backups(roles: None, tmp_path: Path) -> None:
+    owner = PRODUCTION | {"DATABASE_URL": address("characters_owner"), "DATA_DIR": str(tmp_path / "data")}
+    done = piccolo("service", "backup", str(tmp_path / "backup"), **owner)
+    assert done.returncode == 0, done.stderr
+    try:
+        administrator = address("postgres", "postgres")
+        asyncio.run(execute(administrator, "CREATE DATABASE characters_again OWNER characters_owner"))
+        for extension in ("pg_trgm", "unaccent"):  # by an administrator, as on some managed servers
+            asyncio.run(execute(address("postgres", "characters_again"), f"CREATE EXTENSION {extension}"))
+        again = owner | {"DATABASE_URL": address("characters_owner", "characters_again")}
+        done = piccolo("service", "restore", str(tmp_path / "backup"), **again)
+        assert done.returncode == 0, done.stderr
+        assert piccolo("service", "doctor", **again).returncode == 0
+    finally:
+        asyncio.run(execute(administrator, "DROP DATABASE IF EXISTS characters_again WITH (FORCE)"))
 
 
 def test_the_role_of_the_service_cannot_change_the_schema(roles: None) -> None:

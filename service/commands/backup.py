@@ -1,0 +1,158 @@
+"""``piccolo service backup``: the database and the uploaded files, in a directory."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import asyncpg
+
+from service.commands.collect_files import LOCK
+from service.commands.manifest import DUMP, FILES, NAMES, Manifest, files_below, write_durably, write_manifest
+from service.database.dumps import DumpError, dump
+from service.database.engine import DB
+from service.database.held import slow_work_allowed
+from service.media.queries import stored_names
+from service.media.storage import STORAGE, Directory
+from service.settings import VERSION
+
+# The names of the tables are quoted already
+TABLES = (
+    "SELECT format('%I.%I', nspname, relname) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace"
+    " WHERE relkind = 'r' AND nspname = 'public' ORDER BY 1"
+)
+_FILES = (
+    "SELECT name, width IS NOT NULL AS is_picture, EXISTS (SELECT FROM card_assets WHERE file = files.name) AS is_asset"
+    " FROM files ORDER BY name"
+)
+
+
+class _Snapshot(NamedTuple):
+    """What the dump has, in tables that were read at the same moment."""
+
+    name: str
+    migrations: list[tuple[str, str]]
+    rows: dict[str, int]
+    stored: dict[str, bool]  # the names of files that the storage may have, and whether it must
+
+
+def backup(directory: str) -> None:
+    """
+    Back up the database and the uploaded files into a new directory, while the service runs.
+
+    The directory appears when the backup is complete. It has a dump of the database (pg_dump's directory format), the
+    uploaded files, and a manifest with the SHA-256 of every file. Files in a bucket (STORAGE_URL) are not copied: the
+    backup has their names. It has no settings: keep SECRET_KEY and SECOND_FACTOR_KEY elsewhere.
+
+    It needs the rights of the owner of the database, and pg_dump of PostgreSQL's version. Restore it with `piccolo
+    service restore`.
+
+    :param directory:
+        Where to put the backup. It must not exist; the directory that it is in must.
+
+    """
+    target = Path(directory).absolute()
+    if target.exists() or target.is_symlink():
+        raise SystemExit(f"{target} exists already: name a new directory.")
+    asyncio.run(_back_up(target))
+
+
+async def _back_up(target: Path) -> None:
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        partial.mkdir(mode=0o700)  # what is inside is secret
+        try:
+            manifest = await _write(partial)
+            partial.rename(target)
+            _sync(target.parent)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    except (DumpError, OSError, asyncpg.PostgresError) as error:
+        raise SystemExit(f"No backup was made: {error}") from None
+    size = sum(file.size for file in manifest.files)
+    print(f"The backup is in {target}: {len(manifest.files)} files, {size:,} bytes.")
+
+
+async def _write(directory: Path) -> Manifest:
+    async with DB.connection() as connection:
+        # Files that the dump refers to stay until they are copied
+        await connection.execute(f"SELECT pg_advisory_lock_shared({LOCK})")
+        version = await connection.fetchval("SELECT current_setting('server_version')")
+        async with _snapshot(connection) as snapshot:
+            await dump(DB.config["dsn"], directory / DUMP, connection.get_server_version().major, snapshot.name)
+        print(f"database: {sum(snapshot.rows.values())} rows of {len(snapshot.rows)} tables")
+        with slow_work_allowed():
+            missing = await _write_files(directory, snapshot.stored)
+    manifest = Manifest(
+        version=VERSION,
+        made_at=datetime.now(UTC),
+        postgresql=version,
+        migrations=snapshot.migrations,
+        last_migration=max((name for app, name in snapshot.migrations if app == "service"), default=""),
+        rows=snapshot.rows,
+        storage="directory" if isinstance(STORAGE, Directory) else "bucket",
+        missing=missing,
+        files=await files_below(directory),
+    )
+    await write_manifest(directory, manifest)
+    return manifest
+
+
+@asynccontextmanager
+async def _snapshot(connection: asyncpg.Connection) -> AsyncIterator[_Snapshot]:
+    """Others can see the snapshot during the block."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        await connection.execute("SET LOCAL statement_timeout = 0")
+        await connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        migrations = await connection.fetch("SELECT app_name, name FROM migration ORDER BY 1, 2")
+        files = await connection.fetch(_FILES)
+        yield _Snapshot(
+            name=await connection.fetchval("SELECT pg_export_snapshot()"),
+            migrations=[(row["app_name"], row["name"]) for row in migrations],
+            rows=await count_rows(connection),
+            stored={name: is_expected for row in files for name, is_expected in _stored(row).items()},
+        )
+
+
+def _stored(row: Any) -> dict[str, bool]:
+    """The names under which the storage may have the file, and whether it must have them. A picture may be stored as it
+    was uploaded, too: as the portrait of an imported card, and as a file of a card."""
+    upload, *sizes = stored_names(row["name"])
+    return {upload: row["is_asset"] or not row["is_picture"]} | dict.fromkeys(sizes, row["is_picture"])
+
+
+async def count_rows(connection: asyncpg.Connection) -> dict[str, int]:
+    """The number of rows by table."""
+    tables = [row[0] for row in await connection.fetch(TABLES)]
+    return {table: await connection.fetchval(f"SELECT count(*) FROM {table}") for table in tables}  # noqa: S608 (our own names, never a client's)
+
+
+async def _write_files(directory: Path, stored: dict[str, bool]) -> list[str]:
+    """Copies the uploaded files, or writes down their names if they are in a bucket. Returns those that are missing."""
+    if not isinstance(STORAGE, Directory):
+        write_durably(directory / NAMES, "".join(f"{name}\n" for name in stored).encode())
+        print(f"files: they are in the bucket and not in the backup, which has their names in {NAMES}")
+        return []
+    copies, missing, count = Directory(directory / FILES), [], 0
+    for name, is_expected in stored.items():
+        try:
+            await copies.put(name, await STORAGE.get(name))
+            count += 1
+        except FileNotFoundError:
+            missing += [name] if is_expected else []
+    print(f"files: {count} copied")
+    if missing:  # or an upload that broke off
+        print(f"files: {len(missing)} that the database names are not in the storage, the first is {missing[0]}")
+    return missing
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
