@@ -125,7 +125,7 @@ COMMANDS = [
     "service operator create --username=ada",
     "service remove_second_factor ada",
     "service resync",
-    "service backup .data/never_made",
+    "service backup never_made",
 ]
 
 
