@@ -227,7 +227,7 @@ async def test_a_page_is_read_from_its_index(alice: Client, app: Any) -> None:
     me = (await alice.get("/v1/users/me")).json()["id"]
     await DB.run_ddl(
         "INSERT INTO characters (id, owner, name, tags) SELECT gen_random_uuid(), u.id, 'x', '{}'"
-        f" FROM users u, generate_series(1, 5000) WHERE u.id = '{me}' OR u.username = 'dora'"
+        f" FROM users u, generate_series(1, 2500) WHERE u.id = '{me}' OR u.username = 'dora'"
     )
     await DB.run_ddl("ANALYZE characters")
     sql, arguments = _page(("character",))._bind({"user": UUID(me), "written_in": 0, "id": UUID(int=0), "limit": 20})
