@@ -30,5 +30,5 @@ def check_if_match(if_match: str | None, row_id: UUID | None, version: int) -> N
     if etag(row_id, version) not in tags:
         if any(tag.startswith("W/") for tag in tags):
             raise PreconditionFailed(_WEAK, errors=[Violation("Must be a strong ETag, without W/.", header="If-Match")])
-        fault = Violation(f"Is stale: the current version is {version}.", header="If-Match")
+        fault = Violation(f"Is not the current version, which is {version}.", header="If-Match")
         raise PreconditionFailed(errors=[fault], headers={"ETag": etag(row_id, version)})

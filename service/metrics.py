@@ -101,7 +101,7 @@ def take_samples() -> None:
 
 
 def render() -> bytes:
-    """All metrics as text. What a worker that has ended counted stays in the sums; its gauges do not."""
+    """All metrics as text. The counts of a worker that has ended stay in the sums; its gauges do not."""
     take_samples()
     if _shared is None:
         return generate_latest(REGISTRY)

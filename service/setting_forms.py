@@ -101,7 +101,7 @@ _FORMS: dict[str, tuple[Callable[[str], Any], str]] = {
 
 
 def faults_of_form(name: str, value: Any) -> Iterator[str]:
-    """What is wrong with the value of a setting. The value is not shown, unless it is one of a list: it may hold a
+    """The faults of the value of a setting. The value is not shown, unless it is one of a list: it may hold a
     password."""
     if isinstance(value, str) and _CONTROL.search(value):
         yield "Must not contain control characters."

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from service.admin.additions import add_script, api_of
 from service.database.prepared import Param, Prepared
 from service.health.checks import check_together
 from service.mail.outbox import waiting_messages
@@ -99,13 +100,8 @@ STYLE = """
 
 def add_home(site: Any) -> None:
     """Adds a route for the script, and one for what it shows below /api, which needs an operator's session."""
-    api = next(route for route in site.routes if route.path == "/api").app.app
-    api.router.routes.insert(0, Route("/home", _get_home))
-    site.router.routes.insert(0, Route("/home.js", _get_script))
-
-
-async def _get_script(_: Request) -> Response:
-    return Response(_SCRIPT, media_type="text/javascript", headers={"Cache-Control": "no-cache"})
+    api_of(site).router.routes.insert(0, Route("/home", _get_home))
+    add_script(site, "home.js", _SCRIPT)
 
 
 async def _get_home(_: Request) -> Response:

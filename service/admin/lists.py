@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from service.admin.additions import api_of
 from service.admin.operators import Operator, OperatorSession
 from service.admin.roles import OperatorRole
 from service.admin.second_factors import SecondFactor
@@ -41,7 +42,7 @@ from service.users.tables import ReservedUsername, User
 
 def refuse_bad_values(site: Any) -> None:
     """Piccolo Admin would answer 500 to a filter by a value that the column cannot have."""
-    api = next(route for route in site.routes if route.path == "/api").app.app
+    api = api_of(site)
     for error in (ValidationError, asyncpg.DataError):
         api.add_exception_handler(error, _refuse_value)
 

@@ -7,9 +7,7 @@ about them. Lists show times to the second.
 import json
 from typing import Any
 
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
+from service.admin.additions import add_script
 
 _SCRIPT = r"""
 const forms = __FORMS__;  // by table: the address, the name and the field for the id of each form about a row
@@ -198,9 +196,4 @@ form textarea { width: 100%; box-sizing: border-box; font-family: monospace; res
 
 def add_page_script(site: Any, about: dict[str, list[dict[str, str]]]) -> None:
     """``about`` has, by table, the forms about one of its rows: ``slug``, ``name``, and the field ``key`` of the id."""
-    script = _SCRIPT.replace("__FORMS__", json.dumps(about))
-
-    async def get_script(_: Request) -> Response:
-        return Response(script, media_type="text/javascript", headers={"Cache-Control": "no-cache"})
-
-    site.router.routes.insert(0, Route("/pages.js", get_script))
+    add_script(site, "pages.js", _SCRIPT.replace("__FORMS__", json.dumps(about)))

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from service.admin.additions import add_script, api_of
 from service.media.queries import file_name
 from service.media.storage import STORAGE, WEBP
 
@@ -44,13 +45,8 @@ a:has(> img[data-file]:not([hidden])) { font-size: 0 }
 
 def add_pictures(site: Any) -> None:
     """Adds a route for the script, and one for pictures below /api, which needs an operator's session."""
-    api = next(route for route in site.routes if route.path == "/api").app.app
-    api.router.routes.insert(0, Route("/pictures/{name}", _get_picture))
-    site.router.routes.insert(0, Route("/pictures.js", _get_script))
-
-
-async def _get_script(_: Request) -> Response:
-    return Response(_SCRIPT, media_type="text/javascript", headers={"Cache-Control": "no-cache"})
+    api_of(site).router.routes.insert(0, Route("/pictures/{name}", _get_picture))
+    add_script(site, "pictures.js", _SCRIPT)
 
 
 async def _get_picture(request: Request) -> Response:

@@ -17,6 +17,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from service.admin import operators
+from service.admin.additions import add_script, api_of
 from service.admin.operators import SET_UP, SET_UP_HEADER, Operator, OperatorSession
 from service.admin.second_factors import SecondFactor, encryption_key
 from service.audit.queries import record
@@ -142,14 +143,9 @@ def add_second_factor_page(site: Any, provider: Provider) -> None:
         await provider.delete_registration(user)
         return _form(request, has_one=False, text="Your second factor is removed.")
 
-    api = next(route for route in site.routes if route.path == "/api").app.app
     path = SET_UP.removeprefix("/admin/api")
-    api.router.routes[:0] = [Route(path, show, methods=["GET"]), Route(path, submit, methods=["POST"])]
-    site.router.routes.insert(0, Route("/second-factor.js", _get_script))
-
-
-async def _get_script(_: Request) -> Response:
-    return Response(SCRIPT, media_type="text/javascript", headers={"Cache-Control": "no-cache"})
+    api_of(site).router.routes[:0] = [Route(path, show, methods=["GET"]), Route(path, submit, methods=["POST"])]
+    add_script(site, "second-factor.js", SCRIPT)
 
 
 def _form(request: Request, *, has_one: bool, error: str = "", text: str = "") -> Response:

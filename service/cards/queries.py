@@ -112,9 +112,11 @@ async def _write_files(target: IO[bytes], row: Any, export: Export, query: CardQ
     else:
         icon = await render_picture(portrait, export.icon) if portrait else None
         writer = await asyncio.to_thread(CharxCard, target, export, icon)
-    for asset in await ASSETS.all(character=row["id"]):
-        await asyncio.to_thread(writer.add, asset["path"], await STORAGE.get(asset["file"]))
-    await asyncio.to_thread(writer.end)
+    try:
+        for asset in await ASSETS.all(character=row["id"]):
+            await asyncio.to_thread(writer.add, asset["path"], await STORAGE.get(asset["file"]))
+    finally:
+        await asyncio.to_thread(writer.end)  # zipfile complains if its file is closed before
 
 
 async def _portrait(name: str) -> bytes:

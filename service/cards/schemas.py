@@ -26,8 +26,8 @@ class CardQuery(Query, kw_only=True, frozen=True):
 
 
 class CardUpdate(Input, kw_only=True):
-    """The fields that only a card has. Fields that are not sent keep their values; null removes
-    a field, or empties it if V2 requires it."""
+    """The fields that only a card has. Fields that are not sent keep their values; null removes a field,
+    or empties it if V2 requires it."""
 
     personality: str | None | UnsetType = UNSET
     scenario: str | None | UnsetType = UNSET

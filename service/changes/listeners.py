@@ -18,13 +18,14 @@ Why a stream misses nothing:
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from uuid import UUID, uuid4
 
 from loguru import logger
 from piccolo.querystring import QueryString
 
+from service.background import in_background
 from service.database.notifications import Notifications
 from service.database.prepared import Param, Prepared
 
@@ -79,14 +80,8 @@ async def register(user: UUID | None, changed: asyncio.Event) -> None:
 @asynccontextmanager
 async def change_listeners() -> AsyncIterator[None]:
     """Listens for changes, and keeps the rows of this worker's users, for the block."""
-    async with CHANGES.listening():
-        keeping = asyncio.create_task(_keep_until_cancelled())
-        try:
-            yield
-        finally:
-            keeping.cancel()
-            with suppress(asyncio.CancelledError):
-                await keeping
+    async with CHANGES.listening(), in_background(_keep_until_cancelled()):
+        yield
 
 
 async def _keep_until_cancelled() -> None:

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from uuid import UUID
 
 from loguru import logger
 
 from service.auth.queries import valid_tokens
+from service.background import in_background
 from service.callers import Caller
 from service.changes.listeners import change_listeners
 from service.errors import TooManyRequests
@@ -62,16 +63,12 @@ async def change_streams() -> AsyncIterator[None]:
     """Listens for changes, and checks the tokens of open streams, for the block."""
     global _is_ending
     _is_ending = False
-    async with change_listeners():
-        checking = asyncio.create_task(_check_until_cancelled())
+    async with change_listeners(), in_background(_check_until_cancelled()):
         try:
             with on_signal(end_all):
                 yield
         finally:
             end_all()
-            checking.cancel()
-            with suppress(asyncio.CancelledError):
-                await checking
 
 
 async def _check_until_cancelled() -> None:

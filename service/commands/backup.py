@@ -17,7 +17,7 @@ from service.database.dumps import DumpError, dump
 from service.database.engine import DB
 from service.database.held import slow_work_allowed
 from service.media.queries import stored_names
-from service.media.storage import STORAGE, Directory
+from service.media.storage import STORAGE, Directory, sync_directory
 from service.settings import VERSION
 
 # The names of the tables are quoted already
@@ -32,7 +32,7 @@ _FILES = (
 
 
 class _Snapshot(NamedTuple):
-    """What the dump has, in tables that were read at the same moment."""
+    """The contents of the dump, read at one moment."""
 
     name: str
     migrations: list[tuple[str, str]]
@@ -68,7 +68,7 @@ async def _back_up(target: Path) -> None:
         try:
             manifest = await _write(partial)
             partial.rename(target)
-            _sync(target.parent)
+            sync_directory(target.parent)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     except (DumpError, OSError, asyncpg.PostgresError) as error:
@@ -148,11 +148,3 @@ async def _write_files(directory: Path, stored: dict[str, bool]) -> list[str]:
     if missing:  # or an upload that broke off
         print(f"files: {len(missing)} that the database names are not in the storage, the first is {missing[0]}")
     return missing
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -59,7 +59,7 @@ _ADVICE = {
 
 
 class Fault(Exception):
-    """What is wrong, as one line."""
+    """The message says in one line what is wrong."""
 
 
 async def doctor() -> None:

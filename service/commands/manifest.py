@@ -1,4 +1,4 @@
-"""What a backup consists of: ``manifest.json`` in its directory, and the checksum of that file beside it."""
+"""The list of the files of a backup: ``manifest.json`` in its directory, and the checksum of that file beside it."""
 
 import asyncio
 import hashlib
@@ -15,7 +15,7 @@ _FORMAT = 1  # of the directory
 
 
 class DamagedBackup(Exception):
-    """What is wrong with the backup, as one line."""
+    """The message says in one line what is wrong with the backup."""
 
 
 class File(msgspec.Struct, frozen=True):

@@ -17,7 +17,7 @@ from service.settings import VERSION, settings
 
 
 class Refused(Exception):
-    """Why nothing was restored, as one line."""
+    """The message says in one line why nothing was restored."""
 
 
 def restore(directory: str) -> None:

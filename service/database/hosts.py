@@ -11,7 +11,7 @@ from asyncpg.exceptions import TargetServerAttributeNotMatched
 
 _HOST_TIMEOUT = 2.0  # seconds for each of several hosts
 
-# What another host may not answer. Any other refusal, as of a password, holds for all hosts
+# After these errors, the next host is tried. Any other refusal, as of a password, holds for all hosts
 _NEXT_HOST = (OSError, TimeoutError, asyncpg.CannotConnectNowError, TargetServerAttributeNotMatched)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from loguru import logger
 
+from service.background import in_background
 from service.database.engine import DB
 
 _PAUSE = 1.0  # seconds between attempts to connect
@@ -47,13 +48,8 @@ class Notifications:
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
         """Listens for the block. Connects in the background, and again whenever the connection breaks."""
-        task = asyncio.create_task(self._listen_until_cancelled())
-        try:
+        async with in_background(self._listen_until_cancelled()):
             yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
 
     async def _listen_until_cancelled(self) -> None:
         while True:

@@ -32,7 +32,7 @@ async def create_pool(dsn: str) -> asyncpg.Pool:
 
 
 def session_settings() -> dict[str, str]:
-    """What each connection of the pool must have, by the name that PostgreSQL gives to it."""
+    """The settings that each connection of the pool must have, by their names in PostgreSQL."""
     seconds = {
         "statement_timeout": settings.database_statement_timeout,
         "lock_timeout": settings.database_lock_timeout,

@@ -45,7 +45,8 @@ _LACKING = (
 _SESSION = Prepared(
     lambda: QueryString(
         "SELECT name, coalesce((SELECT setting FROM pg_settings WHERE pg_settings.name = given.name),"
-        " current_setting(given.name, true)) AS setting, current_user AS role, current_database() AS database"
+        " current_setting(given.name, true)) AS setting, quote_ident(current_user) AS role,"
+        " quote_ident(current_database()) AS database"
         " FROM unnest({}::text[]) AS given (name)",
         Param("names"),
     )

@@ -2,7 +2,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing
 from tempfile import TemporaryFile
 from typing import IO, Any
 
@@ -40,8 +40,8 @@ RETRY_AFTER = "10"  # seconds
 _LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))"
 MOST_OPEN = 32  # exports of a worker, nearly all of which wait for their clients
 
-# Each holds a connection while PostgreSQL sends the rows
 _TOO_MANY = "Too many exports are running."
+# Two at a time: each holds a connection while PostgreSQL sends the rows
 _TURNS = Turns(2, waiting=MOST_OPEN, waiting_of_caller=1, refusal=_TOO_MANY)
 _ON_DISK = Budget(2 * MAX_BYTES, MAX_BYTES)
 _users: set[Any] = set()  # those with an export in this worker
@@ -168,12 +168,7 @@ async def _end(task: "asyncio.Task[None]") -> None:
 
 
 async def _write_in_turn(user: Caller, spool: _Spool) -> None:
-    async with AsyncExitStack() as stack:
-        try:
-            async with asyncio.timeout(MAX_SECONDS_IN_LINE):
-                await stack.enter_async_context(_TURNS.turn())
-        except TimeoutError:
-            raise Unavailable(_TOO_MANY) from None
+    async with _TURNS.turn(MAX_SECONDS_IN_LINE):
         await _write(user, spool)
 
 

@@ -1,6 +1,7 @@
 """The checks of readiness, by name: the state of each part of the service."""
 
 import asyncio
+from contextvars import Context
 
 from service.database.engine import DB
 from service.health import queries
@@ -16,7 +17,8 @@ async def check_together() -> dict[str, str]:
     """Requests that arrive while the checks run share their result: as anybody may ask, they run once at a time."""
     global _checking
     if _checking is None or _checking.done():
-        _checking = asyncio.create_task(_check())
+        # Not in the context of the request: its caller may have no connection left
+        _checking = asyncio.create_task(_check(), context=Context())
     return await asyncio.shield(_checking)
 
 

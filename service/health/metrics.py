@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from math import nan
 
 from loguru import logger
 
 from service import metrics
+from service.background import in_background
 from service.database.engine import DB
 from service.health.queries import Transactions, find_transactions
 from service.mail.outbox import Waiting, waiting_messages
@@ -46,13 +47,10 @@ _OLDEST = _of_database("outbox_oldest_seconds", "How long the oldest message wai
 @asynccontextmanager
 async def metrics_worker() -> AsyncIterator[None]:
     """Takes samples for the block: any worker may be asked for the numbers of all."""
-    task = asyncio.create_task(_sample_until_cancelled())
     try:
-        yield
+        async with in_background(_sample_until_cancelled()):
+            yield
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
         metrics.leave()
 
 

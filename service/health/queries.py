@@ -1,4 +1,4 @@
-"""What readiness and the metrics ask the database."""
+"""The queries of readiness and of the metrics."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
@@ -57,7 +57,7 @@ async def _check_mail() -> str:
 
 
 def checks() -> Mapping[str, Callable[[], Awaitable[str]]]:
-    """By name, what tells the state of one part. Any of them may raise an error."""
+    """By name, a function that returns the state of one part. It may raise any error."""
     of_mail = {"mail": _check_mail} if settings.smtp_host else {}
     return {"migrations": _check_migrations, "writes": _check_writes, "feed": _check_feed, **of_mail}
 

@@ -6,8 +6,12 @@ from ipaddress import IPv6Address, IPv6Network
 from typing import Any, Literal
 from uuid import UUID
 
+from service import metrics
+from service.errors import TooManyRequests
 from service.limits.counters import Counter
 from service.settings import settings
+
+_REFUSED = metrics.Counter("rate_limit_refusals", "Requests refused because there were too many.", ["limit"])
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,13 @@ class Limit:
             return user
         return network_of(scope["client"][0]) if scope.get("client") else "-"
 
-    def refusal(self, wait: int) -> str:
+    def check(self, count: int, wait: int) -> None:
+        """Raises TooManyRequests when ``count`` is above the limit. The window ends in ``wait`` seconds."""
+        if count > self.most:
+            _REFUSED.labels(self.name).inc()
+            raise TooManyRequests(self._refusal(wait), headers={"Retry-After": str(wait)})
+
+    def _refusal(self, wait: int) -> str:
         """The detail of a refusal, with the seconds to wait."""
         window = {60: "a minute", 3_600: "an hour", 86_400: "a day"}.get(self.seconds, f"{self.seconds} seconds")
         retry = f"Retry in {wait} second{'s' * (wait > 1)}."

@@ -19,7 +19,8 @@ _Callers = OrderedDict[Hashable, _Waiting]
 class Client(Protocol):
     """The other end of the connection. Nobody tells the task of a request that it has been closed."""
 
-    address: str
+    @property
+    def address(self) -> str: ...
 
     def has_left(self) -> bool: ...
 
@@ -40,14 +41,18 @@ class Turns:
         self._waiting: OrderedDict[str, _Callers] = OrderedDict()  # the address whose turn is next comes first
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Waits for a turn, which lasts for the block. Raises Unavailable when too many wait, and when the client has
-        left meanwhile."""
+    async def turn(self, patience: float | None = None) -> AsyncIterator[None]:
+        """Waits for a turn, which lasts for the block. Raises Unavailable when too many wait, after ``patience``
+        seconds, and when the client has left meanwhile."""
         client = CLIENT.get()
         if self._free:
             self._free -= 1
         else:
-            await self._wait(client.address if client else "", ON_BEHALF_OF.get())
+            try:
+                async with asyncio.timeout(patience):
+                    await self._wait(client.address if client else "", ON_BEHALF_OF.get())
+            except TimeoutError:
+                raise Unavailable(self._refusal) from None
         try:
             if client is not None and client.has_left():
                 raise Unavailable(_LEFT)

@@ -96,7 +96,7 @@ _WAITING = Prepared(
 
 
 async def waiting_messages() -> Waiting:
-    """What waits in the outbox, also what is being sent."""
+    """The messages in the outbox, including those that are being sent."""
     return Waiting(**await _WAITING.one())
 
 

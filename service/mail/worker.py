@@ -1,13 +1,13 @@
 """The mail worker: sends the messages of the outbox while the service runs."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from email.message import EmailMessage
 from typing import Any, NamedTuple, Protocol
 
 from loguru import logger
 
+from service.background import in_background
 from service.mail.messages import LINKED, compose_message
 from service.mail.outbox import delete_message, may_send, postpone_message, take_message, wait_for_messages
 from service.mail.smtp import Undeliverable, send
@@ -40,13 +40,8 @@ async def mail_worker(mint_token: MintToken) -> AsyncIterator[None]:
         logger.warning("SMTP_HOST is not set: no mail is sent, so no address can be verified and no password reset.")
         yield
         return
-    loop = asyncio.create_task(_deliver_until_cancelled(mint_token))
-    try:
+    async with in_background(_deliver_until_cancelled(mint_token)):
         yield
-    finally:
-        loop.cancel()
-        with suppress(asyncio.CancelledError):
-            await loop
 
 
 async def _deliver_until_cancelled(mint_token: MintToken) -> None:

@@ -16,7 +16,6 @@ from service.database.engine import DB
 from service.database.held import check_no_connection
 from service.database.prepared import Param, Prepared, json_object
 from service.database.shares import ON_BEHALF_OF
-from service.errors import TooManyRequests
 from service.limits.rate_limits import STORED_BYTES
 from service.media.images.workers import clean
 from service.media.schemas import PICTURE_VERSION_LENGTH, SIZES
@@ -130,6 +129,4 @@ async def _count_bytes(size: int) -> None:
     quota counts them."""
     if (caller := ON_BEHALF_OF.get()) is None:
         return
-    count, seconds = await STORED_BYTES.counter.count(str(caller), size)
-    if count > STORED_BYTES.most:
-        raise TooManyRequests(STORED_BYTES.refusal(seconds), headers={"Retry-After": str(seconds)})
+    STORED_BYTES.check(*await STORED_BYTES.counter.count(str(caller), size))

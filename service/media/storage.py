@@ -89,7 +89,7 @@ class Directory:
             path.parent.parent,
             self.root,
         ):  # a new directory is an entry that must be durable too
-            _sync(directory)
+            sync_directory(directory)
 
     def _unlink(self, paths: Iterable[Path]) -> None:
         for path in paths:
@@ -178,7 +178,8 @@ def derived_key(purpose: str) -> bytes:
     return hmac.digest(settings.secret_key.encode(), purpose.encode(), "sha256")
 
 
-def _sync(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Makes the entries of the directory durable."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -29,7 +29,7 @@ class GuideController(Controller):
 
     @get("/guide", media_type=MediaType.HTML)
     async def get_guide(self) -> Response[str]:
-        """What the service stores."""
+        """The guide: characters, templates and all else that the service stores."""
         return await _page("guide")
 
     @get("/api", media_type=MediaType.HTML)

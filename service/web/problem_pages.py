@@ -27,7 +27,7 @@ _PATHS = {  # of the examples; of others /v1/characters
 _ERRORS = {
     "bad-request": [Violation("Must be at most 100.", parameter="limit")],
     "conflict": [Violation("This username is taken.", pointer="/username")],
-    "precondition-failed": [Violation("Is stale: the current version is 3.", header="If-Match")],
+    "precondition-failed": [Violation("Is not the current version, which is 3.", header="If-Match")],
     "validation": [
         Violation(f"Must be at most {NAME_LENGTH} characters.", pointer="/name"),
         Violation("30 is greater than the maximum of 20.", pointer="/attributes/wits"),

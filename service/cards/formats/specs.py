@@ -145,7 +145,7 @@ def with_v1(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def required_fields() -> dict[str, Any]:
-    """What V2 requires, with empty values."""
+    """The fields that V2 requires, with empty values."""
     return dict.fromkeys(_V2, "") | {"alternate_greetings": [], "tags": [], "extensions": {}}
 
 

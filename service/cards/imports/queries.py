@@ -35,9 +35,9 @@ from service.media.schemas import MAX_UPLOAD
 COST = 10  # writes that each file counts as
 MAX_TOGETHER = 32 * 1024 * 1024  # bytes of the cards of one import, which are in memory together
 _ASSET_BYTES = 1024  # what one asset counts
+_TOO_MANY = "Too many cards are being imported."
 # Two files are in memory: one has up to 50 MiB, and a CHARX can unpack to 64 MiB. They may wait until their pictures
 # are clean. JSON and YAML have none, and so they have turns of their own
-_TOO_MANY = "Too many cards are being imported."
 _TURNS = Turns(2, waiting=64, waiting_of_caller=16, refusal=_TOO_MANY)
 _TURNS_OF_TEXTS = Turns(1, waiting=64, waiting_of_caller=16, refusal=_TOO_MANY)
 _NO_TEXTS = (b"\x89PNG", b"RIFF", b"\xff\xd8", b"PK")  # as which pictures and zips begin

@@ -8,14 +8,11 @@ from litestar.datastructures import MultiDict
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Send
 
-from service.errors import TooManyRequests
 from service.limits.rate_limits import Limit
-from service.metrics import Counter
 
 Parameters = MultiDict[str]
 
 _LIMITED = ("/v1", "/media", "/admin")
-_REFUSED = Counter("rate_limit_refusals", "Requests refused because there were too many.", ["limit"])
 
 
 class RateLimits:
@@ -82,6 +79,4 @@ async def count_request(limit: Limit, scope: Any, units: int = 1) -> None:
     headers[b"ratelimit-limit"] = limit.header
     headers[b"ratelimit-remaining"] = b"%d" % max(0, limit.most - count)
     headers[b"ratelimit-reset"] = b"%d" % seconds
-    if count > limit.most:
-        _REFUSED.labels(limit.name).inc()
-        raise TooManyRequests(limit.refusal(seconds), headers={"Retry-After": str(seconds)})
+    limit.check(count, seconds)

@@ -121,11 +121,10 @@ class _Cut(Exception):
 class _Client:
     """Counts how long one client lets the service wait. The time that the service itself takes does not count."""
 
-    __slots__ = ("address", "flow", "is_cut", "scope", "seconds_left", "send", "server", "transport")
+    __slots__ = ("flow", "is_cut", "scope", "seconds_left", "send", "server", "transport")
 
     def __init__(self, scope: Any, send: Send) -> None:
         self.scope = scope
-        self.address = address_of(scope)
         self.send = send
         self.seconds_left = PATIENCE
         self.is_cut = False
@@ -133,6 +132,10 @@ class _Client:
         self.server: Any = getattr(scope["state"]["server_send"], "__self__", None)
         self.transport = getattr(self.server, "transport", None)
         self.flow = getattr(self.server, "flow", None)
+
+    @property
+    def address(self) -> str:
+        return address_of(self.scope)
 
     def has_left(self) -> bool:
         return bool(getattr(self.server, "disconnected", False))

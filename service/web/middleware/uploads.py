@@ -16,8 +16,9 @@ from service.web.middleware.headers import request_header
 SMALL = 64 * 1024  # bytes; a smaller body is passed on as it arrives
 LARGEST = 50 * 1024**2  # bytes of a body where no route says how many it accepts
 PIECE = 256 * 1024
-_TOO_MANY = "Too many uploads are arriving."
 PATIENCE = 10.0  # seconds in which there must be memory for a complete body
+
+_TOO_MANY = "Too many uploads are arriving."
 
 
 class Uploads:
@@ -92,7 +93,7 @@ class _Upload:
     async def receive(self) -> Any:
         """Raises TooLarge as soon as the body is larger than its route accepts, and Overloaded, if possible before
         anything is read, when too many bytes of this address or of all have arrived. Announced bytes do not count until
-        they arrive: who sends nothing keeps nobody else from uploading."""
+        they arrive: a client that sends nothing keeps no other from uploading."""
         if self._file is None:
             self._largest = _largest(self.scope)
             if self.announced > self._largest:

@@ -89,7 +89,7 @@ async def test_each_operation_is_refused_as_its_own_request_would_be(alice: Clie
             (stale_item,), (stale_header,) = told.pop("errors"), single.pop("errors")
             assert stale_item.pop("pointer") == f"/operations/{items.index(item)}/version"
             assert stale_header.pop("header") == "If-Match"
-            assert stale_item == stale_header == {"detail": "Is stale: the current version is 1."}
+            assert stale_item == stale_header == {"detail": "Is not the current version, which is 1."}
             del told["detail"], single["detail"]
         assert item == {"status": single["status"], "problem": single}
     assert await Character.count() == 3
@@ -107,9 +107,9 @@ async def test_every_stale_version_has_a_pointer(alice: Client, atomic: bool) ->
     assert [item["status"] for item in items] == [412, 412, 424 if atomic else 200, 412]
     errors = [error for item in items for error in item.get("problem", {}).get("errors", ())]
     assert {error["pointer"]: error["detail"] for error in errors} == {
-        "/operations/0/version": "Is stale: the current version is 1.",
-        "/operations/1/version": "Is stale: the current version is 1.",
-        "/operations/3/version": "Is stale: the current version is 2.",
+        "/operations/0/version": "Is not the current version, which is 1.",
+        "/operations/1/version": "Is not the current version, which is 1.",
+        "/operations/3/version": "Is not the current version, which is 2.",
     }
 
 
