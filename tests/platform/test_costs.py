@@ -103,6 +103,7 @@ async def test_stored_bytes_are_limited_whether_they_are_used_or_not(
     (item,) = await import_files(alice, in_png(draw_picture(), chara=V2))
     assert item["status"] == 429
     assert (await upload(charlie, f"/characters/{otto['id']}/portrait", "#ffffff")).status_code == 200
+    assert 'rate_limit_refusals_total{limit="stored-bytes"}' in (await alice.get("/metrics")).text
 
 
 async def test_a_request_that_costs_more_than_is_left_is_refused_without_effect(

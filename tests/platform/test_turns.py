@@ -144,3 +144,12 @@ async def test_a_turn_passes_over_those_that_are_leaving() -> None:
     assert await outcomes([first, second, third, fourth]) == ["done", "CancelledError", "done", "CancelledError"]
     assert work.begun == ["a1", "b2"]
     assert (work.turns._waiting, work.turns._free) == ({}, 1)
+
+
+async def test_a_caller_with_little_patience_leaves_the_line() -> None:
+    work = Work()
+    async with work.turns.turn():
+        with pytest.raises(Unavailable, match=r"Too many\."):
+            async with asyncio.timeout(2), work.turns.turn(patience=0.01):
+                pass
+    assert (work.turns._waiting, work.turns._free) == ({}, 1)

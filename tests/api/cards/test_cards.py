@@ -1,6 +1,7 @@
 """Exporting characters as cards, and editing their cards."""
 
 import base64
+import gc
 import io
 import json
 import threading
@@ -15,6 +16,8 @@ from service.cards.formats import json as card_json
 from service.cards.formats.png import read_texts, without_metadata
 from service.cards.queries import card_text
 from service.characters.tables import Character
+from service.media.queries import content_name
+from service.media.storage import STORAGE
 from tests.conftest import character, faults, public
 from tests.support.cards import (
     ICON,
@@ -348,3 +351,12 @@ async def test_an_edit_of_a_tag_keeps_those_that_only_the_card_has(alice: Client
     edited = ["noir", *held[1:]]
     assert (await alice.patch(f"/v1/characters/{made['id']}", json={"tags": edited})).status_code == 200
     assert (await exported(alice, made))["data"]["tags"] == ["noir", *tags[1:]]
+
+
+@pytest.mark.parametrize("kind", ["charx", "png"])
+async def test_a_card_whose_file_is_missing_fails_alone(alice: Client, kind: str) -> None:
+    made = (await imported(alice, in_charx(V3, **{"assets/x.bin": b"123"})))["character"]
+    await STORAGE.delete([await content_name(b"123")])
+    assert (await alice.get(f"/v1/characters/{made['id']}/card?format={kind}")).status_code == 500
+    gc.collect()  # nothing complains that its file was closed
+    assert (await alice.get(f"/v1/characters/{(await character(alice))['id']}/card?format={kind}")).status_code == 200
