@@ -20,7 +20,7 @@ from service.admin.operators import SET_UP
 from service.admin.roles import check_role
 from service.audit.queries import count_refused_operators
 from service.errors import BadRequest, Forbidden, MethodNotAllowed, NotFound, RequestTimeout, TooLarge, TooManyRequests
-from service.limits.budget import Budget, address_of
+from service.limits.budget import Budget, clients_of
 from service.settings import settings
 from service.web.middleware.headers import request_header
 
@@ -62,7 +62,7 @@ async def admin(scope: Any, receive: Receive, send: Send) -> None:
 
     if scope["method"] != "GET":
         _check_origin(scope)
-        with _BODIES.used_by(address_of(scope), _announced(scope)):
+        with _BODIES.used_by(clients_of(scope), _announced(scope)):
             body = await _read_body(scope, receive)
         _check_body(path, body)
         receive = _repeat(body, receive)

@@ -1,4 +1,4 @@
-from typing import Any
+from typing import IO, Any
 from uuid import UUID
 
 from litestar import Controller, Request, Response
@@ -15,7 +15,7 @@ from service.errors import NotFound
 from service.etags import check_if_match
 from service.media.queries import NewFile, picture_columns, refer_to, store_picture
 from service.media.schemas import PictureQuery, PortraitLinks
-from service.media.transfer import MAX_BODY, read_upload, show_picture
+from service.media.transfer import MAX_BODY, show_picture, uploaded_picture
 from service.web.guards import READ_CHARACTERS, WRITE_CHARACTERS, CurrentUser
 from service.web.middleware.rate_limit import spend
 from service.web.openapi_content import ETAG, QUOTA, PictureOperation, UploadOperation
@@ -38,11 +38,11 @@ async def get_portrait(user: Caller, character_id: UUID) -> Any:
 
 
 async def store_portrait(
-    user: Caller, character_id: UUID, content: bytes, if_match: str | None, *, dry_run: bool
+    user: Caller, character_id: UUID, picture: IO[bytes], if_match: str | None, *, dry_run: bool
 ) -> NewFile:
     """Raises PreconditionFailed if ``if_match`` is stale, and what ``store_picture`` raises."""
     await check_own_version(user, character_id, if_match)
-    return await store_picture(content, dry_run=dry_run)
+    return await store_picture(picture, dry_run=dry_run)
 
 
 async def update_portrait(user: Caller, character_id: UUID, picture: NewFile, if_match: str | None) -> Any:
@@ -66,9 +66,9 @@ async def _change(user: Caller, character_id: UUID, picture: NewFile | None, if_
 
 async def _prepare(request: Request[Any, Any, Any]) -> NewFile:
     await spend(request.scope, 10)
-    content = await read_upload(request)
     character_id, if_match = request.path_params["character_id"], request.headers.get("if-match")
-    return await store_portrait(request.user, character_id, content, if_match, dry_run=is_dry_run(request))
+    async with uploaded_picture(request) as picture:
+        return await store_portrait(request.user, character_id, picture, if_match, dry_run=is_dry_run(request))
 
 
 class PortraitController(Controller):
@@ -82,6 +82,7 @@ class PortraitController(Controller):
         operation_class=UploadOperation,
         responses=QUOTA,
         request_max_body_size=MAX_BODY,
+        one_file_at_a_time=True,
         prepare=_prepare,
     )
     async def update_portrait(

@@ -101,7 +101,7 @@ class _Spool:
         self.changed = asyncio.Event()
 
     async def write(self, piece: bytes) -> None:
-        if not _ON_DISK.take(self.owner, len(piece)):
+        if not _ON_DISK.take((self.owner,), len(piece)):
             raise Unavailable("The export is too large, or all that are running are.")
         self.taken += len(piece)
         write = asyncio.ensure_future(asyncio.to_thread(self._write_all, piece))
@@ -150,7 +150,7 @@ async def _spooled(user: Caller) -> AsyncGenerator[bytes, None]:
                 yield piece
         finally:
             await _end(writing)
-            _ON_DISK.give_back(spool.owner, spool.taken)
+            _ON_DISK.give_back((spool.owner,), spool.taken)
 
 
 async def _end(task: "asyncio.Task[None]") -> None:

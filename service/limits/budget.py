@@ -1,7 +1,8 @@
-"""Budgets of bytes: what a worker buffers for slow clients, in all and for each address."""
+"""Budgets of bytes: what a worker buffers for slow clients, in all, for each address and for each user."""
 
 import ctypes
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -13,49 +14,52 @@ _M_MMAP_THRESHOLD = -3  # of malloc.h
 PIECE = 64 * 1024  # bytes of a response that are sent at once
 
 
-class Budget:
-    def __init__(self, most: int, most_of_address: int) -> None:
-        self.most = most
-        self.most_of_address = most_of_address
-        self.used = 0
-        self._of_address: dict[str, int] = {}
+Clients = tuple[Hashable, ...]  # who counts for some bytes: an address, a user, or both
 
-    def fits(self, address: str, size: int) -> bool:
+
+class Budget:
+    def __init__(self, most: int, most_of_client: int) -> None:
+        self.most = most
+        self.most_of_client = most_of_client
+        self.used = 0
+        self._of_client: Counter[Hashable] = Counter()
+
+    def fits(self, clients: Clients, size: int) -> bool:
         """Whether ``size`` bytes are within the budget. A size above the whole budget is, when nothing else is used."""
-        of_address = self._of_address.get(address, 0)
+        of_client = max(self._of_client[client] for client in clients)
         return not (
-            (of_address and of_address + size > self.most_of_address) or (self.used and self.used + size > self.most)
+            (of_client and of_client + size > self.most_of_client) or (self.used and self.used + size > self.most)
         )
 
-    def take(self, address: str, size: int) -> bool:
+    def take(self, clients: Clients, size: int) -> bool:
         """Like ``fits``; if so, the bytes are used until they are given back."""
         if not size:
             return True
-        if not self.fits(address, size):
+        if not self.fits(clients, size):
             return False
         self.used += size
-        self._of_address[address] = self._of_address.get(address, 0) + size
+        for client in clients:
+            self._of_client[client] += size
         return True
 
     @contextmanager
-    def used_by(self, address: str, size: int) -> Iterator[None]:
+    def used_by(self, clients: Clients, size: int) -> Iterator[None]:
         """Uses ``size`` bytes for the block. Raises Overloaded when they are not within the budget."""
-        if not self.take(address, size):
+        if not self.take(clients, size):
             raise Overloaded("Too many large responses are being sent.")
         try:
             yield
         finally:
-            self.give_back(address, size)
+            self.give_back(clients, size)
 
-    def give_back(self, address: str, size: int) -> None:
+    def give_back(self, clients: Clients, size: int) -> None:
         if not size:
             return
         self.used -= size
-        left = self._of_address[address] - size
-        if left:
-            self._of_address[address] = left
-        else:
-            del self._of_address[address]
+        for client in clients:
+            self._of_client[client] -= size
+            if not self._of_client[client]:
+                del self._of_client[client]
 
 
 def return_freed_memory() -> None:
@@ -66,8 +70,14 @@ def return_freed_memory() -> None:
 
 
 def address_of(scope: Any) -> str:
-    """Whom a budget counts: the client's address, or its network in IPv6."""
+    """The client's address, or its network in IPv6."""
     return network_of(scope["client"][0]) if scope.get("client") else "-"
+
+
+def clients_of(scope: Any) -> Clients:
+    """The address, and the user if the request has a valid token."""
+    user = getattr(scope.get("user"), "id", None)
+    return (address_of(scope),) if user is None else (address_of(scope), user)
 
 
 RESPONSES_IN_MEMORY = Budget(32 * 1024**2, 8 * 1024**2)

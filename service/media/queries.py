@@ -7,7 +7,8 @@ An upload first inserts or updates the row and commits. Then it writes the file,
 import asyncio
 import hmac
 from collections.abc import Mapping
-from typing import Any
+from io import BytesIO
+from typing import IO, Any
 
 import msgspec
 from piccolo.querystring import QueryString
@@ -23,6 +24,7 @@ from service.media.storage import STORAGE, derived_key
 from service.media.tables import StoredFile
 
 LINK_SECONDS = 600
+_PIECE = 256 * 1024  # bytes that are read at once
 
 _KEY = derived_key("names of files")
 _UPSERT = Prepared(
@@ -68,23 +70,24 @@ class NewFile(msgspec.Struct, frozen=True):
     color: str | None = None
 
 
-async def store_picture(content: bytes, *, dry_run: bool = False) -> NewFile:
-    """Validates, cleans and stores a picture; ``dry_run`` stores nothing. Call it outside of transactions.
+async def store_picture(picture: IO[bytes], *, dry_run: bool = False) -> NewFile:
+    """Validates, cleans and stores the picture in a file on disk; ``dry_run`` stores nothing. Call it outside of
+    transactions.
 
     Raises UnsupportedMediaType or Unprocessable if the picture is not valid, Unavailable if too many are waiting.
     """
-    picture = await clean(content)
-    name = await content_name(content)
-    files = {file_name(name, size): each for size, each in picture.files.items()}
+    cleaned = await clean(picture)
+    name = await content_name(picture)
+    files = {file_name(name, size): each for size, each in cleaned.files.items()}
     size = sum(map(len, files.values()))  # a small upload may become large
-    file = NewFile(name, size, picture.width, picture.height, picture.color)
+    file = NewFile(name, size, cleaned.width, cleaned.height, cleaned.color)
     return file if dry_run else await _store(file, files)
 
 
 async def store_file(content: bytes, *, dry_run: bool = False) -> NewFile:
     """Stores bytes unchanged, never to be shown as a picture; ``dry_run`` stores nothing. Call it outside of
     transactions."""
-    file = NewFile(await content_name(content), len(content))
+    file = NewFile(await content_name(BytesIO(content)), len(content))
     return file if dry_run else await _store(file, {file.name: content})
 
 
@@ -101,9 +104,17 @@ async def get_past_picture(name: str) -> dict[str, Any]:
     return {"url": await STORAGE.link(file_name(name, "original"), LINK_SECONDS), **row}
 
 
-async def content_name(content: bytes) -> str:
+async def content_name(file: IO[bytes]) -> str:
     """A keyed hash: the same for the same bytes, and not predictable without the key."""
-    return (await asyncio.to_thread(hmac.digest, _KEY, content, "sha256")).hex()
+    return await asyncio.to_thread(_keyed_hash, file)
+
+
+def _keyed_hash(file: IO[bytes]) -> str:
+    file.seek(0)
+    keyed_hash = hmac.new(_KEY, digestmod="sha256")
+    while piece := file.read(_PIECE):
+        keyed_hash.update(piece)
+    return keyed_hash.hexdigest()
 
 
 def file_name(name: str, size: str) -> str:

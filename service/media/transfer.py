@@ -1,8 +1,12 @@
 """Reads pictures from requests and sends them in responses."""
 
 import time
+from collections.abc import AsyncGenerator
+from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
+from io import SEEK_END
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any
 
 from litestar import Request, Response
 from litestar.datastructures import UploadFile
@@ -29,19 +33,24 @@ _REVALIDATED = "public, no-cache"
 _EMBEDDABLE = {"Cross-Origin-Resource-Policy": "cross-origin"}  # any site may show the picture
 
 
-async def read_upload(request: Request[Any, Any, Any]) -> bytes:
-    """The picture in a body, or in a form with one file. Raises TooLarge, UnsupportedMediaType, Unprocessable."""
+@asynccontextmanager
+async def uploaded_picture(request: Request[Any, Any, Any]) -> AsyncGenerator[IO[bytes], None]:
+    """The picture in a body, or in a form with one file, until the end of the block. A large one is on disk. Raises
+    TooLarge, UnsupportedMediaType, Unprocessable."""
     media_type, _ = request.content_type
-    if media_type == FORM:
-        (file,) = await read_files(request)
-        content = await file.read()
-    elif media_type.startswith("image/") or media_type in ("", "application/octet-stream"):
-        content = await request.body()
-    else:
-        raise UnsupportedMediaType(f"The body must be a picture, or a form ({FORM}) with one picture as 'file'.")
-    if len(content) > MAX_UPLOAD:
-        raise TooLarge(f"A file may have at most {MAX_UPLOAD // 1024**2} MiB.")
-    return content
+    with ExitStack() as opened:
+        if media_type == FORM:
+            (upload,) = await read_files(request)
+            file: IO[bytes] = opened.enter_context(upload.file)
+        elif media_type.startswith("image/") or media_type in ("", "application/octet-stream"):
+            file = opened.enter_context(SpooledTemporaryFile(max_size=SPOOLED))
+            async for piece in request.stream():
+                file.write(piece)
+        else:
+            raise UnsupportedMediaType(f"The body must be a picture, or a form ({FORM}) with one picture as 'file'.")
+        if file.seek(0, SEEK_END) > MAX_UPLOAD:
+            raise TooLarge(f"A file may have at most {MAX_UPLOAD // 1024**2} MiB.")
+        yield file
 
 
 async def read_files(request: Request[Any, Any, Any], *, most: int = 1) -> list[UploadFile]:

@@ -1,4 +1,4 @@
-from typing import Any
+from typing import IO, Any
 
 from litestar import Controller, Request, Response
 from litestar.params import FromPath
@@ -10,7 +10,7 @@ from service.errors import NotFound
 from service.etags import check_if_match
 from service.media.queries import picture_columns, store_picture
 from service.media.schemas import PictureQuery, PortraitLinks
-from service.media.transfer import MAX_BODY, read_upload, show_picture
+from service.media.transfer import MAX_BODY, show_picture, uploaded_picture
 from service.users.queries import get_me
 from service.users.schemas import Me, name_or_id
 from service.users.scopes import is_active
@@ -37,10 +37,10 @@ async def get_avatar(name: str) -> Any:
     raise NotFound
 
 
-async def update_avatar(user: Caller, content: bytes, if_match: str | None) -> Any:
+async def update_avatar(user: Caller, picture: IO[bytes], if_match: str | None) -> Any:
     """The user's row to render. Raises what ``store_picture`` raises, PreconditionFailed when ``if_match`` is stale."""
     check_if_match(if_match, user.id, (await get_me(user))["version"])  # before the picture is decoded
-    return await _change(user, (await store_picture(content)).name, if_match)
+    return await _change(user, (await store_picture(picture)).name, if_match)
 
 
 async def delete_avatar(user: Caller, if_match: str | None) -> None:
@@ -67,7 +67,13 @@ class AvatarController(Controller):
     path = "/users"
     tags = ("Users",)
 
-    @put("/me/avatar", guards=[requires_session], operation_class=UploadOperation, request_max_body_size=MAX_BODY)
+    @put(
+        "/me/avatar",
+        guards=[requires_session],
+        operation_class=UploadOperation,
+        request_max_body_size=MAX_BODY,
+        one_file_at_a_time=True,
+    )
     async def update_avatar(
         self, request: Request[Any, Any, Any], user: CurrentUser, if_match: IfMatch = None
     ) -> Rendered[Me]:
@@ -76,7 +82,8 @@ class AvatarController(Controller):
         PNG, JPEG, WebP and AVIF images and the first frame of a GIF are accepted, up to 10 MiB and 40 megapixels.
         """
         await spend(request.scope, 10)
-        return resource(await update_avatar(user, await read_upload(request), if_match))
+        async with uploaded_picture(request) as picture:
+            return resource(await update_avatar(user, picture, if_match))
 
     @get(
         "/me/avatar",

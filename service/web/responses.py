@@ -10,7 +10,7 @@ from litestar import Response
 from litestar.types import Receive, Send
 
 from service.etags import etag
-from service.limits.budget import PIECE, RESPONSES_ON_DISK, address_of
+from service.limits.budget import PIECE, RESPONSES_ON_DISK, clients_of
 
 T = TypeVar("T")
 
@@ -54,9 +54,9 @@ class FromFile(Rendered[Any]):
 
     async def answer(self, scope: Any, receive: Receive, send: Send) -> None:
         """Raises Overloaded, before anything is sent, when too many bytes wait for slow readers."""
-        size, address = self.file.seek(0, SEEK_END), address_of(scope)
+        size = self.file.seek(0, SEEK_END)
         self.file.seek(0)
-        with self.file, RESPONSES_ON_DISK.used_by(address, size):
+        with self.file, RESPONSES_ON_DISK.used_by(clients_of(scope), size):
             await self.start(send, size)
             for at in range(0, size, PIECE):
                 more = at + PIECE < size

@@ -23,7 +23,7 @@ from service.settings import Settings
 from service.users.passwords import check_password, hash_password, password_matches
 from tests.conftest import PASSWORD, character, template
 from tests.support.cards import V3, import_files, in_charx, in_json
-from tests.support.pictures import draw_picture
+from tests.support.pictures import draw_picture, in_file
 
 Client = httpx.AsyncClient
 
@@ -32,14 +32,19 @@ async def a_card() -> bytes:
     return in_json(V3)
 
 
+async def with_a_picture(work: Callable[..., Awaitable[Any]]) -> Any:
+    with in_file(draw_picture()) as file:
+        return await work(file)
+
+
 SLOW: dict[str, Callable[[], Awaitable[Any]]] = {
     "write a file": lambda: STORAGE.put("0" * 64, b""),
     "read a file": lambda: STORAGE.get("0" * 64),
     "delete files": lambda: STORAGE.delete(["0" * 64]),
     "link to a file": lambda: STORAGE.link("0" * 64, 60),
     "store a file": lambda: store_file(b"bytes"),
-    "store a picture": lambda: store_picture(draw_picture()),
-    "decode a picture": lambda: clean(draw_picture()),
+    "store a picture": lambda: with_a_picture(store_picture),
+    "decode a picture": lambda: with_a_picture(clean),
     "draw a picture": lambda: render_picture(None, ".png"),
     "read a card": lambda: store_card("mira.json", b"{", a_card, room=2**20, dry_run=True),
     "hash a password": lambda: hash_password(PASSWORD),
@@ -156,4 +161,4 @@ async def test_the_links_of_a_bucket_are_checked_too(app: Any) -> None:
         async with DB.transaction():
             with pytest.raises(ConnectionHeld):
                 await work
-    assert await get_past_picture((await store_picture(draw_picture())).name)
+    assert await get_past_picture((await with_a_picture(store_picture)).name)

@@ -17,7 +17,7 @@ from service.media.images import process, workers
 from service.media.images.process import Refused
 from service.media.images.sniffing import sniff_format
 from service.media.schemas import Size
-from tests.support.pictures import FORMATS, chunk, draw_picture, huge_png, opened, saved
+from tests.support.pictures import FORMATS, chunk, draw_picture, huge_png, in_file, opened, saved
 
 
 def cleaned(content: bytes) -> Image.Image:
@@ -144,14 +144,19 @@ def test_pictures_that_are_too_large_are_refused_before_decoding() -> None:
 
 async def refused(content: bytes) -> ServiceError:
     with pytest.raises(ServiceError) as raised:
-        await workers.clean(content)
+        await cleaned_in_process(content)
     return raised.value
+
+
+async def cleaned_in_process(content: bytes) -> workers.Picture:
+    with in_file(content) as file:
+        return await workers.clean(file)
 
 
 async def test_the_process_returns_the_picture_or_its_fault() -> None:
     assert isinstance(await refused(b"<svg/>"), UnsupportedMediaType)
     assert isinstance(await refused(draw_picture()[:-30]), Unprocessable)
-    picture = await workers.clean(draw_picture(width=50))
+    picture = await cleaned_in_process(draw_picture(width=50))
     assert (picture.width, picture.files.keys()) == (50, {"original", "1024", "512", "256", "64"})
 
 
@@ -175,7 +180,7 @@ async def test_a_process_that_crashes_or_hangs_fails_only_its_upload(
         patched.setattr(workers, "_PROGRAM", program)
         patched.setattr(workers, "PATIENCE", 3)
         assert type(await refused(draw_picture())) is error
-    assert (await workers.clean(draw_picture())).height == 30
+    assert (await cleaned_in_process(draw_picture())).height == 30
 
 
 def test_the_process_has_limits_and_no_environment(tmp_path: Any) -> None:

@@ -13,7 +13,7 @@ import pytest
 from service.cards.imports import queries as imports
 from service.errors import Overloaded, RequestTimeout, TooLarge
 from service.limits import budget
-from service.limits.budget import Budget
+from service.limits.budget import Budget, Clients
 from service.limits.turns import Turns
 from service.web.middleware import load_shedding, slow_readers, uploads
 from service.web.middleware.failures import Failures
@@ -249,6 +249,52 @@ async def test_an_upload_past_the_budget_is_refused(monkeypatch: pytest.MonkeyPa
                 await asyncio.wait_for(upload(0, SIZE), 2)
     await asyncio.gather(*tasks, *sending, return_exceptions=True)
     assert uploads.UPLOADS_ON_DISK.used == 0
+
+
+def test_a_budget_counts_an_address_and_a_user() -> None:
+    """Whoever has many addresses, or many accounts at one address, has one share."""
+    shared = Budget(100, 2)
+    steps: list[tuple[Clients, int, bool]] = [
+        (("one", "alice"), 2, True),
+        (("two", "alice"), 1, False),
+        (("one", "charlie"), 1, False),
+        (("one",), 1, False),
+        (("two", "charlie"), 2, True),
+        (("three", "dora"), 96, True),  # of a client without others, a single one may be larger
+        (("four",), 1, False),
+    ]
+    for of, size, fits in steps:
+        assert shared.take(of, size) is fits, (of, size)
+    for of, size, fits in steps:
+        if fits:
+            shared.give_back(of, size)
+    assert (shared.used, dict(shared._of_client)) == (0, {})
+
+
+async def test_a_users_uploads_from_two_addresses_share_a_budget(
+    app: Any, alice: httpx.AsyncClient, charlie: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "UPLOADS_ON_DISK", Budget(2**30, 100))
+    begun, done = asyncio.Event(), asyncio.Event()
+
+    async def body() -> AsyncGenerator[bytes, None]:
+        yield bytes(uploads.SMALL)
+        begun.set()
+        await done.wait()
+
+    def at_another_address(client: httpx.AsyncClient) -> httpx.AsyncClient:
+        transport = httpx.ASGITransport(app, client=("192.0.2.7", 1))
+        return httpx.AsyncClient(transport=transport, base_url=client.base_url, headers=client.headers)
+
+    png = {"Content-Type": "image/png"}
+    first = asyncio.create_task(alice.put("/v1/users/me/avatar", content=body(), headers=png))
+    await begun.wait()
+    async with at_another_address(alice) as elsewhere, at_another_address(charlie) as another:
+        large = {"content": bytes(uploads.SMALL + 1), "headers": png}
+        assert (await elsewhere.put("/v1/users/me/avatar", **large)).status_code == 503
+        assert (await another.put("/v1/users/me/avatar", **large)).status_code == 415
+    done.set()
+    assert (await first).status_code == 415
 
 
 class Route:

@@ -6,15 +6,20 @@ import sys
 import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
 from service.database import embedded
+from service.media.schemas import MAX_UPLOAD
 from tests.conftest import DATA_DIR
 from tests.support.cards import V3, in_json
+from tests.support.pictures import saved
 from tests.support.servers import Service, member_of, worker_of_its_own
 
 pytestmark = pytest.mark.slow
@@ -23,6 +28,7 @@ ATTACKERS = 40
 ADDRESSES = 4
 MOST_MEMORY = 400 * 1024**2  # bytes, at the peak
 UPLOAD = 49 * 1024**2
+PICTURES_OF_EACH = 2  # of two users
 
 
 @pytest.fixture
@@ -85,7 +91,9 @@ async def test_slow_readers_of_large_cards(service: Service, kind: str) -> None:
     async with member_of(service.url, f"reader_{kind}") as client:
         answer = await client.post("/v1/imports", files=[("file", ("large.charx", charx_of_62_mebibytes()))])
         (item,) = answer.json()["items"]
-        path = f"/v1/characters/{item['character']['id']}/card?format={kind}"
+        character = f"/v1/characters/{item['character']['id']}"
+        assert (await client.patch(character, json={"visibility": "public"})).status_code == 200
+        path = f"{character}/card?format={kind}"
         whole = await client.get(path)
         assert len(whole.content) > 62 * 1024**2
         sockets = [await connect(service, number) for number in range(ATTACKERS)]
@@ -94,11 +102,34 @@ async def test_slow_readers_of_large_cards(service: Service, kind: str) -> None:
             for each in sockets:
                 await loop.sock_sendall(each, head(client, f"GET {path} HTTP/1.1"))
             health = await slowest_health(service, asyncio.create_task(asyncio.sleep(25)))
-            assert (await client.get(path)).content == whole.content, "another address is served"
+            async with member_of(service.url, f"other_{kind}") as other:
+                assert (await other.get(path)).content == whole.content, "others are served"
         finally:
             for each in sockets:
                 each.close()
     report(f"slow readers of {kind}", service, health)
+
+
+def noise_of_40_megapixels() -> bytes:
+    """As large as a portrait may be; its WebP is several times as large."""
+    noise = Image.merge("RGB", [Image.effect_noise((6_320, 6_320), 200) for _ in range(3)])
+    content = saved(noise, "JPEG", quality=4)
+    assert len(content) < MAX_UPLOAD
+    return content
+
+
+async def test_large_pictures(service: Service) -> None:
+    content = noise_of_40_megapixels()
+
+    async def upload_all(clients: list[httpx.AsyncClient]) -> None:
+        upload: Any = {"content": content, "headers": {"Content-Type": "image/jpeg"}, "timeout": 300}
+        answers = await asyncio.gather(*(client.put("/v1/users/me/avatar", **upload) for client in clients))
+        assert {answer.status_code for answer in answers} == {200}
+
+    async with AsyncExitStack() as opened:
+        users = [await opened.enter_async_context(member_of(service.url, f"painter_{n}")) for n in range(2)]
+        health = await slowest_health(service, asyncio.create_task(upload_all(users * PICTURES_OF_EACH)))
+    report(f"pictures of {len(content) / 1024**2:.1f} MiB", service, health)
 
 
 async def test_slow_uploads(service: Service) -> None:

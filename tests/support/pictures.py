@@ -3,7 +3,10 @@
 import io
 import struct
 import zlib
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any
 from uuid import UUID
 
 from PIL import Image
@@ -27,6 +30,14 @@ def saved(picture: Image.Image, kind: str, **options: Any) -> bytes:
     file = io.BytesIO()
     picture.save(file, kind, **options)
     return file.getvalue()
+
+
+@contextmanager
+def in_file(content: bytes) -> Iterator[IO[bytes]]:
+    """As an upload is."""
+    with SpooledTemporaryFile() as file:
+        file.write(content)
+        yield file
 
 
 def apng() -> bytes:

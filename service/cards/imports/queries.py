@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from io import BytesIO
+from tempfile import TemporaryFile
 from typing import Any
 from uuid import UUID
 
@@ -201,12 +203,10 @@ async def _store(name: str, content: bytes, room: int, dry_run: bool) -> NewCard
     size = len(text.encode()) + others * _ASSET_BYTES
     if size > room:
         raise TooLarge(f"The cards of one import may have at most {MAX_TOGETHER // 1024**2} MiB of JSON together.")
-    portrait = await _store_picture(found, dry_run)
+    portrait, digest = await _store_picture(found, dry_run), await content_name(BytesIO(content))
     assets = {path: await store_file(file, dry_run=dry_run) for path, file in found.files.items() if path != found.icon}
     return NewCard(
-        card=ImportedCard(
-            text, found.card.spec, found.card.spec_version, name, await content_name(content), found.icon
-        ),
+        card=ImportedCard(text, found.card.spec, found.card.spec_version, name, digest, found.icon),
         size=size,
         fields=fields,
         portrait=portrait,
@@ -227,15 +227,16 @@ async def _store_picture(found: CardFile, dry_run: bool) -> NewFile | None:
     if found.picture is None:
         return None
     try:
-        is_png, picture = png.is_png(found.picture), found.picture
-        if is_png:
+        picture = found.picture
+        if is_png := png.is_png(picture):
             picture = await asyncio.to_thread(png.without_metadata, picture)
         if len(picture) > MAX_UPLOAD:
             raise Unprocessable(f"The picture is larger than {MAX_UPLOAD // 1024**2} MiB.")
-        if not is_png:
-            return await store_picture(picture, dry_run=dry_run)
-        portrait = await store_picture(picture, dry_run=dry_run)
-        await store_file(picture, dry_run=dry_run)  # by the same name: exports need its pixels and animation
+        with TemporaryFile() as file:
+            file.write(picture)
+            portrait = await store_picture(file, dry_run=dry_run)
+        if is_png:
+            await store_file(picture, dry_run=dry_run)  # by the same name: exports need its pixels and animation
         return portrait
     except (Unprocessable, UnsupportedMediaType) as error:
         found.notes.append(f"The picture was not used as the portrait: {error.detail}")

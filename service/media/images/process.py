@@ -21,6 +21,7 @@ SIZES = (1024, 512, 256, 64)  # squares that the thumbnails fit into; each is ma
 ORIGINAL = "original"
 
 MEMORY = 2 << 30  # bytes of address space: twice what 40 megapixels need
+OUTPUT = 256 << 20  # bytes, several times what 40 megapixels of noise give
 SECONDS = 30  # of CPU: several times what the largest picture needs
 PATIENCE = 60  # seconds in all
 
@@ -34,6 +35,7 @@ class Refused(Exception):
 def main() -> None:
     os.nice(10)  # requests come first
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (OUTPUT, OUTPUT))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
     signal.alarm(PATIENCE)  # ends this process

@@ -1,5 +1,7 @@
 """Detects the format of a picture from its first bytes. Names and media types are not trusted."""
 
+START = 256  # bytes of the picture that are enough
+
 _AVIF = {b"avif", b"avis"}
 
 
@@ -14,7 +16,7 @@ def sniff_format(content: bytes) -> str | None:
     if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
         return "WEBP"
     if content[4:8] == b"ftyp":
-        length = min(int.from_bytes(content[:4], "big"), 256)
+        length = min(int.from_bytes(content[:4], "big"), START)
         brands = {content[8:12], *(content[at : at + 4] for at in range(16, length, 4))}
         return "AVIF" if brands & _AVIF else None
     return None

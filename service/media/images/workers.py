@@ -2,20 +2,23 @@
 one upload only. AT_ONCE processes run at a time, WAITING uploads wait, and further ones are refused with 503."""
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 
 from service.database.held import check_no_connection
 from service.errors import Unavailable, Unprocessable, UnsupportedMediaType
 from service.limits.turns import Turns
-from service.media.images.sniffing import sniff_format
+from service.media.images.sniffing import START, sniff_format
 
 PATIENCE = 65  # seconds; the process ends itself after 60
+MAX_LINE = 4096  # bytes of the first line of its output
 
 _PROGRAM = Path(__file__).with_name("process.py")
 _BUSY = "The service is too busy to process the picture."
@@ -32,26 +35,37 @@ class Picture(msgspec.Struct, kw_only=True):
 TURNS = Turns(1, waiting=32, waiting_of_caller=8, refusal="Too many pictures are being processed.")
 
 
-async def clean(content: bytes) -> Picture:
+async def clean(file: IO[bytes]) -> Picture:
     """Raises UnsupportedMediaType or Unprocessable if the picture is not valid, Unavailable if too many wait."""
     check_no_connection("Decoding a picture")
-    kind = sniff_format(content)
+    file.seek(0)
+    kind = sniff_format(file.read(START))
     if kind is None:
         raise UnsupportedMediaType("The file is not a PNG, JPEG, WebP, AVIF or GIF.")
     async with TURNS.turn():
-        return _read(await _run(content, kind))
+        return await asyncio.to_thread(_clean, file, kind)
 
 
-async def _run(content: bytes, kind: str) -> bytes:
-    """The output of the process, truncated if it crashes. Raises Unavailable if it cannot start or takes too long.
+def _clean(file: IO[bytes], kind: str) -> Picture:
+    """Blocks. The pictures are on disk until the process has ended: a large one needs its memory once."""
+    with tempfile.TemporaryFile() as output:
+        descriptor = file.fileno()  # from now on it is on disk
+        file.flush()
+        os.lseek(descriptor, 0, os.SEEK_SET)  # file.seek would move within Python's buffer only
+        _run([sys.executable, "-I", str(_PROGRAM), kind], descriptor, output)
+        output.seek(0)
+        return _read(output)
 
-    A thread starts the process with the standard library, which blocks for 0.5 ms. uvloop would block the event loop
-    for 8 ms, because it copies the memory map of the service.
+
+def _run(command: list[str], picture: int, output: IO[bytes]) -> None:
+    """The output is truncated if the process crashes. Raises Unavailable if it cannot start or takes too long.
+
+    The standard library starts the process, which blocks for 0.5 ms. uvloop would block the event loop for 8 ms,
+    because it copies the memory map of the service.
     """
-    command = [sys.executable, "-I", str(_PROGRAM), kind]
     try:
-        done: subprocess.CompletedProcess[bytes] = await asyncio.to_thread(
-            subprocess.run, command, input=content, capture_output=True, env={}, timeout=PATIENCE
+        done = subprocess.run(
+            command, stdin=picture, stdout=output, stderr=subprocess.DEVNULL, env={}, timeout=PATIENCE
         )
     except OSError as error:
         raise Unavailable("The process for the picture could not be started.") from error
@@ -59,19 +73,15 @@ async def _run(content: bytes, kind: str) -> bytes:
         raise Unavailable(_BUSY) from None
     if done.returncode == -signal.SIGALRM:
         raise Unavailable(_BUSY)
-    return done.stdout
 
 
-def _read(output: bytes) -> Picture:
-    first_line, _, body = output.partition(b"\n")
+def _read(output: IO[bytes]) -> Picture:
+    first_line = output.readline(MAX_LINE)
     properties: dict[str, Any] = msgspec.json.decode(first_line) if first_line else {}
     if "detail" in properties:
         raise Unprocessable(properties["detail"])
     sizes: dict[str, int] = properties.get("files", {})
-    if not sizes or len(body) != sum(sizes.values()):
+    files = {name: output.read(size) for name, size in sizes.items()}
+    if not sizes or any(len(files[name]) != size for name, size in sizes.items()):
         raise Unprocessable("The picture cannot be decoded.")
-    files, at = {}, 0
-    for name, size in sizes.items():
-        files[name] = body[at : at + size]
-        at += size
     return Picture(width=properties["width"], height=properties["height"], color=properties["color"], files=files)

@@ -15,7 +15,7 @@ from typing import IO, Any
 from litestar.types import ASGIApp, Receive, Send
 
 from service.errors import Overloaded
-from service.limits.budget import PIECE, RESPONSES_IN_MEMORY, RESPONSES_ON_DISK, Budget, address_of
+from service.limits.budget import PIECE, RESPONSES_IN_MEMORY, RESPONSES_ON_DISK, Budget, address_of, clients_of
 from service.limits.turns import CLIENT
 from service.metrics import Counter
 from service.web.problems import raw_problem
@@ -77,17 +77,17 @@ class _Kept:
     def __init__(self, scope: Any, body: bytes) -> None:
         self.scope = scope
         self.size = len(body)
-        self.address = address_of(scope)
+        self.clients = clients_of(scope)
         self.body = body
         self.file: IO[bytes] | None = None
         self.budget: Budget | None = None
 
     async def is_within_budget(self) -> bool:
         """Takes its share of a budget. Writes the body to a temporary file unless there is memory for it."""
-        if self.size <= MOST_IN_MEMORY and RESPONSES_IN_MEMORY.take(self.address, self.size):
+        if self.size <= MOST_IN_MEMORY and RESPONSES_IN_MEMORY.take(self.clients, self.size):
             self.budget = RESPONSES_IN_MEMORY
             return True
-        if not RESPONSES_ON_DISK.take(self.address, self.size):
+        if not RESPONSES_ON_DISK.take(self.clients, self.size):
             return False
         self.budget = RESPONSES_ON_DISK
         self.file = await asyncio.to_thread(_spooled, self.body)
@@ -102,7 +102,7 @@ class _Kept:
 
     def close(self) -> None:
         if self.budget is not None:
-            self.budget.give_back(self.address, self.size)
+            self.budget.give_back(self.clients, self.size)
         if self.file is not None:
             self.file.close()
 

@@ -10,7 +10,7 @@ from typing import Any
 from litestar.types import ASGIApp, Receive, Send
 
 from service.errors import Overloaded, TooLarge
-from service.limits.budget import UPLOADS_IN_MEMORY, UPLOADS_ON_DISK, address_of
+from service.limits.budget import UPLOADS_IN_MEMORY, UPLOADS_ON_DISK, Clients, clients_of
 from service.web.middleware.headers import request_header
 
 SMALL = 64 * 1024  # bytes; a smaller body is passed on as it arrives
@@ -37,17 +37,17 @@ class Uploads:
         finally:
             upload.close()
 
-    async def take_memory(self, address: str, size: int) -> None:
+    async def take_memory(self, clients: Clients, size: int) -> None:
         """Waits until there is memory. Raises Overloaded after PATIENCE seconds."""
         try:
             async with asyncio.timeout(PATIENCE):
-                while not UPLOADS_IN_MEMORY.take(address, size):
+                while not UPLOADS_IN_MEMORY.take(clients, size):
                     await self.freed.wait()
         except TimeoutError:
             raise Overloaded("Too many uploads are being processed.") from None
 
-    def give_memory_back(self, address: str, size: int) -> None:
-        UPLOADS_IN_MEMORY.give_back(address, size)
+    def give_memory_back(self, clients: Clients, size: int) -> None:
+        UPLOADS_IN_MEMORY.give_back(clients, size)
         freed, self.freed = self.freed, asyncio.Event()
         freed.set()
 
@@ -68,8 +68,8 @@ def _largest(scope: Any) -> int:
 
 
 def _is_gathered(scope: Any) -> bool:
-    """Whether the body will be in memory as a whole, as JSON and a picture are. A route with ``one_file_at_a_time``
-    reads each file of a form when it has the memory for it, unless a repeated request is recognised by its body."""
+    """Whether the body will be in memory as a whole, as JSON is. A route with ``one_file_at_a_time`` reads each file
+    when its turn has come, unless a repeated request is recognised by its body."""
     handler = scope.get("route_handler")
     if handler is None or not handler.opt.get("one_file_at_a_time"):
         return True
@@ -81,7 +81,7 @@ class _Upload:
 
     def __init__(self, uploads: Uploads, scope: Any, receive: Receive, announced: int) -> None:
         self.uploads = uploads
-        self.address = address_of(scope)
+        self.clients: Clients = ()
         self.announced = announced
         self.scope = scope
         self.on_disk = self.in_memory = 0
@@ -92,18 +92,18 @@ class _Upload:
 
     async def receive(self) -> Any:
         """Raises TooLarge as soon as the body is larger than its route accepts, and Overloaded, if possible before
-        anything is read, when too many bytes of this address or of all have arrived. Announced bytes do not count until
-        they arrive: a client that sends nothing keeps no other from uploading."""
+        anything is read, when too many bytes of this address, of this user or of all have arrived. Announced bytes do
+        not count until they arrive: a client that sends nothing keeps no other from uploading."""
         if self._file is None:
-            self._largest = _largest(self.scope)
+            self._largest, self.clients = _largest(self.scope), clients_of(self.scope)
             if self.announced > self._largest:
                 raise TooLarge.over(self._largest)
-            if not UPLOADS_ON_DISK.fits(self.address, self.announced):
+            if not UPLOADS_ON_DISK.fits(self.clients, self.announced):
                 raise Overloaded(_TOO_MANY)
             self._file = SpooledTemporaryFile(max_size=SMALL)  # noqa: SIM115 (closed by close)
             await self._spool(self._file)
             if _is_gathered(self.scope):
-                await self.uploads.take_memory(self.address, self._left)
+                await self.uploads.take_memory(self.clients, self._left)
                 self.in_memory = self._left
         elif not self._left:
             return await self._receive()  # waits for the client to disconnect
@@ -125,14 +125,14 @@ class _Upload:
         file.seek(0)
 
     def _take_disk(self, size: int) -> None:
-        if not UPLOADS_ON_DISK.take(self.address, size):
+        if not UPLOADS_ON_DISK.take(self.clients, size):
             raise Overloaded(_TOO_MANY)
         self.on_disk += size
 
     def close(self) -> None:
         if self.on_disk:
-            UPLOADS_ON_DISK.give_back(self.address, self.on_disk)
+            UPLOADS_ON_DISK.give_back(self.clients, self.on_disk)
         if self.in_memory:
-            self.uploads.give_memory_back(self.address, self.in_memory)
+            self.uploads.give_memory_back(self.clients, self.in_memory)
         if self._file is not None:
             self._file.close()

@@ -1,6 +1,7 @@
 """Quotas: what a user stores, and what is refused beyond."""
 
 import asyncio
+from io import BytesIO
 from typing import Any
 
 import httpx
@@ -88,7 +89,7 @@ async def test_characters_count_until_they_are_purged(alice: Client, charlie: Cl
 
 async def stored(picture: bytes) -> int:
     """The bytes of a picture that was uploaded, in all its sizes."""
-    name = await content_name(picture)
+    name = await content_name(BytesIO(picture))
     return sum([len(await STORAGE.get(file_name(name, size))) for size in SIZES])
 
 
