@@ -200,7 +200,7 @@ class Unprocessable(ServiceError):
     @classmethod
     def of(cls, errors: Iterable[Violation]) -> "Unprocessable":
         found = list(errors)
-        return cls("1 field is not valid." if len(found) == 1 else f"{len(found)} fields are not valid.", errors=found)
+        return cls("The body has 1 fault." if len(found) == 1 else f"The body has {len(found)} faults.", errors=found)
 
 
 class FailedDependency(ServiceError):

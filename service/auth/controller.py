@@ -25,7 +25,7 @@ from service.mail.outbox import wake_worker
 from service.schemas import Collection
 from service.web.guards import CurrentUser, requires_session
 from service.web.middleware.rate_limit import RateLimit
-from service.web.openapi_content import AcceptedOperation
+from service.web.openapi_content import EmptyOperation
 from service.web.responses import Rendered, collection, created
 from service.web.routes import delete, get, post, put
 
@@ -124,7 +124,7 @@ class EmailVerificationController(Controller):
     tags = ("E-mail",)
     guards = (requires_session,)
 
-    @post("/", public=True, status_code=202, operation_class=AcceptedOperation, middleware=[RateLimit(MAIL)])
+    @post("/", public=True, status_code=202, operation_class=EmptyOperation, middleware=[RateLimit(MAIL)])
     async def request_email_verification(self, data: JSONBody[LetterRequest]) -> Rendered[None]:
         """Request a verification e-mail.
 
@@ -151,7 +151,7 @@ class PasswordResetController(Controller):
     tags = ("E-mail",)
     guards = (requires_session,)
 
-    @post("/", public=True, status_code=202, operation_class=AcceptedOperation, middleware=[RateLimit(MAIL)])
+    @post("/", public=True, status_code=202, operation_class=EmptyOperation, middleware=[RateLimit(MAIL)])
     async def request_password_reset(self, data: JSONBody[LetterRequest]) -> Rendered[None]:
         """Request a password reset e-mail."""
         await email_links.request_link("reset", data.email)

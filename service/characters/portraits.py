@@ -18,9 +18,9 @@ from service.media.schemas import PictureQuery, PortraitLinks
 from service.media.transfer import MAX_BODY, show_picture, uploaded_picture
 from service.web.guards import READ_CHARACTERS, WRITE_CHARACTERS, CurrentUser
 from service.web.middleware.rate_limit import spend
-from service.web.openapi_content import ETAG, QUOTA, PictureOperation, UploadOperation
+from service.web.openapi_content import ETAG, QUOTA, EmptyOperation, PictureOperation, UploadOperation
 from service.web.requests import IfMatch, StrictRequest, is_dry_run, prepared
-from service.web.responses import Rendered, resource
+from service.web.responses import Rendered, emptied, resource
 from service.web.routes import delete, get, put
 
 _GET = Prepared(
@@ -50,9 +50,9 @@ async def update_portrait(user: Caller, character_id: UUID, picture: NewFile, if
     return await _change(user, character_id, picture, if_match)
 
 
-async def delete_portrait(user: Caller, character_id: UUID, if_match: str | None) -> None:
-    """Raises NotFound if there is none."""
-    await _change(user, character_id, None, if_match)
+async def delete_portrait(user: Caller, character_id: UUID, if_match: str | None) -> Any:
+    """The changed row. Raises NotFound if there is none."""
+    return await _change(user, character_id, None, if_match)
 
 
 async def _change(user: Caller, character_id: UUID, picture: NewFile | None, if_match: str | None) -> Any:
@@ -107,10 +107,12 @@ class PortraitController(Controller):
         row = await get_portrait(user, character_id)
         return await show_picture(request, row, query, public=row["visibility"] == "public")
 
-    @delete("/", guards=[WRITE_CHARACTERS], dry_run=True)
-    async def delete_portrait(self, user: CurrentUser, character_id: FromPath[UUID], if_match: IfMatch = None) -> None:
+    @delete("/", guards=[WRITE_CHARACTERS], dry_run=True, operation_class=EmptyOperation, response_headers=[ETAG])
+    async def delete_portrait(
+        self, user: CurrentUser, character_id: FromPath[UUID], if_match: IfMatch = None
+    ) -> Response[None]:
         """Delete a character's portrait.
 
         Revisions of the character keep it.
         """
-        await delete_portrait(user, character_id, if_match)
+        return emptied(await delete_portrait(user, character_id, if_match))

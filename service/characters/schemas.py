@@ -22,6 +22,7 @@ from service.schemas import (
     VersionNumber,
     Visibility,
 )
+from service.text.json_values import merge_patch
 from service.users.schemas import Owner, Profile
 
 # Generators of clients name a type that may be null by its title.
@@ -85,7 +86,8 @@ def pointing_to_sent_members(data: PinnedInput) -> Iterator[None]:
 
 class CharacterCreate(PinnedInput, kw_only=True):
     """A new character. The defaults of its template are added to its attributes, which must satisfy the template's
-    schema. `template` is an id, or an object as reading returns it; `template_version` wins over its version."""
+    schema; null within them is the same as to leave the attribute out. `template` is an id, or an object as reading
+    returns it; `template_version` wins over its version."""
 
     name: Name
     description: OrDefault[LongDescription] = ""
@@ -97,6 +99,10 @@ class CharacterCreate(PinnedInput, kw_only=True):
     extensions: OrDefault[Annotated[Extensions, Meta(title="Extensions")]] = msgspec.field(default_factory=dict)
     template: UUID | TemplateGiven | None = None
     template_version: VersionNumber | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.attributes = merge_patch({}, self.attributes)  # so that null means what it means in a PATCH
 
 
 class CharacterUpdate(PinnedInput, kw_only=True):

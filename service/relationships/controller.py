@@ -18,7 +18,7 @@ from service.relationships.schemas import (
     SideQuery,
     SideWriteQuery,
 )
-from service.relationships.types import TYPES
+from service.relationships.types import CUSTOM, TYPES
 from service.schemas import Collection, Page
 from service.web.guards import READ_CHARACTERS, WRITE_CHARACTERS, CurrentUser
 from service.web.middleware.rate_limit import Cost, list_cost
@@ -69,7 +69,7 @@ class RelationshipController(Controller):
                 RelationshipTypeRead(
                     name=name,
                     inverse=kind.name if from_target else kind.inverse,
-                    symmetric=kind.symmetric,
+                    symmetric=kind.symmetric and kind is not CUSTOM,
                     category=kind.category,
                 )
                 for name, (kind, from_target) in sorted(TYPES.items())

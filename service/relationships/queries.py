@@ -35,7 +35,6 @@ def _exists_already(*members: str) -> Conflict:
 
 _ONCE = "one_relationship_of_a_type_per_pair"  # and with the same labels
 _CONSTRAINTS = {
-    _ONCE: _exists_already("type"),
     "relationships_source_fkey": _not_own(),  # purged by another transaction; the stored source may be either end
     "relationships_target_fkey": _not_own(),
 }
@@ -166,7 +165,7 @@ async def create_relationship(user: Caller, character_id: UUID, data: Relationsh
         quota = settings.quota_relationships
         if await _MOST.value(ids=[character_id, data.target], quota=quota) >= quota:
             raise QuotaExceeded(f"A character may have {quota} relationships.")
-        with on_constraint(_CONSTRAINTS):
+        with on_constraint(_CONSTRAINTS | {_ONCE: _exists_already("label" if label else "type")}):
             return await _CREATE.one(
                 id=uuid7(),
                 source=source,

@@ -17,9 +17,9 @@ from service.users.scopes import is_active
 from service.users.tables import User
 from service.web.guards import CurrentUser, requires_session
 from service.web.middleware.rate_limit import spend
-from service.web.openapi_content import ETAG, NOT_FOUND, PictureOperation, UploadOperation
+from service.web.openapi_content import ETAG, NOT_FOUND, EmptyOperation, PictureOperation, UploadOperation
 from service.web.requests import IfMatch, StrictRequest
-from service.web.responses import Rendered, resource
+from service.web.responses import Rendered, emptied, resource
 from service.web.routes import delete, get, put
 
 _GET = Prepared(
@@ -43,9 +43,9 @@ async def update_avatar(user: Caller, picture: IO[bytes], if_match: str | None) 
     return await _change(user, (await store_picture(picture)).name, if_match)
 
 
-async def delete_avatar(user: Caller, if_match: str | None) -> None:
-    """Raises NotFound if the user has no avatar, PreconditionFailed when ``if_match`` is stale."""
-    await _change(user, None, if_match)
+async def delete_avatar(user: Caller, if_match: str | None) -> Any:
+    """The user's row. Raises NotFound if the user has no avatar, PreconditionFailed when ``if_match`` is stale."""
+    return await _change(user, None, if_match)
 
 
 async def _change(user: Caller, name: str | None, if_match: str | None) -> Any:
@@ -100,10 +100,16 @@ class AvatarController(Controller):
         query = request.parameters
         return await show_picture(request, await get_avatar(user.username), query, public=False)
 
-    @delete("/me/avatar", guards=[requires_session], responses=NOT_FOUND)
-    async def delete_avatar(self, user: CurrentUser, if_match: IfMatch = None) -> None:
+    @delete(
+        "/me/avatar",
+        guards=[requires_session],
+        operation_class=EmptyOperation,
+        responses=NOT_FOUND,
+        response_headers=[ETAG],
+    )
+    async def delete_avatar(self, user: CurrentUser, if_match: IfMatch = None) -> Response[None]:
         """Delete your avatar."""
-        await delete_avatar(user, if_match)
+        return emptied(await delete_avatar(user, if_match))
 
     @get("/{username:str}/avatar", public=True, operation_class=PictureOperation, response_headers=[ETAG])
     async def get_avatar(

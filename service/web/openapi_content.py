@@ -75,13 +75,14 @@ class OptionalBodyOperation(Operation):
 
 
 @dataclass
-class AcceptedOperation(Operation):
+class EmptyOperation(Operation):
     """Answers without a body."""
 
     def __post_init__(self) -> None:
-        response = (self.responses or {})["202"]
-        if not isinstance(response, Reference):
-            response.content = None
+        for status in {"202", "204"} & (self.responses or {}).keys():
+            response = (self.responses or {})[status]
+            if not isinstance(response, Reference):
+                response.content = None
 
 
 @dataclass

@@ -116,6 +116,11 @@ def resource(row: Any, *, created_at: str | None = None, headers: Mapping[str, s
     return Rendered(row["item"], status=201, headers=headers | {"location": created_at})
 
 
+def emptied(row: Any) -> Response[None]:
+    """The response for a deleted part of the resource in a row of (id, version, item), with the resource's new ETag."""
+    return Response(None, status_code=204, headers={"etag": etag(row["id"], row["version"])})
+
+
 def created(row: Any, location: str) -> Rendered[Any]:
     """The response for a new resource that has no versions."""
     return Rendered(row["item"], status=201, headers={"location": location})

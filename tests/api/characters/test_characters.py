@@ -54,7 +54,7 @@ async def test_all_violations_of_a_template_are_reported_at_once(alice: Client) 
     wrong = {"strength": 30, "race": "orc", "wings": 2}
     answer = await alice.post(CHARACTERS, json={"name": "Mira", "template": fighter["id"], "attributes": wrong})
     assert answer.status_code == 422
-    assert answer.json()["detail"] == "3 fields are not valid."
+    assert answer.json()["detail"] == "The body has 3 faults."
     assert faults(answer).keys() == {"/attributes/strength", "/attributes/race", "/attributes/wings"}
 
 
@@ -191,6 +191,25 @@ async def test_a_patch_that_changes_nothing_creates_no_version(alice: Client) ->
     made = await character(alice, attributes={"a": 1})
     for same in ({}, {"name": "Mira"}, {"attributes": {"a": 1, "b": None}}):
         assert (await alice.patch(f"{CHARACTERS}/{made['id']}", json=same)).json() == made
+
+
+@pytest.mark.parametrize("is_bulk", [False, True])
+async def test_an_attribute_that_is_null_in_a_creation_is_left_out(alice: Client, is_bulk: bool) -> None:
+    """Within a list, null is a value."""
+    body = {"name": "Mira", "attributes": {"role": None, "stats": {"hp": None, "wits": 3}, "notes": [None]}}
+    if is_bulk:
+        operations = [{"action": "create", "body": body}]
+        (item,) = (await alice.post("/v1/characters/bulk", json={"operations": operations})).json()["items"]
+        made = item["character"]
+    else:
+        made = (await alice.post("/v1/characters", json=body)).json()
+    assert made["attributes"] == {"stats": {"wits": 3}, "notes": [None]}
+
+
+async def test_an_attribute_that_is_null_in_a_creation_becomes_its_default(alice: Client) -> None:
+    fighter = await template(alice)
+    made = await character(alice, template=fighter["id"], attributes={"strength": None, "race": "elf", "motto": None})
+    assert made["attributes"] == {"strength": 10, "race": "elf"}
 
 
 async def test_attributes_are_merged_and_null_removes(alice: Client) -> None:

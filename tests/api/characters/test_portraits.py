@@ -174,7 +174,11 @@ async def test_a_portrait_can_be_deleted(alice: Client) -> None:
     assert (await alice.delete(path)).status_code == 404
     await put(alice, mira, draw_picture())
     assert (await alice.delete(path, headers={"If-Match": f'"{mira["id"]}-1"'})).status_code == 412
-    assert (await alice.delete(path)).status_code == 204
+    dry = await alice.delete(path, params={"dry_run": "true"})
+    assert (dry.status_code, "etag" in dry.headers) == (204, False)
+    deleted = await alice.delete(path)
+    assert (deleted.status_code, deleted.headers["etag"]) == (204, f'"{mira["id"]}-3"')
+    assert (await alice.get(f"/v1/characters/{mira['id']}")).headers["etag"] == deleted.headers["etag"]
     assert (await get(alice, mira)).status_code == 404
     assert (await alice.get(f"/v1/characters/{mira['id']}")).json()["portrait"] is None
 

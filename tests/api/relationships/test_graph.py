@@ -153,6 +153,16 @@ async def test_a_symmetric_relationship_has_no_arrow_head(alice: Client) -> None
     assert ' -- "ally of" --- ' in answer.text
 
 
+@pytest.mark.parametrize(("inverse", "line"), [({}, "---"), ({"inverse_label": "haunted by"}, "-->")])
+async def test_a_custom_relationship_has_an_arrow_head_if_its_labels_differ(
+    alice: Client, inverse: dict[str, str], line: str
+) -> None:
+    cast = await _cast(alice, "Mira", "Otto")
+    await _relate(alice, cast["Mira"], "custom", cast["Otto"], label="haunts", **inverse)
+    answer = await alice.get(f"/v1/characters/{cast['Mira']}/graph", headers=MERMAID)
+    assert f' -- "haunts" {line} ' in answer.text
+
+
 @pytest.mark.parametrize(
     ("accept", "given"),
     [
@@ -184,7 +194,7 @@ async def test_a_client_that_prefers_mermaid_gets_a_diagram(alice: Client, accep
 )
 async def test_a_hostile_name_stays_within_its_quotes(alice: Client, hostile: str) -> None:
     cast = await _cast(alice, hostile, "Élodie 雪")
-    await _relate(alice, cast[hostile], "custom", cast["Élodie 雪"], label=hostile)
+    await _relate(alice, cast[hostile], "custom", cast["Élodie 雪"], label=hostile, inverse_label="other")
     text = (await alice.get(f"/v1/characters/{cast[hostile]}/graph", headers=MERMAID)).text
     lines = text.splitlines()
     assert len(lines) == 4

@@ -134,6 +134,13 @@ async def test_labels_that_cannot_be(
     assert (await alice.get(f"/v1/relationships/{made['id']}?from={mira['id']}")).json() == made
 
 
+async def test_a_relationship_that_exists_names_what_is_the_same(alice: Client, mira: Any, sol: Any) -> None:
+    for given, pointer in (({"type": "rival_of"}, "/type"), ({"type": "custom", "label": "haunts"}, "/label")):
+        await relationship(alice, mira, sol, **given)
+        again = await alice.post(of(sol), json={"target": mira["id"], **given})
+        assert (again.status_code, [*faults(again)]) == (409, [pointer])
+
+
 @pytest.mark.parametrize("type_name", ["custom", "rival_of"])
 async def test_null_labels_change_nothing_where_there_are_none(
     alice: Client, mira: Any, sol: Any, type_name: str
@@ -281,6 +288,7 @@ async def test_requests_at_once_do_not_pass_the_quota_together(
 
 async def test_types_are_listed_with_their_inverses(stranger: Client) -> None:
     items = {item["name"]: item for item in (await stranger.get("/v1/relationship-types")).json()["items"]}
+    assert items["custom"]["symmetric"] is False  # its labels say
     assert items["child_of"] == {"name": "child_of", "inverse": "parent_of", "symmetric": False, "category": "family"}
     assert all(items[item["inverse"]]["inverse"] == name for name, item in items.items())
 

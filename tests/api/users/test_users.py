@@ -80,7 +80,7 @@ async def test_sign_up_refuses(stranger: Client, given: dict[str, Any], pointer:
 async def test_sign_up_reports_every_fault_at_once(stranger: Client) -> None:
     answer = await stranger.post("/v1/users", json={"username": "X", "password": 1, "role": "admin"})
     assert answer.json()["type"] == "/problems/validation"
-    assert answer.json()["detail"] == "4 fields are not valid."
+    assert answer.json()["detail"] == "The body has 4 faults."
     assert faults(answer).keys() == {"/email", "/username", "/password", "/role"}
 
 
