@@ -34,14 +34,8 @@ class _Lines(logging.Handler):
             logger.log(record.levelname, "Traces: {}", record.getMessage().partition("\n")[0])
 
 
-def _new_provider() -> TracerProvider:
-    library = logging.getLogger("opentelemetry")
-    library.handlers, library.propagate = [_Lines(logging.WARNING)], False
-    resource = {"service.name": settings.otel_service_name, "service.version": VERSION}
-    return TracerProvider(resource=Resource.create(resource), shutdown_on_exit=False)
-
-
-_provider = _new_provider()
+_resource = Resource.create({"service.name": settings.otel_service_name, "service.version": VERSION})
+_provider = TracerProvider(resource=_resource, shutdown_on_exit=False)
 _tracer = _provider.get_tracer("service", VERSION)
 
 
@@ -49,6 +43,8 @@ _tracer = _provider.get_tracer("service", VERSION)
 async def exported_traces() -> AsyncIterator[None]:
     """Exports the spans of the block. At its end, waits a short time for the last ones. Raises SystemExit if a variable
     of OpenTelemetry is not valid."""
+    library = logging.getLogger("opentelemetry")
+    library.handlers, library.propagate = [_Lines(logging.WARNING)], False
     try:
         processor = BatchSpanProcessor(OTLPSpanExporter())
     except ValueError as error:
