@@ -19,7 +19,7 @@ MAX_TOGETHER = 16  # rows of one round trip: more hardly save anything, and each
 
 
 def _for_all() -> Context:
-    """Not the context of the first caller: the query is for all of them. Only log lines have the id of its request."""
+    """Not the context of the first caller: the query is for all of them. Only the request is kept, for log lines."""
     context = Context()
     context.run(ON_BEHALF_OF.set, "coalesced reads")  # which have a share of the connections like one caller
     context.run(REQUEST.set, REQUEST.get())

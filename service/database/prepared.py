@@ -68,8 +68,8 @@ class Prepared:
         """All rows as Records. Raises TimeoutError after ``timeout`` seconds."""
         sql, arguments = self._bind(given)
         async with DB.connection() as connection:
-            run = (await connection.prepare(sql)).fetch if self._replanned else partial(connection.fetch, sql)
-            return await measured(self.name, run(*arguments, timeout=timeout))
+            fetch = partial(_fetch_replanned, connection) if self._replanned else connection.fetch
+            return await measured(self.name, fetch(sql, *arguments, timeout=timeout))
 
     async def batches(self, connection: asyncpg.Connection, size: int, **given: Any) -> AsyncIterator[list[Any]]:
         """All rows as Records, in batches of up to ``size``. ``connection`` must be in a transaction."""
@@ -81,6 +81,10 @@ class Prepared:
     def _bind(self, given: Mapping[str, Any]) -> tuple[str, list[Any]]:
         sql, arguments = self._compiled
         return sql, [given[argument] if isinstance(argument, Param) else argument for argument in arguments]
+
+
+async def _fetch_replanned(connection: Any, sql: str, *arguments: Any, timeout: float | None) -> list[Any]:  # noqa: ASYNC109
+    return await (await connection.prepare(sql)).fetch(*arguments, timeout=timeout)  # type: ignore[no-any-return] # asyncpg
 
 
 def name_of(query: object, write: Callable[..., Any]) -> str:
