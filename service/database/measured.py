@@ -37,7 +37,7 @@ async def measured(name: str, query: Awaitable[_T]) -> _T:
     finally:
         if (seconds := time.perf_counter() - started) >= _SLOW and (times := _LINES.count(name)):
             logger.bind(query=name, seconds=round(seconds, 3), times=times).warning(
-                "The query {} took {:.1f} s.", name, seconds
+                "The query {} took {:.3f} s.", name, seconds
             )
 
 

@@ -55,7 +55,7 @@ async def test_a_query_that_waits_is_logged(
     (line,) = lines
     assert (line["query"], line["request_id"], line["times"]) == ("characters.store._LOCK", ID, 1)
     assert 0.15 < line["seconds"] < 2
-    assert line["message"] == f"The query characters.store._LOCK took {line['seconds']:.1f} s."
+    assert line["message"] == f"The query characters.store._LOCK took {line['seconds']:.3f} s."
     assert mira["id"] not in line["all"]
     assert "Mirabel" not in line["all"]
 

@@ -21,6 +21,7 @@ PRODUCTION = {"ENVIRONMENT": "production", "ALLOWED_HOSTS": "127.0.0.1", "SECRET
 AT_ONCE = {"OTEL_BSP_SCHEDULE_DELAY": "50"}  # milliseconds
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 TOKEN = new_token("mail")
+UNHINDERED = 2  # seconds of a request on a busy machine; an export that fails takes ten
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +162,7 @@ def test_a_collector_that_is_away_costs_one_line_in_the_log(database: str) -> No
     with traced(database, free_port(), **AT_ONCE) as service, service.client() as client:
         began = time.monotonic()
         while time.monotonic() - began < 4:
-            assert client.get("/v1/characters").elapsed.total_seconds() < 0.5
+            assert client.get("/v1/characters").elapsed.total_seconds() < UNHINDERED
         assert service.stop() == -signal.SIGTERM
         assert time.monotonic() - began < 10
         lines = [line for line in service.output.splitlines() if "Traces: " in line]
@@ -175,11 +176,11 @@ def test_a_collector_that_hangs_slows_neither_requests_nor_the_stop(database: st
         collector.answers.clear()
         with service.client() as client:
             durations = [client.get("/v1/characters").elapsed.total_seconds() for _ in range(300)]
-        assert sorted(durations)[-5] < 0.25
+        assert max(durations) < UNHINDERED
         assert collector.attempts >= 1
         began = time.monotonic()
         assert service.stop() == -signal.SIGTERM
-        assert time.monotonic() - began < 6
+        assert time.monotonic() - began < 10
         assert collector.spans == []
         assert len([line for line in service.output.splitlines() if "Traces: " in line]) == 1
 
