@@ -164,7 +164,7 @@ def test_a_collector_that_is_away_costs_one_line_in_the_log(database: str) -> No
         while time.monotonic() - began < 4:
             assert client.get("/v1/characters").elapsed.total_seconds() < UNHINDERED
         assert service.stop() == -signal.SIGTERM
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 15
         lines = [line for line in service.output.splitlines() if "Traces: " in line]
         assert len(lines) == 1, lines
         assert "Traceback" not in service.output
@@ -180,7 +180,7 @@ def test_a_collector_that_hangs_slows_neither_requests_nor_the_stop(database: st
         assert collector.attempts >= 1
         began = time.monotonic()
         assert service.stop() == -signal.SIGTERM
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 15
         assert collector.spans == []
         assert len([line for line in service.output.splitlines() if "Traces: " in line]) == 1
 
