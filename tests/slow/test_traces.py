@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import asyncpg
@@ -85,11 +86,14 @@ def test_a_sign_up_and_a_list_are_chains_of_spans(both: tuple[Service, Collector
 def test_simultaneous_reads_of_rows_have_a_span_in_each_request(both: tuple[Service, Collector]) -> None:
     service, collector = both
     path = "/v1/templates/01a218ff-f7ad-7aa4-af6b-f2c2b1731b86"
-    with service.client() as client:
-        assert client.get(path, headers={"X-Request-ID": "by-id"}).status_code == 404
-    request, *inner = collector.wait_for("by-id")
-    assert request.name.startswith("GET /v1/templates/{")
-    assert [span.name for span in inner] == ["templates.queries._GET"]
+    ids = [f"by-id-{number}" for number in range(24)]
+    with service.client() as client, ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda each: client.get(path, headers={"X-Request-ID": each}).status_code, ids))
+    assert found == [404] * len(ids)
+    for each in ids:
+        request, *inner = collector.wait_for(each)
+        assert request.name.startswith("GET /v1/templates/{")
+        assert [(span.name, span.parent) for span in inner] == [("templates.queries._GET", request.id)]
 
 
 @pytest.mark.parametrize(
