@@ -88,6 +88,15 @@ from service.web.problem_pages import ProblemController
 from service.web.problems import answer_problem
 from service.web.requests import MAX_JSON, MAX_PARTS, StrictRequest
 
+traces_middleware: list[Any] = []
+traces_lifespan: list[Any] = []
+if settings.otel_exporter_otlp_endpoint:  # without it, nothing of OpenTelemetry is imported
+    from service.traces import exported_traces
+    from service.web.middleware.traces import Traces
+
+    traces_middleware.append(Traces)
+    traces_lifespan.append(lambda _: exported_traces())
+
 ENUMS = {
     "ChangeKind": ChangeKind,
     "Style": Style,
@@ -146,6 +155,7 @@ def create_app() -> Litestar:
         dependencies={"user": Provide(current_user)},
         exception_handlers={Exception: answer_problem},
         lifespan=[
+            *traces_lifespan,
             lambda _: pool(),
             lambda _: valkey_connection(),
             lambda _: mail_worker(mint_token),
@@ -170,6 +180,7 @@ def _with_middleware(app: Litestar) -> ASGIApp:
     middleware: list[Callable[[ASGIApp], ASGIApp]] = [  # the outermost first
         RejectWebSockets,
         RequestId,
+        *traces_middleware,
         AccessLog,
         *([partial(Cors, origins=settings.cors_origins, local=not settings.in_production)] if has_cors else []),
         partial(SecurityHeaders, vary=[b"Accept-Encoding", *([b"Origin"] if has_cors else [])]),

@@ -5,15 +5,19 @@ Production writes lines of JSON to standard output, development writes coloured 
 
 import asyncio
 import logging
+import math
 import re
 import sys
+import time
 import traceback
+from collections import Counter
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from loguru import logger
+from msgspec import UNSET, UnsetType
 
 from service.identifiers import masked
 from service.settings import Settings, settings
@@ -29,6 +33,7 @@ _encoder = msgspec.json.Encoder(enc_hook=str)
 _access_lines: list["AccessLine"] = []  # of this turn of the event loop
 _access_lines_are_json = False
 _is_command = False
+_IDS = {"request_id", "trace_id"}
 
 
 def set_up_logging(settings: Settings, *, of_command: bool = False) -> None:
@@ -82,6 +87,7 @@ class AccessLine(msgspec.Struct, kw_only=True):
     logger: str = "access"
     message: str
     request_id: str
+    trace_id: str | UnsetType = UNSET
     method: str
     path: str
     route: str
@@ -99,7 +105,7 @@ def log_request(line: AccessLine) -> None:
         if len(_access_lines) == 1:
             asyncio.get_running_loop().call_soon(_write_access_lines)
     else:
-        logger.bind(**msgspec.structs.asdict(line)).info("{}", _escape(line.message).replace("\n", "\\n"))
+        logger.bind(**msgspec.to_builtins(line)).info("{}", _escape(line.message).replace("\n", "\\n"))
 
 
 def _write_access_lines() -> None:
@@ -108,12 +114,31 @@ def _write_access_lines() -> None:
     _write(_encoder.encode_lines(lines))
 
 
+class OncePerMinute:
+    """Bounds lines that may be many."""
+
+    def __init__(self) -> None:
+        self._held = Counter[str]()
+        self._next: dict[str, float] = {}
+
+    def count(self, key: str) -> int:
+        """How many lines of the key there were since the last one that passed, with this one; 0 if it must not pass."""
+        self._held[key] += 1
+        now = time.monotonic()
+        if now < self._next.get(key, -math.inf):
+            return 0
+        self._next[key] = now + 60
+        return self._held.pop(key)
+
+
 def _complete(record: "Record") -> None:
-    """Adds the request's id and masks tokens, except in what is logged with ``unmasked=True``."""
+    """Adds the ids of the request and of its trace, and masks tokens, except in what is logged with
+    ``unmasked=True``."""
     if not record["extra"].pop("unmasked", False):
         record["message"] = masked(record["message"])
     if (scope := REQUEST.get()) is not None:
-        record["extra"].setdefault("request_id", scope["state"]["request_id"])
+        for name in _IDS & scope["state"].keys():
+            record["extra"].setdefault(name, scope["state"][name])
 
 
 def _write_json(message: "Message") -> None:

@@ -83,6 +83,7 @@ _FORMS: dict[str, tuple[Callable[[str], Any], str]] = {
         "s3://bucket or s3://bucket/prefix",
     ),
     "s3_endpoint_url": (_like(_URL), "an address such as https://s3.example.org"),
+    "otel_exporter_otlp_endpoint": (_like(_URL), "an address such as http://127.0.0.1:4318"),
     "s3_region": (_like(r"[A-Za-z0-9-]+"), "a region such as us-east-1"),
     "s3_access_key_id": (_like(r"\S+"), "a key without spaces"),
     "s3_secret_access_key": (_like(r"\S+"), "a key without spaces"),

@@ -6,6 +6,7 @@ A ``.env`` file in the working directory is read too; variables of the environme
 import os
 import sys
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -43,6 +44,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_statement_timeout: Seconds = 5
     database_lock_timeout: Seconds = 2
     database_idle_in_transaction_timeout: Seconds = 10
+
+    slow_query_seconds: Annotated[float, Meta(ge=0, le=3600)] = 1  # longer ones are logged by name; 0: none
+
+    otel_exporter_otlp_endpoint: str = ""  # a collector of OpenTelemetry; empty: no traces
+    otel_exporter_otlp_protocol: Literal["http/protobuf"] = "http/protobuf"
+    otel_service_name: str = "character-service"
 
     storage_url: str = ""  # s3://bucket/prefix; empty: DATA_DIR/files
     s3_endpoint_url: str = ""  # empty: Amazon S3
@@ -132,6 +139,8 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         faults.append("S3_SECRET_ACCESS_KEY: required with S3_ACCESS_KEY_ID, and useless without it.")
     if settings.second_factor_required and not settings.second_factor_key:
         faults.append("SECOND_FACTOR_KEY: required with SECOND_FACTOR_REQUIRED.")
+    if settings.otel_exporter_otlp_endpoint and not _is_installed("opentelemetry-exporter-otlp-proto-http"):
+        faults.append("OTEL_EXPORTER_OTLP_ENDPOINT: traces need the packages of the extra 'traces'.")
     if settings.in_production:
         faults += _production_faults(settings, given)
     if faults:
@@ -145,6 +154,14 @@ def _convert(text: str, expected: Any) -> Any:
     if expected is Path:
         return Path(text)
     return msgspec.convert(text, expected, strict=False)
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def _production_faults(settings: Settings, given: Mapping[str, Any]) -> list[str]:

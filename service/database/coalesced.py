@@ -3,19 +3,27 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from contextvars import Context
+from functools import cached_property
 from typing import Any
 
 from piccolo.query import Query
 from piccolo.querystring import QueryString
 
 from service.database.engine import DB
-from service.database.prepared import Param, Prepared, sql
+from service.database.measured import span
+from service.database.prepared import Param, Prepared, name_of, sql
 from service.database.shares import ON_BEHALF_OF
+from service.log import REQUEST
 
 MAX_TOGETHER = 16  # rows of one round trip: more hardly save anything, and each row may be large
 
-_FOR_ALL = Context()
-_FOR_ALL.run(ON_BEHALF_OF.set, "coalesced reads")  # which have a share of the connections like one caller
+
+def _for_all() -> Context:
+    """Not the context of the first caller: the query is for all of them. Only the request is kept, for log lines."""
+    context = Context()
+    context.run(ON_BEHALF_OF.set, "coalesced reads")  # which have a share of the connections like one caller
+    context.run(REQUEST.set, REQUEST.get())
+    return context
 
 
 class Coalesced:
@@ -32,10 +40,21 @@ class Coalesced:
 
     def __init__(self, write: Callable[..., Query[Any, Any]], **types: str) -> None:
         self._types = types
-        self._single = Prepared(lambda: write(**{name: Param(name) for name in types}))
-        self._batch = Prepared(lambda: self._write_batch(write))
+        self._write = write
         self._waiting: list[tuple[Mapping[str, Any], asyncio.Future[Any]]] = []
         self._running: set[asyncio.Task[None]] = set()
+
+    @cached_property
+    def name(self) -> str:
+        return name_of(self, self._write)
+
+    @cached_property
+    def _single(self) -> Prepared:
+        return Prepared(lambda: self._write(**{name: Param(name) for name in self._types}), name=self.name)
+
+    @cached_property
+    def _batch(self) -> Prepared:
+        return Prepared(self._write_batch, name=self.name)
 
     async def one(self, **given: Any) -> Any:
         """The row as a Record, or None. In a transaction, the query runs alone on the transaction's connection."""
@@ -45,8 +64,11 @@ class Coalesced:
         result = loop.create_future()
         self._waiting.append((given, result))
         if len(self._waiting) == 1:
-            loop.call_soon(self._start, context=_FOR_ALL)  # not this caller's context: the query is for all of them
-        return await result
+            loop.call_soon(self._start, context=_for_all())
+        if span is None:
+            return await result
+        with span(self.name):  # one in each request, which includes the wait for a connection
+            return await result
 
     def _start(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -72,9 +94,9 @@ class Coalesced:
                 if not result.done():
                     result.set_result(rows.get(position))
 
-    def _write_batch(self, write: Callable[..., Query[Any, Any]]) -> QueryString:
+    def _write_batch(self) -> QueryString:
         arrays = ", ".join(f"{{}}::{kind}[]" for kind in self._types.values())
         values = f"unnest({arrays}) WITH ORDINALITY AS given ({', '.join(self._types)}, position)"
-        query = write(**{name: QueryString(f"given.{name}") for name in self._types})
+        query = self._write(**{name: QueryString(f"given.{name}") for name in self._types})
         template = f"SELECT position, found.* FROM {values}, LATERAL ({{}}) AS found"  # noqa: S608 (our own names)
         return QueryString(template, *map(Param, self._types), sql(query))

@@ -7,10 +7,12 @@ from typing import Any, Literal
 
 import asyncpg
 from piccolo.engine.postgres import PostgresEngine, PostgresTransaction
+from piccolo.querystring import QueryString
 
 from service.database import embedded
 from service.database.held import HOLD, Hold, check_no_connection
 from service.database.hosts import connect
+from service.database.measured import measured, summary
 from service.database.pool import WAITS, IdleConnections, create_pool, is_open, session_settings
 from service.database.shares import ON_BEHALF_OF, SHARES
 from service.errors import Overloaded, Unavailable
@@ -29,11 +31,14 @@ class Transaction(PostgresTransaction):
         async with AsyncExitStack() as stack:
             self.connection = await stack.enter_async_context(self.engine.connection())
             self.transaction = self.connection.transaction()
-            await self.transaction.start()
+            await measured("BEGIN", self.transaction.start())
             token = self.engine.current_transaction.set(self)
             stack.callback(self.engine.current_transaction.reset, token)
             self._held = stack.pop_all()
         return self
+
+    async def commit(self) -> None:
+        await measured("COMMIT", super().commit())
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: object
@@ -157,9 +162,13 @@ class Database(PostgresEngine):
         """The number of tasks that wait for a connection of the pool or of their caller's share."""
         return (self._idle.waiting if self._idle else 0) + SHARES.waiting
 
+    async def run_querystring(self, querystring: QueryString, in_pool: bool = True) -> Any:
+        """Piccolo's, except that the queries of a transaction are measured like all others."""
+        return await self._run_in_pool(*querystring.compile_string(engine_type=self.engine_type))
+
     async def _run_in_pool(self, query: str, args: Any = None) -> Any:
         async with self.connection() as connection:
-            return await connection.fetch(query, *(args or ()))
+            return await measured(summary(query), connection.fetch(query, *(args or ())))
 
     async def _run_in_new_connection(self, query: str, args: Any = None) -> Any:
         return await self._run_in_pool(query, args)  # which opens one without a pool, and raises Unavailable

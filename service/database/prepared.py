@@ -7,6 +7,7 @@ the builder, compiled on first use, and run as a prepared statement. PostgreSQL 
     row = await CHARACTER.one(id=character_id)
 """
 
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import cached_property, partial
 from typing import Any
@@ -18,6 +19,7 @@ from piccolo.querystring import QueryString, Selectable
 from piccolo.table import Table
 
 from service.database.engine import DB
+from service.database.measured import measured
 
 
 class Param(str):
@@ -33,9 +35,17 @@ class Prepared:
     costs a millisecond, and pays if the best plan depends on the values.
     """
 
-    def __init__(self, write: Callable[[], Query[Any, Any] | QueryString], *, replanned: bool = False) -> None:
+    def __init__(
+        self, write: Callable[[], Query[Any, Any] | QueryString], *, name: str | None = None, replanned: bool = False
+    ) -> None:
         self._write = write
+        self._name = name
         self._replanned = replanned
+
+    @cached_property
+    def name(self) -> str:
+        """For logs and traces."""
+        return self._name or name_of(self, self._write)
 
     @cached_property
     def _compiled(self) -> tuple[str, list[Any]]:
@@ -46,20 +56,20 @@ class Prepared:
         """The first row as a Record, or None."""
         sql, arguments = self._bind(given)
         async with DB.connection() as connection:
-            return await connection.fetchrow(sql, *arguments)
+            return await measured(self.name, connection.fetchrow(sql, *arguments))
 
     async def value(self, **given: Any) -> Any:
         """The first row's first column, or None."""
         sql, arguments = self._bind(given)
         async with DB.connection() as connection:
-            return await connection.fetchval(sql, *arguments)
+            return await measured(self.name, connection.fetchval(sql, *arguments))
 
     async def all(self, *, timeout: float | None = None, **given: Any) -> list[Any]:  # noqa: ASYNC109 (asyncpg's own)
         """All rows as Records. Raises TimeoutError after ``timeout`` seconds."""
         sql, arguments = self._bind(given)
         async with DB.connection() as connection:
-            run = (await connection.prepare(sql)).fetch if self._replanned else partial(connection.fetch, sql)
-            return await run(*arguments, timeout=timeout)  # type: ignore[no-any-return] # asyncpg
+            fetch = partial(_fetch_replanned, connection) if self._replanned else connection.fetch
+            return await measured(self.name, fetch(sql, *arguments, timeout=timeout))
 
     async def batches(self, connection: asyncpg.Connection, size: int, **given: Any) -> AsyncIterator[list[Any]]:
         """All rows as Records, in batches of up to ``size``. ``connection`` must be in a transaction."""
@@ -71,6 +81,17 @@ class Prepared:
     def _bind(self, given: Mapping[str, Any]) -> tuple[str, list[Any]]:
         sql, arguments = self._compiled
         return sql, [given[argument] if isinstance(argument, Param) else argument for argument in arguments]
+
+
+async def _fetch_replanned(connection: Any, sql: str, *arguments: Any, timeout: float | None) -> list[Any]:  # noqa: ASYNC109
+    return await (await connection.prepare(sql)).fetch(*arguments, timeout=timeout)  # type: ignore[no-any-return] # asyncpg
+
+
+def name_of(query: object, write: Callable[..., Any]) -> str:
+    """Where ``query`` is in the code: its module, and its variable there or else the function that creates it."""
+    module = sys.modules[write.__module__]
+    variable = next((name for name, value in vars(module).items() if value is query), None)
+    return f"{module.__name__.removeprefix('service.')}.{variable or write.__qualname__.partition('.<locals>')[0]}"
 
 
 NOW = QueryString("now()")

@@ -91,17 +91,21 @@ class Listing:
         check_same(query, query.sorts, self.sorts, "the sort keys of its list")
         source = Source(table, scopes, self.filters, self.sorts, self._item, hidden)
         ranks = {name for name, key in self.sorts.items() if key.ranks}
+        self.name = name = f"lists.{query.__name__}"  # for logs and traces
         self._page_of = lru_cache(maxsize=500)(
             lambda shape: Prepared(
                 lambda: Statements(source, shape).page(),
+                name=f"{name}.page",
                 # The best plan of a ranked search depends on its words: some are in every row.
                 replanned=not ranks.isdisjoint(name for name, _ in shape.sort),
             )
         )
         self._bounded_page_of = lru_cache(maxsize=500)(
-            lambda shape: Prepared(lambda: Statements(source, shape).bounded_page())
+            lambda shape: Prepared(lambda: Statements(source, shape).bounded_page(), name=f"{name}.bounded_page")
         )
-        self._estimate_of = lru_cache(maxsize=200)(lambda shape: Prepared(lambda: Statements(source, shape).estimate()))
+        self._estimate_of = lru_cache(maxsize=200)(
+            lambda shape: Prepared(lambda: Statements(source, shape).estimate(), name=f"{name}.estimate")
+        )
         self._one = lru_cache(maxsize=200)(self._write_one)
         # Lists with many matches, and the monotonic time from which a bounded page is tried.
         self._bounded_since: dict[Hashable, float] = {}
@@ -170,7 +174,9 @@ class Listing:
 
     def _write_one(self, fields: Sequence[str], expand: Sequence[str], where: Any) -> Prepared:
         item = self._item(fields, expand).as_alias("item")
-        return Prepared(lambda: self.table.select(self.table.id, self.table.version, item).where(where))
+        return Prepared(
+            lambda: self.table.select(self.table.id, self.table.version, item).where(where), name=f"{self.name}.one"
+        )
 
     async def _page(self, shape: Shape, matching: str, given: Mapping[str, Any]) -> list[Any]:
         """The same rows, whichever statement answers."""

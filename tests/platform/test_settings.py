@@ -177,6 +177,10 @@ REFUSED = {
     "DATABASE_STATEMENT_TIMEOUT": "0",
     "DATABASE_LOCK_TIMEOUT": "soon",
     "DATABASE_IDLE_IN_TRANSACTION_TIMEOUT": "3601",
+    "SLOW_QUERY_SECONDS": "-1",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "127.0.0.1:4318",
+    "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+    "OTEL_SERVICE_NAME": "a\x00b",
     "STORAGE_URL": "https://bucket",
     "S3_ENDPOINT_URL": "s3.example.org",
     "S3_REGION": "us/east",
@@ -250,10 +254,19 @@ def test_variables_that_need_another(given: dict[str, str], variable: str) -> No
         ("DATA_DIR", str(ROOT)),
         ("METRICS_TOKEN", "abc~"),
         ("STORAGE_URL", "s3://bucket/prefix"),
+        ("SLOW_QUERY_SECONDS", "0"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://otel.example.org:4318/collector"),
     ],
 )
 def test_valid_forms_are_accepted(variable: str, value: str) -> None:
     assert read_settings({variable: value}) != Settings()
+
+
+def test_traces_need_the_packages_of_their_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.path", [])  # nothing is installed
+    found = faults(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:4318")
+    assert found == {"OTEL_EXPORTER_OTLP_ENDPOINT": "traces need the packages of the extra 'traces'."}
+    assert read_settings({}) == Settings()
 
 
 @pytest.mark.parametrize("sender", ["", "Character service", "no-reply"])

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from litestar.types import ASGIApp, Message, Receive, Send
+from msgspec import UNSET
 
 from service.identifiers import masked
 from service.log import REQUEST, AccessLine, log_request
@@ -19,7 +20,7 @@ _SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 _ANSWERS = Counter("http_requests", "Requests answered.", ["method", "route", "status"])
-_NO_RESPONSE = 499  # nginx's status for a client that left
+NO_RESPONSE = 499  # nginx's status for a client that left
 
 
 class AccessLog:
@@ -48,7 +49,7 @@ class AccessLog:
             seconds = time.perf_counter() - started
             route = scope.get("path_template") or "-"
             _count(method, route, status, seconds)
-            _log(scope, method, route, status or _NO_RESPONSE, size, seconds)
+            _log(scope, method, route, status or NO_RESPONSE, size, seconds)
 
 
 def _count(method: str, route: str, status: int, seconds: float) -> None:
@@ -70,6 +71,7 @@ def _log(scope: Any, method: str, route: str, status: int, size: int, seconds: f
             time=datetime.now(UTC),
             message=f"{method} {path} {status} in {milliseconds:.1f} ms",
             request_id=scope["state"]["request_id"],
+            trace_id=scope["state"].get("trace_id", UNSET),
             method=method,
             path=path,
             route=route,
