@@ -106,7 +106,7 @@ async function fillFromId({ target }) {
   if (filled && target.name === filled.key && id) await fill(target.form, filled.table, id, filled.key);
 }
 
-function link() {
+async function link() {
   const { parts: [table, row] } = place();
   const heading = document.querySelector(".header:has(> h1)");
   const shown = document.querySelector("[data-forms]");
@@ -116,13 +116,15 @@ function link() {
   if (!wanted) return;
   const list = document.createElement("p");
   list.dataset.forms = wanted;
+  heading.after(list);
+  const offered = new Set((await read("forms/") ?? []).map(({ slug }) => slug));  // to the operator's role
   for (const { slug, name } of forms[table]) {
+    if (!offered.has(slug)) continue;
     const anchor = document.createElement("a");
     anchor.href = `#/forms/${slug}/?table=${table}&row=${encodeURIComponent(row)}`;
     anchor.textContent = name;
     list.append(anchor, " ");
   }
-  heading.after(list);
 }
 
 function shortenTimes() {

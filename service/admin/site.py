@@ -20,6 +20,7 @@ from service.admin.home import STYLE as HOME_STYLE
 from service.admin.home import add_home
 from service.admin.lists import LINKS, TABLES, refuse_bad_values
 from service.admin.mount import MOST_REFUSED
+from service.admin.offered_forms import offer_forms_of_role
 from service.admin.operators import MAX_AGE, Operator, OperatorSession
 from service.admin.page_script import SCRIPT as PAGES_SCRIPT
 from service.admin.page_script import STYLE as PAGES_STYLE
@@ -94,6 +95,7 @@ site.template = site.template.replace("</head>", f"{_IN_HEAD}</head>")
 add_pictures(site)
 add_home(site)
 refuse_bad_values(site)
+offer_forms_of_role(site)
 add_page_script(
     site,
     {
