@@ -13,6 +13,7 @@ from piccolo_api.rate_limiting.middleware import InMemoryLimitProvider
 
 from service.admin import character_forms as characters
 from service.admin import member_forms as members
+from service.admin import relationship_forms as relationships
 from service.admin import template_forms as templates
 from service.admin import template_version_forms as versions
 from service.admin.home import SCRIPT as HOME_SCRIPT
@@ -63,12 +64,15 @@ class AllowedHosts(tuple[str, ...]):
         return any(host == name or fnmatchcase(str(host), name) for name in self)
 
 
-_FORMS = (*members.FORMS, *characters.FORMS, *templates.FORMS, *versions.FORMS)
+_FORMS = (
+    *members.FORMS, *characters.FORMS, relationships.ADD, *relationships.FORMS, *templates.FORMS, *versions.FORMS,
+)  # fmt: skip
 
 # By table: the forms about one of its rows, and their field for its id
 _FORMS_OF_ROWS = {
     "users": ("member", members.FORMS),
-    "characters": ("character", characters.FORMS),
+    "characters": ("character", [*characters.FORMS, relationships.ADD]),
+    "relationships": ("relationship", relationships.FORMS),
     "templates": ("template", [*templates.FORMS[1:], versions.FORMS[0]]),
     "template_versions": ("template", versions.FORMS),
 }
