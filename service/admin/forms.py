@@ -8,7 +8,7 @@ from typing import Annotated, Any, NamedTuple, NoReturn, TypeVar
 
 import msgspec
 from loguru import logger
-from piccolo_admin.endpoints import FormConfig
+from piccolo_admin.endpoints import FileResponse, FormConfig
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -62,12 +62,12 @@ def operator_form(
     description: str,
     model: type[Model],
     find: Callable[[Model], Awaitable[Preview]],
-    act: Callable[[Any, Model], Awaitable[str]],
+    act: Callable[[Any, Model], Awaitable[str | FileResponse]],
 ) -> FormConfig:
-    """``find`` looks up the row; ``act`` changes it in one transaction, and returns what was done. Both
+    """``find`` looks up the row; ``act`` changes it in one transaction, and returns what was done or a file. Both
     raise ServiceErrors, whose violations have pointers to the fields of ``model``."""
 
-    async def submit(request: Request, data: Any) -> str:
+    async def submit(request: Request, data: Any) -> str | FileResponse:
         operator = request.user.display_name
         try:
             preview = await find(data)
@@ -80,7 +80,8 @@ def operator_form(
             _refuse(error)
         forget_tokens()
         wake_worker()
-        logger.info("Operator {}: {} {}", operator, name, done)
+        told = done if isinstance(done, str) else done.file_name
+        logger.info("Operator {}: {} {}", operator, name, told)
         return done
 
     return FormConfig(name, model, submit, description, form_group=group)

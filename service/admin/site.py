@@ -11,7 +11,9 @@ from piccolo_admin.endpoints import create_admin
 from piccolo_admin.translations.data import ENGLISH
 from piccolo_api.rate_limiting.middleware import InMemoryLimitProvider
 
+from service.admin import card_forms as cards
 from service.admin import character_forms as characters
+from service.admin import housekeeping_forms as housekeeping
 from service.admin import member_forms as members
 from service.admin import relationship_forms as relationships
 from service.admin import template_forms as templates
@@ -65,12 +67,13 @@ class AllowedHosts(tuple[str, ...]):
 
 
 _FORMS = (
-    *members.FORMS, *characters.FORMS, relationships.ADD, *relationships.FORMS, *templates.FORMS, *versions.FORMS,
+    *members.FORMS, *characters.FORMS, *cards.FORMS, relationships.ADD, *relationships.FORMS, *templates.FORMS,
+    *versions.FORMS, *housekeeping.FORMS,
 )  # fmt: skip
 
 # By table: the forms about one of its rows, and their field for its id
 _FORMS_OF_ROWS = {
-    "users": ("member", members.FORMS),
+    "users": ("member", [*members.FORMS, *cards.FORMS]),
     "characters": ("character", [*characters.FORMS, relationships.ADD]),
     "relationships": ("relationship", relationships.FORMS),
     "templates": ("template", [*templates.FORMS[1:], versions.FORMS[0]]),
