@@ -48,6 +48,11 @@ function set(field, value) {
 async function fill(form, table, row, key) {
   const values = await read(`tables/${table}/${row}/`);
   if (!values) return;
+  if (table === "templates" && form.querySelector("[name=attribute_schema]")) {
+    const newest = `template=${row}&number=${values.newest_version}`;
+    const { rows: [version] } = await read(`tables/template_versions/?${newest}`) ?? { rows: [] };
+    for (const name of ["attribute_schema", "prompt"]) values[name] = version?.[name];
+  }
   for (const field of form.querySelectorAll("[name]")) {
     if (field.name === key && !(key in values)) set(field, row);
     else if (field.name in values) set(field, values[field.name]);

@@ -32,6 +32,9 @@ from service.admin.pictures import SCRIPT as PICTURES_SCRIPT
 from service.admin.pictures import STYLE as PICTURES_STYLE
 from service.admin.pictures import add_pictures
 from service.admin.second_factor_page import Provider, add_second_factor_page
+from service.admin.sign_in_script import SCRIPT as SIGN_IN_SCRIPT
+from service.admin.sign_in_script import STYLE as SIGN_IN_STYLE
+from service.admin.sign_in_script import add_sign_in_script
 from service.settings import settings
 from service.web.csp import application_policy
 
@@ -47,6 +50,7 @@ select[name$="__operator"]:has(+ select) { display: none } /* of a choice, where
     + PICTURES_STYLE
     + PAGES_STYLE
     + HOME_STYLE
+    + SIGN_IN_STYLE
     + ("" if settings.second_factor_key else 'li:has(> a[href$="/mfa-setup/"]) { display: none !important }\n')
 )
 # Hashes of the styles that the script of Piccolo Admin 1.14 adds; tests/slow/test_browser.py finds a new version's
@@ -97,12 +101,14 @@ site: Any = create_admin(
     translations=[ENGLISH.model_copy(update={"translations": ENGLISH.translations | {"Edit": "View"}})],
     rate_limit_provider=InMemoryLimitProvider(timespan=300, limit=MOST_REFUSED, block_duration=300),  # per worker
 )
-_IN_HEAD = f'<link rel="icon" href="data:,">{PICTURES_SCRIPT}{PAGES_SCRIPT}{HOME_SCRIPT}<style>{_STYLE}</style>'
+_SCRIPTS = f"{PICTURES_SCRIPT}{PAGES_SCRIPT}{HOME_SCRIPT}{SIGN_IN_SCRIPT}"
+_IN_HEAD = f'<link rel="icon" href="data:,">{_SCRIPTS}<style>{_STYLE}</style>'
 site.template = site.template.replace("</head>", f"{_IN_HEAD}</head>")
 add_pictures(site)
 add_home(site)
 refuse_bad_values(site)
 offer_forms_of_role(site)
+add_sign_in_script(site)
 add_page_script(
     site,
     {
