@@ -149,7 +149,14 @@ function showRefusal() {
     if (!detail) continue;
     fault.textContent = JSON.parse(detail);
     fault.dataset.refusal = "";
-    fault.scrollIntoView({ block: "center" });
+  }
+}
+
+// The faults are above the form, and the button is below it.
+function showFaults() {
+  for (const faults of document.querySelectorAll(".errors:not([data-stale], [data-seen])")) {
+    faults.dataset.seen = "";
+    faults.scrollIntoView({ block: "center" });
   }
 }
 
@@ -159,10 +166,9 @@ function showQuestion() {
     if (!fault.textContent.startsWith(asking)) continue;
     fault.textContent = fault.textContent.slice(asking.length);
     fault.dataset.question = "";
-    fault.scrollIntoView({ block: "center" });
   }
   const popup = document.querySelector("#message_popup.error a");  // which would cover the button
-  if (document.querySelector("[data-question], [data-refusal]")) popup?.click();
+  if (document.querySelector(".errors:not([data-stale]) li")) popup?.click();
 }
 
 function update() {
@@ -170,6 +176,7 @@ function update() {
   shortenTimes();
   showRefusal();
   showQuestion();
+  showFaults();
   if (place().parts[0] !== "forms") return;
   for (const form of document.querySelectorAll("form")) {
     if (form.querySelector("[data-uitest=submit_custom_form_button]")) complete(form);
@@ -184,7 +191,10 @@ addEventListener("hashchange", () => {
 });
 document.addEventListener("change", fillFromId);
 document.addEventListener("submit", () => {
-  for (const faults of document.querySelectorAll(".errors")) delete faults.dataset.stale;
+  for (const { dataset } of document.querySelectorAll(".errors")) {
+    delete dataset.stale;
+    delete dataset.seen;
+  }
 }, true);
 """
 SCRIPT = '<script type="module" src="./pages.js"></script>'
