@@ -4,6 +4,7 @@ database, the feed of changes and the audit log have afterwards."""
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -293,7 +294,7 @@ def check_refused(browser: Browser, records: Records, case: Case, ids: Ids, role
     enter(browser, "confirm", "true")
     browser.wait_for(SUBMIT).click()
     refusal = f"Your role is {role}, which does not allow this."
-    wait_until(lambda: refusal in browser.texts(".errors li:not([data-stale] *)"))
+    wait_for_fault(browser, refusal)
     browser.look(f"admin-{role}-refused")
     assert browser.complaints(but="403") == []
     rows = [records.row(place.format_map(ids)) for place in (case.about, case.row) if place]
@@ -305,6 +306,15 @@ def check_download(downloads: Path, operator: str, ids: Ids) -> None:
     wait_until(file.exists)
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     assert ids["una"] in [row["id"] for row in rows if row["kind"] == "character"]
+
+
+def wait_for_fault(browser: Browser, fault: str) -> None:
+    def is_shown() -> bool:
+        with suppress(browser.stale):  # the page is changing
+            return any(text.startswith(fault) for text in browser.texts(".errors:not([data-stale]) li"))
+        return False
+
+    wait_until(is_shown)
 
 
 def value(browser: Browser, field: str) -> str:
@@ -335,12 +345,12 @@ def test_faults_name_their_field(browser: Browser) -> None:
         for field, entered in {"name": "Paladin", "attribute_schema": text, "reason": REASON}.items():
             enter(browser, field, entered)
         browser.wait_for(SUBMIT).click()
-        wait_until(lambda fault=fault: [each for each in browser.texts(".errors li") if each.startswith(fault)])
+        wait_for_fault(browser, fault)
         assert value(browser, "attribute_schema") == text
     browser.look("admin-form-faults")
     enter(browser, "reason", "no")
     browser.wait_for(SUBMIT).click()
-    wait_until(lambda: [each for each in browser.texts(".errors li") if each.startswith("reason field - ")])
+    wait_for_fault(browser, "reason field - ")
     assert browser.complaints(but="422") == []
 
 
@@ -357,7 +367,7 @@ def test_a_form_is_filled_from_the_id_that_is_entered(browser: Browser, sign_up:
 
 
 def test_a_guesser_is_told_how_long_to_wait(programs: Any) -> None:
-    with serving(RATE_LIMIT_FACTOR="1") as url, browsing(programs, url) as browser:
+    with serving(RATE_LIMIT_SCALE="0.1") as url, browsing(programs, url) as browser:
         enter_password(browser, "nobody_here")
         for _ in range(6):
             browser.wait_for("[data-uitest=login_button]").click()
