@@ -59,7 +59,7 @@ async def _to_import(data: CardImport) -> Preview:
     if isinstance(card, ServiceError):
         raise _as_fault(card)
     notes = " ".join(card.notes)
-    text = f"{row['username']} will have {card.fields.name}, which is private: {shortened(card.fields.description)}."
+    text = f"{row['username']} will have {card.fields.name}, which is private: “{shortened(card.fields.description)}”."
     return Preview(_Card(row, card), f"{text} {notes}".strip())
 
 

@@ -201,9 +201,9 @@ FORMS: list[FormConfig] = [
     operator_form("Delete a character", _GROUP, "Moves it to its owner's trash.", CharacterForm, _to_delete, _delete),
     operator_form("Restore a character", _GROUP, "Takes it back from the trash.", CharacterForm, _to_restore, _restore),
     operator_form(
-        "Delete for good",
+        "Delete a character for good",
         _GROUP,
-        "A character that is in the trash. Cannot be undone.",
+        "One that is in the trash. Cannot be undone.",
         CharacterForm,
         _to_purge,
         _purge,

@@ -45,8 +45,8 @@ function set(field, value) {
   field.dispatchEvent(new Event("input"));
 }
 
-async function fill(form, table, row, key) {
-  const values = await read(`tables/${table}/${row}/`);
+async function fill(form, table, row, key, onlyKey) {
+  const values = onlyKey ? {} : await read(`tables/${table}/${row}/`);
   if (!values) return;
   if (table === "templates" && form.querySelector("[name=attribute_schema]")) {
     const newest = `template=${row}&number=${values.newest_version}`;
@@ -76,7 +76,7 @@ function completeField(input, property) {
     field.value = property.default ?? property.enum[0];
   } else if (property.widget === "text-area") {
     field = replace(input, "textarea");
-    field.rows = /attribute|schema|description|prompt/.test(field.name) ? 8 : 3;
+    field.rows = /attribute|schema|description|prompt|card/.test(field.name) ? 8 : 3;
   }
   field.dataset.completed = "";
   if (!property.description) return;
@@ -88,7 +88,7 @@ function completeField(input, property) {
 async function complete(form) {
   const hash = location.hash;
   const { parts: [, slug], query } = place();
-  const { properties } = await schema(slug) ?? {};
+  const { properties, fill_only_id: onlyKey } = await schema(slug) ?? {};
   if (!properties || location.hash !== hash) return;
   for (const input of form.querySelectorAll("[name]:not([data-completed])")) {
     if (properties[input.name]) completeField(input, properties[input.name]);
@@ -100,7 +100,7 @@ async function complete(form) {
   if (confirm) confirm.value = "false";  // Piccolo Admin keeps what was chosen in the form before
   const [table, row] = [query.get("table"), query.get("row")];
   const about = (forms[table] ?? []).find((each) => each.slug === slug);
-  if (about && row) await fill(form, table, row, about.key);
+  if (about && row) await fill(form, table, row, about.key, onlyKey);
 }
 
 async function fillFromId({ target }) {

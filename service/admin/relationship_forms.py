@@ -39,6 +39,8 @@ Attitude = Annotated[
 
 
 class NewRelationship(OperatorForm):
+    model_config = ConfigDict(json_schema_extra={"fill_only_id": True})  # the description is not the character's
+
     character: Annotated[RowId, Field(description="An id, or an address that has it. It is the type of the target.")]
     target: Annotated[RowId, Field(description="Another character of the same owner.")]
     type: TypeChoice

@@ -3,10 +3,9 @@ database, the feed of changes and the audit log have afterwards."""
 
 import json
 import re
-from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
 import pytest
@@ -14,7 +13,7 @@ import pytest
 from service.admin.roles import MODERATION
 from tests.slow import test_browser as pages
 from tests.slow.test_browser import ROLES, Browser, SignUp, browsing, enter_password, serving, sign_in, wait_until
-from tests.support.cards import V2
+from tests.support.admin_forms import CASES, SCHEMA, Case
 
 pytestmark = pytest.mark.slow
 
@@ -23,122 +22,12 @@ programs, url, browser, sign_up = pages.programs, pages.url, pages.browser, page
 REASON = "An audit reason."
 SUBMIT = "[data-uitest=submit_custom_form_button]"
 OPERATORS = {"olga": "administrator", **ROLES}
-SCHEMA = {"type": "object", "properties": {"strength": {"type": "integer"}}}
-WIDER = {"type": "object", "properties": {"strength": {"type": "integer"}, "faith": {"type": "string"}}}
 
 Ids = dict[str, str]  # by the name of a row in this test
 
 
-class Case(NamedTuple):
-    """A form, the row that it is opened from, what is entered, and what is expected. ``{names}`` stand for ids."""
-
-    form: str
-    about: str  # table/{name of the row}, or empty
-    fields: dict[str, str]
-    told: str  # how the answer begins
-    entry: tuple[str, str, str]  # action, kind and row
-    row: str = ""  # table/{name of the row} that changes
-    expected: dict[str, Any] = {}  # noqa: RUF012 (never changed) # of that row; a type stands for its values
-    feed: str = ""  # the kind of change that the owner sees
-    filled: str = ""  # a field that the page fills from the row
-    created: str = ""  # the name of the row whose id ends the answer
-
-
-MEMBER = {"member": "{member}"}
-UNA, VICTIM, OFFICIAL = "characters/{una}", "users/{victim_id}", "templates/{official}"
-CASES = [
-    Case(
-        "edit-a-character", UNA, {"name": "Unna", "description": "Kind.", "style": "anime"}, "Unna of ",
-        ("update", "character", "{una}"), UNA, {"name": "Unna", "style": "anime", "version": 2}, "character", "name",
-    ),
-    Case(
-        "add-a-relationship", UNA, {"target": "{joss}", "type": "rival_of", "attitude": "7"}, "The relationship of ",
-        ("create", "relationship", "{rivalry}"), "relationships/{rivalry}", {"type": "rival_of"}, "relationship",
-        "character", "rivalry",
-    ),
-    Case(
-        "edit-a-relationship", "relationships/{family}", {"description": "Estranged."}, "The relationship of ",
-        ("update", "relationship", "{family}"), "relationships/{family}", {"description": "Estranged.", "version": 3},
-        "relationship", "version",
-    ),
-    Case(
-        "remove-a-relationship", "relationships/{family}", {}, "The relationship of ",
-        ("delete", "relationship", "{family}"), "relationships/{family}", {}, "relationship", "relationship",
-    ),
-    Case(
-        "hide-a-character", UNA, {}, "Un", ("change_visibility", "character", "{una}"), UNA,
-        {"visibility": "private"}, "character", "character",
-    ),
-    Case(
-        "delete-a-character", "characters/{joss}", {}, "Joss of ", ("trash", "character", "{joss}"),
-        "characters/{joss}", {"deleted_at": str}, "character", "character",
-    ),
-    Case(
-        "restore-a-character", "characters/{lost}", {}, "Lost of ", ("restore", "character", "{lost}"),
-        "characters/{lost}", {"deleted_at": type(None)}, "character", "character",
-    ),
-    Case(
-        "delete-for-good", "characters/{gone}", {}, "Gone of ", ("purge", "character", "{gone}"),
-        "characters/{gone}", {"ended": True, "name": ""}, "character", "character",
-    ),
-    Case(
-        "import-a-card", "", MEMBER | {"card": json.dumps(V2)}, "Mira Halloran of ",
-        ("create", "character", "{mira}"), "characters/{mira}", {"name": "Mira Halloran", "visibility": "private"},
-        "character", created="mira",
-    ),
-    Case(
-        "create-a-template", "", {"name": "Paladin", "attribute_schema": json.dumps(SCHEMA)}, "Paladin is created",
-        ("create", "template", "{official}"), OFFICIAL, {"name": "Paladin", "owner": type(None)}, created="official",
-    ),
-    Case(
-        "edit-a-template", OFFICIAL, {"tags": "holy"}, "Paladin is saved.", ("update", "template", "{official}"),
-        OFFICIAL, {"tags": ["holy"]}, filled="name",
-    ),
-    Case(
-        "new-template-version", OFFICIAL, {"attribute_schema": json.dumps(WIDER)}, "Version 2 of Paladin is a draft.",
-        ("create", "template", "{official}"), filled="attribute_schema",
-    ),
-    Case(
-        "publish-a-version", "", {"template": "{official}", "number": "2"}, "Version 2 of Paladin is published.",
-        ("publish", "template", "{official}"), OFFICIAL, {"newest_version": 2},
-    ),
-    Case(
-        "deprecate-a-version", "", {"template": "{official}", "number": "2"}, "Version 2 of Paladin is deprec",
-        ("deprecate", "template", "{official}"), OFFICIAL, {"newest_version": 1},
-    ),
-    Case(
-        "retire-a-template", OFFICIAL, {}, "Paladin is retired.", ("retire", "template", "{official}"), OFFICIAL,
-        {"retired_at": str}, filled="template",
-    ),
-    Case(
-        "hide-a-template", "templates/{rules}", {}, "Rules of ", ("change_visibility", "template", "{rules}"),
-        "templates/{rules}", {"visibility": "private"}, "template", "template",
-    ),
-    Case("resend-verification", "", MEMBER, "A verification e-mail to ", ("send_verification", "user", "{member_id}")),
-    Case(
-        "end-sessions-and-keys", VICTIM, {}, "The sessions and API keys of ", ("sign_out", "user", "{victim_id}"),
-        filled="member",
-    ),
-    Case(
-        "suspend-a-member", VICTIM, {}, "victim_", ("suspend", "user", "{victim_id}"), VICTIM,
-        {"status": "suspended"}, filled="member",
-    ),
-    Case(
-        "reactivate-a-member", VICTIM, {}, "victim_", ("reactivate", "user", "{victim_id}"), VICTIM,
-        {"status": "active"}, filled="member",
-    ),
-    Case(
-        "delete-an-account", VICTIM, {}, "The account of victim_", ("delete", "user", "{victim_id}"), VICTIM,
-        {"status": "suspended", "deleted_at": str}, filled="member",
-    ),
-    Case("export-an-account", "", MEMBER, "Downloaded file", ("export", "user", "{member_id}")),
-    Case("run-housekeeping", "", {"task": "purge"}, "purge is done: ", ("run", "service", "")),
-    Case("run-housekeeping", "", {"task": "collect_files"}, "collect_files is done: ", ("run", "service", "")),
-]  # fmt: skip
-
-
 @pytest.fixture
-def downloads(browser: Browser, tmp_path: Path) -> Iterator[Path]:
+def downloads(browser: Browser, tmp_path: Path) -> Path:
     allowed = {"behavior": "allow", "downloadPath": str(tmp_path)}
     browser.driver.execute_cdp_cmd("Browser.setDownloadBehavior", allowed)
     return tmp_path
@@ -151,6 +40,9 @@ class Records:
         session = {"id": browser.driver.get_cookie("id")["value"]}
         self._site = httpx.Client(base_url=f"{browser.url}/admin/api", cookies=session)
         self._member = member
+
+    def close(self) -> None:
+        self._site.close()
 
     def row(self, table_and_id: str) -> Any:
         answer = self._site.get(f"/tables/{table_and_id}/")
@@ -174,16 +66,16 @@ def test_forms_as_each_role(browser: Browser, sign_up: SignUp, downloads: Path, 
     member = sign_up(f"member_{operator}")
     ids = rows_of(member, f"member_{operator}", sign_up(f"victim_{operator}"), f"victim_{operator}")
     sign_in(browser, operator)
-    records = Records(browser, member)
     allowed = {"administrator": {case.form for case in CASES}, "moderator": MODERATION}.get(role, set())
     if allowed:
         assert forms_in_sidebar(browser) == allowed
-    for case in CASES:
-        check_links(browser, case, ids, allowed)
-        if case.form in allowed:
-            check_done(browser, records, case, ids, operator)
-        else:
-            check_refused(browser, records, case, ids, role)
+    with closing(Records(browser, member)) as records:
+        for case in CASES:
+            check_links(browser, case, ids, allowed)
+            if case.form in allowed:
+                check_done(browser, records, case, ids, operator)
+            else:
+                check_refused(browser, records, case, ids, role)
     if role == "administrator":
         check_download(downloads, operator, ids)
     if role == "reader":

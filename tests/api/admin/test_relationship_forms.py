@@ -118,12 +118,15 @@ async def test_a_relationship_in_the_trash_is_not_found(operator: Client, alice:
 async def test_a_character_in_the_trash_is_deleted_for_good(operator: Client, alice: Client) -> None:
     mira = await character(alice)
     fault = ("character", "Mira is not in the trash.")
-    assert await faults(operator, "delete-for-good", character=mira["id"]) == [fault]
+    assert await faults(operator, "delete-a-character-for-good", character=mira["id"]) == [fault]
     assert (await alice.delete(f"/v1/characters/{mira['id']}")).status_code == 204
-    assert await done(operator, "delete-for-good", character=mira["id"]) == "Mira of alice is deleted for good."
+    assert (
+        await done(operator, "delete-a-character-for-good", character=mira["id"])
+        == "Mira of alice is deleted for good."
+    )
     assert await last_entry() == ("purge", "character", mira["id"], {"reason": REASON})
     assert (await alice.get("/v1/trash")).json()["items"] == []
     assert (await alice.post(f"/v1/trash/{mira['id']}/restorations")).status_code == 404
     [change] = [each for each in (await alice.get("/v1/changes")).json()["items"] if each["id"] == mira["id"]]
     assert "character" not in change, json.dumps(change)
-    assert "delete-for-good" not in MODERATION
+    assert "delete-a-character-for-good" not in MODERATION
