@@ -31,7 +31,7 @@ from service.errors import PreconditionFailed
 from service.etags import etag
 from service.schemas import Style, Visibility
 from service.text.json_values import is_same, patch_between
-from service.trash.queries import restore_character
+from service.trash.queries import purge_character, restore_character
 from service.validation import convert
 
 ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -71,26 +71,26 @@ def row_id(field: str, text: str) -> UUID:
     raise refused(field, "Has no id.")
 
 
-async def _find(text: str, *, in_trash: bool = False) -> Any:
+async def find_character(text: str, *, field: str = "character", in_trash: bool = False) -> Any:
     columns = (getattr(Character, name) for name in EDITED)
     row: Any = (
         await Character.select(
             Character.id, Character.version, Character.deleted_at, Character.owner, *columns,
             Character.owner.username.as_alias("username"),
         )
-        .where(Character.id == row_id("character", text), Character.ended.eq(False))
+        .where(Character.id == row_id(field, text), Character.ended.eq(False))
         .first()
     )  # fmt: skip
     if row is None:
-        raise refused("character", "There is no such character.")
+        raise refused(field, "There is no such character.")
     if in_trash and row["deleted_at"] is None:
-        raise refused("character", f"{row['name']} is not in the trash.")
+        raise refused(field, f"{row['name']} is not in the trash.")
     if not in_trash and row["deleted_at"] is not None:
-        raise refused("character", f"{row['name']} is in the trash.")
+        raise refused(field, f"{row['name']} is in the trash.")
     return row
 
 
-def _owner(row: Any) -> Caller:
+def owner_of(row: Any) -> Caller:
     return Caller(id=row["owner"], username=row["username"])
 
 
@@ -99,36 +99,47 @@ def _summary(row: Any) -> str:
 
 
 async def _to_hide(data: CharacterForm) -> Preview:
-    row = await _find(data.character)
+    row = await find_character(data.character)
     if row["visibility"] == "private":
         raise refused("character", f"{row['name']} is private already.")
     return Preview(row, f"{_summary(row)} It will be private: only its owner sees it, and can change that.")
 
 
 async def _hide(row: Any, data: CharacterForm) -> str:
-    await update_character(_owner(row), row["id"], CharacterUpdate(visibility="private"), None)
+    await update_character(owner_of(row), row["id"], CharacterUpdate(visibility="private"), None)
     return f"{row['name']} of {row['username']} is private."
 
 
 async def _to_delete(data: CharacterForm) -> Preview:
-    row = await _find(data.character)
+    row = await find_character(data.character)
     return Preview(row, f"{_summary(row)} It will be in its owner's trash for 30 days, from where they can restore it.")
 
 
 async def _delete(row: Any, data: CharacterForm) -> str:
-    await delete_character(_owner(row), row["id"], None)
+    await delete_character(owner_of(row), row["id"], None)
     return f"{row['name']} of {row['username']} is in the trash."
 
 
 async def _to_restore(data: CharacterForm) -> Preview:
-    row = await _find(data.character, in_trash=True)
+    row = await find_character(data.character, in_trash=True)
     since = row["deleted_at"].isoformat(" ", "seconds")
     return Preview(row, f"{_summary(row)} It is in the trash since {since}, and will be restored.")
 
 
 async def _restore(row: Any, data: CharacterForm) -> str:
-    await restore_character(_owner(row), row["id"])
+    await restore_character(owner_of(row), row["id"])
     return f"{row['name']} of {row['username']} is restored."
+
+
+async def _to_purge(data: CharacterForm) -> Preview:
+    row = await find_character(data.character, in_trash=True)
+    effect = "It will be deleted for good, with its revisions, relationships and card. Nobody can restore it."
+    return Preview(row, f"{_summary(row)} {effect}")
+
+
+async def _purge(row: Any, data: CharacterForm) -> str:
+    await purge_character(owner_of(row), row["id"])
+    return f"{row['name']} of {row['username']} is deleted for good."
 
 
 def _after(data: CharacterEdit) -> dict[str, Any]:
@@ -149,7 +160,7 @@ def _before(row: Any) -> dict[str, Any]:
 
 
 async def _to_edit(data: CharacterEdit) -> Preview:
-    row = await _find(data.character)
+    row = await find_character(data.character)
     if data.version != row["version"]:
         raise refused("version", f"{row['name']} has changed: its version is {row['version']}. Read it again.")
     after = _after(data)
@@ -167,7 +178,7 @@ async def _edit(row: Any, data: CharacterEdit) -> str:
         changed["attributes"] = patch_between(before["attributes"], after["attributes"])
     try:
         update = convert(changed, CharacterUpdate)
-        await update_character(_owner(row), row["id"], update, etag(row["id"], data.version))
+        await update_character(owner_of(row), row["id"], update, etag(row["id"], data.version))
     except PreconditionFailed:
         raise refused("version", "It has changed meanwhile. Read it again.") from None
     await record("update", "character", row["id"], fields=sorted(changed))
@@ -189,4 +200,12 @@ FORMS: list[FormConfig] = [
     ),
     operator_form("Delete a character", _GROUP, "Moves it to its owner's trash.", CharacterForm, _to_delete, _delete),
     operator_form("Restore a character", _GROUP, "Takes it back from the trash.", CharacterForm, _to_restore, _restore),
+    operator_form(
+        "Delete a character for good",
+        _GROUP,
+        "One that is in the trash. Cannot be undone.",
+        CharacterForm,
+        _to_purge,
+        _purge,
+    ),
 ]

@@ -8,11 +8,12 @@ from typing import Annotated, Any, NamedTuple, NoReturn, TypeVar
 
 import msgspec
 from loguru import logger
-from piccolo_admin.endpoints import FormConfig
+from piccolo_admin.endpoints import FileResponse, FormConfig
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from service.admin.json_texts import NotAnObject, line_of, read_object
 from service.audit.queries import on_behalf_of_operator
 from service.auth.token_cache import forget_tokens
 from service.database.engine import DB
@@ -62,12 +63,12 @@ def operator_form(
     description: str,
     model: type[Model],
     find: Callable[[Model], Awaitable[Preview]],
-    act: Callable[[Any, Model], Awaitable[str]],
+    act: Callable[[Any, Model], Awaitable[str | FileResponse]],
 ) -> FormConfig:
-    """``find`` looks up the row; ``act`` changes it in one transaction, and returns what was done. Both
+    """``find`` looks up the row; ``act`` changes it in one transaction, and returns what was done or a file. Both
     raise ServiceErrors, whose violations have pointers to the fields of ``model``."""
 
-    async def submit(request: Request, data: Any) -> str:
+    async def submit(request: Request, data: Any) -> str | FileResponse:
         operator = request.user.display_name
         try:
             preview = await find(data)
@@ -77,29 +78,33 @@ def operator_form(
                 async with DB.transaction():
                     done = await act(preview.row, data)
         except ServiceError as error:
-            _refuse(error)
+            _refuse(error, data)
         forget_tokens()
         wake_worker()
-        logger.info("Operator {}: {} {}", operator, name, done)
+        told = done if isinstance(done, str) else done.file_name
+        logger.info("Operator {}: {} {}", operator, name, told)
         return done
 
     return FormConfig(name, model, submit, description, form_group=group)
 
 
-def _refuse(error: ServiceError) -> NoReturn:
+def _refuse(error: ServiceError, data: OperatorForm) -> NoReturn:
     """Answers as Piccolo Admin answers its own errors: its page shows each with the name of its field."""
     if not error.errors:
         raise ValueError(error.detail)  # which Piccolo Admin shows above the form
-    raise HTTPException(422, [_fault(violation) for violation in error.errors])  # type: ignore[arg-type] # FastAPI's may be any JSON
+    faults = [_fault(violation, data) for violation in error.errors]
+    raise HTTPException(422, faults)  # type: ignore[arg-type] # FastAPI's may be any JSON
 
 
-def _fault(violation: Violation) -> dict[str, Any]:
-    place = violation.pointer or violation.parameter or violation.header or "form"
-    return {
-        "loc": ["body", place.removeprefix("/").removesuffix("_id")],
-        "msg": violation.detail,
-        "type": "value_error",
-    }
+def _fault(violation: Violation, data: OperatorForm) -> dict[str, Any]:
+    """The page shows the last item of ``loc`` as the field. A fault in a field of JSON names line and path."""
+    place = (violation.pointer or violation.parameter or violation.header or "form").removeprefix("/")
+    field, _, within = place.partition("/")
+    text, detail = getattr(data, field, None), violation.detail
+    if within and isinstance(text, str) and text.lstrip().startswith("{"):
+        path = [name.replace("~1", "/").replace("~0", "~") for name in within.split("/")]
+        detail = f"Line {line_of(text, path)}: {detail}"
+    return {"loc": ["body", place.removesuffix("_id")], "msg": detail, "type": "value_error"}
 
 
 def refused(field: str, fault: str) -> Unprocessable:
@@ -109,9 +114,9 @@ def refused(field: str, fault: str) -> Unprocessable:
 def json_object(field: str, text: str) -> dict[str, Any]:
     """Raises Unprocessable unless ``text`` is a JSON object."""
     try:
-        return msgspec.json.decode(text, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise refused(field, f"Is not a JSON object: {error}.") from None
+        return read_object(text)
+    except NotAnObject as fault:
+        raise refused(field, str(fault)) from None
 
 
 def lines(text: str) -> list[str]:

@@ -1,29 +1,41 @@
 """Forms of operators for the accounts of members."""
 
-from contextlib import suppress
-from typing import Annotated, Any
+from contextlib import aclosing, suppress
+from io import BytesIO
+from typing import Annotated, Any, Protocol
 from uuid import UUID
 
-from piccolo_admin.endpoints import FormConfig
+from piccolo_admin.endpoints import FileResponse, FormConfig
 from pydantic import Field
 
 from service.admin.forms import Confirm, Line, OperatorForm, Preview, Reason, operator_form, refused
 from service.audit.queries import record
 from service.auth.email_links import request_link
 from service.auth.suspensions import close_account, end_access, reactivate_user, suspend_user
+from service.callers import Caller
 from service.characters.tables import Character
 from service.errors import NotFound
+from service.exports.queries import export_account
 from service.users.schemas import account_key
 from service.users.tables import User
 
+MAX_EXPORT = 64 * 1024 * 1024  # bytes, which are in memory until they are sent
+MemberName = Annotated[Line, Field(description="A username, an e-mail address or an id.")]
+
+
+class About(Protocol):
+    """A form about a member."""
+
+    member: str
+
 
 class MemberForm(OperatorForm):
-    member: Annotated[Line, Field(description="A username, an e-mail address or an id.")]
+    member: MemberName
     reason: Reason
     confirm: Confirm = False
 
 
-async def _find(data: MemberForm) -> Any:
+async def _find(data: About) -> Any:
     """The row of an account that is not deleted, or of a deleted one."""
     user_id = None
     with suppress(ValueError):
@@ -40,7 +52,7 @@ async def _find(data: MemberForm) -> Any:
     return found
 
 
-async def _find_open(data: MemberForm) -> Any:
+async def find_open(data: About) -> Any:
     found = await _find(data)
     if found["deleted_at"] is not None:
         raise refused("member", f"{found['username']} has deleted the account, or an operator has.")
@@ -55,7 +67,7 @@ async def _summary(row: Any) -> str:
 
 
 async def _to_suspend(data: MemberForm) -> Preview:
-    row = await _find_open(data)
+    row = await find_open(data)
     if row["status"] == "suspended":
         raise refused("member", f"{row['username']} is suspended already.")
     hidden = "They will be signed out and hidden from others with what they own; their data stays."
@@ -68,7 +80,7 @@ async def _suspend(row: Any, data: MemberForm) -> str:
 
 
 async def _to_reactivate(data: MemberForm) -> Preview:
-    row = await _find_open(data)
+    row = await find_open(data)
     if row["status"] == "active":
         raise refused("member", f"{row['username']} is active already.")
     return Preview(row, f"{await _summary(row)} They will be able to sign in again and be shown again.")
@@ -80,7 +92,7 @@ async def _reactivate(row: Any, data: MemberForm) -> str:
 
 
 async def _to_sign_out(data: MemberForm) -> Preview:
-    row = await _find_open(data)
+    row = await find_open(data)
     return Preview(row, f"{await _summary(row)} All their sessions and API keys will end.")
 
 
@@ -90,7 +102,7 @@ async def _sign_out(row: Any, data: MemberForm) -> str:
 
 
 async def _to_verify(data: MemberForm) -> Preview:
-    row = await _find_open(data)
+    row = await find_open(data)
     if row["status"] == "suspended":
         raise refused("member", f"{row['username']} is suspended.")
     if row["email"] is None:
@@ -107,7 +119,7 @@ async def _verify(row: Any, data: MemberForm) -> str:
 
 
 async def _to_delete(data: MemberForm) -> Preview:
-    row = await _find_open(data)
+    row = await find_open(data)
     return Preview(row, f"{await _summary(row)} The account will be closed now, for good, and purged in 30 days.")
 
 
@@ -117,6 +129,29 @@ async def _delete(row: Any, data: MemberForm) -> str:
     except NotFound:
         raise refused("member", f"{row['username']} has deleted the account meanwhile.") from None
     return f"The account of {row['username']} is deleted, and will be purged in 30 days."
+
+
+async def _to_export(data: MemberForm) -> Preview:
+    """Reads the export, too, once it is confirmed: that must not wait in a transaction."""
+    row = await find_open(data)
+    content = await _read_export(row) if data.confirm else None
+    return Preview(row | {"content": content}, f"{await _summary(row)} You will get all their data as a file.")
+
+
+async def _read_export(row: Any) -> BytesIO:
+    content = BytesIO()
+    async with aclosing(await export_account(Caller(id=row["id"], username=row["username"]))) as chunks:
+        async for chunk in chunks:
+            content.write(chunk)
+            if content.tell() > MAX_EXPORT:
+                most = f"{MAX_EXPORT // 1024**2} MiB"
+                raise refused("member", f"The export is larger than {most}: {row['username']} can download it.")
+    return content
+
+
+async def _export(row: Any, data: MemberForm) -> FileResponse:
+    await record("export", "user", row["id"])
+    return FileResponse(row["content"], f"{row['username']}.ndjson", "application/x-ndjson")
 
 
 _GROUP = "Members"
@@ -160,5 +195,13 @@ FORMS: list[FormConfig] = [
         MemberForm,
         _to_delete,
         _delete,
+    ),
+    operator_form(
+        "Export an account",
+        _GROUP,
+        "Downloads what the member's own export has, as NDJSON.",
+        MemberForm,
+        _to_export,
+        _export,
     ),
 ]

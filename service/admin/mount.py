@@ -76,7 +76,9 @@ async def admin(scope: Any, receive: Receive, send: Send) -> None:
         and path.startswith(_WITH_PASSWORD)
         and await count_refused_operators(_REFUSAL_WINDOW) >= MOST_REFUSED
     ):
-        raise TooManyRequests(headers={"Retry-After": str(round(_REFUSAL_WINDOW.total_seconds()))})
+        seconds = round(_REFUSAL_WINDOW.total_seconds())
+        wait = f"Too many wrong passwords from your network. Wait for {seconds // 60} minutes."
+        raise TooManyRequests(wait, headers={"Retry-After": str(seconds)})
 
     module = await asyncio.to_thread(import_module, "service.admin.site")
 

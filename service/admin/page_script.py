@@ -45,9 +45,14 @@ function set(field, value) {
   field.dispatchEvent(new Event("input"));
 }
 
-async function fill(form, table, row, key) {
-  const values = await read(`tables/${table}/${row}/`);
+async function fill(form, table, row, key, onlyKey) {
+  const values = onlyKey ? {} : await read(`tables/${table}/${row}/`);
   if (!values) return;
+  if (table === "templates" && form.querySelector("[name=attribute_schema]")) {
+    const newest = `template=${row}&number=${values.newest_version}`;
+    const { rows: [version] } = await read(`tables/template_versions/?${newest}`) ?? { rows: [] };
+    for (const name of ["attribute_schema", "prompt"]) values[name] = version?.[name];
+  }
   for (const field of form.querySelectorAll("[name]")) {
     if (field.name === key && !(key in values)) set(field, row);
     else if (field.name in values) set(field, values[field.name]);
@@ -71,7 +76,7 @@ function completeField(input, property) {
     field.value = property.default ?? property.enum[0];
   } else if (property.widget === "text-area") {
     field = replace(input, "textarea");
-    field.rows = /attribute|schema|description|prompt/.test(field.name) ? 8 : 3;
+    field.rows = /attribute|schema|description|prompt|card/.test(field.name) ? 8 : 3;
   }
   field.dataset.completed = "";
   if (!property.description) return;
@@ -83,7 +88,7 @@ function completeField(input, property) {
 async function complete(form) {
   const hash = location.hash;
   const { parts: [, slug], query } = place();
-  const { properties } = await schema(slug) ?? {};
+  const { properties, fill_only_id: onlyKey } = await schema(slug) ?? {};
   if (!properties || location.hash !== hash) return;
   for (const input of form.querySelectorAll("[name]:not([data-completed])")) {
     if (properties[input.name]) completeField(input, properties[input.name]);
@@ -95,7 +100,7 @@ async function complete(form) {
   if (confirm) confirm.value = "false";  // Piccolo Admin keeps what was chosen in the form before
   const [table, row] = [query.get("table"), query.get("row")];
   const about = (forms[table] ?? []).find((each) => each.slug === slug);
-  if (about && row) await fill(form, table, row, about.key);
+  if (about && row) await fill(form, table, row, about.key, onlyKey);
 }
 
 async function fillFromId({ target }) {
@@ -106,7 +111,7 @@ async function fillFromId({ target }) {
   if (filled && target.name === filled.key && id) await fill(target.form, filled.table, id, filled.key);
 }
 
-function link() {
+async function link() {
   const { parts: [table, row] } = place();
   const heading = document.querySelector(".header:has(> h1)");
   const shown = document.querySelector("[data-forms]");
@@ -116,13 +121,15 @@ function link() {
   if (!wanted) return;
   const list = document.createElement("p");
   list.dataset.forms = wanted;
+  heading.after(list);
+  const offered = new Set((await read("forms/") ?? []).map(({ slug }) => slug));  // to the operator's role
   for (const { slug, name } of forms[table]) {
+    if (!offered.has(slug)) continue;
     const anchor = document.createElement("a");
     anchor.href = `#/forms/${slug}/?table=${table}&row=${encodeURIComponent(row)}`;
     anchor.textContent = name;
     list.append(anchor, " ");
   }
-  heading.after(list);
 }
 
 function shortenTimes() {
@@ -142,7 +149,14 @@ function showRefusal() {
     if (!detail) continue;
     fault.textContent = JSON.parse(detail);
     fault.dataset.refusal = "";
-    fault.scrollIntoView({ block: "center" });
+  }
+}
+
+// The faults are above the form, and the button is below it.
+function showFaults() {
+  for (const faults of document.querySelectorAll(".errors:not([data-stale], [data-seen])")) {
+    faults.dataset.seen = "";
+    faults.scrollIntoView({ block: "center" });
   }
 }
 
@@ -152,10 +166,9 @@ function showQuestion() {
     if (!fault.textContent.startsWith(asking)) continue;
     fault.textContent = fault.textContent.slice(asking.length);
     fault.dataset.question = "";
-    fault.scrollIntoView({ block: "center" });
   }
   const popup = document.querySelector("#message_popup.error a");  // which would cover the button
-  if (document.querySelector("[data-question], [data-refusal]")) popup?.click();
+  if (document.querySelector(".errors:not([data-stale]) li")) popup?.click();
 }
 
 function update() {
@@ -163,6 +176,7 @@ function update() {
   shortenTimes();
   showRefusal();
   showQuestion();
+  showFaults();
   if (place().parts[0] !== "forms") return;
   for (const form of document.querySelectorAll("form")) {
     if (form.querySelector("[data-uitest=submit_custom_form_button]")) complete(form);
@@ -177,7 +191,10 @@ addEventListener("hashchange", () => {
 });
 document.addEventListener("change", fillFromId);
 document.addEventListener("submit", () => {
-  for (const faults of document.querySelectorAll(".errors")) delete faults.dataset.stale;
+  for (const { dataset } of document.querySelectorAll(".errors")) {
+    delete dataset.stale;
+    delete dataset.seen;
+  }
 }, true);
 """
 SCRIPT = '<script type="module" src="./pages.js"></script>'

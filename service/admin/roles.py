@@ -18,14 +18,11 @@ ROLES: tuple[Role, ...] = get_args(Role)
 
 _FORMS = "/admin/api/forms/"
 _OWN_ACCOUNT = ("/admin/public/login/", "/admin/public/logout/", "/admin/api/change-password/", SET_UP)
-# The paths of the forms of moderators; all others are for administrators
-MODERATION = frozenset(
-    f"{_FORMS}{form}/"
-    for form in (
-        "suspend-a-member", "reactivate-a-member", "end-sessions-and-keys", "resend-verification", "hide-a-character",
-        "restore-a-character", "hide-a-template",
-    )
-)  # fmt: skip
+# The forms of moderators; all others are for administrators
+MODERATION = frozenset((
+    "suspend-a-member", "reactivate-a-member", "end-sessions-and-keys", "resend-verification", "hide-a-character",
+    "restore-a-character", "hide-a-template",
+))  # fmt: skip
 
 
 class OperatorRole(
@@ -50,6 +47,11 @@ async def store_role(operator_id: int, role: Role) -> None:
     await OperatorRole.insert(OperatorRole(id=uuid7(), user_id=operator_id, role=role))
 
 
+def may_use(role: Role, form: str) -> bool:
+    """``form`` is the last part of the address of a form."""
+    return role == "administrator" or (role == "moderator" and form in MODERATION)
+
+
 async def check_role(token: str | None, path: str) -> None:
     """Raises Forbidden when the operator of this session may not write to ``path``. Whether the session is alive is
     checked by the site."""
@@ -60,5 +62,6 @@ async def check_role(token: str | None, path: str) -> None:
     if session is None:
         return
     role = await get_role(session["user_id"])
-    if role == "reader" or (role == "moderator" and path not in MODERATION):
+    form = path.removeprefix(_FORMS).removesuffix("/") if path.startswith(_FORMS) else ""
+    if not may_use(role, form):
         raise Forbidden(f"Your role is {role}, which does not allow this.")

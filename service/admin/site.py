@@ -11,8 +11,11 @@ from piccolo_admin.endpoints import create_admin
 from piccolo_admin.translations.data import ENGLISH
 from piccolo_api.rate_limiting.middleware import InMemoryLimitProvider
 
+from service.admin import card_forms as cards
 from service.admin import character_forms as characters
+from service.admin import housekeeping_forms as housekeeping
 from service.admin import member_forms as members
+from service.admin import relationship_forms as relationships
 from service.admin import template_forms as templates
 from service.admin import template_version_forms as versions
 from service.admin.home import SCRIPT as HOME_SCRIPT
@@ -20,6 +23,7 @@ from service.admin.home import STYLE as HOME_STYLE
 from service.admin.home import add_home
 from service.admin.lists import LINKS, TABLES, refuse_bad_values
 from service.admin.mount import MOST_REFUSED
+from service.admin.offered_forms import offer_forms_of_role
 from service.admin.operators import MAX_AGE, Operator, OperatorSession
 from service.admin.page_script import SCRIPT as PAGES_SCRIPT
 from service.admin.page_script import STYLE as PAGES_STYLE
@@ -28,6 +32,9 @@ from service.admin.pictures import SCRIPT as PICTURES_SCRIPT
 from service.admin.pictures import STYLE as PICTURES_STYLE
 from service.admin.pictures import add_pictures
 from service.admin.second_factor_page import Provider, add_second_factor_page
+from service.admin.sign_in_script import SCRIPT as SIGN_IN_SCRIPT
+from service.admin.sign_in_script import STYLE as SIGN_IN_STYLE
+from service.admin.sign_in_script import add_sign_in_script
 from service.settings import settings
 from service.web.csp import application_policy
 
@@ -43,6 +50,7 @@ select[name$="__operator"]:has(+ select) { display: none } /* of a choice, where
     + PICTURES_STYLE
     + PAGES_STYLE
     + HOME_STYLE
+    + SIGN_IN_STYLE
     + ("" if settings.second_factor_key else 'li:has(> a[href$="/mfa-setup/"]) { display: none !important }\n')
 )
 # Hashes of the styles that the script of Piccolo Admin 1.14 adds; tests/slow/test_browser.py finds a new version's
@@ -62,12 +70,16 @@ class AllowedHosts(tuple[str, ...]):
         return any(host == name or fnmatchcase(str(host), name) for name in self)
 
 
-_FORMS = (*members.FORMS, *characters.FORMS, *templates.FORMS, *versions.FORMS)
+_FORMS = (
+    *members.FORMS, *characters.FORMS, *cards.FORMS, relationships.ADD, *relationships.FORMS, *templates.FORMS,
+    *versions.FORMS, *housekeeping.FORMS,
+)  # fmt: skip
 
 # By table: the forms about one of its rows, and their field for its id
 _FORMS_OF_ROWS = {
-    "users": ("member", members.FORMS),
-    "characters": ("character", characters.FORMS),
+    "users": ("member", [*members.FORMS, *cards.FORMS]),
+    "characters": ("character", [*characters.FORMS, relationships.ADD]),
+    "relationships": ("relationship", relationships.FORMS),
     "templates": ("template", [*templates.FORMS[1:], versions.FORMS[0]]),
     "template_versions": ("template", versions.FORMS),
 }
@@ -89,11 +101,14 @@ site: Any = create_admin(
     translations=[ENGLISH.model_copy(update={"translations": ENGLISH.translations | {"Edit": "View"}})],
     rate_limit_provider=InMemoryLimitProvider(timespan=300, limit=MOST_REFUSED, block_duration=300),  # per worker
 )
-_IN_HEAD = f'<link rel="icon" href="data:,">{PICTURES_SCRIPT}{PAGES_SCRIPT}{HOME_SCRIPT}<style>{_STYLE}</style>'
+_SCRIPTS = f"{PICTURES_SCRIPT}{PAGES_SCRIPT}{HOME_SCRIPT}{SIGN_IN_SCRIPT}"
+_IN_HEAD = f'<link rel="icon" href="data:,">{_SCRIPTS}<style>{_STYLE}</style>'
 site.template = site.template.replace("</head>", f"{_IN_HEAD}</head>")
 add_pictures(site)
 add_home(site)
 refuse_bad_values(site)
+offer_forms_of_role(site)
+add_sign_in_script(site)
 add_page_script(
     site,
     {

@@ -4,9 +4,9 @@ from typing import Annotated, Any
 
 import msgspec
 from piccolo_admin.endpoints import FormConfig
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from service.admin.character_forms import RowId
+from service.admin.character_forms import FilledFrom, RowId
 from service.admin.forms import (
     Confirm,
     LongText,
@@ -37,7 +37,9 @@ class VersionForm(OperatorForm):
 
 
 class NewVersion(OperatorForm):
-    template: RowId
+    model_config = ConfigDict(json_schema_extra={"fill": {"table": "templates", "key": "template"}})
+
+    template: FilledFrom
     attribute_schema: SchemaText
     prompt: Annotated[LongText, Field(description="Empty: that of the newest version.")] = ""
     reason: Reason

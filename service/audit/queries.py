@@ -25,11 +25,11 @@ Action = Literal[
     "sign_in", "refuse_password", "sign_out", "create", "revoke", "change_password", "change_email", "verify_email",
     "release_email",
     "change_visibility", "trash", "restore", "purge", "retire", "leave", "suspend", "reactivate",
-    "update", "publish", "deprecate", "delete", "send_verification",
+    "update", "publish", "deprecate", "delete", "send_verification", "export", "run",
     "disable", "enable", "change_role",
     "add_second_factor", "remove_second_factor", "refuse_code", "use_recovery_code",
 ]  # fmt: skip
-Kind = Literal["session", "api_key", "user", "character", "template", "operator"]
+Kind = Literal["session", "api_key", "user", "character", "relationship", "template", "operator", "service"]
 
 
 class _OnBehalf(NamedTuple):

@@ -55,7 +55,7 @@ async def faults(operator: Client, form: str, **fields: Any) -> list[tuple[str, 
 async def entries() -> list[Any]:
     found: Any = await AuditEntry.select(
         AuditEntry.action, AuditEntry.kind, AuditEntry.row, AuditEntry.member, AuditEntry.operator, AuditEntry.detail
-    ).order_by(AuditEntry.id)
+    ).order_by(AuditEntry.created_at, AuditEntry.id)
     return [tuple(entry.values()) for entry in found]
 
 
@@ -409,6 +409,46 @@ async def test_a_faulty_template_names_its_field(operator: Client, changes: dict
         found = await faults(operator, "create-a-template", **given, confirm=confirm)
         assert [name for name, _ in found] == [field]
     assert await Template.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "fault"),
+    [
+        ('{\n "type": "object",\n "properties" {}\n}', "attribute_schema", "Line 3, column 15: expected ':'."),
+        ("[]", "attribute_schema", "Is not a JSON object: Expected `object`, got `array`."),
+        (
+            '{\n"type": "object",\n"properties": {\n"a/b": {"type": "string"},\n"c": {"type":\n"number", "x": 1}\n}\n}',
+            "attribute_schema/properties/c/x",
+            "Line 6: ",
+        ),
+        (
+            '{"type": "object", "properties": {\n"a": ' + '{"items": ' * 900 + "1" + "}" * 900 + "}}",
+            "attribute_schema",
+            "Line 2",
+        ),
+    ],
+    ids=["syntax", "list", "keyword", "depth"],
+)
+async def test_a_fault_in_json_names_line_and_path(
+    operator: Client, official: str, text: str, field: str, fault: str
+) -> None:
+    for form, given in [
+        ("create-a-template", {"name": "Knight"}),
+        ("new-template-version", {"template": official}),
+    ]:
+        for confirm in (False, True):
+            [(name, found)] = await faults(operator, form, **given, attribute_schema=text, confirm=confirm)
+            assert name.startswith(field)
+            assert found.startswith(fault)
+    assert await Template.count() == 1
+
+
+async def test_a_faulty_attribute_names_its_line(operator: Client, alice: Client) -> None:
+    rules = await template(alice)
+    mira = await character(alice, template=rules["id"], attributes={"strength": 3, "race": "elf"})
+    filled = edit(mira, attributes='{\n "race": "elf",\n "strength": 99\n}')
+    [(field, fault)] = await faults(operator, "edit-a-character", **filled)
+    assert (field, fault[:8]) == ("attributes/strength", "Line 3: ")
 
 
 async def test_forms_of_official_templates_refuse_those_of_members(operator: Client, alice: Client) -> None:

@@ -145,6 +145,7 @@ async def test_wrong_passwords_are_counted_for_all_workers(
             refused = await guesser.post(path, json={"username": "olga", "password": OPERATORS_PASSWORD})
             assert (refused.status_code, refused.headers["retry-after"]) == (429, "300"), path
             assert refused.json()["type"] == "/problems/too-many-requests"
+            assert refused.json()["detail"].endswith(" Wait for 5 minutes.")
     async with browser(app, "198.51.100.7") as elsewhere:
         assert (await sign_in(elsewhere, "olga")).status_code == 200
 
@@ -168,6 +169,7 @@ async def test_guesses_at_one_account_from_many_networks_have_to_wait(
     async with browser(app, "2001:db8:0:9::1") as elsewhere:
         refused = await sign_in(elsewhere, name)
         assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+        assert refused.json()["detail"].endswith(" Retry in 1 second.")
         assert (await sign_in(elsewhere, "somebody-else")).status_code == 401
 
 
