@@ -15,6 +15,9 @@ from service.admin import character_forms as characters
 from service.admin import member_forms as members
 from service.admin import template_forms as templates
 from service.admin import template_version_forms as versions
+from service.admin.details_page import SCRIPT as DETAILS_SCRIPT
+from service.admin.details_page import STYLE as DETAILS_STYLE
+from service.admin.details_page import add_details
 from service.admin.home import SCRIPT as HOME_SCRIPT
 from service.admin.home import STYLE as HOME_STYLE
 from service.admin.home import add_home
@@ -43,6 +46,7 @@ select[name$="__operator"]:has(+ select) { display: none } /* of a choice, where
     + PICTURES_STYLE
     + PAGES_STYLE
     + HOME_STYLE
+    + DETAILS_STYLE
     + ("" if settings.second_factor_key else 'li:has(> a[href$="/mfa-setup/"]) { display: none !important }\n')
 )
 # Hashes of the styles that the script of Piccolo Admin 1.14 adds; tests/slow/test_browser.py finds a new version's
@@ -89,10 +93,12 @@ site: Any = create_admin(
     translations=[ENGLISH.model_copy(update={"translations": ENGLISH.translations | {"Edit": "View"}})],
     rate_limit_provider=InMemoryLimitProvider(timespan=300, limit=MOST_REFUSED, block_duration=300),  # per worker
 )
-_IN_HEAD = f'<link rel="icon" href="data:,">{PICTURES_SCRIPT}{PAGES_SCRIPT}{HOME_SCRIPT}<style>{_STYLE}</style>'
+_SCRIPTS = PICTURES_SCRIPT + PAGES_SCRIPT + HOME_SCRIPT + DETAILS_SCRIPT
+_IN_HEAD = f'<link rel="icon" href="data:,">{_SCRIPTS}<style>{_STYLE}</style>'
 site.template = site.template.replace("</head>", f"{_IN_HEAD}</head>")
 add_pictures(site)
 add_home(site)
+add_details(site)
 refuse_bad_values(site)
 add_page_script(
     site,
