@@ -36,7 +36,8 @@ _REVISION = _prepared(
     "id",
 )
 _CURRENT = _prepared(
-    "SELECT jsonb_object_agg(key, value) FROM characters, jsonb_each(to_jsonb(characters)) WHERE id = {} AND key = ANY({}::text[])",
+    "SELECT jsonb_object_agg(key, value) FROM characters, jsonb_each(to_jsonb(characters))"
+    " WHERE id = {} AND key = ANY({}::text[])",
     "id",
     "names",
 )

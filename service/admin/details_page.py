@@ -17,7 +17,8 @@ a[data-state]::after {
 td[data-named] > span { display: none }
 [data-details] section { margin-bottom: 1.5rem }
 [data-details] h2 { font-size: 1rem; margin: 0 0 .5rem }
-[data-details] :is(pre, th, td) { white-space: pre-wrap; overflow-wrap: anywhere; text-align: left; vertical-align: top }
+[data-details] :is(pre, th, td) { white-space: pre-wrap; overflow-wrap: anywhere; text-align: left }
+[data-details] td { vertical-align: top }
 [data-details] :is(th, td) { padding: .35rem .5rem; font-size: .9rem }
 [data-details] pre { max-height: 24rem; overflow-y: auto; margin: 0; padding: .5rem; font-size: .85rem }
 [data-details] table { width: 100%; table-layout: fixed; border-collapse: collapse }

@@ -21,6 +21,7 @@ from service.admin.details_page import add_details
 from service.admin.home import SCRIPT as HOME_SCRIPT
 from service.admin.home import STYLE as HOME_STYLE
 from service.admin.home import add_home
+from service.admin.large_lists import bound_lists
 from service.admin.lists import LINKS, TABLES, refuse_bad_values
 from service.admin.mount import MOST_REFUSED
 from service.admin.operators import MAX_AGE, Operator, OperatorSession
@@ -99,6 +100,7 @@ site.template = site.template.replace("</head>", f"{_IN_HEAD}</head>")
 add_pictures(site)
 add_home(site)
 add_details(site)
+bound_lists(site, TABLES)
 refuse_bad_values(site)
 add_page_script(
     site,
