@@ -13,7 +13,7 @@ from piccolo.query import OrderByRaw
 from piccolo.querystring import QueryString
 from piccolo.table import Table
 from piccolo_admin.endpoints import TableConfig
-from piccolo_api.crud.endpoints import Params, PiccoloCRUD
+from piccolo_api.crud.endpoints import ParamException, Params, PiccoloCRUD
 from piccolo_api.crud.exceptions import MalformedQuery
 from piccolo_api.crud.validators import apply_validators
 from starlette.exceptions import HTTPException
@@ -53,16 +53,17 @@ class BoundedList(PiccoloCRUD):
             *(each.column._meta.name for each in config.order_by or ()),
         }
 
-    async def root(self, request: Request) -> Response:
-        asked = self._parse_params(request.query_params)
-        params = self._split_params(asked)
-        if (params.page - 1) * (params.page_size or self.page_size) > MOST_COUNTED:
+    @apply_validators  # type: ignore[untyped-decorator] # Piccolo's
+    async def get_all(self, request: Request, params: dict[str, Any] | None = None) -> Response:
+        asked = params or {}
+        wanted = self._split_params(asked)
+        if (wanted.page - 1) * (wanted.page_size or self.page_size) > MOST_COUNTED:
             raise HTTPException(400, f"Only the first {MOST_COUNTED:,} rows are shown. Use filters to find others.")
-        is_sorted = any(order.column._meta.name not in self.sorts for order in params.order_by or ())
+        is_sorted = any(order.column._meta.name not in self.sorts for order in wanted.order_by or ())
         if is_sorted and await _ESTIMATE.value(table=self.table._meta.tablename) > MOST_COUNTED:
             raise HTTPException(400, f"With more than {MOST_COUNTED:,} rows, this list cannot be sorted so.")
-        few = {_FEW: "yes"} if params.fields and not is_sorted and await self._is_few(params) else {}
-        answer: Response = await self.get_all(request, params=asked | few)
+        few = {_FEW: "yes"} if wanted.fields and not is_sorted and await self._is_few(wanted) else {}
+        answer: Response = await super().get_all(request, params=asked | few)
         return answer
 
     @apply_validators  # type: ignore[untyped-decorator] # Piccolo's
@@ -88,15 +89,17 @@ class BoundedList(PiccoloCRUD):
         rows = await query.limit(min(limit, MOST_OFFERED)).offset(min(offset, MOST_COUNTED))
         return JSONResponse({str(row[key._meta.name]): str(row["readable"]) for row in rows})
 
+    def counting(self, params: Params, most: int) -> QueryString:
+        query = self._apply_filters(self.table.select(self.table._meta.primary_key), deepcopy(params))
+        return QueryString("SELECT count(*) AS count FROM ({}) AS found", sql(query.limit(most)))
+
     async def _count(self, params: Params, most: int) -> int:
-        query = self._apply_filters(self.table.select(self.table._meta.primary_key), params)
-        rows = QueryString("SELECT count(*) AS count FROM ({}) AS found", sql(query.limit(most)))
-        (found,) = await self.table.raw("{}", rows)
+        (found,) = await self.table.raw("{}", self.counting(params, most))
         return int(found["count"])
 
     async def _is_few(self, params: Params) -> bool:
         """Whether all matches can be sorted. Otherwise a page soon finds enough of them in the order of the list."""
-        return await self._count(deepcopy(params), _MOST_SORTED + 1) <= _MOST_SORTED
+        return await self._count(params, _MOST_SORTED + 1) <= _MOST_SORTED
 
     def _by_key(self) -> Any:
         """The order by the key, without its index: PostgreSQL would look for few matches among all rows."""
@@ -104,7 +107,10 @@ class BoundedList(PiccoloCRUD):
         return OrderByRaw(f'("{self.table._meta.tablename}"."{name}" || \'\')')
 
     def _split_params(self, params: dict[str, Any]) -> Params:
-        found = super()._split_params({name: value for name, value in params.items() if name != _FEW})
+        try:
+            found = super()._split_params({name: value for name, value in params.items() if name != _FEW})
+        except (ParamException, ValueError) as fault:
+            raise HTTPException(400, str(fault)) from None
         if _FEW in params:
             for order in found.order_by or ():
                 if order.column == self.table._meta.primary_key:
