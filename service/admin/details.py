@@ -6,7 +6,7 @@ A script shows it above the columns. All has the same form: sections of tables a
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -100,10 +100,16 @@ def _time(at: datetime | None, otherwise: str = "") -> str:
     return f"{at:%Y-%m-%d %H:%M:%S} UTC" if at else otherwise
 
 
-def _shown(value: Any) -> str:
-    if value is msgspec.UNSET:
+def _shown(value: Any, name: str = "") -> str:
+    if value is msgspec.UNSET or value is None:
         return "—"
-    text = value if isinstance(value, str) else msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    if isinstance(value, str):
+        if name.endswith("_at"):
+            with suppress(ValueError):
+                return _time(datetime.fromisoformat(value).astimezone(UTC))
+        text = value
+    else:
+        text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
     return f"{text[:MOST_SHOWN]}…" if len(text) > MOST_SHOWN else text
 
 
@@ -116,7 +122,8 @@ async def _about_revision(revision_id: UUID) -> list[Section]:
     after = current | await kept_after(row["character"], row["number"])
     found = list(differences(before, {name: after.get(name) for name in before}, at=""))
     shown = [
-        [each.pointer.removeprefix("/"), _shown(each.before), _shown(each.after)] for each in found[:MOST_DIFFERENCES]
+        [name := each.pointer.removeprefix("/"), _shown(each.before, name), _shown(each.after, name)]
+        for each in found[:MOST_DIFFERENCES]
     ]
     number = await previous_number(row["character"], row["number"])
     section = {
@@ -214,16 +221,17 @@ async def _about_entry(entry_id: UUID) -> list[Section]:
     row = await _ENTRY.one(id=entry_id)
     if row is None:
         return []
-    who = row["operator"] or (str(row["member"]) if row["member"] else "")
-    by = "an operator" if row["operator"] else "a member" if row["member"] else "a command"
-    detail = msgspec.json.decode(row["detail"])
+    by: Cell = row["operator"] or ("A command" if row["address"] is None else "Somebody unknown")
+    if row["member"]:
+        by = {"id": str(row["member"]), "text": str(row["member"])}
+    detail: dict[str, Any] = msgspec.json.decode(row["detail"])
     rows: list[list[Cell]] = [
         ["Time", _time(row["created_at"])],
         ["Action", row["action"]],
         [row["kind"].capitalize().replace("_", " "), {"id": row["row"] or "", "text": row["row"] or "—"}],
-        [f"By {by if row['address'] or who else 'a command'}", {"id": who, "text": who or "—"}],
-        *([name.capitalize(), _shown(value)] for name, value in detail.items()),
+        ["By", by],
     ]
+    rows += [[name.capitalize(), _shown(value)] for name, value in detail.items()]
     return [{"title": "Entry", "rows": rows}]
 
 

@@ -6,6 +6,7 @@ from starlette.routing import Route
 
 from service.admin.additions import add_script, api_of, read_script
 from service.admin.details import get_details
+from service.admin.large_lists import MOST_COUNTED
 from service.admin.names import get_names
 
 SCRIPT = '<script type="module" src="./details.js"></script>'
@@ -33,4 +34,4 @@ def add_details(site: Any) -> None:
         Route("/details/{table}/{row}", get_details),
         Route("/names", get_names),
     ]
-    add_script(site, "details.js", read_script("details.js"))
+    add_script(site, "details.js", read_script("details.js").replace("__MOST_COUNTED__", str(MOST_COUNTED)))

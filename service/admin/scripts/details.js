@@ -2,6 +2,7 @@
 
 const MOST_IDS = 50;
 const isId = /^([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{1,9})$/;
+const MOST_COUNTED = __MOST_COUNTED__;
 const marked = /^#\/(?:users|characters|templates|template_versions|piccolo_user)\/([^/]+)\/$/;
 const waiting = new Map(); // by id: the elements that show it
 
@@ -64,6 +65,12 @@ function idsOfLog() {
       else if (cell?.dataset.asked) name(cell, null);
     }
   }
+}
+
+function showBound() {
+  const count = document.querySelector("#result_count");
+  const [, before, found, after] = count?.textContent.match(/^(.+ )(\d+)( \S+)$/) ?? [];
+  if (Number(found) > MOST_COUNTED) count.textContent = `${before}more than ${MOST_COUNTED}${after}`;
 }
 
 function cellOf(content) {
@@ -129,6 +136,7 @@ async function showDetails() {
 
 function update() {
   showDetails();
+  showBound();
   if (place()[0] === "audit_log") idsOfLog();
   for (const link of document.querySelectorAll('td a[href^="#/"]:not([data-name])')) {
     const [, id] = link.getAttribute("href").match(marked) ?? [];

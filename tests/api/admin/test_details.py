@@ -75,8 +75,8 @@ async def test_a_template_shows_its_newest_published_version(operator: Client, a
     assert (await alice.post(path, json=draft)).status_code == 201
     shown = await sections(operator, "templates", rules["id"])
     assert shown["Prompt of version 1"]["text"] == "The first."
-    assert [row[1] for row in shown["Newest versions"]["rows"]][0] == "draft"
-    assert (await alice.post(f"{path}/2/publication")).status_code < 300
+    assert shown["Newest versions"]["rows"][0][1] == "draft"
+    assert (await alice.put(f"{path}/2/publication")).status_code < 300
     shown = await sections(operator, "templates", rules["id"])
     assert shown["Prompt of version 2"]["text"] == "The second."
     assert '"zeal"' in shown["Schema of version 2"]["text"]
