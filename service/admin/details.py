@@ -21,6 +21,7 @@ from service.revisions.queries import differences, kept_after, previous_number
 MOST_ROWS = 20  # of a section
 MOST_DIFFERENCES = 200
 MOST_SHOWN = 20_000  # characters of a text
+_ONE_LINE = 60  # bytes of JSON
 
 Cell = str | dict[str, str | None]
 Section = dict[str, Any]
@@ -109,7 +110,8 @@ def _shown(value: Any, name: str = "") -> str:
                 return _time(datetime.fromisoformat(value).astimezone(UTC))
         text = value
     else:
-        text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+        encoded = msgspec.json.encode(value)
+        text = msgspec.json.format(encoded, indent=2 if len(encoded) > _ONE_LINE else 0).decode()
     return f"{text[:MOST_SHOWN]}…" if len(text) > MOST_SHOWN else text
 
 
@@ -122,7 +124,11 @@ async def _about_revision(revision_id: UUID) -> list[Section]:
     after = current | await kept_after(row["character"], row["number"])
     found = list(differences(before, {name: after.get(name) for name in before}, at=""))
     shown = [
-        [name := each.pointer.removeprefix("/"), _shown(each.before, name), _shown(each.after, name)]
+        [
+            name := each.pointer.removeprefix("/").replace("/", " / "),
+            _shown(each.before, name),
+            _shown(each.after, name),
+        ]
         for each in found[:MOST_DIFFERENCES]
     ]
     number = await previous_number(row["character"], row["number"])

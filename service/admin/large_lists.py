@@ -26,7 +26,7 @@ from service.audit.tables import AuditEntry
 from service.characters.tables import Character
 from service.database.prepared import Param, Prepared, sql
 
-MOST_COUNTED = 10_000  # rows of a list; further pages are not shown
+MOST_COUNTED = 5_000  # rows of a list; further pages are not shown
 _MOST_SORTED = 1_000  # matches of filters; more are found in the order of the list, which is by id
 MOST_OFFERED = 50  # rows in a choice of a row
 

@@ -9,23 +9,11 @@ import httpx
 import pytest
 from PIL import Image, ImageDraw
 
-from tests.slow.test_browser import (  # fixtures, too
-    OPERATOR,
-    PASSWORD,
-    ROOT,
-    SCREENSHOTS,
-    Browser,
-    browser,
-    enter,
-    programs,
-    sign_in,
-    url,
-    value,
-    wait_until,
-)
+from tests.slow import test_browser as pages
+from tests.slow.test_browser import OPERATOR, PASSWORD, ROOT, SCREENSHOTS, Browser, sign_in, wait_until
 from tests.support.pictures import saved
 
-__all__ = ("browser", "programs", "url")  # fixtures
+programs, url, browser = pages.programs, pages.url, pages.browser
 
 pytestmark = pytest.mark.slow
 
@@ -110,13 +98,15 @@ def test_pages_are_shown_as_in_the_documentation(browser: Browser, mira: str, wi
 
     browser.wait_for("[data-details] a[href*='/revisions/']").click()
     browser.wait_for("[data-details] td")
-    wait_until(lambda: "attributes/home/street" in browser.texts("[data-details] td"))
+    wait_until(lambda: "attributes / home / street" in browser.texts("[data-details] td"))
     keep(browser, f"admin-revision-{width}-{colours}")
 
     browser.open(f"/admin/#/forms/edit-a-character/?table=characters&row={mira}")
-    wait_until(lambda: value(browser, "version") == "3")
-    enter(browser, "description", "A harbour pilot.")
-    enter(browser, "reason", "Its owner asked for it.")
+    wait_until(lambda: browser.wait_for("form [name=version]").get_property("value") == "3")
+    for field, text in {"description": "A harbour pilot, retired", "reason": "Its owner asked for it."}.items():
+        entered = browser.wait_for(f"form [name={field}]")
+        entered.clear()
+        entered.send_keys(text)
     browser.wait_for("[data-uitest=submit_custom_form_button]").click()
     browser.wait_for(".errors [data-question]")
     keep(browser, f"admin-form-{width}-{colours}", but="422")

@@ -34,8 +34,8 @@ async def test_a_revision_shows_what_it_changed(operator: Client, alice: Client)
     ).status_code == 200
     shown = await sections(operator, "revisions", revision)
     assert shown["Changes of revision 2 since revision 1"]["rows"] == [
-        ["attributes/home/street", "Quay", "Fog Lane"],
-        ["attributes/strength", "3", "—"],
+        ["attributes / home / street", "Quay", "Fog Lane"],
+        ["attributes / strength", "3", "—"],
         ["name", mira["name"], "Mirabel"],
     ]
     assert (await alice.delete(path)).status_code == 204
