@@ -24,7 +24,7 @@ from starlette.routing import Route
 from service.admin.additions import api_of
 from service.audit.tables import AuditEntry
 from service.characters.tables import Character
-from service.database.prepared import Param, Prepared, sql
+from service.database.prepared import sql
 
 MOST_COUNTED = 5_000  # rows of a list; further pages are not shown
 _MOST_SORTED = 1_000  # matches of filters; more are found in the order of the list, which is by id
@@ -39,10 +39,6 @@ _BY_INDEX: dict[tuple[type[Table], str], str] = {
 _EXACT = {(AuditEntry, "row"), (AuditEntry, "operator"), (AuditEntry, "address")}  # no part of a text is searched
 _FEW = "few"  # a parameter for _split_params
 _PATTERNS = {"exact": "{}", "starts": "{}%", "ends": "%{}"}
-
-_ESTIMATE = Prepared(
-    lambda: QueryString("SELECT reltuples FROM pg_class WHERE oid = to_regclass({}::text)", Param("table"))
-)
 
 
 class BoundedList(PiccoloCRUD):
@@ -60,8 +56,8 @@ class BoundedList(PiccoloCRUD):
         if (wanted.page - 1) * (wanted.page_size or self.page_size) > MOST_COUNTED:
             raise HTTPException(400, f"Only the first {MOST_COUNTED:,} rows are shown. Use filters to find others.")
         is_sorted = any(order.column._meta.name not in self.sorts for order in wanted.order_by or ())
-        if is_sorted and await _ESTIMATE.value(table=self.table._meta.tablename) > MOST_COUNTED:
-            raise HTTPException(400, f"With more than {MOST_COUNTED:,} rows, this list cannot be sorted so.")
+        if is_sorted and await self._count(wanted, MOST_COUNTED + 1) > MOST_COUNTED:
+            raise HTTPException(400, f"More than {MOST_COUNTED:,} rows are sorted by id only. Use filters first.")
         few = {_FEW: "yes"} if wanted.fields and not is_sorted and await self._is_few(wanted) else {}
         answer: Response = await super().get_all(request, params=asked | few)
         return answer

@@ -5,6 +5,15 @@ const isId = /^([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{1,9})$/;
 const MOST_COUNTED = __MOST_COUNTED__;
 const marked = /^#\/(?:users|characters|templates|template_versions|piccolo_user)\/([^/]+)\/$/;
 const waiting = new Map(); // by id: the elements that show it
+let refusal = ""; // why the last list was refused
+
+const { send } = XMLHttpRequest.prototype;
+XMLHttpRequest.prototype.send = function (...given) {
+  this.addEventListener("load", () => {
+    if (this.status === 400) [, refusal] = this.responseText.match(/^\{"detail":\s*"([^"\\]*)"\}$/) ?? [, ""];
+  });
+  return send.apply(this, given);
+};
 
 function element(name, content = "", href = null) {
   const made = document.createElement(name);
@@ -73,6 +82,16 @@ function showBound() {
   if (Number(found) > MOST_COUNTED) count.textContent = `${before}more than ${MOST_COUNTED}${after}`;
 }
 
+// Piccolo Admin says only that there was a problem
+function showRefusal() {
+  const popup = document.querySelector("#message_popup.error");
+  if (!popup || !refusal) return;
+  const nodes = document.createTreeWalker(popup, NodeFilter.SHOW_TEXT);
+  while (nodes.nextNode()) {
+    if (nodes.currentNode.data.startsWith("Problem fetching")) nodes.currentNode.data = refusal;
+  }
+}
+
 function cellOf(content) {
   if (typeof content === "string") return element("td", content);
   const cell = element("td", content.link ? element("a", content.text, content.link) : element("span", content.text));
@@ -137,6 +156,7 @@ async function showDetails() {
 function update() {
   showDetails();
   showBound();
+  showRefusal();
   if (place()[0] === "audit_log") idsOfLog();
   for (const link of document.querySelectorAll('td a[href^="#/"]:not([data-name])')) {
     const [, id] = link.getAttribute("href").match(marked) ?? [];
