@@ -65,7 +65,7 @@ def _check_query(piccolo_crud: PiccoloCRUD, request: Request) -> None:
 
 
 def _table(
-    table: type[Table], group: str, columns: str, filters: str, newest_by: str = "created_at", **choices: Any
+    table: type[Table], group: str, columns: str, filters: str, newest_by: str = "id", **choices: Any
 ) -> TableConfig:
     """``columns`` are the names of those that a list shows; the first is the link to a row. ``filters`` are the names
     of those that it is filtered by, as a choice with ``choices``: the Literal of the column's values."""
@@ -95,7 +95,7 @@ TABLES = [
         User,
         "Members",
         "username avatar display_name email status created_at deleted_at",
-        "username display_name email status created_at deleted_at email_verified_at",
+        "username display_name email status created_at deleted_at",
         status=_STATUS,
     ),
     _table(ReservedUsername, "Members", "username until", "username until", newest_by="until"),
@@ -103,7 +103,7 @@ TABLES = [
         Token,
         "Members",
         "kind user name device address scopes last_used_at expires_at",
-        "kind user address last_used_at expires_at",
+        "kind user",
         kind=Literal["session", "key"],
     ),
     _table(EmailToken, "Members", "purpose user created_at expires_at", "purpose user expires_at", purpose=Purpose),
@@ -127,7 +127,7 @@ TABLES = [
         Character,
         "Characters",
         "name portrait owner owner_inactive template visibility updated_at deleted_at",
-        "name owner owner_inactive template visibility style tags updated_at deleted_at ended",
+        "name owner template visibility tags deleted_at",
         visibility=Visibility,
         style=Style,
     ),
@@ -138,21 +138,20 @@ TABLES = [
         "name size stored_at",
         newest_by="stored_at",
     ),
-    _table(Revision, "Characters", "number character replaced created_at", "character number created_at"),
+    _table(Revision, "Characters", "number character created_at", "character"),
     _table(Card, "Characters", "spec character file spec_version updated_at", "spec character updated_at", spec=Spec),
-    _table(CardDocument, "Characters", "id", "id", newest_by="id"),
-    _table(CardAsset, "Characters", "path card file", "path card file", newest_by="id"),
+    _table(CardDocument, "Characters", "id", "id"),
+    _table(CardAsset, "Characters", "path card file", "path card file"),
     _table(Relationship, "Characters", "type source target label created_at", "type source target created_at"),
-    _table(Operator, "Operators", "username email active admin last_login", "username active admin", newest_by="id"),
-    _table(OperatorRole, "Operators", "user_id role", "user_id role", newest_by="id"),
-    _table(OperatorSession, "Operators", "id user_id created_at expires_at", "user_id created_at", newest_by="id"),
-    _table(SecondFactor, "Operators", "id user_id created_at", "user_id created_at", newest_by="id"),
+    _table(Operator, "Operators", "username email active admin last_login", "username active admin"),
+    _table(OperatorRole, "Operators", "user_id role", "user_id role"),
+    _table(OperatorSession, "Operators", "id user_id created_at expires_at", "user_id created_at"),
+    _table(SecondFactor, "Operators", "id user_id created_at", "user_id created_at"),
     _table(
         AuditEntry,
         "Operators",
         "created_at action kind row member operator address detail",
-        "created_at action kind row member operator address",
-        newest_by="id",
+        "created_at action row member operator address",
         action=Action,
         kind=AuditKind,
     ),

@@ -11,6 +11,7 @@ from service.admin.additions import add_script, api_of
 from service.media.queries import file_name
 from service.media.storage import STORAGE, WEBP
 
+_SIZES = ("64", "256")
 _NAME = re.compile("[0-9a-f]{64}")
 _SCRIPT = """
 const isName = /^[0-9a-f]{64}$/;
@@ -50,11 +51,11 @@ def add_pictures(site: Any) -> None:
 
 
 async def _get_picture(request: Request) -> Response:
-    name = request.path_params["name"]
-    if not _NAME.fullmatch(name):
+    name, size = request.path_params["name"], request.query_params.get("size", "64")
+    if not _NAME.fullmatch(name) or size not in _SIZES:
         return Response(status_code=404)
     try:
-        content = await STORAGE.get(file_name(name, "64"))
+        content = await STORAGE.get(file_name(name, size))
     except FileNotFoundError:
         return Response(status_code=404)
     return Response(content, media_type=WEBP, headers={"Cache-Control": "private, max-age=3600"})

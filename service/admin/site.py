@@ -18,9 +18,13 @@ from service.admin import member_forms as members
 from service.admin import relationship_forms as relationships
 from service.admin import template_forms as templates
 from service.admin import template_version_forms as versions
+from service.admin.details_page import SCRIPT as DETAILS_SCRIPT
+from service.admin.details_page import STYLE as DETAILS_STYLE
+from service.admin.details_page import add_details
 from service.admin.home import SCRIPT as HOME_SCRIPT
 from service.admin.home import STYLE as HOME_STYLE
 from service.admin.home import add_home
+from service.admin.large_lists import bound_lists
 from service.admin.lists import LINKS, TABLES, refuse_bad_values
 from service.admin.mount import MOST_REFUSED
 from service.admin.offered_forms import offer_forms_of_role
@@ -45,11 +49,14 @@ a[href$="/add/"], [data-uitest="save_button"], [data-uitest="drop_down_button"],
 table:has(th > input[type="checkbox"]) :is(th, td):is(:first-child, :last-child) { display: none !important }
 form:has([data-uitest="save_button"]) :is(input, textarea, select) { pointer-events: none }
 form:has([data-uitest="save_button"]) :is([data-uitest$="_array_widget"] a) { display: none }
+html:has(.dark_mode) { color-scheme: dark }
+.light_mode :is(td, .welcome, [data-forms], [data-details]) a { color: #1d6fb8 } /* Piccolo's is too light */
 select[name$="__operator"]:has(+ select) { display: none } /* of a choice, where Piccolo Admin ignores it */
 """
     + PICTURES_STYLE
     + PAGES_STYLE
     + HOME_STYLE
+    + DETAILS_STYLE
     + SIGN_IN_STYLE
     + ("" if settings.second_factor_key else 'li:has(> a[href$="/mfa-setup/"]) { display: none !important }\n')
 )
@@ -101,11 +108,13 @@ site: Any = create_admin(
     translations=[ENGLISH.model_copy(update={"translations": ENGLISH.translations | {"Edit": "View"}})],
     rate_limit_provider=InMemoryLimitProvider(timespan=300, limit=MOST_REFUSED, block_duration=300),  # per worker
 )
-_SCRIPTS = f"{PICTURES_SCRIPT}{PAGES_SCRIPT}{HOME_SCRIPT}{SIGN_IN_SCRIPT}"
+_SCRIPTS = PICTURES_SCRIPT + PAGES_SCRIPT + HOME_SCRIPT + DETAILS_SCRIPT + SIGN_IN_SCRIPT
 _IN_HEAD = f'<link rel="icon" href="data:,">{_SCRIPTS}<style>{_STYLE}</style>'
 site.template = site.template.replace("</head>", f"{_IN_HEAD}</head>")
 add_pictures(site)
 add_home(site)
+add_details(site)
+bound_lists(site, TABLES)
 refuse_bad_values(site)
 offer_forms_of_role(site)
 add_sign_in_script(site)

@@ -118,7 +118,7 @@ async def _get_revision(user: Caller, character_id: UUID, number: int) -> tuple[
     if number > current["version"]:
         raise NotFound
     character: dict[str, Any] = msgspec.json.decode(current["item"])
-    kept = await _kept_after(character_id, number)
+    kept = await kept_after(character_id, number)
     summary: dict[str, Any] = {"number": 1, "created_at": character["created_at"], "changed": []}
     if number > 1:  # after its values were read: without the revision, they are those of an earlier one
         summary = msgspec.json.decode(await _get_item(character_id, number))
@@ -132,13 +132,13 @@ async def _get_revision(user: Caller, character_id: UUID, number: int) -> tuple[
 async def compare_revisions(user: Caller, character_id: UUID, before: int | None, after: int) -> RevisionDifferences:
     """``before`` None: the previous one that is kept. Raises NotFound if there is no such character or revision."""
     if before is None:
-        before = await _PREVIOUS.value(character=character_id, number=after)
+        before = await previous_number(character_id, after)
     old, old_portrait = await _get_revision(user, character_id, before)
     new, new_portrait = await _get_revision(user, character_id, after)
     compared = {*_PLAIN, "template"} | ({"portrait"} if old_portrait != new_portrait else set())
     old_members, new_members = ({name: each["character"][name] for name in compared} for each in (old, new))
-    differences = list(_differences(old_members, new_members, at=""))
-    return RevisionDifferences(before=before, after=after, differences=differences)
+    found = list(differences(old_members, new_members, at=""))
+    return RevisionDifferences(before=before, after=after, differences=found)
 
 
 async def restore_revision(user: Caller, character_id: UUID, number: int, if_match: str | None) -> Any:
@@ -153,7 +153,7 @@ async def restore_revision(user: Caller, character_id: UUID, number: int, if_mat
             raise NotFound
         if number > 1:
             await _get_item(character_id, number)
-        kept = await _kept_after(character_id, number)
+        kept = await kept_after(character_id, number)
         content = {
             name: stored(name, value) for name, value in kept.items() if name in CONTENT and name != "visibility"
         }
@@ -174,7 +174,12 @@ async def _get_item(character_id: UUID, number: int) -> str:
     raise NotFound(f"This revision is not kept: a character has {settings.revisions_kept}, and older ones are thinned.")
 
 
-async def _kept_after(character_id: UUID, number: int) -> dict[str, Any]:
+async def previous_number(character_id: UUID, number: int) -> int:
+    """The number of the previous revision that is kept."""
+    return int(await _PREVIOUS.value(character=character_id, number=number))
+
+
+async def kept_after(character_id: UUID, number: int) -> dict[str, Any]:
     """The columns that later changes replaced, with their values at revision ``number``."""
     rows = await _KEPT_AFTER.all(character=character_id, number=number, whole=next_whole(number + 1))
     return {row["name"]: msgspec.json.decode(row["value"]) for row in rows}
@@ -190,9 +195,9 @@ def _put_back(character: dict[str, Any], replaced: Mapping[str, Any]) -> None:
         character["template"] = {"id": template, "version": version} if template else None
 
 
-def _differences(before: Any, after: Any, at: str) -> Iterator[Difference]:
+def differences(before: Any, after: Any, at: str) -> Iterator[Difference]:
     if isinstance(before, dict) and isinstance(after, dict):
         for name in sorted(before.keys() | after.keys()):
-            yield from _differences(before.get(name, msgspec.UNSET), after.get(name, msgspec.UNSET), pointer(at, name))
+            yield from differences(before.get(name, msgspec.UNSET), after.get(name, msgspec.UNSET), pointer(at, name))
     elif not is_same(before, after):
         yield Difference(pointer=at, before=before, after=after)
