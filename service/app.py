@@ -34,6 +34,7 @@ from service.characters.copies import CopyController
 from service.characters.portraits import PortraitController
 from service.characters.prompts import PromptController
 from service.characters.validation import ValidationController
+from service.database.replicas import REPLICAS
 from service.database.startup import pool
 from service.exports.controller import ExportController
 from service.health.controller import HealthController
@@ -75,6 +76,7 @@ from service.web.middleware.hosts import Hosts
 from service.web.middleware.load_shedding import LoadShedding, allow_many_connections
 from service.web.middleware.options import Options
 from service.web.middleware.rate_limit import RateLimits
+from service.web.middleware.replica_reads import ReplicaReads
 from service.web.middleware.request_id import RequestId
 from service.web.middleware.security_headers import SecurityHeaders
 from service.web.middleware.single_headers import check_single_headers
@@ -157,6 +159,7 @@ def create_app() -> Litestar:
         lifespan=[
             *traces_lifespan,
             lambda _: pool(),
+            lambda _: REPLICAS.watched(),
             lambda _: valkey_connection(),
             lambda _: mail_worker(mint_token),
             lambda _: change_streams(),
@@ -194,6 +197,7 @@ def _with_middleware(app: Litestar) -> ASGIApp:
         Uploads,
         partial(Authentication, identify=identify, look_ups=TOKEN_LOOK_UPS),
         partial(RateLimits, reads=READS, writes=WRITES),
+        *([ReplicaReads] if settings.database_replica_urls else []),
         partial(Options, router=app.asgi_router),
     ]
     outermost = reduce(lambda inner, wrap: wrap(inner), reversed(middleware), app.asgi_handler)

@@ -16,12 +16,13 @@ from service.commands.remove_second_factor import remove_second_factor
 from service.commands.restore import restore
 from service.commands.resync import resync
 from service.commands.seed import seed
+from service.commands.stats import stats
 from service.database.piccolo_commands import in_one_line
 
 _HERE = Path(__file__).parent
 _MODULES = sorted(".".join(path.relative_to(_HERE.parent).with_suffix("").parts) for path in _HERE.glob("**/tables.py"))
 
-_COMMANDS = (seed, purge, collect_files, operator, remove_second_factor, resync, doctor, backup, restore)
+_COMMANDS = (seed, purge, collect_files, operator, remove_second_factor, resync, doctor, stats, backup, restore)
 
 APP_CONFIG = AppConfig(
     app_name="service",

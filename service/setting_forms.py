@@ -78,6 +78,10 @@ _FORMS: dict[str, tuple[Callable[[str], Any], str]] = {
         "an address such as postgresql://user:password@host/database, with special characters percent-encoded",
     ),
     "database_direct_url": (_is_database, "an address such as postgresql://user:password@host/database"),
+    "database_replica_urls": (
+        _is_database,
+        "addresses such as postgresql://user:password@host/database, of one host each, separated by commas",
+    ),
     "storage_url": (
         _like(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._/-]*)?"),
         "s3://bucket or s3://bucket/prefix",
@@ -102,8 +106,7 @@ _FORMS: dict[str, tuple[Callable[[str], Any], str]] = {
 
 
 def faults_of_form(name: str, value: Any) -> Iterator[str]:
-    """The faults of the value of a setting. The value is not shown, unless it is one of a list: it may hold a
-    password."""
+    """The faults of the value of a setting. The value is not shown where it may hold a password."""
     if isinstance(value, str) and _CONTROL.search(value):
         yield "Must not contain control characters."
     elif isinstance(value, Path):
@@ -112,7 +115,8 @@ def faults_of_form(name: str, value: Any) -> Iterator[str]:
     elif name in _FORMS:
         is_valid, description = _FORMS[name]
         if isinstance(value, tuple):
-            yield from (f"Must be {description}, not {each!r}." for each in value if not is_valid(each))
+            shown = "" if name == "database_replica_urls" else ", not {!r}"
+            yield from (f"Must be {description}{shown.format(each)}." for each in value if not is_valid(each))
         elif not is_valid(value):
             yield f"Must be {description}."
 

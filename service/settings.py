@@ -39,6 +39,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     database_url: str = ""  # empty: an embedded PostgreSQL in DATA_DIR (development only)
     database_direct_url: str = ""  # PostgreSQL itself, if database_url is a pooler in transaction mode
+    database_replica_urls: Names = ()  # standbys of the primary, for lists and searches
     database_pool_size: Annotated[int, Meta(ge=1, le=500)] = 10  # connections of each worker; a third for each user
     database_acquire_timeout: Seconds = 5
     database_statement_timeout: Seconds = 5
@@ -133,6 +134,8 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         faults.append("MAIL_FROM: required with SMTP_HOST, as 'Name <name@example.org>'.")
     if settings.database_direct_url and not settings.database_url:
         faults.append("DATABASE_URL: required with DATABASE_DIRECT_URL.")
+    if settings.database_replica_urls and not settings.database_url:
+        faults.append("DATABASE_URL: required with DATABASE_REPLICA_URLS.")
     if settings.smtp_user and not settings.smtp_password:
         faults.append("SMTP_PASSWORD: required with SMTP_USER.")
     if bool(settings.s3_access_key_id) != bool(settings.s3_secret_access_key):

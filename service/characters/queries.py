@@ -39,6 +39,7 @@ from service.characters.tables import Character
 from service.database.engine import DB
 from service.database.failures import on_constraint
 from service.database.prepared import Param, Prepared, json_object
+from service.database.replicas import from_replica
 from service.errors import Conflict, NotFound, Unprocessable, Violation
 from service.etags import check_if_match
 from service.identifiers import uuid7
@@ -89,6 +90,7 @@ CHARACTERS = Listing(
 )
 
 
+@from_replica
 async def list_characters(user: Caller, query: CharacterQuery) -> Rows:
     """The caller's own characters and all public ones, or those of one owner. A search is sorted by rank by default."""
     return await CHARACTERS.owned_rows(ranked(query), user.id)

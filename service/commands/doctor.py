@@ -9,6 +9,7 @@ from functools import partial
 from piccolo.querystring import QueryString
 
 from service.database.prepared import Prepared
+from service.database.replicas import REPLICAS
 from service.errors import Unavailable
 from service.health.queries import checks
 from service.health.storage import check_storage
@@ -21,6 +22,7 @@ from service.settings import VERSION, settings
 _PATIENCE = 15.0  # seconds for each examination
 _OLDEST_POSTGRES = 150000
 _CLOCK = 2.0  # seconds that the clocks may differ
+_LOOKS = 40  # at the replicas, ten a second
 
 _DATABASE = Prepared(
     lambda: QueryString(
@@ -64,7 +66,7 @@ class Fault(Exception):
 
 async def doctor() -> None:
     """
-    Examine what the service needs: the database, the storage, the mail server and Valkey.
+    Examine what the service needs: the database, its replicas, the storage, the mail server and Valkey.
 
     Prints a line for each, and changes nothing. The status is 1 if there is a fault. Run it with the settings of the
     service, before its first start and after a change of its surroundings.
@@ -94,6 +96,7 @@ def _examinations() -> Mapping[str, Callable[[], Awaitable[str]]]:
         "clock": _examine_clock,
         "extensions": lambda: _examine_list(_MISSING_EXTENSIONS, "missing, an administrator can create them"),
         **{name: _stated(check) for name, check in checks().items()},
+        **({"replicas": _examine_replicas} if settings.database_replica_urls else {}),
         "privileges": lambda: _examine_list(_WITHOUT_PRIVILEGES, "the role may not read and write them"),
         "indexes": lambda: _examine_list(_INVALID_INDEXES, "not valid, REINDEX repairs them"),
         "storage": _examine_storage,
@@ -140,6 +143,16 @@ def _stated(check: Callable[[], Awaitable[str]]) -> Callable[[], Awaitable[str]]
         return "as /health/ready says"
 
     return examine
+
+
+async def _examine_replicas() -> str:
+    """As the service does, which needs two looks or three."""
+    async with REPLICAS.watched():
+        for _ in range(_LOOKS):
+            if not (left_out := REPLICAS.left_out()):
+                return "all of them are used"
+            await asyncio.sleep(0.1)
+    raise Fault("; ".join(f"{name}: {reason}" for name, reason in left_out.items()))
 
 
 async def _examine_storage() -> str:

@@ -13,7 +13,7 @@ from service.database import embedded
 from service.database.held import HOLD, Hold, check_no_connection
 from service.database.hosts import connect
 from service.database.measured import measured, summary
-from service.database.pool import WAITS, IdleConnections, create_pool, is_open, session_settings
+from service.database.pool import READ_FROM, WAITS, IdleConnections, create_pool, is_open, session_settings
 from service.database.shares import ON_BEHALF_OF, SHARES
 from service.errors import Overloaded, Unavailable
 from service.settings import settings
@@ -116,7 +116,7 @@ class Database(PostgresEngine):
         if (caller := ON_BEHALF_OF.get()) is not None and not SHARES.take(caller):
             await self._wait_for_a_share(caller)
         try:
-            idle = self._idle
+            idle = READ_FROM.get() or self._idle
             try:
                 connection = await (idle.acquire() if idle else self.get_new_connection())
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:

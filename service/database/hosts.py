@@ -36,7 +36,7 @@ class _Hosts:
                         address, timeout=min(timeout, _HOST_TIMEOUT), target_session_attrs=target, **options
                     )
                 except _NEXT_HOST as error:
-                    reasons[_name(address)] = _reason(error)
+                    reasons[name_of(address)] = _reason(error)
                     self._try_last(address)
         raise ConnectionError("; ".join(f"{name}: {reason}" for name, reason in reasons.items()))
 
@@ -78,10 +78,10 @@ def _query(values: dict[str, str]) -> str:
     return "&".join(f"{name}={quote(value)}" for name, value in values.items() if value)
 
 
-def _name(address: str) -> str:
+def name_of(address: str) -> str:
     """For messages: without a password."""
     url = urlsplit(address)
-    return unquote(url.netloc.rpartition("@")[2]) or parse_qs(url.query)["host"][-1]
+    return unquote(url.netloc.rpartition("@")[2]) or parse_qs(url.query).get("host", ["localhost"])[-1]
 
 
 def _reason(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextvars import ContextVar
 
 import asyncpg
 
@@ -49,8 +50,9 @@ def session_settings() -> dict[str, str]:
 class IdleConnections:
     """Idle connections that are not returned to asyncpg's pool, because taking one from the pool costs much more."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: asyncpg.Pool, *, patience: float | None = None) -> None:
         self._pool = pool
+        self._patience = patience  # seconds to wait for a connection, if not DATABASE_ACQUIRE_TIMEOUT
         self._idle: list[tuple[asyncpg.Connection, float]] = []  # each with the time since when it is idle
         self.waiting = 0  # tasks that wait for a connection from the pool
         self._is_closed = False
@@ -63,7 +65,7 @@ class IdleConnections:
         """The connection that was used last, else one from the pool. Raises what ``Pool.acquire`` raises.
 
         While PostgreSQL gives no more connections to the role or the database, waits for one that is open."""
-        end = time.monotonic() + settings.database_acquire_timeout
+        end = time.monotonic() + (self._patience or settings.database_acquire_timeout)
         while (connection := await self._take_idle()) is None:
             try:
                 return await self._acquire_from_pool(end - time.monotonic())
@@ -105,6 +107,10 @@ class IdleConnections:
         self._is_closed = True
         while self._idle:
             await self._pool.release(self._idle.pop()[0])
+
+
+# The connections that the running task reads from, if they are not those of the engine's pool
+READ_FROM: ContextVar[IdleConnections | None] = ContextVar("read_from", default=None)
 
 
 def is_open(connection: asyncpg.Connection) -> bool:

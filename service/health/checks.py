@@ -4,6 +4,7 @@ import asyncio
 from contextvars import Context
 
 from service.database.engine import DB
+from service.database.replicas import REPLICAS
 from service.health import queries
 from service.health.storage import check_storage
 from service.limits.valkey import valkey
@@ -27,6 +28,8 @@ async def _check() -> dict[str, str]:
     checks["storage"] = await _check_storage()
     if valkey is not None:
         checks["limits"] = "not shared" if valkey.is_away else "ok"
+    if settings.database_replica_urls:
+        checks["replicas"] = "left out" if REPLICAS.left_out() else "ok"
     return checks
 
 

@@ -1,6 +1,7 @@
 """The connection to Valkey (or Redis) at VALKEY_URL, which all workers and hosts share."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -37,6 +38,7 @@ class Valkey:
         self._waiting: list[_Pending] = []
         self._sending: asyncio.Task[None] | None = None
         self.is_away = False
+        self.since = time.monotonic()  # when it answered again: since then it has lost nothing
 
     def is_there(self) -> bool:
         return not self.is_away
@@ -89,7 +91,7 @@ class Valkey:
         while self.is_away:
             with suppress(Exception):
                 await self._round_trip([_WRITE], _PAUSE)
-                self.is_away = False
+                self.is_away, self.since = False, time.monotonic()
             if self.is_away:
                 await asyncio.sleep(_PAUSE)
         logger.info("Valkey is back.")

@@ -12,6 +12,7 @@ from service.characters.tables import Character
 from service.database.engine import DB
 from service.database.failures import on_constraint
 from service.database.prepared import NOW, Param, Prepared, insert, json_object, sql, utc
+from service.database.replicas import from_replica
 from service.errors import BadRequest, Conflict, Forbidden, NotFound, QuotaExceeded, Unprocessable, Violation
 from service.etags import check_if_match
 from service.identifiers import uuid7
@@ -135,6 +136,7 @@ RELATIONSHIPS = Listing(
 )
 
 
+@from_replica
 async def list_relationships(user: Caller, character_id: UUID, query: RelationshipQuery) -> Rows:
     """The relationships of which the character is source or target, as read from its side."""
     await get_character(user, character_id)

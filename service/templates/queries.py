@@ -12,6 +12,7 @@ from service.callers import PLATFORM, Caller
 from service.database.coalesced import Coalesced
 from service.database.engine import DB
 from service.database.prepared import NOW, Param, Prepared, json_object, utc
+from service.database.replicas import from_replica
 from service.errors import Forbidden, NotFound, Unprocessable
 from service.etags import check_if_match
 from service.identifiers import uuid7
@@ -142,6 +143,7 @@ TEMPLATES = Listing(
 )
 
 
+@from_replica
 async def list_templates(user: Caller, query: TemplateQuery) -> Rows:
     """The caller's own templates and all public ones, or those of one owner. A search is sorted by rank by default."""
     return await TEMPLATES.owned_rows(ranked(query), user.id)

@@ -172,6 +172,7 @@ REFUSED = {
     "LOG_LEVEL": "verbose",
     "DATABASE_URL": "mysql://db/characters",
     "DATABASE_DIRECT_URL": "direct.example.org",
+    "DATABASE_REPLICA_URLS": "replica.example.org",
     "DATABASE_POOL_SIZE": "501",
     "DATABASE_ACQUIRE_TIMEOUT": "-1",
     "DATABASE_STATEMENT_TIMEOUT": "0",
@@ -230,6 +231,7 @@ def test_every_variable_is_checked_and_every_fault_is_in_one_message() -> None:
         ({"S3_SECRET_ACCESS_KEY": "secret"}, "S3_SECRET_ACCESS_KEY"),
         ({"SECOND_FACTOR_REQUIRED": "true"}, "SECOND_FACTOR_KEY"),
         ({"DATABASE_DIRECT_URL": "postgresql://db/characters"}, "DATABASE_URL"),
+        ({"DATABASE_REPLICA_URLS": "postgresql://db/characters"}, "DATABASE_URL"),
     ],
 )
 def test_variables_that_need_another(given: dict[str, str], variable: str) -> None:
@@ -280,8 +282,14 @@ def test_secrets_are_never_shown() -> None:
     settings = read_settings(PRODUCTION)
     for text in (repr(settings), str(settings), f"{settings!r:.500}"):
         assert [secret for secret in (SECRET, "hunter2", "a-token-for-metrics") if secret in text] == []
-    messages = "".join(faults(**PRODUCTION | {"SECRET_KEY": "hunter2", "PORT": "none"}).values())
-    assert "hunter2" not in messages
+    refused = {
+        "SECRET_KEY": "hunter2",
+        "PORT": "none",
+        "DATABASE_REPLICA_URLS": "postgresql://u:hunter2@one:0,two/name",
+    }
+    messages = faults(**PRODUCTION | refused)
+    assert messages.keys() == refused.keys()
+    assert "hunter2" not in "".join(messages.values())
 
 
 def test_the_example_describes_every_variable_and_its_default() -> None:

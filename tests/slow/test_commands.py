@@ -125,6 +125,7 @@ COMMANDS = [
     "service operator create --username=ada",
     "service remove_second_factor ada",
     "service resync",
+    "service stats",
     "service backup never_made",
 ]
 

@@ -9,6 +9,7 @@ from service.callers import Caller
 from service.characters.scopes import listed_to, visible_to
 from service.characters.tables import Character
 from service.database.prepared import Param, Prepared, json_object
+from service.database.replicas import from_replica
 from service.errors import NotFound
 from service.relationships.graph.schemas import Graph
 from service.relationships.tables import Relationship
@@ -128,6 +129,7 @@ def _graph_query() -> QueryString:
 _QUERY = Prepared(_graph_query)
 
 
+@from_replica
 async def get_graph(user: Caller, character_id: UUID, depth: int, types: Sequence[str] | None) -> Graph:
     """The characters within ``depth`` steps that the caller may see, MAX_NODES at most, and the relationships between
     them. Raises NotFound when the caller may not see the character itself."""

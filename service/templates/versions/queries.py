@@ -8,6 +8,7 @@ from service.callers import Caller
 from service.database.coalesced import Coalesced
 from service.database.engine import DB
 from service.database.prepared import NOW, Param, Prepared, json_object, sql, utc
+from service.database.replicas import from_replica
 from service.errors import Conflict, NotFound, QuotaExceeded, Violation
 from service.lists.cursors import decode_cursor
 from service.lists.listing import Rows
@@ -103,6 +104,7 @@ _PINNABLE = Coalesced(
 )
 
 
+@from_replica
 async def list_versions(user: Caller, template_id: UUID, query: PageQuery) -> Rows:
     """The oldest first; drafts only for their owner. Raises NotFound."""
     await get_template(user, template_id)
