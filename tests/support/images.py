@@ -1,6 +1,6 @@
 """deploy/Dockerfile without a container engine: its steps run in directories that chroot makes the root.
 
-What an image brings with it (/usr and the Python in /usr/local) is that of this machine, mounted read-only. Needs root.
+What an image brings with it, such as /usr and Python, is that of this machine, mounted read-only. Needs root.
 """
 
 import json
@@ -41,6 +41,7 @@ class Image:
             match name:
                 case "FROM":
                     self._stage = rest.partition(" AS ")[2] or "last"
+                    self.environment = {}
                     for path in ("tmp", "proc", "dev", "etc", "usr"):
                         (self.root / path).mkdir(parents=True)
                     (self.root / "tmp").chmod(0o1777)
@@ -79,13 +80,14 @@ class Image:
     ) -> list[str]:
         """The command line that runs ``command`` in the image. With ``writable``, the root is read-only but for these
         paths, the user that of the image without any capability, and the environment only the one given."""
+        steps: list[str] = []
         mounts = [("--bind", self.root, "")]
         mounts += [("--rbind", Path(f"/{path}"), path) for path in ("proc", "dev")]
         mounts += [("-o bind,ro", Path(f"/{path}"), path) for path in ("etc", "usr")]
         if sys.base_prefix != "/usr":
-            mounts.append(("-o bind,ro", Path(sys.base_prefix), "usr/local"))
-        run: list[str] = ["chroot", str(self.root)]
-        steps: list[str] = []
+            steps.append(f"mkdir -p {self._inside(sys.base_prefix)}")
+            mounts.append(("-o bind,ro", Path(sys.base_prefix), sys.base_prefix))
+        run = ["chroot", str(self.root)]
         if writable is not None:
             for path, source in writable.items():
                 steps.append(f"mkdir -p {self._inside(path)}")
@@ -93,7 +95,9 @@ class Image:
             user, group = self.user.split(":")
             run += ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups", "--no-new-privs"]
             run += ["--bounding-set=-all", "--inh-caps=-all"]
-            run += ["env", "-i", *(f"{name}={value}" for name, value in (self.environment | (settings or {})).items())]
+            run += ["env", "-i", *_assignments(self.environment | dict(settings or {}))]
+        else:
+            run += ["env", *_assignments({"PATH": f"{sys.base_prefix}/bin:/usr/bin:/bin"} | self.environment)]
         steps += [f"mount {options} {source} {self._inside(path)}" for options, source, path in mounts]
         if writable is not None:
             steps.append(f"mount -o remount,bind,ro {self.root}")
@@ -117,6 +121,10 @@ class Image:
             else:
                 to.mkdir(parents=True, exist_ok=True)
                 shutil.copy(found, to)
+
+
+def _assignments(environment: Mapping[str, str]) -> list[str]:
+    return [f"{name}={value}" for name, value in environment.items()]
 
 
 def interpolated(value: Any, given: Mapping[str, str]) -> Any:
