@@ -105,13 +105,13 @@ def environment(database: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
     server = {"PGHOST": str(_socket()), "PGUSER": "postgres", "PGDATABASE": "postgres"}
     subprocess.run([ROOT / "deploy/postgres/roles.sh"], env=os.environ | server | SECRETS, check=True)
     try:
-        with s3_server(tmp_path_factory.mktemp("s3")) as store, ValkeyServer() as valkey:
-            yield SERVICES["one"]["environment"] | {
-                "DATABASE_URL": _here(SERVICES["one"]["environment"]["DATABASE_URL"]),
+        given = SERVICES["one"]["environment"]
+        keys = given["S3_ACCESS_KEY_ID"], given["S3_SECRET_ACCESS_KEY"]
+        with s3_server(tmp_path_factory.mktemp("s3"), *keys) as store, ValkeyServer() as valkey:
+            yield given | {
+                "DATABASE_URL": _here(given["DATABASE_URL"]),
                 "VALKEY_URL": f"valkey://127.0.0.1:{valkey.port}/0",
                 "S3_ENDPOINT_URL": store.s3_endpoint_url,
-                "S3_ACCESS_KEY_ID": store.s3_access_key_id,
-                "S3_SECRET_ACCESS_KEY": store.s3_secret_access_key,
                 "WEB_CONCURRENCY": "2",
                 "PORT": str(free_port()),
             }

@@ -80,25 +80,24 @@ class Image:
     ) -> list[str]:
         """The command line that runs ``command`` in the image. With ``writable``, the root is read-only but for these
         paths, the user that of the image without any capability, and the environment only the one given."""
-        steps: list[str] = []
         mounts = [("--bind", self.root, "")]
         mounts += [("--rbind", Path(f"/{path}"), path) for path in ("proc", "dev")]
         mounts += [("-o bind,ro", Path(f"/{path}"), path) for path in ("etc", "usr")]
         if sys.base_prefix != "/usr":
-            steps.append(f"mkdir -p {self._inside(sys.base_prefix)}")
             mounts.append(("-o bind,ro", Path(sys.base_prefix), sys.base_prefix))
         run = ["chroot", str(self.root)]
         if writable is not None:
-            for path, source in writable.items():
-                steps.append(f"mkdir -p {self._inside(path)}")
-                mounts.append(("--bind", source, path))
+            mounts += [("--bind", source, path) for path, source in writable.items()]
             user, group = self.user.split(":")
             run += ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups", "--no-new-privs"]
             run += ["--bounding-set=-all", "--inh-caps=-all"]
             run += ["env", "-i", *_assignments(self.environment | dict(settings or {}))]
         else:
             run += ["env", *_assignments({"PATH": f"{sys.base_prefix}/bin:/usr/bin:/bin"} | self.environment)]
-        steps += [f"mount {options} {source} {self._inside(path)}" for options, source, path in mounts]
+        steps = [
+            f"mkdir -p {self._inside(path)}; mount {options} {source} {self._inside(path)}"
+            for options, source, path in mounts
+        ]
         if writable is not None:
             steps.append(f"mount -o remount,bind,ro {self.root}")
         run += ["sh", "-c", f'cd {self._working_directory} && exec "$@"', "sh", *command]
