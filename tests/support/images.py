@@ -13,9 +13,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from tests.support.servers import ROOT
 
 DOCKERFILE = ROOT / "deploy/Dockerfile"
+COMPOSE = ROOT / "deploy/compose.yaml"
+SECRETS = {
+    name: f"{name.lower()}-0123456789abcdef0123456789"
+    for name in ("POSTGRES_PASSWORD", "OWNER_PASSWORD", "WEB_PASSWORD", "S3_SECRET", "SECRET_KEY")
+}
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -126,16 +133,12 @@ def _assignments(environment: Mapping[str, str]) -> list[str]:
     return [f"{name}={value}" for name, value in environment.items()]
 
 
-def interpolated(value: Any, given: Mapping[str, str]) -> Any:
-    """Part of a compose file, with its ``${NAME:?}`` and ``${NAME:-default}`` replaced as Compose does."""
-    if isinstance(value, dict):
-        return {key: interpolated(one, given) for key, one in value.items()}
-    if isinstance(value, list):
-        return [interpolated(one, given) for one in value]
-    if isinstance(value, str):
-        return re.sub(
-            r"\$\{(\w+)(?::-([^}]*)|:\?)\}",
-            lambda found: given[found[1]] if found[2] is None else given.get(found[1]) or found[2],
-            value,
-        )
-    return value
+def compose_services() -> dict[str, Any]:
+    """The services of compose.yaml with ``SECRETS`` and the defaults of its other variables."""
+
+    def replace(found: re.Match[str]) -> str:
+        return SECRETS[found[1]] if found[2] is None else str(found[2])
+
+    text = re.sub(r"\$\{(\w+)(?::-([^}]*)|:\?)\}", replace, COMPOSE.read_text())
+    services: dict[str, Any] = yaml.safe_load(text)["services"]
+    return services
