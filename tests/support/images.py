@@ -135,10 +135,16 @@ def _assignments(environment: Mapping[str, str]) -> list[str]:
 
 def compose_services() -> dict[str, Any]:
     """The services of compose.yaml with ``SECRETS`` and the defaults of its other variables."""
-
-    def replace(found: re.Match[str]) -> str:
-        return SECRETS[found[1]] if found[2] is None else str(found[2])
-
-    text = re.sub(r"\$\{(\w+)(?::-([^}]*)|:\?)\}", replace, COMPOSE.read_text())
-    services: dict[str, Any] = yaml.safe_load(text)["services"]
+    services: dict[str, Any] = _interpolated(yaml.safe_load(COMPOSE.read_text())["services"])
     return services
+
+
+def _interpolated(value: Any) -> Any:
+    """With each ``${NAME:?}`` and ``${NAME:-default}`` replaced, as Compose does after it has read the YAML."""
+    if isinstance(value, dict):
+        return {key: _interpolated(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_interpolated(one) for one in value]
+    if isinstance(value, str):
+        return re.sub(r"\$\{(\w+)(?::-([^}]*)|:\?)\}", lambda found: found[2] or SECRETS.get(found[1], ""), value)
+    return value
