@@ -68,6 +68,14 @@ def test_nginx_gets_the_addresses_of_both_instances() -> None:
     assert SERVICES["one"]["environment"]["TRUSTED_PROXIES"] == SERVICES["nginx"]["networks"]["front"]["ipv4_address"]
 
 
+def test_the_database_of_compose_has_the_roles_of_the_page() -> None:
+    page = re.search(r"^```sql roles\n(.*?)^```$", (ROOT / "docs/operations.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert page is not None
+    script = (ROOT / "deploy/postgres/roles.sh").read_text()
+    statements = [line for line in page[1].splitlines() if not line.startswith(("CREATE ROLE", "\\connect"))]
+    assert [statement for statement in statements if statement not in script] == []
+
+
 def test_the_units_run_the_commands_of_the_procfile() -> None:
     def program(name: str) -> str:
         unit = (ROOT / "deploy/systemd" / name).read_text()
