@@ -37,7 +37,7 @@ def _named(documents: list[Path]) -> list[Any]:
     return [pytest.param(path, id=str(path.relative_to(ROOT))) for path in documents]
 
 
-def _anchors(text: str) -> set[str]:
+def anchors(text: str) -> set[str]:
     titles = re.findall(r"^#+ (.+)$", _FENCE.sub("", text), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
@@ -50,7 +50,7 @@ def test_links_lead_somewhere(document: Path) -> None:
             continue
         name, _, anchor = target.partition("#")
         path = (document.parent / name).resolve() if name else document
-        if not path.exists() or (anchor and anchor not in _anchors(path.read_text())):
+        if not path.exists() or (anchor and anchor not in anchors(path.read_text())):
             broken.append(target)
     assert broken == []
 

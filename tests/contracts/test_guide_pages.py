@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from service.web import guide_pages
-from tests.contracts.test_docs import _anchors
+from tests.contracts.test_docs import anchors
 from tests.support.servers import ROOT
 
 PAGES = ["guide", "api"]
@@ -36,7 +36,7 @@ async def test_a_page_shows_its_document(stranger: httpx.AsyncClient, name: str)
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
     assert answer.headers["Cache-Control"] == "public, max-age=60"
     page, document = _Page(answer.text), (ROOT / f"docs/{name}.md").read_text()
-    assert page.ids == _anchors(document), "the anchors are those of the repository's web view"
+    assert page.ids == anchors(document), "the anchors are those of the repository's web view"
     rows = re.findall(r"^\|(?! ---)", re.sub(r"```.*?```", "", document, flags=re.DOTALL), re.MULTILINE)
     assert page.tags.count("tr") == len(rows)
     assert page.tags.count("pre") == len(re.findall("^```.+", document, re.MULTILINE))

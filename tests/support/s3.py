@@ -16,11 +16,11 @@ KEY, SECRET = "tests", "a secret of the tests"
 
 
 @contextmanager
-def s3_server(directory: Path) -> Iterator[Settings]:
+def s3_server(directory: Path, key: str = KEY, secret: str = SECRET) -> Iterator[Settings]:
     """The settings of a service that keeps its files there."""
     (directory / "files").mkdir(parents=True)
     port = free_port()
-    environment = {"NANIO_ACCESS_KEY": KEY, "NANIO_SECRET_KEY": SECRET, "PATH": os.environ["PATH"]}
+    environment = {"NANIO_ACCESS_KEY": key, "NANIO_SECRET_KEY": secret, "PATH": os.environ["PATH"]}
     command = ["nanio", "serve", "--data-dir", str(directory), "--host", "127.0.0.1", "--port", str(port)]
     server = subprocess.Popen([sys.executable, "-m", *command], env=environment, stderr=subprocess.DEVNULL)
     try:
@@ -28,8 +28,8 @@ def s3_server(directory: Path) -> Iterator[Settings]:
         yield Settings(
             storage_url="s3://files/uploads",
             s3_endpoint_url=f"http://127.0.0.1:{port}",
-            s3_access_key_id=KEY,
-            s3_secret_access_key=SECRET,
+            s3_access_key_id=key,
+            s3_secret_access_key=secret,
         )
     finally:
         server.terminate()
