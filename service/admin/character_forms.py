@@ -168,7 +168,7 @@ async def _to_edit(data: CharacterEdit) -> Preview:
     changes = differences(_before(row), after)
     if not changes:
         raise refused("character", "Nothing differs from what is stored.")
-    return Preview(row, f"{_summary(row)} Changes: {'; '.join(changes.values())}.")
+    return Preview(row, f"{_summary(row)} Changes: {'; '.join(changes.values()).removesuffix('.')}.")
 
 
 async def _edit(row: Any, data: CharacterEdit) -> str:

@@ -45,7 +45,10 @@ _LAST = Prepared(
         Param("limit"),
     )
 )
-_ROWS = {"user": "users", "character": "characters", "template": "templates", "operator": "piccolo_user"}
+_ROWS = {
+    "user": "users", "character": "characters", "template": "templates", "relationship": "relationships",
+    "operator": "piccolo_user",
+}  # fmt: skip
 
 _SCRIPT = """
 function element(name, content, href) {

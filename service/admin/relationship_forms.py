@@ -147,7 +147,7 @@ async def _to_edit(data: RelationshipEdit) -> Preview:
     stored_labels(row["type"], labels["label"], labels["inverse_label"])
     if not changed:
         raise refused("relationship", "Nothing differs from what is stored.")
-    return Preview(row, f"{_summary(row)} Changes: {'; '.join(differences(row, changed).values())}.")
+    return Preview(row, f"{_summary(row)} Changes: {'; '.join(differences(row, changed).values()).removesuffix('.')}.")
 
 
 async def _edit(row: Any, data: RelationshipEdit) -> str:

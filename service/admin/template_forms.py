@@ -144,7 +144,7 @@ async def _to_edit(data: TemplateEdit) -> Preview:
     changes = differences(row, after)
     if not changes:
         raise refused("template", "Nothing differs from what is stored.")
-    return Preview(row, f"{summary_of(row)} Changes: {'; '.join(changes.values())}.")
+    return Preview(row, f"{summary_of(row)} Changes: {'; '.join(changes.values()).removesuffix('.')}.")
 
 
 async def _edit(row: Any, data: TemplateEdit) -> str:
