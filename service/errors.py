@@ -174,7 +174,7 @@ class TooLarge(ServiceError):
 
     @classmethod
     def over(cls, bytes_allowed: int) -> "TooLarge":
-        return cls(f"The request's body may have at most {bytes_allowed / 1024**2:.4g} MiB.")
+        return cls(f"The request's body may have at most {bytes_allowed // 1024**2} MiB.")
 
 
 class UrlTooLong(ServiceError):

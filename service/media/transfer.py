@@ -48,9 +48,14 @@ async def uploaded_picture(request: Request[Any, Any, Any]) -> AsyncGenerator[IO
                 file.write(piece)
         else:
             raise UnsupportedMediaType(f"The body must be a picture, or a form ({FORM}) with one picture as 'file'.")
-        if file.seek(0, SEEK_END) > MAX_UPLOAD:
-            raise TooLarge(f"A file may have at most {MAX_UPLOAD // 1024**2} MiB.")
-        yield file
+        try:
+            if file.seek(0, SEEK_END) > MAX_UPLOAD:
+                raise TooLarge(f"A file may have at most {MAX_UPLOAD // 1024**2} MiB.")
+            yield file
+        except (TooLarge, UnsupportedMediaType, Unprocessable) as error:
+            if media_type == FORM:
+                error.errors = [Violation(error.detail, pointer="/file")]
+            raise
 
 
 async def read_files(request: Request[Any, Any, Any], *, most: int = 1) -> list[UploadFile]:

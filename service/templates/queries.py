@@ -204,12 +204,13 @@ def check_version(attribute_schema: dict[str, Any], prompt: str) -> None:
 async def _insert_template(
     user: Caller, columns: Mapping[str, Any], prompt: str, schema: dict[str, Any], **more: Any
 ) -> Any:
-    template_id = uuid7()
+    template_id, now = uuid7(), datetime.now(UTC)
     owner = None if user == PLATFORM else user.id
+    more |= {"created_at": now, "updated_at": now}
     shared = {name: columns[name] for name in ("name", "description", "style", "tags")}
     async with DB.transaction():
         await Template.insert(Template(id=template_id, owner=owner, **shared, **more))
-        await insert_version(template_id, 1, prompt, schema, published_at=datetime.now(UTC))
+        await insert_version(template_id, 1, prompt, schema, published_at=now)
         return await get_template(user, template_id)
 
 

@@ -6,7 +6,7 @@ from litestar.enums import MediaType
 from service.web.csp import page_policy
 
 _STYLE = (
-    ":root { color-scheme: light dark } body { font-family: system-ui; line-height: 1.5; max-width: 45em; "
+    ":root { color-scheme: light dark } body { font-family: system-ui; line-height: 1.5; max-width: 56em; "
     "margin: 2em auto; padding: 0 1em; overflow-wrap: break-word } a { color: LinkText } "
     "pre, table { overflow-x: auto } pre { padding: 1em; border: 1px solid; border-radius: 4px } "
     "table { display: block } td, th { padding: .2em 1em .2em 0; text-align: left; vertical-align: top } "

@@ -22,6 +22,7 @@ from service.validation import fault_message
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,99})")
 _BOOLEANS = {"true": True, "false": False}
+_SPACE_IN_ZONE = re.compile(r"(?<=[0-9]) (?=[0-9]{2}:[0-9]{2}$)")  # which a "+" in a query string means
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 Q = TypeVar("Q", bound=Query)
@@ -94,6 +95,8 @@ def _read_value(name: str, value: str, wanted: Any, faults: list[Violation]) -> 
         plain = _BOOLEANS.get(value, value)
     elif _has(wanted, datetime) and _DAY.fullmatch(value):
         plain = f"{value}T00:00:00Z"
+    elif _has(wanted, datetime):
+        plain = _SPACE_IN_ZONE.sub("+", value)
     return _convert(name, plain, value, wanted, faults)
 
 

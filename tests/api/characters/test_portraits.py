@@ -124,10 +124,10 @@ async def test_damaged_and_too_large_pictures_are_refused(alice: Client) -> None
     assert (cut.status_code, cut.json()["detail"]) == (422, "The picture is damaged: it cannot be decoded completely.")
     large = await put(alice, mira, draw_picture() + bytes(MAX_UPLOAD))
     assert (large.status_code, large.json()["type"]) == (413, "/problems/too-large")
-    form = await alice.put(
-        f"/v1/characters/{mira['id']}/portrait", files={"file": ("a", draw_picture() + bytes(MAX_UPLOAD))}
-    )
-    assert form.status_code == 413
+    assert "10 MiB" in large.json()["detail"]
+    for content, status in ((draw_picture() + bytes(MAX_UPLOAD), 413), (b"<svg/>", 415), (draw_picture()[:-40], 422)):
+        form = await alice.put(f"/v1/characters/{mira['id']}/portrait", files={"file": ("a", content)})
+        assert (form.status_code, faults(form)) == (status, {"/file": form.json()["detail"]})
     exactly = await put(alice, mira, draw_picture() + bytes(MAX_UPLOAD - len(draw_picture())))
     assert exactly.status_code == 200
     assert (await alice.patch(f"/v1/characters/{mira['id']}", content=bytes(1024 * 1024 + 1))).status_code == 413

@@ -101,6 +101,7 @@ async def cast(alice: Client) -> list[Any]:
         ("attributes.race=elf&attributes.strength.gt=10&tags=night&style=fantasy", "Ada"),
         ("attributes.race=elf&attributes.strength.lt=10", ""),
         ("created_at.gte=2020-01-01T00:00:00Z&created_at.lt=2100-01-01T00:00:00%2B01:00", "Ada bob Cid"),
+        ("created_at.gte=2020-01-01T00:00:00+01:00", "Ada bob Cid"),  # the zone arrives as " 01:00"
         ("created_at.lt=2020-01-01T00:00:00Z", ""),
         ("updated_at.gte=2100-01-01T00:00:00Z", ""),
         ("updated_at.lt=2100-01-01T00:00:00Z", "Ada bob Cid"),

@@ -23,6 +23,7 @@ async def test_create_returns_the_same_bytes_as_get(alice: Client) -> None:
     assert read.content == made.content
     assert read.headers["etag"] == made.headers["etag"] == f'"{made.json()["id"]}-1"'
     assert {name: made.json()[name] for name in body} == body
+    assert made.json()["created_at"] == made.json()["updated_at"]
 
 
 async def test_only_the_name_is_required(alice: Client) -> None:
