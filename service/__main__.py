@@ -92,7 +92,7 @@ def _run_server(started: float, sockets: list[socket.socket] | None) -> None:
         f"  the API      {url}/v1",
         f"  its docs     {url}/docs",
         f"  the admin    {url}/admin/",
-        "  an operator  .venv/bin/piccolo service operator create",
+        "  an operator  .venv/bin/piccolo service operator create --username=NAME",
     ):
         logger.info("{}", line)
     config = uvicorn.Config(

@@ -7,7 +7,17 @@ import msgspec
 from piccolo_admin.endpoints import FormConfig
 from pydantic import Field
 
-from service.admin.forms import Confirm, LongText, OperatorForm, Preview, Reason, operator_form, refused, shortened
+from service.admin.forms import (
+    Confirm,
+    LongText,
+    OperatorForm,
+    Preview,
+    Reason,
+    json_object,
+    operator_form,
+    refused,
+    shortened,
+)
 from service.admin.member_forms import MemberName, find_open
 from service.audit.queries import record
 from service.callers import Caller
@@ -50,6 +60,7 @@ async def _to_import(data: CardImport) -> Preview:
     if data.on_duplicate not in _CHOICES:
         raise refused("on_duplicate", f"Must be one of {', '.join(_CHOICES)}.")
     row = await find_open(data)
+    json_object("card", data.card)  # for the line of a fault
     content = data.card.encode()
 
     async def read() -> bytes:

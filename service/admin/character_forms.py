@@ -122,7 +122,7 @@ async def _delete(row: Any, data: CharacterForm) -> str:
 
 async def _to_restore(data: CharacterForm) -> Preview:
     row = await find_character(data.character, in_trash=True)
-    since = row["deleted_at"].isoformat(" ", "seconds")
+    since = f"{row['deleted_at']:%Y-%m-%d %H:%M:%S} UTC"
     return Preview(row, f"{_summary(row)} It is in the trash since {since}, and will be restored.")
 
 

@@ -66,17 +66,21 @@ def operator_form(
     act: Callable[[Any, Model], Awaitable[str | FileResponse]],
 ) -> FormConfig:
     """``find`` looks up the row; ``act`` changes it in one transaction, and returns what was done or a file. Both
-    raise ServiceErrors, whose violations have pointers to the fields of ``model``."""
+    raise ServiceErrors, whose violations have pointers to the fields of ``model``. For a preview, what ``act`` did is
+    rolled back: so a preview has all faults."""
 
     async def submit(request: Request, data: Any) -> str | FileResponse:
         operator = request.user.display_name
         try:
             preview = await find(data)
+            with on_behalf_of_operator(operator, data.reason):
+                async with DB.transaction() as transaction:
+                    transaction.is_dry_run = not data.confirm
+                    done = await act(preview.row, data)
+                    if transaction.is_dry_run:
+                        await transaction.rollback()
             if not data.confirm:
                 raise Unprocessable.of([Violation(f"{preview.text} Choose True to confirm.", pointer="/confirm")])
-            with on_behalf_of_operator(operator, data.reason):
-                async with DB.transaction():
-                    done = await act(preview.row, data)
         except ServiceError as error:
             _refuse(error, data)
         forget_tokens()

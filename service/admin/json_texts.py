@@ -9,6 +9,7 @@ import msgspec
 
 _DECODER = json.JSONDecoder()
 _BETWEEN = re.compile(r"[\s,:]*")  # a name, a value or the next one
+_TOO_SHORT = ("Input data was truncated", "the text ends too early")
 _AT_BYTE = re.compile(r" \(byte (\d+)\)$")
 
 
@@ -23,7 +24,7 @@ def read_object(text: str) -> dict[str, Any]:
     except msgspec.ValidationError as error:
         raise NotAnObject(f"Is not a JSON object: {error}.") from None
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        fault = str(error).removeprefix("JSON is malformed: ")
+        fault = str(error).removeprefix("JSON is malformed: ").replace(*_TOO_SHORT)
         found = _AT_BYTE.search(fault)
         before = text.encode(errors="replace")[: int(found[1]) if found else len(text)].decode(errors="replace")
         line, column = before.count("\n") + 1, len(before) - before.rfind("\n")

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from service.admin.forms import Confirm, Line, OperatorForm, Preview, Reason, operator_form, refused
 from service.audit.queries import record
-from service.auth.email_links import request_link
+from service.auth.email_links import may_mint, request_link
 from service.auth.suspensions import close_account, end_access, reactivate_user, suspend_user
 from service.callers import Caller
 from service.characters.tables import Character
@@ -63,7 +63,7 @@ async def _summary(row: Any) -> str:
     count = await Character.count().where(Character.owner == row["id"], Character.deleted_at.is_null())
     known = ", ".join(filter(None, [row["display_name"], row["email"]])) or "no name and no address"
     since = row["created_at"].date().isoformat()
-    return f"{row['username']} ({known}) is {row['status']}, a member since {since} with {count} characters."
+    return f"{row['username']} ({known}) is {row['status']}, a member since {since}. Characters: {count}."
 
 
 async def _to_suspend(data: MemberForm) -> Preview:
@@ -109,6 +109,8 @@ async def _to_verify(data: MemberForm) -> Preview:
         raise refused("member", f"{row['username']} has no e-mail address.")
     if row["email_verified_at"] is not None:
         raise refused("member", f"The address of {row['username']} is verified already.")
+    if not await may_mint("verification", row["email_key"]):
+        raise refused("member", "An e-mail went to the address within the last minute. Wait a minute.")
     return Preview(row, f"{await _summary(row)} The address will get a new link, and an older one ends.")
 
 

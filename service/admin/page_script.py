@@ -184,7 +184,9 @@ function update() {
 }
 
 new MutationObserver(update).observe(document, { childList: true, subtree: true, characterData: true });
-addEventListener("hashchange", () => {
+addEventListener("hashchange", ({ oldURL, newURL }) => {
+  if (/#\/forms\//.test(oldURL) && !/#\/forms\//.test(newURL)) location.reload();  // the row was kept as it was
+  scrollTo(0, 0);
   for (const faults of document.querySelectorAll(".errors")) faults.dataset.stale = "";  // of the form before
   document.querySelector("#success_message:not(:empty) + ul a")?.click();  // else the next form would stay hidden
   update();

@@ -1,5 +1,5 @@
-"""A script that tells an operator how long to wait before the next sign-in. Piccolo Admin only says that there was a
-problem."""
+"""A script that tells an operator why a sign-in was refused, and how long to wait before the next one. Piccolo Admin
+only says that there was a problem."""
 
 from typing import Any
 
@@ -17,6 +17,7 @@ function tell(text) {
 }
 
 function read(request) {
+  if (/"Login failed"/.test(request.responseText)) return "The username or the password is not right.";
   if (request.status !== 429) return "";
   return JSON.parse(request.responseText).detail ?? "Too many attempts. Wait for 5 minutes.";  // Piccolo's own has none
 }

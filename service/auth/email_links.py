@@ -80,6 +80,11 @@ async def request_link(purpose: Purpose, email: str) -> None:
         await queue_message(purpose, key)
 
 
+async def may_mint(kind: Purpose, address: str) -> bool:
+    """Whether ``mint_token`` would find an account, and none of its messages within the last minute."""
+    return await _RECIPIENT.one(email_key=address, purpose=kind, again=False) is not None
+
+
 async def mint_token(kind: Purpose, address: str, *, again: bool) -> Recipient | None:
     """A new token for the account with this address; it replaces an older one.
 

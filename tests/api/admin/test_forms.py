@@ -47,9 +47,14 @@ async def done(operator: Client, form: str, **fields: Any) -> str:
 
 
 async def faults(operator: Client, form: str, **fields: Any) -> list[tuple[str, str]]:
-    answer = await submit(operator, form, **fields)
-    assert answer.status_code == 422, answer.text
-    return [(fault["loc"][-1], fault["msg"]) for fault in answer.json()["detail"]]
+    """The same for a preview and for the change, unless ``confirm`` says which."""
+    found = []
+    for confirm in (fields.pop("confirm"),) if "confirm" in fields else (False, True):
+        answer = await submit(operator, form, **fields, confirm=confirm)
+        assert answer.status_code == 422, answer.text
+        found.append([(fault["loc"][-1], fault["msg"]) for fault in answer.json()["detail"]])
+    assert found[0] == found[-1]
+    return found[-1]
 
 
 async def entries() -> list[Any]:
@@ -104,7 +109,7 @@ async def test_a_form_tells_who_is_meant(operator: Client, alice: Client) -> Non
     assert field == "confirm"
     assert told.startswith("alice (")
     assert "alice@example.org) is active, a member since 20" in told
-    assert "with 1 characters." in told
+    assert "Characters: 1." in told
 
 
 MEMBER_FORMS = [
@@ -160,6 +165,8 @@ async def test_a_verification_is_sent_again(mailbox: Mailbox, operator: Client, 
     assert await done(operator, "resend-verification", member="alice")
     assert await last_entry() == ("send_verification", "user", alice_id, {"reason": REASON})
     await mailbox.arrived("confirm", 2)
+    wait = "An e-mail went to the address within the last minute. Wait a minute."
+    assert await faults(operator, "resend-verification", member="alice") == [("member", wait)]
 
 
 @pytest.mark.parametrize(
@@ -313,7 +320,7 @@ async def test_a_change_in_between_is_not_overwritten(
 
     monkeypatch.setattr("service.admin.character_forms.update_character", update_later)
     fault = ("version", "It has changed meanwhile. Read it again.")
-    assert await faults(operator, "edit-a-character", **edit(mira, description="Theirs.")) == [fault]
+    assert await faults(operator, "edit-a-character", **edit(mira, description="Theirs."), confirm=True) == [fault]
     assert (await alice.get(f"/v1/characters/{mira['id']}")).json()["description"] == "Mine."
 
 

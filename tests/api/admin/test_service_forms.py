@@ -48,7 +48,7 @@ async def test_an_export_that_is_too_large_is_refused(
 ) -> None:
     monkeypatch.setattr(member_forms, "MAX_EXPORT", 100)
     before = await entries()
-    assert [name for name, _ in await faults(operator, "export-an-account", member="alice")] == ["member"]
+    assert [name for name, _ in await faults(operator, "export-an-account", member="alice", confirm=True)] == ["member"]
     assert await entries() == before
     assert (await alice.get("/v1/users/me/export")).status_code == 200  # the first one is no longer running
 
@@ -95,6 +95,12 @@ async def test_a_faulty_import_names_its_field(
         found = await faults(operator, "import-a-card", **given, confirm=confirm)
         assert [name for name, _ in found] == [field]
     assert await Character.count() == 0
+
+
+async def test_a_fault_in_the_json_of_a_card_names_its_line(operator: Client, alice: Client) -> None:
+    cut = json.dumps(V2, indent=1)[:-1]
+    [(field, told)] = await faults(operator, "import-a-card", member="alice", card=cut)
+    assert (field, told) == ("card", f"Line {cut.count(chr(10)) + 1}, column 1: the text ends too early.")
 
 
 # Housekeeping
