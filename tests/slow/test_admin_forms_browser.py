@@ -3,6 +3,7 @@ database, the feed of changes and the audit log have afterwards."""
 
 import json
 import re
+import time
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def test_every_form_is_a_case(url: str, browser: Browser) -> None:
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_forms_as_each_role(browser: Browser, sign_up: SignUp, downloads: Path, operator: str) -> None:
     role = OPERATORS[operator]
-    member = sign_up(f"member_{operator}")
+    member, signed_up = sign_up(f"member_{operator}"), time.monotonic()
     ids = rows_of(member, f"member_{operator}", sign_up(f"victim_{operator}"), f"victim_{operator}")
     sign_in(browser, operator)
     allowed = {"administrator": {case.form for case in CASES}, "moderator": MODERATION}.get(role, set())
@@ -73,6 +74,8 @@ def test_forms_as_each_role(browser: Browser, sign_up: SignUp, downloads: Path, 
         for case in CASES:
             check_links(browser, case, ids, allowed)
             if case.form in allowed:
+                if case.form == "resend-verification":
+                    time.sleep(max(0, signed_up + 61 - time.monotonic()))  # the address gets one a minute
                 check_done(browser, records, case, ids, operator)
             else:
                 check_refused(browser, records, case, ids, role)
