@@ -50,7 +50,10 @@ async def _prepare(request: Request[Any, Any, Any]) -> NewCard | None:
     start = await first_bytes(file, START)
     card = await store_card(name, start, file.read, room=MAX_TOGETHER, dry_run=is_dry_run(request))
     if isinstance(card, ServiceError):
-        raise card
+        try:
+            raise card
+        finally:
+            del card  # its traceback holds this frame, and with it the request and its body
     return card
 
 

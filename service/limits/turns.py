@@ -30,8 +30,8 @@ CLIENT: ContextVar[Client | None] = ContextVar("client", default=None)  # of the
 
 class Turns:
     """``at_once`` pieces of work run at a time. At most ``waiting`` others wait: half of them of one address, and
-    ``waiting_of_caller`` of one caller. More are refused with the detail ``refusal``. Callers are those of the shares
-    of the database."""
+    ``waiting_of_caller`` of one caller. As many again wait of addresses that have none waiting, so that others cannot
+    take all places. More are refused with the detail ``refusal``. Callers are those of the shares of the database."""
 
     def __init__(self, at_once: int, *, waiting: int, waiting_of_caller: int, refusal: str) -> None:
         self._at_once = self._free = at_once
@@ -69,7 +69,7 @@ class Turns:
         of_caller = callers.get(caller, _Waiting())
         in_all = sum(map(_length, self._waiting.values()))
         if (
-            in_all >= self._most
+            in_all >= self._most * (1 if callers else 2)
             or _length(callers) >= max(1, self._most // 2)
             or len(of_caller) >= self._most_of_caller
         ):

@@ -114,6 +114,22 @@ async def test_a_bounded_number_waits_of_each_caller_and_of_all() -> None:
         await Work(waiting=0).turns._wait("192.0.2.1", "a")
 
 
+async def test_an_address_that_waits_for_nothing_finds_a_place() -> None:
+    """Others cannot take all places, and yet a bounded number waits."""
+    work = Work(waiting=4)
+    tasks = work.start("x0")
+    for number in (1, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7):  # two of an address may wait
+        context = context_of(f"user {number}")
+        context.run(CLIENT.set, Other(f"192.0.2.{number}", gone=False))
+        tasks.append(asyncio.create_task(work._do(str(number)), context=context))
+    await asyncio.sleep(0)
+    work.go_on.set()
+    refused = ["Unavailable"]
+    expected = [*["done"] * 3, *refused, *["done"] * 3, *refused, *["done"] * 3, *refused]
+    assert await outcomes(tasks) == expected
+    assert (work.turns._waiting, work.turns._free) == ({}, 1)
+
+
 @pytest.mark.parametrize("at_the_same_moment", [False, True])
 async def test_who_leaves_the_line_takes_no_turn(at_the_same_moment: bool) -> None:
     work = Work()

@@ -100,7 +100,7 @@ async def store_card(
         problem = to_service_error(error)
         if problem.status == 500:
             raise
-        return problem
+        return problem.without_frames()
 
 
 async def import_card(user: Caller, card: NewCard | ServiceError, on_duplicate: OnDuplicate) -> Imported | ServiceError:
@@ -119,7 +119,7 @@ async def import_card(user: Caller, card: NewCard | ServiceError, on_duplicate: 
         problem = to_service_error(error)
         if problem.status == 500 or _undoes_all(problem):
             raise
-        return problem
+        return problem.without_frames()
 
 
 async def replace_by_file(user: Caller, character_id: UUID, card: NewCard, if_match: str | None) -> ExportedCard:

@@ -1,7 +1,9 @@
 """POST /v1/imports: creates characters from Character Cards. Each file has its own outcome."""
 
+import gc
 import io
 import json
+import tracemalloc
 from typing import Any
 from uuid import UUID
 
@@ -238,3 +240,20 @@ async def test_an_export_of_the_account_has_the_cards(alice: Client, charlie: Cl
     (card,) = [line for line in lines if line["kind"] == "card"]
     assert (card["character"], card["file"], card["spec"], card["data"]) == (made["id"], "0", "v3", V3_DATA)
     assert card["assets"] == ["assets/x.bin"]
+
+
+async def test_a_refused_file_is_freed_at_once(alice: Client) -> None:
+    """Not with the next collection of garbage: refused files would fill the memory until then."""
+    large = b"\xff\xd8\xff" + bytes(5_000_000)
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        for _ in range(4):
+            (item,) = await import_files(alice, large)
+            assert item["status"] == 422
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert held < 5_000_000, held
