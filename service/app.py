@@ -159,7 +159,7 @@ def create_app() -> Litestar:
         lifespan=[
             *traces_lifespan,
             lambda _: pool(),
-            lambda _: REPLICAS.watched(),
+            *([lambda _: REPLICAS.watched()] if settings.database_replica_urls else []),
             lambda _: valkey_connection(),
             lambda _: mail_worker(mint_token),
             lambda _: change_streams(),

@@ -17,7 +17,7 @@ A class has a status; an instance has a detail, a complete sentence for a person
 
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -62,12 +62,6 @@ class ServiceError(Exception):
         self.errors = list(errors)[:MAX_VIOLATIONS]
         self.headers = dict(headers or {})
         super().__init__(self.detail)
-
-    def without_frames(self) -> Self:
-        """The error without its traceback, whose frames hold what was read, such as a file. For an error that is kept:
-        a frame that holds it, too, would be freed with the next collection of garbage only."""
-        self.__cause__ = self.__context__ = None
-        return self.with_traceback(None)
 
     @classmethod
     def title(cls) -> str:

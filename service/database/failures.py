@@ -104,3 +104,10 @@ def on_constraint(errors: Mapping[str, ServiceError]) -> Iterator[None]:
         if error.constraint_name in errors:
             raise copy(errors[error.constraint_name]) from None  # a copy, as each raise adds to an error's traceback
         raise
+
+
+def without_frames(error: ServiceError) -> ServiceError:
+    """An error to keep, without its traceback, whose frames hold what was read, such as a file. A frame that holds the
+    error, too, would be freed with the next collection of garbage only."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)

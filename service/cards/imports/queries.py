@@ -25,7 +25,7 @@ from service.characters.scopes import SUMMARY
 from service.characters.store import change, lock_own, touch
 from service.characters.tables import Character
 from service.database.engine import DB
-from service.database.failures import to_service_error
+from service.database.failures import to_service_error, without_frames
 from service.database.held import check_no_connection
 from service.database.prepared import Param, Prepared, json_object
 from service.errors import Conflict, ServiceError, TooLarge, Unprocessable, UnsupportedMediaType, Violation
@@ -100,7 +100,7 @@ async def store_card(
         problem = to_service_error(error)
         if problem.status == 500:
             raise
-        return problem.without_frames()
+        return without_frames(problem)
 
 
 async def import_card(user: Caller, card: NewCard | ServiceError, on_duplicate: OnDuplicate) -> Imported | ServiceError:
@@ -119,7 +119,7 @@ async def import_card(user: Caller, card: NewCard | ServiceError, on_duplicate: 
         problem = to_service_error(error)
         if problem.status == 500 or _undoes_all(problem):
             raise
-        return problem.without_frames()
+        return without_frames(problem)
 
 
 async def replace_by_file(user: Caller, character_id: UUID, card: NewCard, if_match: str | None) -> ExportedCard:
