@@ -249,11 +249,11 @@ async def test_a_refused_file_is_freed_at_once(alice: Client) -> None:
     gc.disable()
     tracemalloc.start()
     try:
-        for _ in range(4):
+        for _ in range(8):
             (item,) = await import_files(alice, large)
             assert item["status"] == 422
         held, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
         gc.enable()
-    assert held < 5_000_000, held
+    assert held < 3 * len(large), held  # others may run meanwhile
