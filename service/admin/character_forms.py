@@ -163,9 +163,7 @@ async def _to_edit(data: CharacterEdit) -> Preview:
     row = await find_character(data.character)
     if data.version != row["version"]:
         raise refused("version", f"{row['name']} has changed: its version is {row['version']}. Read it again.")
-    after = _after(data)
-    convert({name: value for name, value in after.items() if name != "attributes"}, CharacterUpdate)
-    changes = differences(_before(row), after)
+    changes = differences(_before(row), _after(data))
     if not changes:
         raise refused("character", "Nothing differs from what is stored.")
     return Preview(row, f"{_summary(row)} Changes: {'; '.join(changes.values()).removesuffix('.')}.")

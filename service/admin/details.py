@@ -1,7 +1,7 @@
-"""What the page of a row shows besides its columns: of a revision the differences, of a character its revisions and
-relationships, of a template its newest version, of an entry of the audit log who and what it is about.
+"""Details of a row beside its columns: of a revision the differences, of a character its revisions and relationships,
+of a template its newest version, of an entry of the audit log the names of the operator and the row.
 
-A script shows it above the columns. All has the same form: sections of tables and texts, whose cells may be links.
+A script shows them above the columns. All have the same form: sections of tables and texts, whose cells may be links.
 """
 
 from collections.abc import Awaitable, Callable

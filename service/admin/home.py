@@ -50,61 +50,11 @@ _ROWS = {
     "operator": "piccolo_user",
 }  # fmt: skip
 
-_SCRIPT = """
-function element(name, content, href) {
-  const made = document.createElement(name);
-  made.append(content);
-  if (href) made.href = href;
-  return made;
-}
-
-function list(items) {
-  const made = document.createElement("ul");
-  made.append(...items.map((parts) => {
-    const item = document.createElement("li");
-    item.append(...parts);
-    return item;
-  }));
-  return made;
-}
-
-async function show(welcome) {
-  welcome.dataset.home = "";
-  const response = await fetch("./api/home");
-  if (!response.ok) return;
-  const { counts, state, entries } = await response.json();
-  const home = document.createElement("div");
-  home.dataset.shown = "";
-  home.append(element("h2", "Counts"));
-  home.append(list(counts.map(({ name, count, link }) => [element("a", `${name}: ${count}`, link)])));
-  home.append(element("h2", "State"));
-  home.append(list(state.map(({ name, state }) => [`${name}: ${state}`])));
-  home.append(element("h2", "Last actions"));
-  home.append(list(entries.map(({ at, who, action, kind, link, reason }) => [
-    `${at} UTC: ${who} `, link ? element("a", action, link) : action, ` (${kind})${reason ? `: ${reason}` : ""}`,
-  ])));
-  home.append(element("a", "All entries of the audit log", "#/audit_log/"));
-  welcome.append(home);
-}
-
-function update() {
-  const welcome = document.querySelector(".welcome:not([data-home])");
-  if (welcome) show(welcome);
-}
-
-new MutationObserver(update).observe(document, { childList: true, subtree: true });
-"""
-SCRIPT = '<script type="module" src="./home.js"></script>'
-STYLE = """
-.welcome ul { margin: .5rem 0 1rem; padding-left: 1.25rem; list-style: disc }
-.welcome li { line-height: 1.6; overflow-wrap: anywhere }
-"""
-
 
 def add_home(site: Any) -> None:
     """Adds a route for the script, and one for what it shows below /api, which needs an operator's session."""
     api_of(site).router.routes.insert(0, Route("/home", _get_home))
-    add_script(site, "home.js", _SCRIPT)
+    add_script(site, "home.js")
 
 
 async def _get_home(_: Request) -> Response:

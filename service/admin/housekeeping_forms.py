@@ -1,6 +1,7 @@
 """The form of operators that runs a daily command, in a process of its own as ``cron`` would."""
 
 import asyncio
+import subprocess
 import sys
 from typing import Annotated, Any, Literal, get_args
 
@@ -10,12 +11,14 @@ from pydantic import Field
 from service.admin.forms import Confirm, OperatorForm, Preview, Reason, operator_form, refused
 from service.audit.queries import record
 
+MOST_SECONDS = 600
 Task = Literal["purge", "collect_files"]
 TASKS: tuple[Task, ...] = get_args(Task)
 _EFFECTS: dict[str, str] = {
     "purge": "Deletes what has expired: trash and deleted accounts after 30 days, ended sessions, old audit entries.",
     "collect_files": "Deletes uploaded files that nothing has referred to for a day. It waits while a backup is made.",
 }
+_ONE = asyncio.Lock()  # it keeps a thread of the worker busy
 
 
 class Housekeeping(OperatorForm):
@@ -32,13 +35,21 @@ async def _to_run(data: Housekeeping) -> Preview:
 
 
 async def _output_of(task: str) -> str:
-    """What the command has deleted, in one line. Its log goes where that of the service goes."""
-    command = (sys.executable, "-m", "piccolo.main", "service", task)
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-    output, _ = await process.communicate()
-    if process.returncode:
-        raise refused("task", f"It has failed with status {process.returncode}. The log of the service says why.")
-    counts = [line.strip() for line in output.decode(errors="replace").splitlines() if line.endswith(" deleted")]
+    """The numbers of deleted rows and files, in one line. The command logs where the service logs. As for pictures, a
+    thread starts it, because uvloop would block the event loop."""
+    if _ONE.locked():
+        raise refused("task", "Another one is running. Wait for its end.")
+    command = [sys.executable, "-m", "piccolo.main", "service", task]
+    try:
+        async with _ONE:
+            done = await asyncio.to_thread(
+                subprocess.run, command, stdout=subprocess.PIPE, text=True, timeout=MOST_SECONDS
+            )
+    except subprocess.TimeoutExpired:
+        raise refused("task", f"It was ended after {MOST_SECONDS // 60} minutes. Run it on the machine.") from None
+    if done.returncode:
+        raise refused("task", f"It has failed with status {done.returncode}. The log of the service says why.")
+    counts = [line.strip() for line in done.stdout.splitlines() if line.endswith(" deleted")]
     return ", ".join(count for count in counts if not count.endswith(": 0 deleted")) or "nothing to delete"
 
 

@@ -3,8 +3,9 @@
 Piccolo Admin would count all rows, sort a whole table by any column, and search texts without an index.
 """
 
+from collections.abc import Callable
 from copy import deepcopy
-from typing import Any
+from typing import Any, TypeVar
 
 from piccolo.columns import Column, Text, Varchar
 from piccolo.columns.combination import WhereRaw
@@ -41,6 +42,10 @@ _FEW = "few"  # a parameter for _split_params
 _PATTERNS = {"exact": "{}", "starts": "{}%", "ends": "%{}"}
 
 
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+_validated: Callable[[_Method], _Method] = apply_validators  # which has no types of its own
+
+
 class BoundedList(PiccoloCRUD):
     def __init__(self, config: TableConfig) -> None:
         super().__init__(config.table_class, validators=config.validators)
@@ -49,7 +54,7 @@ class BoundedList(PiccoloCRUD):
             *(each.column._meta.name for each in config.order_by or ()),
         }
 
-    @apply_validators  # type: ignore[untyped-decorator] # Piccolo's
+    @_validated
     async def get_all(self, request: Request, params: dict[str, Any] | None = None) -> Response:
         asked = params or {}
         wanted = self._split_params(asked)
@@ -62,13 +67,13 @@ class BoundedList(PiccoloCRUD):
         answer: Response = await super().get_all(request, params=asked | few)
         return answer
 
-    @apply_validators  # type: ignore[untyped-decorator] # Piccolo's
+    @_validated
     async def get_count(self, request: Request) -> Response:
         """The number of rows, up to one more than MOST_COUNTED."""
         count = await self._count(self._split_params(self._parse_params(request.query_params)), MOST_COUNTED + 1)
         return JSONResponse({"count": count, "page_size": self.page_size})
 
-    @apply_validators  # type: ignore[untyped-decorator] # Piccolo's
+    @_validated
     async def get_ids(self, request: Request) -> Response:
         """The newest rows whose name contains ``search``: by their ids, their names."""
         asked, (column,) = request.query_params, self.table.get_readable().columns

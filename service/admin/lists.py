@@ -23,7 +23,6 @@ from service.admin.operators import Operator, OperatorSession
 from service.admin.roles import OperatorRole
 from service.admin.second_factors import SecondFactor
 from service.audit.queries import Action
-from service.audit.queries import Kind as AuditKind
 from service.audit.tables import AuditEntry
 from service.auth.email_links import Purpose
 from service.auth.tables import EmailToken, Token
@@ -129,7 +128,6 @@ TABLES = [
         "name portrait owner owner_inactive template visibility updated_at deleted_at",
         "name owner template visibility tags deleted_at",
         visibility=Visibility,
-        style=Style,
     ),
     _table(
         StoredFile,
@@ -153,7 +151,6 @@ TABLES = [
         "created_at action kind row member operator address detail",
         "created_at action row member operator address",
         action=Action,
-        kind=AuditKind,
     ),
 ]
 

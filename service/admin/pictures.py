@@ -13,41 +13,12 @@ from service.media.storage import STORAGE, WEBP
 
 _SIZES = ("64", "256")
 _NAME = re.compile("[0-9a-f]{64}")
-_SCRIPT = """
-const isName = /^[0-9a-f]{64}$/;
-
-function show(parent, name) {
-  const before = parent.querySelector(":scope > img[data-file]");
-  if (before?.dataset.file === name) return;
-  before?.remove();
-  if (!isName.test(name)) return;
-  const picture = document.createElement("img");
-  picture.dataset.file = name;
-  picture.alt = "";
-  picture.addEventListener("error", () => { picture.hidden = true; });
-  picture.src = `./api/pictures/${name}`;
-  parent.append(picture);
-}
-
-function showAll() {
-  for (const link of document.querySelectorAll('td a[href*="/files/"]')) show(link, link.textContent.trim());
-  for (const field of document.querySelectorAll("form input")) show(field.parentElement, field.value);
-}
-
-new MutationObserver(showAll).observe(document, { childList: true, subtree: true, characterData: true });
-"""
-SCRIPT = '<script type="module" src="./pictures.js"></script>'
-STYLE = """
-img[data-file] { display: block; max-height: 64px; border-radius: 4px }
-img[data-file][hidden] { display: none }
-a:has(> img[data-file]:not([hidden])) { font-size: 0 }
-"""
 
 
 def add_pictures(site: Any) -> None:
     """Adds a route for the script, and one for pictures below /api, which needs an operator's session."""
     api_of(site).router.routes.insert(0, Route("/pictures/{name}", _get_picture))
-    add_script(site, "pictures.js", _SCRIPT)
+    add_script(site, "pictures.js")
 
 
 async def _get_picture(request: Request) -> Response:

@@ -23,7 +23,7 @@ from service.etags import etag
 from service.relationships.queries import create_relationship, delete_relationship, update_relationship
 from service.relationships.schemas import RelationshipCreate, RelationshipUpdate
 from service.relationships.tables import Relationship
-from service.relationships.types import CUSTOM, LABELS, TypeName, stored_labels
+from service.relationships.types import CUSTOM, LABELS, TypeName
 from service.validation import convert
 
 EDITED = (*LABELS, "description", "source_attitude", "target_attitude")
@@ -76,17 +76,13 @@ class RelationshipEdit(OperatorForm):
 def _new(data: NewRelationship) -> RelationshipCreate:
     given = {name: getattr(data, name) for name in ("type", "description", "attitude", "returned_attitude")}
     labels = {name: getattr(data, name) or None for name in LABELS}
-    new = convert(given | labels | {"target": str(row_id("target", data.target))}, RelationshipCreate)
-    stored_labels(new.type, new.label, new.inverse_label)
-    return new
+    return convert(given | labels | {"target": str(row_id("target", data.target))}, RelationshipCreate)
 
 
 async def _to_create(data: NewRelationship) -> Preview:
     row, target = await find_character(data.character), await find_character(data.target, field="target")
     if target["owner"] != row["owner"]:
         raise refused("target", f"{target['name']} is {target['username']}'s, and {row['name']} {row['username']}'s.")
-    if target["id"] == row["id"]:
-        raise refused("target", "Must be another character.")
     new = _new(data)
     return Preview(row, f"{row['name']} of {row['username']} will be {new.label or new.type} {target['name']}.")
 
@@ -142,9 +138,6 @@ async def _to_edit(data: RelationshipEdit) -> Preview:
     if data.version != row["version"]:
         raise refused("version", f"It has changed: its version is {row['version']}. Read it again.")
     changed = _changed(row, data)
-    _update(changed)
-    labels = {name: changed.get(name, row[name]) or None for name in LABELS}
-    stored_labels(row["type"], labels["label"], labels["inverse_label"])
     if not changed:
         raise refused("relationship", "Nothing differs from what is stored.")
     return Preview(row, f"{_summary(row)} Changes: {'; '.join(differences(row, changed).values()).removesuffix('.')}.")

@@ -17,8 +17,8 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from service.admin import operators
-from service.admin.additions import add_script, api_of
-from service.admin.operators import SET_UP, SET_UP_HEADER, Operator, OperatorSession
+from service.admin.additions import api_of
+from service.admin.operators import SET_UP, Operator, OperatorSession
 from service.admin.second_factors import SecondFactor, encryption_key
 from service.audit.queries import record
 from service.auth.secrets import digest
@@ -73,17 +73,6 @@ the app.</p>
 <p>Keep these recovery codes in a safe place. Each one replaces a code of the app once. They are not shown again.</p>
 <pre>{codes}</pre>"""
 
-SCRIPT = f"""
-const {{ send }} = XMLHttpRequest.prototype;
-XMLHttpRequest.prototype.send = function (...given) {{
-  this.addEventListener("load", () => {{
-    const page = this.getResponseHeader("{SET_UP_HEADER}");
-    if (page) location.assign(page);
-  }});
-  return send.apply(this, given);
-}};
-"""
-
 
 class Provider(AuthenticatorProvider):
     """Piccolo Admin asks it for the code when an operator signs in."""
@@ -120,7 +109,7 @@ class Provider(AuthenticatorProvider):
 
 
 def add_second_factor_page(site: Any, provider: Provider) -> None:
-    """Adds the page in front of Piccolo's, and the script that opens it for operators who have to set it up."""
+    """Adds the page in front of Piccolo's."""
 
     async def show(request: Request) -> Response:
         user = request.user.user
@@ -145,7 +134,6 @@ def add_second_factor_page(site: Any, provider: Provider) -> None:
 
     path = SET_UP.removeprefix("/admin/api")
     api_of(site).router.routes[:0] = [Route(path, show, methods=["GET"]), Route(path, submit, methods=["POST"])]
-    add_script(site, "second-factor.js", SCRIPT)
 
 
 def _form(request: Request, *, has_one: bool, error: str = "", text: str = "") -> Response:

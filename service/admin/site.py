@@ -18,48 +18,21 @@ from service.admin import member_forms as members
 from service.admin import relationship_forms as relationships
 from service.admin import template_forms as templates
 from service.admin import template_version_forms as versions
-from service.admin.details_page import SCRIPT as DETAILS_SCRIPT
-from service.admin.details_page import STYLE as DETAILS_STYLE
+from service.admin.additions import add_script, read_static
 from service.admin.details_page import add_details
-from service.admin.home import SCRIPT as HOME_SCRIPT
-from service.admin.home import STYLE as HOME_STYLE
 from service.admin.home import add_home
 from service.admin.large_lists import bound_lists
 from service.admin.lists import LINKS, TABLES, refuse_bad_values
 from service.admin.mount import MOST_REFUSED
 from service.admin.offered_forms import offer_forms_of_role
-from service.admin.operators import MAX_AGE, Operator, OperatorSession
-from service.admin.page_script import SCRIPT as PAGES_SCRIPT
-from service.admin.page_script import STYLE as PAGES_STYLE
-from service.admin.page_script import add_page_script
-from service.admin.pictures import SCRIPT as PICTURES_SCRIPT
-from service.admin.pictures import STYLE as PICTURES_STYLE
+from service.admin.operators import MAX_AGE, SET_UP_HEADER, Operator, OperatorSession
 from service.admin.pictures import add_pictures
 from service.admin.second_factor_page import Provider, add_second_factor_page
-from service.admin.sign_in_script import SCRIPT as SIGN_IN_SCRIPT
-from service.admin.sign_in_script import STYLE as SIGN_IN_STYLE
-from service.admin.sign_in_script import add_sign_in_script
 from service.settings import settings
 from service.web.csp import application_policy
 
-# Hides Piccolo Admin's buttons for changing rows, as such requests are refused
-_STYLE = (
-    """
-a[href$="/add/"], [data-uitest="save_button"], [data-uitest="drop_down_button"], [data-uitest="delete_row_button"],
-table:has(th > input[type="checkbox"]) :is(th, td):is(:first-child, :last-child) { display: none !important }
-form:has([data-uitest="save_button"]) :is(input, textarea, select) { pointer-events: none }
-form:has([data-uitest="save_button"]) :is([data-uitest$="_array_widget"] a) { display: none }
-html:has(.dark_mode) { color-scheme: dark }
-.light_mode :is(td, .welcome, [data-forms], [data-details]) a { color: #1d6fb8 } /* Piccolo's is too light */
-select[name$="__operator"]:has(+ select) { display: none } /* of a choice, where Piccolo Admin ignores it */
-"""
-    + PICTURES_STYLE
-    + PAGES_STYLE
-    + HOME_STYLE
-    + DETAILS_STYLE
-    + SIGN_IN_STYLE
-    + ("" if settings.second_factor_key else 'li:has(> a[href$="/mfa-setup/"]) { display: none !important }\n')
-)
+_WITHOUT_SECOND_FACTORS = 'li:has(> a[href$="/mfa-setup/"]) { display: none !important }\n'
+_STYLE = read_static("site.css") + ("" if settings.second_factor_key else _WITHOUT_SECOND_FACTORS)
 # Hashes of the styles that the script of Piccolo Admin 1.14 adds; tests/slow/test_browser.py finds a new version's
 _STYLE_HASHES = (
     "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
@@ -108,24 +81,23 @@ site: Any = create_admin(
     translations=[ENGLISH.model_copy(update={"translations": ENGLISH.translations | {"Edit": "View"}})],
     rate_limit_provider=InMemoryLimitProvider(timespan=300, limit=MOST_REFUSED, block_duration=300),  # per worker
 )
-_SCRIPTS = PICTURES_SCRIPT + PAGES_SCRIPT + HOME_SCRIPT + DETAILS_SCRIPT + SIGN_IN_SCRIPT
-_IN_HEAD = f'<link rel="icon" href="data:,">{_SCRIPTS}<style>{_STYLE}</style>'
+_IN_HEAD = f'<link rel="icon" href="data:,"><style>{_STYLE}</style>'
 site.template = site.template.replace("</head>", f"{_IN_HEAD}</head>")
+add_script(site, "answers.js", first=True, SET_UP_HEADER=SET_UP_HEADER)
+add_script(
+    site,
+    "pages.js",
+    FORMS={
+        table: [{"slug": form.slug, "name": form.name, "key": key} for form in forms]
+        for table, (key, forms) in _FORMS_OF_ROWS.items()
+    },
+)
 add_pictures(site)
 add_home(site)
 add_details(site)
 bound_lists(site, TABLES)
 refuse_bad_values(site)
 offer_forms_of_role(site)
-add_sign_in_script(site)
-add_page_script(
-    site,
-    {
-        table: [{"slug": form.slug, "name": form.name, "key": key} for form in forms]
-        for table, (key, forms) in _FORMS_OF_ROWS.items()
-    },
-)
+add_script(site, "sign-in.js")
 if _provider is not None:
     add_second_factor_page(site, _provider)
-if settings.second_factor_required:
-    site.template = site.template.replace("<head>", '<head><script src="./second-factor.js"></script>')

@@ -139,9 +139,7 @@ async def _to_edit(data: TemplateEdit) -> Preview:
     row = await find_own(data.template)
     if data.version != row["version"]:
         raise refused("version", f"{row['name']} has changed: its version is {row['version']}. Read it again.")
-    after = _given(data)
-    convert(after, TemplateUpdate)
-    changes = differences(row, after)
+    changes = differences(row, _given(data))
     if not changes:
         raise refused("template", "Nothing differs from what is stored.")
     return Preview(row, f"{summary_of(row)} Changes: {'; '.join(changes.values()).removesuffix('.')}.")

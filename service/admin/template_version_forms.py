@@ -47,7 +47,7 @@ class NewVersion(OperatorForm):
 
 
 async def _changes(row: Any, number: int, schema: dict[str, Any]) -> str:
-    """What ``schema`` changes against version ``number``."""
+    """The changes from version ``number`` to ``schema``."""
     before = await get_version(PLATFORM, row["id"], number)
     found = schema_changes(msgspec.json.decode(before["attribute_schema"]), schema)
     changes = "; ".join(f"{change.pointer or 'the schema'} {change.change}" for change in found)

@@ -1,4 +1,4 @@
-"""Who has written in the last seconds, for all workers: they read from the primary."""
+"""Notes, for all workers, the users who have written in the last seconds: they read from the primary."""
 
 import time
 from contextlib import suppress

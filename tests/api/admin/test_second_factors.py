@@ -322,7 +322,7 @@ async def test_a_second_factor_can_be_obligatory(
         assert (refused.status_code, refused.headers.get(SET_UP_HEADER)) == (403, SET_UP), path
     assert (await operator.post("/admin/api/forms/suspend-a-member/", json={"member": "alice"})).status_code == 403
     assert (await operator.get(SET_UP)).status_code == 200
-    assert (await operator.get("/admin/second-factor.js")).headers["content-type"].startswith("text/javascript")
+    assert (await operator.get("/admin/answers.js")).headers["content-type"].startswith("text/javascript")
     assert (await submit(operator, "add")).status_code == 200
     assert (await operator.get(TABLES)).status_code == 200
 

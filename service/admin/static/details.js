@@ -7,13 +7,9 @@ const marked = /^#\/(?:users|characters|templates|template_versions|piccolo_user
 const waiting = new Map(); // by id: the elements that show it
 let refusal = ""; // why the last list was refused
 
-const { send } = XMLHttpRequest.prototype;
-XMLHttpRequest.prototype.send = function (...given) {
-  this.addEventListener("load", () => {
-    if (this.status === 400) [, refusal] = this.responseText.match(/^\{"detail":\s*"([^"\\]*)"\}$/) ?? [, ""];
-  });
-  return send.apply(this, given);
-};
+document.addEventListener("answer", ({ detail: { status, responseText } }) => {
+  if (status === 400) [, refusal] = responseText.match(/^\{"detail":\s*"([^"\\]*)"\}$/) ?? [, ""];
+});
 
 function element(name, content = "", href = null) {
   const made = document.createElement(name);

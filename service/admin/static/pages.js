@@ -1,15 +1,6 @@
-"""A script that completes the pages of Piccolo Admin.
+// Completes the pages of Piccolo Admin. Forms get long texts, choices, hints, and values of the row that they were opened
+// from. Rows get links to the forms about them. Lists show times to the second.
 
-Forms get long texts, choices, hints, and values of the row that they were opened from. Rows get links to the forms
-about them. Lists show times to the second.
-"""
-
-import json
-from typing import Any
-
-from service.admin.additions import add_script
-
-_SCRIPT = r"""
 const forms = __FORMS__;  // by table: the address, the name and the field for the id of each form about a row
 const schemas = new Map();
 const asking = "confirm field - ";
@@ -198,21 +189,3 @@ document.addEventListener("submit", () => {
     delete dataset.seen;
   }
 }, true);
-"""
-SCRIPT = '<script type="module" src="./pages.js"></script>'
-STYLE = """
-.errors[data-stale] { display: none }
-.errors:has([data-question]) {
-  border-color: #3889cf !important; background: none !important; color: inherit !important
-}
-.errors:has([data-question]) > p { display: none }
-form input[hidden] { display: none }
-form small { display: block; opacity: .7; margin: .25rem 0 .5rem }
-[data-forms] a { display: inline-block; margin: 0 1rem .5rem 0 }
-form textarea { width: 100%; box-sizing: border-box; font-family: monospace; resize: vertical }
-"""
-
-
-def add_page_script(site: Any, about: dict[str, list[dict[str, str]]]) -> None:
-    """``about`` has, by table, the forms about one of its rows: ``slug``, ``name``, and the field ``key`` of the id."""
-    add_script(site, "pages.js", _SCRIPT.replace("__FORMS__", json.dumps(about)))

@@ -1,0 +1,14 @@
+// Follows the answers to the requests of Piccolo Admin: opens the page that one names in a header, where an operator has
+// to set up a second factor, and tells the other scripts of each. It runs before any request is sent.
+
+{
+  const { send } = XMLHttpRequest.prototype;
+  XMLHttpRequest.prototype.send = function (...given) {
+    this.addEventListener("load", () => {
+      const page = this.getResponseHeader(__SET_UP_HEADER__);
+      if (page) location.assign(page);
+      document.dispatchEvent(new CustomEvent("answer", { detail: this }));
+    });
+    return send.apply(this, given);
+  };
+}
