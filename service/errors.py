@@ -194,7 +194,7 @@ class UnsupportedMediaType(ServiceError):
 class Unprocessable(ServiceError):
     status = HTTPStatus.UNPROCESSABLE_ENTITY
     slug = "validation"
-    meaning = "The content of the body is not valid. 'errors' lists every fault with its position."
+    meaning = "The content of the body is not valid. 'errors' lists the faults, each with its position."
     advice = "Correct the fields that the errors name, and send the request again. Nothing was stored."
 
     @classmethod

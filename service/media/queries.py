@@ -5,8 +5,10 @@ An upload first inserts or updates the row and commits. Then it writes the file,
 """
 
 import asyncio
+import hashlib
 import hmac
 from collections.abc import Mapping
+from functools import partial
 from io import BytesIO
 from typing import IO, Any
 
@@ -24,7 +26,6 @@ from service.media.storage import STORAGE, derived_key
 from service.media.tables import StoredFile
 
 LINK_SECONDS = 600
-_PIECE = 256 * 1024  # bytes that are read at once
 
 _KEY = derived_key("names of files")
 _UPSERT = Prepared(
@@ -109,12 +110,9 @@ async def content_name(file: IO[bytes]) -> str:
     return await asyncio.to_thread(_keyed_hash, file)
 
 
-def _keyed_hash(file: IO[bytes]) -> str:
+def _keyed_hash(file: Any) -> str:
     file.seek(0)
-    keyed_hash = hmac.new(_KEY, digestmod="sha256")
-    while piece := file.read(_PIECE):
-        keyed_hash.update(piece)
-    return keyed_hash.hexdigest()
+    return hashlib.file_digest(file, partial(hmac.new, _KEY, digestmod="sha256")).hexdigest()
 
 
 def file_name(name: str, size: str) -> str:

@@ -22,6 +22,6 @@ a template by its data.
 request that would overwrite a newer version is refused (412). A request with an `Idempotency-Key` can be repeated
 safely. `?dry_run=true` previews the result and stores nothing.
 
-**Errors.** Every error is a [problem document](/problems/) (RFC 9457). Its `errors` list all faults of the request,
+**Errors.** Every error is a [problem document](/problems/) (RFC 9457). Its `errors` list the faults of the request,
 each with its position. In the list of responses, `default` stands for the problems that any operation can return.
 """
