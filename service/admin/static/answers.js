@@ -7,7 +7,9 @@
     this.addEventListener("load", () => {
       const page = this.getResponseHeader(__SET_UP_HEADER__);
       if (page) location.assign(page);
-      document.dispatchEvent(new CustomEvent("answer", { detail: this }));
+      const text = ["", "text"].includes(this.responseType) ? this.responseText : "";  // a form may return a file
+      const detail = { path: new URL(this.responseURL).pathname, status: this.status, text };
+      document.dispatchEvent(new CustomEvent("answer", { detail }));
     });
     return send.apply(this, given);
   };

@@ -11,12 +11,12 @@ function tell(text) {
   document.querySelector("#login form")?.after(told);
 }
 
-function read(request) {
-  if (/"Login failed"/.test(request.responseText)) return "The username or the password is not right.";
-  if (request.status !== 429) return "";
-  return JSON.parse(request.responseText).detail ?? "Too many attempts. Wait for 5 minutes.";  // Piccolo's own has none
+function read(status, text) {
+  if (/"Login failed"/.test(text)) return "The username or the password is not right.";
+  if (status !== 429) return "";
+  return JSON.parse(text).detail ?? "Too many attempts. Wait for 5 minutes.";  // Piccolo's own has none
 }
 
-document.addEventListener("answer", ({ detail: request }) => {
-  if (new URL(request.responseURL).pathname.endsWith("/public/login/")) tell(read(request));
+document.addEventListener("answer", ({ detail: { path, status, text } }) => {
+  if (path.endsWith("/public/login/")) tell(read(status, text));
 });
