@@ -7,24 +7,30 @@ from PIL import Image, ImageDraw
 
 from service.cards.formats.png import is_png
 from service.database.held import check_no_connection
+from service.media.images.workers import convert
 
 _FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP"}
 _BACKGROUND, _FIGURE = "#d9dce1", "#aeb4be"
 
 
 async def render_picture(portrait: bytes | None, path: str) -> bytes:
-    """``portrait``, a WebP or an imported PNG, in the format that the suffix of ``path`` names, or else as PNG.
+    """``portrait``, a WebP of this service or an imported PNG, in the format that the suffix of ``path`` names, or else
+    as PNG.
 
-    A portrait in that format is returned unchanged. Without a portrait, the picture is a placeholder.
+    A portrait in that format is returned unchanged. Without a portrait, the picture is a placeholder. Raises what
+    ``convert`` raises.
     """
     check_no_connection("Drawing a picture")
-    return await asyncio.to_thread(_encode, portrait, _FORMATS.get(path.rpartition(".")[2].lower(), "PNG"))
+    kind = _FORMATS.get(path.rpartition(".")[2].lower(), "PNG")
+    if portrait is None or not is_png(portrait):
+        return await asyncio.to_thread(_encode, portrait, kind)
+    return portrait if kind == "PNG" else await convert(portrait, "PNG", kind)
 
 
 def _encode(portrait: bytes | None, kind: str) -> bytes:
-    if portrait is not None and (kind == "PNG") == is_png(portrait) and kind != "JPEG":
+    if portrait is not None and kind == "WEBP":
         return portrait
-    picture = Image.open(BytesIO(portrait), formats=["WEBP", "PNG"]) if portrait is not None else _placeholder()
+    picture = Image.open(BytesIO(portrait), formats=["WEBP"]) if portrait is not None else _placeholder()
     target = BytesIO()
     if kind == "PNG":
         picture.save(target, "PNG", compress_level=3)  # the default of 6 takes three times as long and saves little

@@ -1,5 +1,6 @@
 import asyncio
 import json
+from contextlib import nullcontext
 from functools import partial
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any
@@ -57,7 +58,9 @@ CARD = {
 }
 
 MOST_IN_MEMORY = 1024 * 1024  # bytes of a card with files; a larger one is in a temporary file
-_TURNS = Turns(1, waiting=64, waiting_of_caller=16, refusal="Too many cards are being exported.")
+_TOO_MANY = "Too many cards are being exported."
+_TURNS = Turns(1, waiting=64, waiting_of_caller=16, refusal=_TOO_MANY)
+_TURNS_OF_JSON = Turns(2, waiting=64, waiting_of_caller=16, refusal=_TOO_MANY)  # of cards without their files
 
 
 class ExportedCard(msgspec.Struct):
@@ -72,10 +75,11 @@ async def get_card(user: Caller, character_id: UUID, query: CardQuery) -> Export
     """Raises NotFound if the caller may not see the character, BadRequest for CHARX as V2."""
     if query.format == "charx" and query.spec == "v2":
         raise BadRequest.of([Violation("Must be v3: CHARX exists only in V3.", parameter="spec")])
-    if query.format == "json":
+    if query.format != "json":
+        return await _export_with_files(user, character_id, query)
+    async with nullcontext() if DB.is_dry_run else _TURNS_OF_JSON.turn():  # in a transaction, nothing waits for a turn
         row, export = await _read(user, character_id)
         return ExportedCard(row, await asyncio.to_thread(as_json, export, query.spec or export.spec))
-    return await _export_with_files(user, character_id, query)
 
 
 async def _read(user: Caller, character_id: UUID) -> tuple[Any, Export]:

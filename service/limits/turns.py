@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Protocol
 
+from service.database.held import check_no_connection
 from service.database.shares import ON_BEHALF_OF
 from service.errors import Unavailable
 
@@ -43,7 +44,8 @@ class Turns:
     @asynccontextmanager
     async def turn(self, patience: float | None = None) -> AsyncIterator[None]:
         """Waits for a turn, which lasts for the block. Raises Unavailable when too many wait, after ``patience``
-        seconds, and when the client has left meanwhile."""
+        seconds, and when the client has left meanwhile. No connection may be held."""
+        check_no_connection("Waiting for a turn")
         client = CLIENT.get()
         if self._free:
             self._free -= 1

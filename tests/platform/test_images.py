@@ -160,6 +160,15 @@ async def test_the_process_returns_the_picture_or_its_fault() -> None:
     assert (picture.width, picture.files.keys()) == (50, {"original", "1024", "512", "256", "64"})
 
 
+@pytest.mark.parametrize("target", ["JPEG", "WEBP"])
+async def test_the_process_converts_a_picture(target: str) -> None:
+    clear = saved(Image.new("RGBA", (30, 20), (200, 30, 30, 255)), "PNG")
+    converted = opened(await workers.convert(clear, "PNG", target))
+    assert (converted.format, converted.mode, converted.size) == (target, "RGB", (30, 20))
+    with pytest.raises(Unprocessable):
+        await workers.convert(clear[:-30], "PNG", target)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "error"),

@@ -18,7 +18,7 @@ from PIL import Image
 from service.database import embedded
 from service.media.schemas import MAX_UPLOAD
 from tests.conftest import DATA_DIR
-from tests.support.cards import V3, in_json
+from tests.support.cards import ICON, ICON_ASSET, V3, in_charx, in_json
 from tests.support.pictures import saved
 from tests.support.servers import Service, member_of, worker_of_its_own
 
@@ -130,6 +130,39 @@ async def test_large_pictures(service: Service) -> None:
         users = [await opened.enter_async_context(member_of(service.url, f"painter_{n}")) for n in range(2)]
         health = await slowest_health(service, asyncio.create_task(upload_all(users * PICTURES_OF_EACH)))
     report(f"pictures of {len(content) / 1024**2:.1f} MiB", service, health)
+
+
+async def test_the_icon_of_a_card_is_decoded_outside_of_the_worker(service: Service) -> None:
+    """A PNG of 40 megapixels that is named as a JPEG, so that an export converts it."""
+    icon = saved(Image.new("RGBA", (6_300, 6_300), (200, 30, 30, 255)), "PNG")
+    async with member_of(service.url, "iconographer") as client:
+        client.timeout = httpx.Timeout(60)
+        declared = ICON_ASSET | {"uri": f"embeded://{ICON.replace('.png', '.jpg')}", "ext": "jpg"}
+        document = V3 | {"data": V3["data"] | {"assets": [declared]}}
+        card = in_charx(document, **{ICON.replace(".png", ".jpg"): icon})
+        (item,) = (await client.post("/v1/imports", files=[("file", ("large.charx", card))])).json()["items"]
+        path = f"/v1/characters/{item['character']['id']}/card?format=charx"
+        before = peak(service)
+        with zipfile.ZipFile(BytesIO((await client.get(path)).content)) as archive:
+            (name,) = [name for name in archive.namelist() if name.endswith(".jpg")]
+            assert archive.read(name).startswith(b"\xff\xd8\xff")
+    assert peak(service) - before < 50 * 1024**2
+
+
+async def test_many_exports_of_large_cards_as_json(service: Service) -> None:
+    card = in_json(V3 | {"data": V3["data"] | {"notes": ["x" * 24] * 230_000}})
+    async with member_of(service.url, "collector") as client, member_of(service.url, "reader") as other:
+        client.timeout = other.timeout = httpx.Timeout(60)
+        (item,) = (await client.post("/v1/imports", files=[("file", ("large.json", card))])).json()["items"]
+        character = f"/v1/characters/{item['character']['id']}"
+        assert (await client.patch(character, json={"visibility": "public"})).status_code == 200
+
+        async def export_all() -> None:
+            answers = await asyncio.gather(*(each.get(f"{character}/card") for each in [client, other] * 10))
+            assert {answer.status_code for answer in answers} <= {200, 503}
+
+        health = await slowest_health(service, asyncio.create_task(export_all()))
+    report(f"20 exports of {len(card) / 1024**2:.1f} MiB", service, health)
 
 
 async def test_slow_uploads(service: Service) -> None:

@@ -131,7 +131,7 @@ async def replace_by_file(user: Caller, character_id: UUID, card: NewCard, if_ma
         row = await lock_own(user, character_id)
         check_if_match(if_match, character_id, row["version"])
         await _replace(row, card)
-        return await get_card(user, character_id, CardQuery())
+    return await get_card(user, character_id, CardQuery())
 
 
 def _undoes_all(problem: ServiceError) -> bool:

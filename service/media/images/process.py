@@ -1,7 +1,9 @@
-"""Checks and cleans one picture. It runs in a process of its own (see workers.py), because decoders may crash.
+"""Checks and cleans one picture, or converts it. It runs in a process of its own (see workers.py), because decoders may
+crash.
 
-The argument is the format; standard input is the picture. Standard output is a line of JSON: either ``detail`` with the
-fault of the picture, or its properties, followed by the WebP files. The program imports nothing of the service.
+The first argument is the format; standard input is the picture. Standard output is a line of JSON: either ``detail``
+with the fault of the picture, or its properties, followed by the files. Those are WebP, in several sizes; or, with a
+second argument, one file of that format. The program imports nothing of the service.
 """
 
 import io
@@ -41,7 +43,7 @@ def main() -> None:
     signal.alarm(PATIENCE)  # ends this process
     warnings.simplefilter("ignore")
     try:
-        properties, files = clean(sys.stdin.buffer.read(), sys.argv[1])
+        properties, files = (convert if len(sys.argv) > 2 else clean)(sys.stdin.buffer.read(), *sys.argv[1:])
     except Refused as refusal:
         properties, files = {"detail": str(refusal)}, {}
     properties["files"] = {name: len(content) for name, content in files.items()}
@@ -59,6 +61,14 @@ def clean(content: bytes, kind: str) -> tuple[dict[str, Any], dict[str, bytes]]:
         picture.thumbnail((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0)
         files[str(size)] = _webp(picture, quality=82, method=4)
     return {"width": width, "height": height, "color": _color(picture)}, files
+
+
+def convert(content: bytes, kind: str, target: str) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Like ``clean``, with one opaque file of the format ``target``, in the size of the picture."""
+    picture = _decoded(content, kind).convert("RGB")
+    file = io.BytesIO()
+    picture.save(file, target, quality=90)
+    return {"width": picture.width, "height": picture.height, "color": ""}, {target: file.getvalue()}
 
 
 def _decoded(content: bytes, kind: str) -> Image.Image:

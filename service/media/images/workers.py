@@ -43,16 +43,26 @@ async def clean(file: IO[bytes]) -> Picture:
     if kind is None:
         raise UnsupportedMediaType("The file is not a PNG, JPEG, WebP, AVIF or GIF.")
     async with TURNS.turn():
-        return await asyncio.to_thread(_clean, file, kind)
+        return await asyncio.to_thread(_process, file, kind)
 
 
-def _clean(file: IO[bytes], kind: str) -> Picture:
+async def convert(content: bytes, kind: str, target: str) -> bytes:
+    """An upload of the format ``kind`` that was cleaned before, in the format ``target``. It has no turn of its own.
+    Raises as ``clean`` does."""
+    check_no_connection("Decoding a picture")
+    with tempfile.TemporaryFile() as file:
+        await asyncio.to_thread(file.write, content)
+        picture = await asyncio.to_thread(_process, file, kind, target)
+    return picture.files[target]
+
+
+def _process(file: IO[bytes], *arguments: str) -> Picture:
     """Blocks. The pictures are on disk until the process has ended: a large one needs its memory once."""
     with tempfile.TemporaryFile() as output:
         descriptor = file.fileno()  # from now on it is on disk
         file.flush()
         os.lseek(descriptor, 0, os.SEEK_SET)  # file.seek would move within Python's buffer only
-        _run([sys.executable, "-I", str(_PROGRAM), kind], descriptor, output)
+        _run([sys.executable, "-I", str(_PROGRAM), *arguments], descriptor, output)
         output.seek(0)
         return _read(output)
 
