@@ -20,14 +20,15 @@ PLAIN = f"^[^{UNPRINTABLE[1:-1]}]*" + END
 PLAIN_FAULT = {"fault": "Must not contain control characters."}  # the fault that is reported instead of the pattern
 
 # Letters and symbols that show nothing, and the code points that Unicode ignores by default
-_BLANK = {0x115F, 0x1160, 0x2065, 0x2800, 0x3164, 0xFFA0, *range(0xFFF0, 0xFFF9), 0x1D159, *range(0xE0000, 0xE1000)}
+BLANK = {0x115F, 0x1160, 0x2065, 0x2800, 0x3164, 0xFFA0, *range(0xFFF0, 0xFFF9), 0xFFFC, 0x1D159}
+BLANK |= {*range(0xE0000, 0xE1000)}
 
 
 def _invisible() -> str:
     """For a character class: separators, controls, formats, marks without a letter, blank ones, and private use."""
     kinds = {"Zs", "Zl", "Zp", "Cc", "Cf", "Co", "Mn", "Mc", "Me"}
     planes = chain(range(0x20000), range(0xE0000, 0xE1000))  # the others have none, but see below
-    codes = [code for code in planes if code in _BLANK or unicodedata.category(chr(code)) in kinds]
+    codes = [code for code in planes if code in BLANK or unicodedata.category(chr(code)) in kinds]
     runs = [[code for _, code in run] for _, run in groupby(enumerate(codes), lambda pair: pair[1] - pair[0])]
     planes_0_to_14 = "".join(f"\\U{run[0]:08x}-\\U{run[-1]:08x}" for run in runs)
     return planes_0_to_14 + r"\U000f0000-\U0010ffff"  # all of planes 15 and 16 is for private use

@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from service.inputs import Input, OrDefault
 from service.media.schemas import Portrait
-from service.schemas import END, Time, Title, line
+from service.schemas import BLANK, END, Time, Title, line
 from service.users.tables import BIO_LENGTH, DISPLAY_NAME_LENGTH, EMAIL_LENGTH, USERNAME_LENGTH
 
 RESERVED_USERNAMES = frozenset({"me", "admin", "api", "system", "platform", "null", "undefined"})
@@ -24,7 +24,7 @@ PASSWORD_LENGTH = 10  # at least, in Unicode code points
 _ATOM = r"""[^@\s\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"(),:;<>\[\]\\]+"""
 _EMAIL = rf"^{_ATOM}@{_ATOM}\.{_ATOM}" + END
 _INVISIBLE = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"}
-_IGNORED = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]")
+_IGNORED = {0x034F, 0x17B4, 0x17B5, *range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *BLANK}
 _URL = r'^https?://[^\s<>"\x00-\x1f]+' + END
 
 Email = Annotated[
@@ -152,7 +152,7 @@ def normal_email(address: str) -> str | None:
 
 
 def _is_invisible(letter: str) -> bool:
-    return unicodedata.category(letter) in _INVISIBLE or _IGNORED.match(letter) is not None
+    return unicodedata.category(letter) in _INVISIBLE or ord(letter) in _IGNORED
 
 
 def account_key(login: str) -> str:

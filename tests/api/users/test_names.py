@@ -39,6 +39,7 @@ BLANK = {
     "variation selector 256": "\U000e01ef",
     "tag space": "\U000e0020",
     "null notehead": "\U0001d159",
+    "object replacement character": "\ufffc",
     "private use": "\ue000\uf8ff",
     "private use of planes 15 and 16": "\U000f0000\U000ffffd\U00100000\U0010fffd",
     "several": "\u200b\u3164 \ufe0f\u0301",
@@ -148,7 +149,9 @@ async def test_a_lookalike_of_a_taken_address_is_taken(stranger: Client, taken: 
     assert session.json()["user"]["username"] == "first"
 
 
-@pytest.mark.parametrize("letter", ["\u200b", "\u00ad", "\ufe0f", "\u2060", "\U000e0061", "\u3164", "\u034f", "\ue000"])
+@pytest.mark.parametrize(
+    "letter", [*"\u200b\u00ad\ufe0f\u2060\U000e0061\u3164\u034f\ue000\u2800\u17b4\ufffc\u180b\U0001d159"]
+)
 async def test_an_address_with_an_invisible_letter_is_none(stranger: Client, letter: str) -> None:
     account = {"email": f"al{letter}ice@example.org", "username": "second", "password": PASSWORD}
     answer = await stranger.post("/v1/users", json=account)
