@@ -25,7 +25,11 @@ class RequestId:
         state["request_id"] = own
         state["server_send"] = send
         state["headers"] = {b"x-request-id": own.encode()}
-        await self.app(scope, receive, send)
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            # The server's object refers to the scope, so all of a request, also its body, would wait for the collector
+            del state["server_send"]
 
 
 def _checked(given: bytes) -> str:

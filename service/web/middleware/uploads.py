@@ -22,6 +22,8 @@ _TOO_MANY = "Too many uploads are arriving."
 
 
 class Uploads:
+    """Sets ``state["read_again"]`` for a large body: after it, ``receive`` begins with the first byte again."""
+
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
         self.freed = asyncio.Event()
@@ -32,10 +34,12 @@ class Uploads:
             await self.app(scope, receive, send)
             return
         upload = _Upload(self, scope, receive, announced)
+        scope["state"]["read_again"] = upload.read_again
         try:
             await self.app(scope, upload.receive, send)
         finally:
             upload.close()
+            del scope["state"]["read_again"]  # a reference cycle, see RequestId
 
     async def take_memory(self, clients: Clients, size: int) -> None:
         """Waits until there is memory. Raises Overloaded after PATIENCE seconds."""
@@ -69,11 +73,9 @@ def _largest(scope: Any) -> int:
 
 def _is_gathered(scope: Any) -> bool:
     """Whether the body will be in memory as a whole, as JSON is. A route with ``one_file_at_a_time`` reads each file
-    when its turn has come, unless a repeated request is recognised by its body."""
+    when its turn has come."""
     handler = scope.get("route_handler")
-    if handler is None or not handler.opt.get("one_file_at_a_time"):
-        return True
-    return request_header(scope, b"idempotency-key") is not None
+    return handler is None or not handler.opt.get("one_file_at_a_time")
 
 
 class _Upload:
@@ -87,7 +89,7 @@ class _Upload:
         self.on_disk = self.in_memory = 0
         self._receive = receive
         self._file: SpooledTemporaryFile[bytes] | None = None
-        self._left = 0
+        self._left = self._size = 0
         self._largest = LARGEST
 
     async def receive(self) -> Any:
@@ -122,7 +124,13 @@ class _Upload:
             self._take_disk(len(body))
             file.write(body)
             more = message.get("more_body", False)
+        self._size = self._left
         file.seek(0)
+
+    def read_again(self) -> None:
+        if self._file is not None:
+            self._file.seek(0)
+            self._left = self._size
 
     def _take_disk(self, size: int) -> None:
         if not UPLOADS_ON_DISK.take(self.clients, size):

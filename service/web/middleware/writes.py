@@ -20,8 +20,6 @@ from service.web.problems import answer_problem
 from service.web.requests import FORM, MAX_PARTS, is_dry_run, prepared
 
 MAX_KEPT = 1024 * 1024  # bytes of a stored response
-IN_THREAD = 64 * 1024  # bytes; the digest of a longer body is computed in a thread, and of 50 MiB takes 30 ms or more
-_STEP = 1024 * 1024  # bytes that are searched at once, because a search holds the GIL
 
 
 class Answer(msgspec.Struct):
@@ -85,13 +83,8 @@ class Writes:
     async def _run_once(self, request: Request[Any, Any, Any]) -> Answer:
         """Runs the handler, or repeats the stored answer. The key is committed together with the work."""
         await _authorize(request)
-        body = await request.body()  # before the transaction begins, in which nothing waits for the client
+        compared = await _digest(request)  # before the transaction begins, in which nothing waits for the client
         target = f"{request.scope['path']}?{request.scope['query_string'].decode('latin-1')}"
-        boundary = _boundary(request)
-        if len(body) > IN_THREAD:
-            compared = await asyncio.to_thread(digest, body, boundary)
-        else:
-            compared = digest(body, boundary)
         attempt = self.begin_attempt(
             request.user.id, request.method, target, request.headers["idempotency-key"], compared
         )
@@ -137,21 +130,46 @@ async def _authorize(request: Request[Any, Any, Any]) -> None:
     await request.scope["route_handler"].authorize_connection(request)
 
 
-def digest(body: bytes, boundary: bytes = b"") -> bytes:
-    """The SHA-256 of a body. Of a form's, it leaves out the boundary, which is new in each request; the names and the
-    order of files count. Needs no copy of the body."""
-    hashed, rest, at, parts = sha256(), memoryview(body), 0, 0
-    begins = 0  # of what is not hashed yet
-    while boundary and at < len(body) and parts <= MAX_PARTS + 1:  # a form with more is refused
-        found = body.find(boundary, at, at + _STEP + len(boundary))
-        if found < 0:
-            at += _STEP + 1
-        else:
-            hashed.update(rest[begins:found])
-            begins = at = found + len(boundary)
-            parts += 1
-    hashed.update(rest[begins:])
-    return hashed.digest()
+class BodyDigest:
+    """The SHA-256 of a body that arrives in pieces. Of a form's, it leaves out the boundary, which is new in each
+    request; the names and the order of files count."""
+
+    def __init__(self, boundary: bytes = b"") -> None:
+        self._boundary = boundary
+        self._hashed = sha256()
+        self._parts = 0
+        self._rest = b""  # which may be the start of a boundary
+
+    def update(self, piece: bytes) -> None:
+        piece, at = self._rest + piece, 0
+        while self._boundary and self._parts <= MAX_PARTS + 1:  # a form with more is refused
+            found = piece.find(self._boundary, at)
+            if found < 0:
+                break
+            self._hashed.update(memoryview(piece)[at:found])
+            at = found + len(self._boundary)
+            self._parts += 1
+        end = max(at, len(piece) - len(self._boundary) + 1) if self._boundary else len(piece)
+        self._hashed.update(memoryview(piece)[at:end])
+        self._rest = piece[end:]
+
+    def digest(self) -> bytes:
+        self._hashed.update(self._rest)
+        return self._hashed.digest()
+
+
+async def _digest(request: Request[Any, Any, Any]) -> bytes:
+    """Reads the body: a large one in pieces, after which the handler reads it again from disk."""
+    body = BodyDigest(_boundary(request))
+    read_again = request.scope["state"].get("read_again")
+    if read_again is None:
+        body.update(await request.body())
+    else:
+        async for piece in Request[Any, Any, Any](request.scope, request.receive).stream():
+            if piece:
+                await asyncio.to_thread(body.update, piece)
+        read_again()
+    return body.digest()
 
 
 def _boundary(request: Request[Any, Any, Any]) -> bytes:

@@ -1,6 +1,7 @@
 """Idempotency-Key: what is sent again is answered again, not done again."""
 
 import asyncio
+import json
 import signal
 import threading
 from collections.abc import Iterator
@@ -27,10 +28,10 @@ from service.idempotency.queries import Attempt
 from service.idempotency.tables import IdempotencyKey
 from service.limits.rate_limits import TOKEN_LOOK_UPS
 from service.web.guards import CurrentUser, current_user
-from service.web.middleware import writes
 from service.web.middleware.authentication import Authentication
 from service.web.middleware.request_id import RequestId
-from service.web.middleware.writes import Writes, digest
+from service.web.middleware.uploads import SMALL
+from service.web.middleware.writes import BodyDigest, Writes
 from service.web.problems import answer_problem
 from tests.conftest import DATA_DIR, FIGHTER, PASSWORD, character, client, faults, template, with_key
 from tests.support.routes import route_of, routes_with
@@ -178,29 +179,52 @@ async def test_the_digest_of_a_large_body_is_computed_in_a_thread(
 ) -> None:
     threads: list[Any] = []
 
-    def note(*given: bytes) -> bytes:
+    def note(self: BodyDigest, piece: bytes) -> None:
         threads.append(threading.current_thread())
-        return digest(*given)
+        update(self, piece)
 
-    monkeypatch.setattr(writes, "digest", note)
-    for text in ("x", "x" * writes.IN_THREAD):
+    update = BodyDigest.update
+    monkeypatch.setattr(BodyDigest, "update", note)
+    for text in ("x", "x" * SMALL):
         body = {"name": "Mira", "extensions": {"notes": text}}
         assert (await alice.post("/v1/characters", json=body, headers={"Idempotency-Key": text[:2]})).is_success
     assert [thread is threading.main_thread() for thread in threads] == [True, False]
 
 
 @pytest.mark.parametrize("length", [1, 40, 70])
-def test_a_digest_leaves_out_the_boundary_of_a_form(monkeypatch: pytest.MonkeyPatch, length: int) -> None:
-    monkeypatch.setattr(writes, "_STEP", 16)  # so that delimiters lie across the steps of the search
-
+@pytest.mark.parametrize("step", [1, 16, 10_000])
+def test_a_digest_leaves_out_the_boundary_of_a_form(length: int, step: int) -> None:
     def form(boundary: str, *files: str) -> bytes:
-        delimiter = b"--" + boundary.encode()
-        return digest("".join(f"--{boundary}\r\n\r\n{file}\r\n" for file in files).encode() + delimiter, delimiter)
+        return digest("".join(f"--{boundary}\r\n\r\n{file}\r\n" for file in files), f"--{boundary}", step)
 
     files = [f"{'x' * size}{size}" for size in range(40)]
-    assert form("a" * length, *files) == form("b" * length, *files)
+    assert form("a" * length, *files) == form("b" * length, *files) == form("c" * length, *files)
     assert form("a" * length, *files) != form("a" * length, *files[::-1])
-    assert digest(b"--a--a") != digest(b"--b--b")
+    assert digest("--a--a", "", step) != digest("--b--b", "", step)
+
+
+def digest(body: str, delimiter: str, step: int) -> bytes:
+    """Of a body that arrives in pieces of ``step`` bytes."""
+    whole = BodyDigest(delimiter.encode())
+    for start in range(0, len(body), step):
+        whole.update(body[start : start + step].encode())
+    return whole.digest()
+
+
+@pytest.mark.parametrize("size", [1, 300_000, 3_000_000])
+async def test_a_file_is_recognised_whatever_its_size(alice: Client, size: int) -> None:
+    """A large one is read from disk twice: once to recognise it."""
+
+    card = json.dumps({"spec": "chara_card_v2", "spec_version": "2.0", "data": {"name": "Mira"}}).encode()
+
+    def form(last: bytes) -> dict[str, Any]:
+        return {"file": ("mira.json", card + b" " * size + last, "application/json")}
+
+    first, again = [await alice.post("/v1/imports", files=form(b" "), headers=KEY) for _ in range(2)]
+    assert (first.status_code, first.json()["items"][0]["status"]) == (200, 201)
+    assert (again.content, again.headers["Idempotency-Replayed"]) == (first.content, "true")
+    other = await alice.post("/v1/imports", files=form(b"\n"), headers=KEY)
+    assert (other.status_code, list(faults(other))) == (422, ["Idempotency-Key"])
 
 
 async def test_the_longest_key_is_accepted(alice: Client) -> None:
