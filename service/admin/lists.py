@@ -144,7 +144,7 @@ TABLES = [
     _table(Operator, "Operators", "username email active admin last_login", "username active admin"),
     _table(OperatorRole, "Operators", "user_id role", "user_id role"),
     _table(OperatorSession, "Operators", "id user_id created_at expires_at", "user_id created_at"),
-    _table(SecondFactor, "Operators", "id user_id created_at", "user_id created_at"),
+    _table(SecondFactor, "Operators", "id user_id active created_at", "user_id active created_at"),
     _table(
         AuditEntry,
         "Operators",

@@ -114,7 +114,8 @@ async def list_operators() -> list[Account]:
     """By name."""
     rows = await Operator.select().order_by(Operator.username)
     roles = {row["user_id"]: row["role"] for row in await OperatorRole.select()}
-    with_factor = {row["user_id"] for row in await SecondFactor.select(SecondFactor.user_id)}
+    active = SecondFactor.select(SecondFactor.user_id).where(SecondFactor.active.eq(True))
+    with_factor = {row["user_id"] for row in await active}
     return [
         Account(
             username=row["username"],
