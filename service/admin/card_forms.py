@@ -84,7 +84,7 @@ async def _import(found: _Card, data: CardImport) -> str:
     if result.status == 200 and data.on_duplicate == "skip":
         raise refused("card", f"{owner.username} has imported it before, as {character['id']}.")
     action: Any = "create" if result.status == 201 else "update"
-    await record(action, "character", UUID(character["id"]), card=FILE_NAME)
+    await record(action, "character", UUID(character["id"]), member=owner.id, card=FILE_NAME)
     return f"{character['name']} of {owner.username} is imported: {character['id']}"
 
 

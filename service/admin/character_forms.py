@@ -179,7 +179,7 @@ async def _edit(row: Any, data: CharacterEdit) -> str:
         await update_character(owner_of(row), row["id"], update, etag(row["id"], data.version))
     except PreconditionFailed:
         raise refused("version", "It has changed meanwhile. Read it again.") from None
-    await record("update", "character", row["id"], fields=sorted(changed))
+    await record("update", "character", row["id"], member=row["owner"], fields=sorted(changed))
     return f"{after['name']} of {row['username']} is saved."
 
 

@@ -148,8 +148,8 @@ TABLES = [
     _table(
         AuditEntry,
         "Operators",
-        "created_at action kind row member operator address detail",
-        "created_at action row member operator address",
+        "created_at action kind row owner member operator address detail",
+        "created_at action row owner member operator address",
         action=Action,
     ),
 ]

@@ -89,7 +89,7 @@ async def _to_create(data: NewRelationship) -> Preview:
 
 async def _create(row: Any, data: NewRelationship) -> str:
     created = await create_relationship(owner_of(row), row["id"], _new(data))
-    await record("create", "relationship", created["id"], character=str(row["id"]))
+    await record("create", "relationship", created["id"], member=row["owner"], character=str(row["id"]))
     return f"The relationship of {row['name']} is created: {created['id']}"
 
 
@@ -149,7 +149,7 @@ async def _edit(row: Any, data: RelationshipEdit) -> str:
         await update_relationship(owner_of(row), row["id"], None, _update(changed), etag(row["id"], data.version))
     except PreconditionFailed:
         raise refused("version", "It has changed meanwhile. Read it again.") from None
-    await record("update", "relationship", row["id"], fields=sorted(changed))
+    await record("update", "relationship", row["id"], member=row["owner"], fields=sorted(changed))
     return f"The relationship of {row['source_name']} and {row['target_name']} is saved."
 
 
@@ -160,7 +160,7 @@ async def _to_remove(data: RelationshipForm) -> Preview:
 
 async def _remove(row: Any, data: RelationshipForm) -> str:
     await delete_relationship(owner_of(row), row["id"], None)
-    await record("delete", "relationship", row["id"])
+    await record("delete", "relationship", row["id"], member=row["owner"])
     return f"The relationship of {row['source_name']} and {row['target_name']} is deleted."
 
 

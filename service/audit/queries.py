@@ -15,6 +15,7 @@ from piccolo.columns.combination import WhereRaw
 from piccolo.querystring import QueryString
 
 from service.audit.tables import ADDRESS_LENGTH, DEVICE_LENGTH, AuditEntry
+from service.callers import PLATFORM
 from service.database.engine import DB
 from service.database.prepared import Param, Prepared, insert, utc
 from service.identifiers import masked, uuid7
@@ -56,7 +57,8 @@ ENTRY: dict[str, Any] = {
 _RECORD = Prepared(
     lambda: insert(
         AuditEntry,
-        "id", "action", "kind", "row", "member", "operator", "token", "address", "request_id", "device", "detail",
+        "id", "action", "kind", "row", "member", "owner", "operator", "token", "address", "request_id", "device",
+        "detail",
     )
 )  # fmt: skip
 _REFUSED = Prepared(
@@ -77,8 +79,8 @@ _HAS_SIGNED_IN = Prepared(
 
 @contextmanager
 def on_behalf_of_operator(operator: str, reason: str) -> Iterator[None]:
-    """Within it, ``record`` names ``operator`` instead of the member, and adds the reason. An operator's form can so
-    call what the API's requests call."""
+    """Within it, ``record`` names ``operator`` instead of the member, whom it names as the owner, and adds the reason.
+    An operator's form can so call what the API's requests call."""
     token = _ON_BEHALF.set(_OnBehalf(operator, reason))
     try:
         yield
@@ -96,15 +98,20 @@ async def record(
     **detail: Any,
 ) -> None:
     """Records that ``member`` or ``operator`` did this; neither: an unknown caller. ``detail`` must hold no secret."""
+    owner: UUID | int | None = None
     if on_behalf := _ON_BEHALF.get():
+        owner = member if member != PLATFORM.id else None
         member, operator = None, on_behalf.operator
         detail["reason"] = on_behalf.reason
+    if operator is not None and kind == "user":
+        owner = row
     await _RECORD.one(
         id=uuid7(),
         action=action,
         kind=kind,
         row=None if row is None else str(row),
         member=member,
+        owner=owner,
         operator=operator,
         detail=msgspec.json.encode(detail).decode(),
         **_request_origin(),

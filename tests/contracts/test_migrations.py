@@ -146,6 +146,37 @@ def test_the_data_of_cards_is_kept_backwards_and_forwards(empty_database: str) -
     assert rows(empty_database, "SELECT stored_bytes FROM user_usage ORDER BY 1") == [(0,), used[0]]
 
 
+def test_the_audit_log_tells_owners_also_after_it_was_undone(empty_database: str) -> None:
+    """An entry is about an account or what it owns. One of the characters is gone."""
+    alice, mira = (f"md5('{name}')::uuid" for name in ("alice", "mira"))
+    entries = f"""
+        INSERT INTO templates (id, owner, name, visibility) VALUES ({mira}, {alice}, 'Rules', 'public');
+        INSERT INTO relationships (id, source, target, type, inverse_type)
+        VALUES ({mira}, {mira}, md5('trashed')::uuid, 'friend_of', 'friend_of');
+        INSERT INTO audit_log (id, action, kind, "row", operator, detail)
+        SELECT gen_random_uuid(), 'verb', kind, id, operator, '{{"reason": "Spam."}}' FROM (VALUES
+        ('user', {alice}, 'olga'), ('character', {mira}, 'olga'), ('template', {mira}, 'olga'),
+        ('relationship', {mira}, 'olga'), ('character', md5('gone')::uuid, 'olga'), ('character', {mira}, NULL),
+        ('service', NULL, 'olga'), ('operator', NULL, 'olga')) AS entries (kind, id, operator)
+    """
+    undo = ("migrations", "backwards", "service", "2026-11-27T05:20:00:000000", "--auto_agree")
+    read = f"SELECT kind, operator, owner = {alice}, detail::text FROM audit_log ORDER BY 1, 2, 3"
+    works(empty_database, "migrations", "forwards", "all")
+    works(empty_database, *undo)
+    run(empty_database, SOME_ROWS)
+    run(empty_database, entries)
+    works(empty_database, "migrations", "forwards", "all")
+    told = rows(empty_database, read)
+    assert [kind for kind, _, is_hers, _ in told if is_hers] == ["character", "relationship", "template", "user"]
+    assert {detail for *_, detail in told} == {'{"reason": "Spam."}'}
+    works(empty_database, *undo)
+    run(empty_database, "DELETE FROM relationships; DELETE FROM templates; DELETE FROM characters")
+    works(empty_database, "migrations", "forwards", "all")
+    assert rows(empty_database, read) == told
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="append-only"):
+        run(empty_database, "UPDATE audit_log SET kind = 'user'")
+
+
 @pytest.mark.slow
 def test_a_worker_in_front_of_its_migrations_says_so_and_serves_after_them(empty_database: str) -> None:
     with worker_of_its_own(DATABASE_URL=empty_database) as worker, worker.start().client() as stranger:
