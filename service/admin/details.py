@@ -15,6 +15,7 @@ from piccolo.querystring import QueryString
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from service.audit.actions import label_of
 from service.database.prepared import Param, Prepared
 from service.revisions.queries import differences, kept_after, previous_number
 
@@ -235,7 +236,7 @@ async def _about_entry(entry_id: UUID) -> list[Section]:
     detail: dict[str, Any] = msgspec.json.decode(row["detail"])
     rows: list[list[Cell]] = [
         ["Time", _time(row["created_at"])],
-        ["Action", row["action"]],
+        ["Action", label_of(row["action"])],
         [row["kind"].capitalize().replace("_", " "), {"id": row["row"] or "", "text": row["row"] or "—"}],
         ["By", by],
     ]

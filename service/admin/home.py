@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from service.admin.additions import add_script, api_of
+from service.audit.actions import label_of
 from service.database.prepared import Param, Prepared
 from service.health.checks import check_together
 from service.mail.outbox import waiting_messages
@@ -98,6 +99,6 @@ async def _entries() -> list[dict[str, str | None]]:
     for row in await _LAST.all(limit=_ENTRIES):
         table = _ROWS.get(row["kind"])
         link = f"#/{table}/{row['row']}/" if table and row["row"] else None
-        shown = {name: row[name] for name in ("at", "who", "action", "kind", "reason")}
+        shown = {name: row[name] for name in ("at", "who", "kind", "reason")} | {"action": label_of(row["action"])}
         entries.append(shown | {"link": link})
     return entries

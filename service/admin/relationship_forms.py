@@ -17,6 +17,7 @@ from service.admin.forms import (
     operator_form,
     refused,
 )
+from service.audit.actions import Action
 from service.audit.queries import record
 from service.errors import PreconditionFailed
 from service.etags import etag
@@ -89,7 +90,9 @@ async def _to_create(data: NewRelationship) -> Preview:
 
 async def _create(row: Any, data: NewRelationship) -> str:
     created = await create_relationship(owner_of(row), row["id"], _new(data))
-    await record("create", "relationship", created["id"], member=row["owner"], character=str(row["id"]))
+    await record(
+        Action.CREATE_RELATIONSHIP, "relationship", created["id"], member=row["owner"], character=str(row["id"])
+    )
     return f"The relationship of {row['name']} is created: {created['id']}"
 
 
@@ -149,7 +152,7 @@ async def _edit(row: Any, data: RelationshipEdit) -> str:
         await update_relationship(owner_of(row), row["id"], None, _update(changed), etag(row["id"], data.version))
     except PreconditionFailed:
         raise refused("version", "It has changed meanwhile. Read it again.") from None
-    await record("update", "relationship", row["id"], member=row["owner"], fields=sorted(changed))
+    await record(Action.UPDATE_RELATIONSHIP, "relationship", row["id"], member=row["owner"], fields=sorted(changed))
     return f"The relationship of {row['source_name']} and {row['target_name']} is saved."
 
 
@@ -160,7 +163,7 @@ async def _to_remove(data: RelationshipForm) -> Preview:
 
 async def _remove(row: Any, data: RelationshipForm) -> str:
     await delete_relationship(owner_of(row), row["id"], None)
-    await record("delete", "relationship", row["id"], member=row["owner"])
+    await record(Action.DELETE_RELATIONSHIP, "relationship", row["id"], member=row["owner"])
     return f"The relationship of {row['source_name']} and {row['target_name']} is deleted."
 
 

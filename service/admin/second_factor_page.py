@@ -20,7 +20,8 @@ from service.admin import operators
 from service.admin.additions import api_of
 from service.admin.operators import SET_UP, Operator, OperatorSession
 from service.admin.second_factors import SecondFactor, encryption_key
-from service.audit.queries import Action, record
+from service.audit.actions import Action
+from service.audit.queries import record
 from service.auth.secrets import digest
 from service.database.engine import DB
 from service.web.csp import form_policy
@@ -111,14 +112,14 @@ class Provider(AuthenticatorProvider):
             if is_right:
                 others = OperatorSession.digest != digest(token)
                 await OperatorSession.delete().where(OperatorSession.user_id == user.id, others)
-            action: Action = "add_second_factor" if is_right else "refuse_code"
+            action = Action.ADD_SECOND_FACTOR if is_right else Action.REFUSE_CODE
             await record(action, "operator", user.id, operator=user.username)
         return is_right
 
     async def delete_registration(self, user: BaseUser) -> None:
         async with DB.transaction():
             if await SecondFactor.revoke(user.id):
-                await record("remove_second_factor", "operator", user.id, operator=user.username)
+                await record(Action.REMOVE_SECOND_FACTOR, "operator", user.id, operator=user.username)
 
 
 def add_second_factor_page(site: Any, provider: Provider) -> None:

@@ -19,6 +19,7 @@ from piccolo.table import Table
 from piccolo_api.encryption.providers import EncryptionProvider
 from piccolo_api.mfa.recovery_codes import generate_recovery_code
 
+from service.audit.actions import Action
 from service.audit.queries import record
 from service.database.engine import DB
 from service.identifiers import uuid7
@@ -139,7 +140,9 @@ class SecondFactor(Table, db=DB, tablename="operator_second_factors", help_text=
             if not await cls.update({cls.recovery_codes: rest}).where(is_left).returning(cls.id):
                 return False
             operator = await BaseUser.select(BaseUser.username).where(BaseUser.id == user_id).first()
-            await record("use_recovery_code", "operator", user_id, operator=operator["username"] if operator else None)
+            await record(
+                Action.USE_RECOVERY_CODE, "operator", user_id, operator=operator["username"] if operator else None
+            )
             return True
 
 

@@ -14,6 +14,7 @@ import msgspec
 from piccolo.columns.combination import WhereRaw
 from piccolo.querystring import QueryString
 
+from service.audit.actions import Action
 from service.audit.tables import ADDRESS_LENGTH, DEVICE_LENGTH, AuditEntry
 from service.callers import PLATFORM
 from service.database.engine import DB
@@ -22,14 +23,6 @@ from service.identifiers import masked, uuid7
 from service.limits.rate_limits import network_of
 from service.log import REQUEST
 
-Action = Literal[
-    "sign_in", "refuse_password", "sign_out", "create", "revoke", "change_password", "change_email", "verify_email",
-    "release_email",
-    "change_visibility", "trash", "restore", "purge", "retire", "leave", "suspend", "reactivate",
-    "update", "publish", "deprecate", "delete", "send_verification", "export", "run",
-    "disable", "enable", "change_role",
-    "add_second_factor", "remove_second_factor", "refuse_code", "use_recovery_code",
-]  # fmt: skip
 Kind = Literal["session", "api_key", "user", "character", "relationship", "template", "operator", "service"]
 
 

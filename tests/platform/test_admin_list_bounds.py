@@ -36,7 +36,7 @@ INSERT INTO revisions (id, character, number)
 SELECT id_of(n), id_of(1 + n % 8000), 2 + n / 8000 FROM generate_series(1, {ROWS}) AS n;
 INSERT INTO audit_log (id, created_at, action, kind, "row", member, owner, operator, address)
 SELECT id_of(n), timestamptz '2026-01-01Z' + n * interval '1 minute',
-    CASE WHEN n % 1000 = 5 THEN 'suspend' ELSE 'sign_in' END, 'user', id_of(n)::text,
+    CASE WHEN n % 1000 = 5 THEN 'suspend_user' ELSE 'sign_in' END, 'user', id_of(n)::text,
     CASE WHEN n % 1000 <> 5 THEN id_of(n) END, CASE WHEN n % 1000 = 5 THEN id_of(n % 7000) END,
     CASE WHEN n % 1000 = 5 THEN 'olga' END, '192.0.2.' || n % 200
 FROM generate_series(1, {ROWS}) AS n;
@@ -54,7 +54,7 @@ FEW = {
     ],
     "revisions": [f"character={ID}"],
     "audit_log": [
-        "action=suspend", "action=retire", f"row={ID}", f"member={ID}", f"owner={ID}", "operator__operator=not_null",
+        "action=suspend_user", "action=retire_template", f"row={ID}", f"member={ID}", f"owner={ID}", "operator__operator=not_null",
         "operator=olga", "address=192.0.2.7", "address=203.0.113.1",
     ],
 }  # fmt: skip

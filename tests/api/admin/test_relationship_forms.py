@@ -26,7 +26,12 @@ async def test_a_relationship_is_added_edited_and_removed(operator: Client, alic
     ends = {"character": mira["id"], "target": joss["id"]}
     told = await done(operator, "add-a-relationship", **ends, type="child_of", attitude=40)
     row = told.rpartition(" ")[2]
-    assert await last_entry() == ("create", "relationship", row, {"character": mira["id"], "reason": REASON})
+    assert await last_entry() == (
+        "create_relationship",
+        "relationship",
+        row,
+        {"character": mira["id"], "reason": REASON},
+    )
     path = f"/v1/relationships/{row}"
     made = (await alice.get(path, params={"from": mira["id"]})).json()
     assert (made["type"], made["target"]["name"], made["attitude"]) == ("child_of", "Joss", 40)
@@ -38,7 +43,7 @@ async def test_a_relationship_is_added_edited_and_removed(operator: Client, alic
     edit = {"relationship": row, "version": 1, "description": "Since the war.", "source_attitude": -5}
     assert await done(operator, "edit-a-relationship", **edit) == "The relationship of Joss and Mira is saved."
     fields = ["description", "source_attitude", "target_attitude"]
-    assert await last_entry() == ("update", "relationship", row, {"fields": fields, "reason": REASON})
+    assert await last_entry() == ("update_relationship", "relationship", row, {"fields": fields, "reason": REASON})
     after = (await alice.get(path)).json()
     assert (after["version"], after["description"]) == (2, "Since the war.")
     assert (after["attitude"], after["returned_attitude"]) == (-5, None)
@@ -50,7 +55,7 @@ async def test_a_relationship_is_added_edited_and_removed(operator: Client, alic
 
     removed = "The relationship of Joss and Mira is deleted."
     assert await done(operator, "remove-a-relationship", relationship=row) == removed
-    assert await last_entry() == ("delete", "relationship", row, {"reason": REASON})
+    assert await last_entry() == ("delete_relationship", "relationship", row, {"reason": REASON})
     assert (await alice.get(path)).status_code == 404
     assert await in_feed(alice, row) == [None]
     [(field, _)] = await faults(operator, "remove-a-relationship", relationship=row)
@@ -124,7 +129,7 @@ async def test_a_character_in_the_trash_is_deleted_for_good(operator: Client, al
         await done(operator, "delete-a-character-for-good", character=mira["id"])
         == "Mira of alice is deleted for good."
     )
-    assert await last_entry() == ("purge", "character", mira["id"], {"reason": REASON})
+    assert await last_entry() == ("purge_character", "character", mira["id"], {"reason": REASON})
     assert (await alice.get("/v1/trash")).json()["items"] == []
     assert (await alice.post(f"/v1/trash/{mira['id']}/restorations")).status_code == 404
     [change] = [each for each in (await alice.get("/v1/changes")).json()["items"] if each["id"] == mira["id"]]

@@ -40,7 +40,7 @@ async def test_an_account_is_exported(operator: Client, alice: Client) -> None:
     own = [json.loads(line) for line in (await alice.get("/v1/users/me/export")).text.splitlines()]
     assert [row for row in rows if row["kind"] != "audit_entry"] == [row for row in own if row["kind"] != "audit_entry"]
     assert [row["id"] for row in rows if row["kind"] == "character"] == [mira["id"]]
-    assert await last_entry() == ("export", "user", await id_of(alice), {"reason": REASON})
+    assert await last_entry() == ("export_user", "user", await id_of(alice), {"reason": REASON})
 
 
 async def test_an_export_that_is_too_large_is_refused(
@@ -62,7 +62,7 @@ async def test_a_card_is_imported(operator: Client, alice: Client, document: dic
     told = await done(operator, "import-a-card", **given)
     assert told.startswith("Mira Halloran of alice is imported: ")
     row = told.rpartition(" ")[2]
-    assert await last_entry() == ("create", "character", row, {"card": "card.json", "reason": REASON})
+    assert await last_entry() == ("create_character", "character", row, {"card": "card.json", "reason": REASON})
     made = (await alice.get(f"/v1/characters/{row}")).json()
     assert (made["name"], made["visibility"]) == ("Mira Halloran", "private")
     card = (await alice.get(f"/v1/characters/{row}/card", params={"format": "json"})).json()
@@ -72,7 +72,7 @@ async def test_a_card_is_imported(operator: Client, alice: Client, document: dic
     fault = ("card", f"alice has imported it before, as {row}.")
     assert await faults(operator, "import-a-card", **given, on_duplicate="skip") == [fault]
     assert (await done(operator, "import-a-card", **given, on_duplicate="update")).rpartition(" ")[2] == row
-    assert (await last_entry())[:3] == ("update", "character", row)
+    assert (await last_entry())[:3] == ("update_character", "character", row)
     assert (await done(operator, "import-a-card", **given)).rpartition(" ")[2] != row
     assert await Character.count() == 2
 
@@ -112,7 +112,7 @@ async def test_housekeeping_deletes_what_the_command_deletes(operator: Client, a
     await Character.update({Character.deleted_at: old}).where(Character.id == mira["id"])
     assert await done(operator, "run-housekeeping", task="purge") == "purge is done: trash: 1 deleted."
     action, kind, row, detail = await last_entry()
-    assert (action, kind, row) == ("run", "service", None)
+    assert (action, kind, row) == ("run_task", "service", None)
     assert detail == {"task": "purge", "result": "trash: 1 deleted", "reason": REASON}
     assert await Character.count() == 0
 
