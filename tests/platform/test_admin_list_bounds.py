@@ -54,8 +54,8 @@ FEW = {
     ],
     "revisions": [f"character={ID}"],
     "audit_log": [
-        "action=suspend_user", "action=retire_template", f"row={ID}", f"member={ID}", f"owner={ID}", "operator__operator=not_null",
-        "operator=olga", "address=192.0.2.7", "address=203.0.113.1",
+        "action=suspend_user", "action=retire_template", f"row={ID}", f"member={ID}", f"owner={ID}",
+        "operator__operator=not_null", "operator=olga", "address=192.0.2.7", "address=203.0.113.1",
     ],
 }  # fmt: skip
 MANY = {

@@ -29,7 +29,8 @@ _UNA, _VICTIM, _OFFICIAL = "characters/{una}", "users/{victim_id}", "templates/{
 CASES = [
     Case(
         "edit-a-character", _UNA, {"name": "Unna", "description": "Kind.", "style": "anime"}, "Unna of ",
-        ("update_character", "character", "{una}"), _UNA, {"name": "Unna", "style": "anime", "version": 2}, "character", "name",
+        ("update_character", "character", "{una}"), _UNA, {"name": "Unna", "style": "anime", "version": 2},
+        "character", "name",
     ),
     Case(
         "add-a-relationship", _UNA, {"target": "{joss}", "type": "rival_of", "attitude": "7"}, "The relationship of ",
@@ -39,12 +40,13 @@ CASES = [
     ),
     Case(
         "edit-a-relationship", "relationships/{family}", {"description": "Estranged."}, "The relationship of ",
-        ("update_relationship", "relationship", "{family}"), "relationships/{family}", {"description": "Estranged.", "version": 3},
-        "relationship", "version",
+        ("update_relationship", "relationship", "{family}"), "relationships/{family}",
+        {"description": "Estranged.", "version": 3}, "relationship", "version",
     ),
     Case(
         "remove-a-relationship", "relationships/{family}", {}, "The relationship of ",
-        ("delete_relationship", "relationship", "{family}"), "relationships/{family}", {}, "relationship", "relationship",
+        ("delete_relationship", "relationship", "{family}"), "relationships/{family}", {}, "relationship",
+        "relationship",
     ),
     Case(
         "hide-a-character", _UNA, {}, "Un", ("change_visibility", "character", "{una}"), _UNA,
@@ -64,16 +66,17 @@ CASES = [
     ),
     Case(
         "import-a-card", "", _MEMBER | {"card": json.dumps(V2)}, "Mira Halloran of ",
-        ("create_character", "character", "{mira}"), "characters/{mira}", {"name": "Mira Halloran", "visibility": "private"},
-        "character", created="mira",
+        ("create_character", "character", "{mira}"), "characters/{mira}",
+        {"name": "Mira Halloran", "visibility": "private"}, "character", created="mira",
     ),
     Case(
         "create-a-template", "", {"name": "Paladin", "attribute_schema": json.dumps(SCHEMA)}, "Paladin is created",
-        ("create_template", "template", "{official}"), _OFFICIAL, {"name": "Paladin", "owner": type(None)}, created="official",
+        ("create_template", "template", "{official}"), _OFFICIAL, {"name": "Paladin", "owner": type(None)},
+        created="official",
     ),
     Case(
-        "edit-a-template", _OFFICIAL, {"tags": "holy"}, "Paladin is saved.", ("update_template", "template", "{official}"),
-        _OFFICIAL, {"tags": ["holy"]}, filled="name",
+        "edit-a-template", _OFFICIAL, {"tags": "holy"}, "Paladin is saved.",
+        ("update_template", "template", "{official}"), _OFFICIAL, {"tags": ["holy"]}, filled="name",
     ),
     Case(
         "new-template-version", _OFFICIAL, {"attribute_schema": json.dumps(_WIDER)}, "Version 2 of Paladin is a draft.",
@@ -88,8 +91,8 @@ CASES = [
         ("deprecate_template_version", "template", "{official}"), _OFFICIAL, {"newest_version": 1},
     ),
     Case(
-        "retire-a-template", _OFFICIAL, {}, "Paladin is retired.", ("retire_template", "template", "{official}"), _OFFICIAL,
-        {"retired_at": str}, filled="template",
+        "retire-a-template", _OFFICIAL, {}, "Paladin is retired.",
+        ("retire_template", "template", "{official}"), _OFFICIAL, {"retired_at": str}, filled="template",
     ),
     Case(
         "hide-a-template", "templates/{rules}", {}, "Rules of ", ("change_visibility", "template", "{rules}"),
