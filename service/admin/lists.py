@@ -157,7 +157,7 @@ TABLES = [
 
 # In the sidebar: lists that operators often look at
 LINKS = {
-    "Suspended members": "#/users/?status=suspended",
+    "Suspended members": "#/users/?status=suspended&deleted_at__operator=is_null",
     "Deleted accounts": "#/users/?deleted_at__operator=not_null",
     "Trash": "#/characters/?deleted_at__operator=not_null&ended=false",
     "The platform's templates": "#/templates/?owner__operator=is_null",

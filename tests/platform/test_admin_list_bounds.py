@@ -42,15 +42,17 @@ SELECT id_of(n), timestamptz '2026-01-01Z' + n * interval '1 minute',
 FROM generate_series(1, {ROWS}) AS n;
 """
 ID = "00000000-0000-0000-0000-000000000007"
+LATE = f"00000000-0000-0000-0000-{ROWS - 50:012x}"
 # By table: filters that few rows match
 FEW = {
     "characters": [
         f"owner={ID}", f"template={ID}", "tags=tag-7", "tags=nothing", "name=45c48cce2e", "name=nothing",
-        "deleted_at__operator=not_null&ended=false",
+        "deleted_at__operator=not_null&ended=false", f"id={LATE}&id__operator=gte",
     ],
     "users": [
-        "username=member-7777", "username=nobody", "display_name=45c48", "email=member7777@", "status=suspended",
-        "deleted_at__operator=not_null",
+        "username=member-7777", "username=nobody", "display_name=45c48", "email=member7777@",
+        "status=suspended&deleted_at__operator=is_null", "deleted_at__operator=not_null",
+        f"id={LATE}&id__operator=gte",
     ],
     "revisions": [f"character={ID}"],
     "audit_log": [
