@@ -86,7 +86,7 @@ async def _import(found: _Card, data: CardImport) -> str:
         raise refused("card", f"{owner.username} has imported it before, as {character['id']}.")
     action = Action.CREATE_CHARACTER if result.status == 201 else Action.UPDATE_CHARACTER
     await record(action, "character", UUID(character["id"]), member=owner.id, card=FILE_NAME)
-    return f"{character['name']} of {owner.username} is imported: {character['id']}"
+    return f"{character['name']} of {owner.username} is imported."
 
 
 FORMS: list[FormConfig] = [

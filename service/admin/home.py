@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from service.admin.additions import add_script, api_of
+from service.admin.pages import page_of
 from service.audit.actions import label_of
 from service.database.prepared import Param, Prepared
 from service.health.checks import check_together
@@ -45,8 +46,8 @@ _COUNTED = {
 def _counts_of() -> QueryString:
     parts, params = [], []
     for name, (_, table, condition) in _COUNTED.items():
-        found = f"SELECT FROM {table} WHERE {condition} LIMIT {{}}"  # noqa: S608 (our own names)
-        parts.append(f'(SELECT count(*) FROM ({found}) AS found) AS "{name}"')
+        found = f"(SELECT FROM {table} WHERE {condition} LIMIT {{}}) AS found"
+        parts.append(f'(SELECT count(*) FROM {found}) AS "{name}"')  # noqa: S608 (our own names)
         params += [*([Param("since")] if "{}" in condition else []), Param("most")]
     return QueryString(f"SELECT {', '.join(parts)}", *params)
 
@@ -63,10 +64,6 @@ _LAST = Prepared(
         Param("limit"),
     )
 )
-_ROWS = {
-    "user": "users", "character": "characters", "template": "templates", "relationship": "relationships",
-    "operator": "piccolo_user",
-}  # fmt: skip
 
 
 def add_home(site: Any) -> None:
@@ -103,8 +100,7 @@ async def _state() -> list[dict[str, str]]:
 async def _entries() -> list[dict[str, str | None]]:
     entries = []
     for row in await _LAST.all(limit=_ENTRIES):
-        table = _ROWS.get(row["kind"])
-        link = f"#/{table}/{row['row']}/" if table and row["row"] else None
+        link = page_of(row["kind"], row["row"])
         shown = {name: row[name] for name in ("at", "who", "kind", "reason")} | {"action": label_of(row["action"])}
         entries.append(shown | {"link": link})
     return entries

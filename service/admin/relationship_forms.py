@@ -93,7 +93,7 @@ async def _create(row: Any, data: NewRelationship) -> str:
     await record(
         Action.CREATE_RELATIONSHIP, "relationship", created["id"], member=row["owner"], character=str(row["id"])
     )
-    return f"The relationship of {row['name']} is created: {created['id']}"
+    return f"The relationship of {row['name']} is created."
 
 
 async def _find(text: str) -> Any:
@@ -101,6 +101,7 @@ async def _find(text: str) -> Any:
     row: Any = (
         await Relationship.select(
             *columns,
+            Relationship.source,
             Relationship.source.name.as_alias("source_name"),
             Relationship.target.name.as_alias("target_name"),
             Relationship.source.owner.as_alias("owner"),
@@ -163,7 +164,9 @@ async def _to_remove(data: RelationshipForm) -> Preview:
 
 async def _remove(row: Any, data: RelationshipForm) -> str:
     await delete_relationship(owner_of(row), row["id"], None)
-    await record(Action.DELETE_RELATIONSHIP, "relationship", row["id"], member=row["owner"])
+    await record(
+        Action.DELETE_RELATIONSHIP, "relationship", row["id"], member=row["owner"], character=str(row["source"])
+    )
     return f"The relationship of {row['source_name']} and {row['target_name']} is deleted."
 
 

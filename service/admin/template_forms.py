@@ -133,7 +133,7 @@ async def _to_create(data: NewTemplate) -> Preview:
 async def _create(_: Any, data: NewTemplate) -> str:
     created = await create_template(PLATFORM, _new(data))
     await record(Action.CREATE_TEMPLATE, "template", created["id"])
-    return f"{data.name} is created, and its version 1 is published: {created['id']}"
+    return f"{data.name} is created, and its version 1 is published."
 
 
 async def _to_edit(data: TemplateEdit) -> Preview:

@@ -26,9 +26,17 @@ from service.log import REQUEST
 Kind = Literal["session", "api_key", "user", "character", "relationship", "template", "operator", "service"]
 
 
+class Recorded(NamedTuple):
+    action: Action
+    kind: Kind
+    row: UUID | int | None
+    detail: dict[str, Any]
+
+
 class _OnBehalf(NamedTuple):
     operator: str
     reason: str
+    recorded: list[Recorded]
 
 
 # The operator whose form is being carried out
@@ -71,12 +79,13 @@ _HAS_SIGNED_IN = Prepared(
 
 
 @contextmanager
-def on_behalf_of_operator(operator: str, reason: str) -> Iterator[None]:
+def on_behalf_of_operator(operator: str, reason: str) -> Iterator[list[Recorded]]:
     """Within it, ``record`` names ``operator`` instead of the member, whom it names as the owner, and adds the reason.
-    An operator's form can so call what the API's requests call."""
-    token = _ON_BEHALF.set(_OnBehalf(operator, reason))
+    An operator's form can so call what the API's requests call. The list gets what is recorded."""
+    recorded: list[Recorded] = []
+    token = _ON_BEHALF.set(_OnBehalf(operator, reason, recorded))
     try:
-        yield
+        yield recorded
     finally:
         _ON_BEHALF.reset(token)
 
@@ -95,6 +104,7 @@ async def record(
     if on_behalf := _ON_BEHALF.get():
         owner = member if member != PLATFORM.id else None
         member, operator = None, on_behalf.operator
+        on_behalf.recorded.append(Recorded(action, kind, row, dict(detail)))
         detail["reason"] = on_behalf.reason
     if operator is not None and kind == "user":
         owner = row

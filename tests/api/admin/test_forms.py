@@ -36,15 +36,24 @@ async def submit(operator: Client, form: str, **fields: Any) -> httpx.Response:
 
 
 async def done(operator: Client, form: str, **fields: Any) -> str:
-    """The form tells first what it would do, and changes nothing; then it does it. Returns what it did."""
+    told, _ = await done_on(operator, form, **fields)
+    return told
+
+
+async def done_on(operator: Client, form: str, **fields: Any) -> tuple[str, str]:
+    """The form tells first what it would do, and changes nothing; then it does it. Returns what it did, and the id of
+    the row that it did it to: the answer ends with the row's page."""
     before = await entries()
-    told = await submit(operator, form, **fields, confirm=False)
-    assert told.status_code == 422, told.text
-    assert [fault["loc"] for fault in told.json()["detail"]] == [["body", "confirm"]], told.text
+    preview = await submit(operator, form, **fields, confirm=False)
+    assert preview.status_code == 422, preview.text
+    assert [fault["loc"] for fault in preview.json()["detail"]] == [["body", "confirm"]], preview.text
     assert await entries() == before
     answer = await submit(operator, form, **fields)
     assert answer.status_code == 200, answer.text
-    return str(answer.json()["custom_form_success"])
+    told, _, page = str(answer.json()["custom_form_success"]).rpartition(" Page: #")
+    assert told.endswith("."), "which the page follows"
+    assert (await operator.get(f"/admin/api/tables{page}")).status_code == 200, page
+    return told, page.split("/")[2]
 
 
 async def faults(operator: Client, form: str, **fields: Any) -> list[tuple[str, str]]:
@@ -330,8 +339,10 @@ async def test_a_change_in_between_is_not_overwritten(
 
 async def create_official(operator: Client) -> str:
     """The id of a new template of the platform."""
-    done_so = await done(operator, "create-a-template", name="Knight", attribute_schema=json.dumps(FIGHTER))
-    return done_so.rpartition(" ")[2]
+    given = {"name": "Knight", "attribute_schema": json.dumps(FIGHTER)}
+    told, row = await done_on(operator, "create-a-template", **given)
+    assert told == "Knight is created, and its version 1 is published."
+    return row
 
 
 @pytest.fixture
