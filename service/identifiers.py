@@ -30,6 +30,11 @@ def uuid7() -> UUID:
     return UUID(int=_now(int.from_bytes(os.urandom(8), "big") & (1 << 62) - 1))
 
 
+def first_id_since(seconds: float) -> UUID:
+    """The lowest id that ``uuid7`` may have returned in the last ``seconds``."""
+    return UUID(int=(int((time.time() - seconds) * 1000) << 80) | 7 << 76 | 2 << 62)
+
+
 def request_id() -> str:
     """An id for a request, as it is written: it opens nothing, so its random bits come from a quicker source."""
     digits = f"{_now(getrandbits(62)):032x}"

@@ -19,6 +19,7 @@ from service.admin.forms import (
     shortened,
 )
 from service.admin.member_forms import MemberName, find_open
+from service.audit.actions import Action
 from service.audit.queries import record
 from service.callers import Caller
 from service.cards.imports.queries import MAX_TOGETHER, START, Imported, NewCard, import_card, store_card
@@ -83,9 +84,9 @@ async def _import(found: _Card, data: CardImport) -> str:
     character = msgspec.json.decode(result.character)
     if result.status == 200 and data.on_duplicate == "skip":
         raise refused("card", f"{owner.username} has imported it before, as {character['id']}.")
-    action: Any = "create" if result.status == 201 else "update"
-    await record(action, "character", UUID(character["id"]), card=FILE_NAME)
-    return f"{character['name']} of {owner.username} is imported: {character['id']}"
+    action = Action.CREATE_CHARACTER if result.status == 201 else Action.UPDATE_CHARACTER
+    await record(action, "character", UUID(character["id"]), member=owner.id, card=FILE_NAME)
+    return f"{character['name']} of {owner.username} is imported."
 
 
 FORMS: list[FormConfig] = [

@@ -22,6 +22,7 @@ from service.admin.forms import (
     operator_form,
     refused,
 )
+from service.audit.actions import Action
 from service.audit.queries import record
 from service.callers import Caller
 from service.characters.queries import delete_character, update_character
@@ -179,7 +180,7 @@ async def _edit(row: Any, data: CharacterEdit) -> str:
         await update_character(owner_of(row), row["id"], update, etag(row["id"], data.version))
     except PreconditionFailed:
         raise refused("version", "It has changed meanwhile. Read it again.") from None
-    await record("update", "character", row["id"], fields=sorted(changed))
+    await record(Action.UPDATE_CHARACTER, "character", row["id"], member=row["owner"], fields=sorted(changed))
     return f"{after['name']} of {row['username']} is saved."
 
 

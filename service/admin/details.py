@@ -15,6 +15,7 @@ from piccolo.querystring import QueryString
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from service.audit.actions import label_of
 from service.database.prepared import Param, Prepared
 from service.revisions.queries import differences, kept_after, previous_number
 
@@ -74,7 +75,8 @@ _NEWEST = _prepared(
     "id",
 )
 _ENTRY = _prepared(
-    'SELECT created_at, action, kind, "row", member, operator, address, detail FROM audit_log WHERE id = {}', "id"
+    'SELECT created_at, action, kind, "row", member, owner, operator, address, detail FROM audit_log WHERE id = {}',
+    "id",
 )
 
 
@@ -218,7 +220,8 @@ async def _about_user(user_id: UUID) -> list[Section]:
             Templates=f"templates/?owner={user_id}",
             Sessions_and_keys=f"tokens/?user={user_id}",
             What_they_did=f"audit_log/?member={user_id}",
-            What_was_done_to_them=f"audit_log/?row={user_id}&row__match=exact",
+            What_operators_did_to_them=f"audit_log/?owner={user_id}",
+            Entries_about_the_account=f"audit_log/?row={user_id}&row__match=exact",
         )
     ]
 
@@ -233,10 +236,12 @@ async def _about_entry(entry_id: UUID) -> list[Section]:
     detail: dict[str, Any] = msgspec.json.decode(row["detail"])
     rows: list[list[Cell]] = [
         ["Time", _time(row["created_at"])],
-        ["Action", row["action"]],
+        ["Action", label_of(row["action"])],
         [row["kind"].capitalize().replace("_", " "), {"id": row["row"] or "", "text": row["row"] or "—"}],
         ["By", by],
     ]
+    if row["owner"] and row["kind"] != "user":
+        rows.append(["Owner", {"id": str(row["owner"]), "text": str(row["owner"])}])
     rows += [[name.capitalize(), _shown(value)] for name, value in detail.items()]
     return [{"title": "Entry", "rows": rows}]
 

@@ -14,7 +14,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from service.admin.json_texts import NotAnObject, line_of, read_object
-from service.audit.queries import on_behalf_of_operator
+from service.admin.pages import page_of
+from service.audit.actions import Action
+from service.audit.queries import Recorded, on_behalf_of_operator
 from service.auth.token_cache import forget_tokens
 from service.database.engine import DB
 from service.errors import ServiceError, Unprocessable, Violation
@@ -65,15 +67,15 @@ def operator_form(
     find: Callable[[Model], Awaitable[Preview]],
     act: Callable[[Any, Model], Awaitable[str | FileResponse]],
 ) -> FormConfig:
-    """``find`` looks up the row; ``act`` changes it in one transaction, and returns what was done or a file. Both
-    raise ServiceErrors, whose violations have pointers to the fields of ``model``. For a preview, what ``act`` did is
-    rolled back: so a preview has all faults."""
+    """``find`` looks up the row; ``act`` changes it in one transaction, and returns what was done or a file. The
+    answer ends with the address of the row's page. Both raise ServiceErrors, whose violations have pointers to the
+    fields of ``model``. For a preview, what ``act`` did is rolled back: so a preview has all faults."""
 
     async def submit(request: Request, data: Any) -> str | FileResponse:
         operator = request.user.display_name
         try:
             preview = await find(data)
-            with on_behalf_of_operator(operator, data.reason):
+            with on_behalf_of_operator(operator, data.reason) as recorded:
                 async with DB.transaction() as transaction:
                     transaction.is_dry_run = not data.confirm
                     done = await act(preview.row, data)
@@ -87,9 +89,21 @@ def operator_form(
         wake_worker()
         told = done if isinstance(done, str) else done.file_name
         logger.info("Operator {}: {} {}", operator, name, told)
-        return done
+        page = _page_of(recorded)
+        return f"{done} Page: {page}" if isinstance(done, str) and page else done
 
     return FormConfig(name, model, submit, description, form_group=group)
+
+
+def _page_of(recorded: list[Recorded]) -> str | None:
+    """The address of the row that a form made or changed, as the audit log has it; of a relationship that is gone, its
+    character's."""
+    if not recorded:
+        return None
+    last = recorded[-1]
+    if last.action is Action.DELETE_RELATIONSHIP:
+        return page_of("character", last.detail["character"])
+    return page_of(last.kind, last.row)
 
 
 def _refuse(error: ServiceError, data: OperatorForm) -> NoReturn:

@@ -11,31 +11,50 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from service.admin.additions import add_script, api_of
+from service.admin.pages import page_of
+from service.audit.actions import label_of
 from service.database.prepared import Param, Prepared
 from service.health.checks import check_together
-from service.mail.outbox import waiting_messages
+from service.identifiers import first_id_since
 
-MOST_COUNTED = 20_000  # rows of a table; a larger one is estimated, and its parts are not counted
+MOST_COUNTED = 20_000  # rows of a table; a larger one is estimated
 _ENTRIES = 10
+_DAY = 24 * 60 * 60  # seconds
 
-# Of each table the rows, an estimate of them, and how many meet each condition
-_COUNTS = Prepared(
-    lambda: QueryString(
-        "SELECT 'users' AS name, count(*) AS rows,"
-        " (SELECT reltuples FROM pg_class WHERE oid = 'users'::regclass) AS about,"
-        " count(*) FILTER (WHERE created_at > now() - interval '1 day') AS new,"
-        " count(*) FILTER (WHERE status = 'suspended' AND deleted_at IS NULL) AS suspended,"
-        " count(*) FILTER (WHERE deleted_at IS NOT NULL) AS closed"
-        " FROM (SELECT status, deleted_at, created_at FROM users LIMIT {}) AS users"
-        " UNION ALL "
-        "SELECT 'characters', count(*), (SELECT reltuples FROM pg_class WHERE oid = 'characters'::regclass),"
-        " count(*) FILTER (WHERE created_at > now() - interval '1 day'), 0,"
-        " count(*) FILTER (WHERE deleted_at IS NOT NULL AND NOT ended)"
-        " FROM (SELECT deleted_at, ended, created_at FROM characters LIMIT {}) AS characters",
-        Param("most"),
-        Param("most"),
-    )
-)
+# By the name of a count: its list, with a filter that shows the rows that are counted; their table and condition, for
+# which there is an index. Ids have the time of their creation.
+_COUNTED = {
+    "Members": ("#/users/", "users", "true"),
+    "Members since yesterday": ("#/users/?id={since}&id__operator=gte", "users", "id >= {}"),
+    "Suspended members": (
+        "#/users/?status=suspended&deleted_at__operator=is_null",
+        "users",
+        "status = 'suspended' AND deleted_at IS NULL",
+    ),
+    "Deleted accounts": ("#/users/?deleted_at__operator=not_null", "users", "deleted_at IS NOT NULL"),
+    "Characters": ("#/characters/", "characters", "true"),
+    "Characters since yesterday": ("#/characters/?id={since}&id__operator=gte", "characters", "id >= {}"),
+    "Trash": (
+        "#/characters/?deleted_at__operator=not_null&ended=false",
+        "characters",
+        "deleted_at IS NOT NULL AND NOT ended",
+    ),
+    "Messages that wait": ("#/outbox/", "outbox", "true"),
+}
+
+
+def _counts_of() -> QueryString:
+    parts, params = [], []
+    for name, (_, table, condition) in _COUNTED.items():
+        found = f"(SELECT FROM {table} WHERE {condition} LIMIT {{}}) AS found"
+        parts.append(f'(SELECT count(*) FROM {found}) AS "{name}"')  # noqa: S608 (our own names)
+        params += [*([Param("since")] if "{}" in condition else []), Param("most")]
+    return QueryString(f"SELECT {', '.join(parts)}", *params)
+
+
+_COUNTS = Prepared(_counts_of)
+# What PostgreSQL knows of a table
+_ESTIMATE = Prepared(lambda: QueryString("SELECT reltuples FROM pg_class WHERE oid = {}::regclass", Param("table")))
 _LAST = Prepared(
     lambda: QueryString(
         "SELECT to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') AS at, action, kind, \"row\","
@@ -45,10 +64,6 @@ _LAST = Prepared(
         Param("limit"),
     )
 )
-_ROWS = {
-    "user": "users", "character": "characters", "template": "templates", "relationship": "relationships",
-    "operator": "piccolo_user",
-}  # fmt: skip
 
 
 def add_home(site: Any) -> None:
@@ -62,31 +77,20 @@ async def _get_home(_: Request) -> Response:
 
 
 async def _counts() -> list[dict[str, str]]:
-    found = {row["name"]: row for row in await _COUNTS.all(most=MOST_COUNTED)}
-    users, characters = found["users"], found["characters"]
-    waiting = await waiting_messages()
+    since = first_id_since(_DAY)
+    found = await _COUNTS.one(since=since, most=MOST_COUNTED + 1)
     return [
-        _count("Members", _total(users), "#/users/"),
-        _count("Members since yesterday", _part(users, "new"), "#/users/"),
-        _count("Suspended members", _part(users, "suspended"), "#/users/?status=suspended"),
-        _count("Deleted accounts", _part(users, "closed"), "#/users/?deleted_at__operator=not_null"),
-        _count("Characters", _total(characters), "#/characters/"),
-        _count("Characters since yesterday", _part(characters, "new"), "#/characters/"),
-        _count("Trash", _part(characters, "closed"), "#/characters/?deleted_at__operator=not_null&ended=false"),
-        _count("Messages that wait", f"{waiting.messages:,}", "#/outbox/"),
+        {"name": name, "count": await _told(found[name], table, condition), "link": link.format(since=since)}
+        for name, (link, table, condition) in _COUNTED.items()
     ]
 
 
-def _count(name: str, count: str, link: str) -> dict[str, str]:
-    return {"name": name, "count": count, "link": link}
-
-
-def _total(row: Any) -> str:
-    return f"{row['rows']:,}" if row["rows"] < MOST_COUNTED else f"about {max(row['about'], MOST_COUNTED):,.0f}"
-
-
-def _part(row: Any, name: str) -> str:
-    return f"{row[name]:,}" if row["rows"] < MOST_COUNTED else "not counted"
+async def _told(count: int, table: str, condition: str) -> str:
+    if count <= MOST_COUNTED:
+        return f"{count:,}"
+    if condition != "true":
+        return f"more than {MOST_COUNTED:,}"
+    return f"about {max(await _ESTIMATE.value(table=table), MOST_COUNTED):,.0f}"
 
 
 async def _state() -> list[dict[str, str]]:
@@ -96,8 +100,7 @@ async def _state() -> list[dict[str, str]]:
 async def _entries() -> list[dict[str, str | None]]:
     entries = []
     for row in await _LAST.all(limit=_ENTRIES):
-        table = _ROWS.get(row["kind"])
-        link = f"#/{table}/{row['row']}/" if table and row["row"] else None
-        shown = {name: row[name] for name in ("at", "who", "action", "kind", "reason")}
+        link = page_of(row["kind"], row["row"])
+        shown = {name: row[name] for name in ("at", "who", "kind", "reason")} | {"action": label_of(row["action"])}
         entries.append(shown | {"link": link})
     return entries

@@ -9,6 +9,7 @@ from piccolo_admin.endpoints import FormConfig
 from pydantic import Field
 
 from service.admin.forms import Confirm, OperatorForm, Preview, Reason, operator_form, refused
+from service.audit.actions import Action
 from service.audit.queries import record
 
 MOST_SECONDS = 600
@@ -54,7 +55,7 @@ async def _output_of(task: str) -> str:
 
 
 async def _run(output: Any, data: Housekeeping) -> str:
-    await record("run", "service", None, task=data.task, result=output)
+    await record(Action.RUN_TASK, "service", None, task=data.task, result=output)
     return f"{data.task} is done: {output}."
 
 

@@ -22,7 +22,7 @@ from service.admin.additions import api_of
 from service.admin.operators import Operator, OperatorSession
 from service.admin.roles import OperatorRole
 from service.admin.second_factors import SecondFactor
-from service.audit.queries import Action
+from service.audit.actions import Action
 from service.audit.tables import AuditEntry
 from service.auth.email_links import Purpose
 from service.auth.tables import EmailToken, Token
@@ -67,13 +67,14 @@ def _table(
     table: type[Table], group: str, columns: str, filters: str, newest_by: str = "id", **choices: Any
 ) -> TableConfig:
     """``columns`` are the names of those that a list shows; the first is the link to a row. ``filters`` are the names
-    of those that it is filtered by, as a choice with ``choices``: the Literal of the column's values."""
+    of those that it is filtered by, as a choice with ``choices``: the Literal of the column's values, or Action."""
 
     def named(names: str) -> list[Column]:
         return [table._meta.get_column_by_name(name) for name in names.split()]
 
     for name, values in choices.items():
-        shown_as = {value: Choice(value, display_name=value) for value in get_args(values)}
+        labels = {each.value: each.label for each in Action} if values is Action else {}
+        shown_as = {value: Choice(value, display_name=labels.get(value, value)) for value in labels or get_args(values)}
         choice: Any = Enum("choice", shown_as)  # type: ignore[misc] # mypy wants literals
         named(name)[0]._meta.choices = choice  # only Piccolo Admin reads it: the database checks the values itself
     shown = named(columns)
@@ -144,19 +145,19 @@ TABLES = [
     _table(Operator, "Operators", "username email active admin last_login", "username active admin"),
     _table(OperatorRole, "Operators", "user_id role", "user_id role"),
     _table(OperatorSession, "Operators", "id user_id created_at expires_at", "user_id created_at"),
-    _table(SecondFactor, "Operators", "id user_id created_at", "user_id created_at"),
+    _table(SecondFactor, "Operators", "id user_id active created_at", "user_id active created_at"),
     _table(
         AuditEntry,
         "Operators",
-        "created_at action kind row member operator address detail",
-        "created_at action row member operator address",
+        "created_at action kind row owner member operator address detail",
+        "created_at action row owner member operator address",
         action=Action,
     ),
 ]
 
 # In the sidebar: lists that operators often look at
 LINKS = {
-    "Suspended members": "#/users/?status=suspended",
+    "Suspended members": "#/users/?status=suspended&deleted_at__operator=is_null",
     "Deleted accounts": "#/users/?deleted_at__operator=not_null",
     "Trash": "#/characters/?deleted_at__operator=not_null&ended=false",
     "The platform's templates": "#/templates/?owner__operator=is_null",

@@ -9,6 +9,7 @@ from piccolo_admin.endpoints import FileResponse, FormConfig
 from pydantic import Field
 
 from service.admin.forms import Confirm, Line, OperatorForm, Preview, Reason, operator_form, refused
+from service.audit.actions import Action
 from service.audit.queries import record
 from service.auth.email_links import may_mint, request_link
 from service.auth.suspensions import close_account, end_access, reactivate_user, suspend_user
@@ -116,7 +117,7 @@ async def _to_verify(data: MemberForm) -> Preview:
 
 async def _verify(row: Any, data: MemberForm) -> str:
     await request_link("verification", row["email_key"])
-    await record("send_verification", "user", row["id"])
+    await record(Action.SEND_VERIFICATION, "user", row["id"])
     return f"A verification e-mail to {row['email']} is on its way. An address gets at most one a minute."
 
 
@@ -152,7 +153,7 @@ async def _read_export(row: Any) -> BytesIO:
 
 
 async def _export(row: Any, data: MemberForm) -> FileResponse:
-    await record("export", "user", row["id"])
+    await record(Action.EXPORT_USER, "user", row["id"])
     return FileResponse(row["content"], f"{row['username']}.ndjson", "application/x-ndjson")
 
 

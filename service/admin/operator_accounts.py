@@ -13,6 +13,7 @@ from service.admin.operator_passwords import check_operators_password, hash_pass
 from service.admin.operators import Operator, OperatorSession
 from service.admin.roles import ROLES, OperatorRole, Role, get_role, store_role
 from service.admin.second_factors import SecondFactor
+from service.audit.actions import Action
 from service.audit.queries import record
 from service.database.engine import DB
 
@@ -62,7 +63,7 @@ async def create_operator(username: str, email: str, password: str, role: Role) 
         async with DB.transaction():
             [row] = await Operator.insert(operator)
             await store_role(row["id"], role)
-            await record("create", "operator", row["id"], username=username, role=role)
+            await record(Action.CREATE_OPERATOR, "operator", row["id"], username=username, role=role)
     except asyncpg.UniqueViolationError:
         raise ValueError(f"There is an operator {username} already.") from None
 
@@ -77,7 +78,7 @@ async def set_password(username: str, password: str) -> None:
     async with DB.transaction():
         await Operator.update({Operator.password: hashed}).where(Operator.id == operator["id"])
         await OperatorSession.delete().where(OperatorSession.user_id == operator["id"])
-        await record("change_password", "operator", operator["id"], username=username)
+        await record(Action.CHANGE_PASSWORD, "operator", operator["id"], username=username)
 
 
 async def set_role(username: str, role: Role) -> bool:
@@ -90,7 +91,7 @@ async def set_role(username: str, role: Role) -> bool:
         if former == role:
             return False
         await store_role(operator["id"], role)
-        await record("change_role", "operator", operator["id"], username=username, former=former, role=role)
+        await record(Action.CHANGE_ROLE, "operator", operator["id"], username=username, former=former, role=role)
     return True
 
 
@@ -106,7 +107,9 @@ async def set_active(username: str, active: bool) -> bool:
         changes: dict[Any, Any] = {Operator.active: active} | ({Operator.admin: True} if active else {})
         await Operator.update(changes).where(Operator.id == operator["id"])
         await OperatorSession.delete().where(OperatorSession.user_id == operator["id"])
-        await record("enable" if active else "disable", "operator", operator["id"], username=username)
+        await record(
+            Action.ENABLE_OPERATOR if active else Action.DISABLE_OPERATOR, "operator", operator["id"], username=username
+        )
     return True
 
 
@@ -114,7 +117,8 @@ async def list_operators() -> list[Account]:
     """By name."""
     rows = await Operator.select().order_by(Operator.username)
     roles = {row["user_id"]: row["role"] for row in await OperatorRole.select()}
-    with_factor = {row["user_id"] for row in await SecondFactor.select(SecondFactor.user_id)}
+    active = SecondFactor.select(SecondFactor.user_id).where(SecondFactor.active.eq(True))
+    with_factor = {row["user_id"] for row in await active}
     return [
         Account(
             username=row["username"],

@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 
 from service.admin.operator_passwords import check_operators_password, hash_password
 from service.admin.second_factors import SecondFactor
+from service.audit.actions import Action
 from service.audit.queries import has_signed_in, record
 from service.auth.secrets import digest
 from service.database.engine import DB
@@ -75,7 +76,7 @@ class Operator(BaseUser, tablename="piccolo_user"):
                 _checked.set(hashed)
                 await cls.update({cls.last_login: datetime.now()}).where(cls.id == operator["id"])
                 return int(operator["id"])
-        await record("refuse_password", "operator", operator["id"] if operator else None)
+        await record(Action.REFUSE_PASSWORD, "operator", operator["id"] if operator else None)
         return None
 
     @classmethod
@@ -91,7 +92,7 @@ class Operator(BaseUser, tablename="piccolo_user"):
         async with DB.transaction():
             if not await cls._replace_password(operator["id"], _checked.get(), hashed):
                 raise HTTPException(422, "Incorrect password.")  # as Piccolo answers a wrong one
-            await record("change_password", "operator", operator["id"], operator=operator["username"])
+            await record(Action.CHANGE_PASSWORD, "operator", operator["id"], operator=operator["username"])
         if attempt := _attempt.get():  # the form's: with a second factor, `login` left it open
             await attempt.succeed()
 
@@ -107,7 +108,7 @@ class Operator(BaseUser, tablename="piccolo_user"):
 async def use_code(operator_id: int, username: str, code: Any, provider: EncryptionProvider) -> bool:
     """Whether the code is right, after ``login`` found the password right. A wrong one counts as a wrong password."""
     if not await SecondFactor.authenticate(operator_id, code, provider):
-        await record("refuse_code", "operator", operator_id, operator=username)
+        await record(Action.REFUSE_CODE, "operator", operator_id, operator=username)
         return False
     if attempt := _attempt.get():
         await attempt.succeed()
@@ -184,7 +185,7 @@ class OperatorSession(Table, db=DB, tablename="operator_sessions", help_text="Se
                 id=uuid7(), digest=digest(token), user_id=user_id, password_digest=opened_with, created_at=now, **times
             )
             await cls.insert(session)
-            await record("sign_in", "operator", user_id, operator=found["username"])
+            await record(Action.SIGN_IN, "operator", user_id, operator=found["username"])
         session.token = token
         return session
 
@@ -217,7 +218,7 @@ class OperatorSession(Table, db=DB, tablename="operator_sessions", help_text="Se
             deleted: Any = await cls.delete().where(cls.digest == digest(token)).returning(cls.user_id)
             if deleted:
                 operator_id = deleted[0]["user_id"]
-                await record("sign_out", "operator", operator_id, operator=await _find_username(operator_id))
+                await record(Action.SIGN_OUT, "operator", operator_id, operator=await _find_username(operator_id))
 
 
 async def _find_username(operator_id: int) -> str | None:

@@ -17,6 +17,7 @@ from service.admin.forms import (
     operator_form,
     refused,
 )
+from service.audit.actions import Action
 from service.audit.queries import record
 from service.errors import PreconditionFailed
 from service.etags import etag
@@ -89,8 +90,10 @@ async def _to_create(data: NewRelationship) -> Preview:
 
 async def _create(row: Any, data: NewRelationship) -> str:
     created = await create_relationship(owner_of(row), row["id"], _new(data))
-    await record("create", "relationship", created["id"], character=str(row["id"]))
-    return f"The relationship of {row['name']} is created: {created['id']}"
+    await record(
+        Action.CREATE_RELATIONSHIP, "relationship", created["id"], member=row["owner"], character=str(row["id"])
+    )
+    return f"The relationship of {row['name']} is created."
 
 
 async def _find(text: str) -> Any:
@@ -98,6 +101,7 @@ async def _find(text: str) -> Any:
     row: Any = (
         await Relationship.select(
             *columns,
+            Relationship.source,
             Relationship.source.name.as_alias("source_name"),
             Relationship.target.name.as_alias("target_name"),
             Relationship.source.owner.as_alias("owner"),
@@ -149,7 +153,7 @@ async def _edit(row: Any, data: RelationshipEdit) -> str:
         await update_relationship(owner_of(row), row["id"], None, _update(changed), etag(row["id"], data.version))
     except PreconditionFailed:
         raise refused("version", "It has changed meanwhile. Read it again.") from None
-    await record("update", "relationship", row["id"], fields=sorted(changed))
+    await record(Action.UPDATE_RELATIONSHIP, "relationship", row["id"], member=row["owner"], fields=sorted(changed))
     return f"The relationship of {row['source_name']} and {row['target_name']} is saved."
 
 
@@ -160,7 +164,9 @@ async def _to_remove(data: RelationshipForm) -> Preview:
 
 async def _remove(row: Any, data: RelationshipForm) -> str:
     await delete_relationship(owner_of(row), row["id"], None)
-    await record("delete", "relationship", row["id"])
+    await record(
+        Action.DELETE_RELATIONSHIP, "relationship", row["id"], member=row["owner"], character=str(row["source"])
+    )
     return f"The relationship of {row['source_name']} and {row['target_name']} is deleted."
 
 

@@ -20,6 +20,7 @@ from service.admin import operators
 from service.admin.additions import api_of
 from service.admin.operators import SET_UP, Operator, OperatorSession
 from service.admin.second_factors import SecondFactor, encryption_key
+from service.audit.actions import Action
 from service.audit.queries import record
 from service.auth.secrets import digest
 from service.database.engine import DB
@@ -55,23 +56,30 @@ _PAGE = """<!DOCTYPE html>
 <p><a href="/admin/">Back to the admin site</a></p>
 </body>
 </html>"""
-_FORM = """<p>{text}</p>
-{error}<form method="post">
+_FORM = """<form method="post">
 <input type="hidden" name="action" value="{action}">
 <input type="hidden" name="csrftoken" value="{token}">
-<label for="password">Your password</label>
-<input id="password" name="password" type="password" required autocomplete="current-password">
-{code}<button>{button}</button>
+{fields}<button>{button}</button>
 </form>"""
-_CODE = """<label for="code">A code of the app, or a recovery code</label>
+_FIELD_OF_PASSWORD = """<label for="password">Your password</label>
+<input id="password" name="password" type="password" required autocomplete="current-password">
+"""  # noqa: S105 (no password)
+_FIELD_OF_CODE = """<label for="code">{label}</label>
 <input id="code" name="code" required autocomplete="one-time-code">
 """
-_ADDED = """<p>Scan this picture with an authenticator app. From now on, you sign in with your password and a code of
-the app.</p>
+_NONE = """You have no second factor: you sign in with your password alone. An authenticator app on your phone shows
+codes that you enter after your password when you sign in."""
+_BEGUN = """Your second factor is not active yet: you sign in with your password alone. Its set-up was begun at {time}.
+Enter a code of the app to make it active."""
+_AGAIN = "To get another picture and other recovery codes, begin again. Those from before are of no use then."
+_ACTIVE = "Your second factor is active: you sign in with a code of an authenticator app. You can remove it."
+_ADDED = """<p>Scan this picture with an authenticator app.</p>
 <img src="data:image/png;base64,{picture}" alt="QR code">
 <p>Without a camera, enter this key in the app: <code>{key}</code></p>
 <p>Keep these recovery codes in a safe place. Each one replaces a code of the app once. They are not shown again.</p>
-<pre>{codes}</pre>"""
+<pre>{codes}</pre>
+<p>Then enter a code of the app. Until then, the second factor is not active, and you sign in with your password
+alone.</p>"""
 
 
 class Provider(AuthenticatorProvider):
@@ -87,69 +95,93 @@ class Provider(AuthenticatorProvider):
         await operators.await_code()
         return False
 
-    async def add(self, user: BaseUser, token: str) -> str:
-        """The page with the QR code and the recovery codes. Ends the sessions of the operator but that of ``token``.
-        Raises UniqueViolationError for a second one."""
-        async with DB.transaction():
-            # Other sessions were opened without it. A sign-in waits for the lock, and then needs a code
-            await Operator.select(Operator.id).where(Operator.id == user.id).lock_rows("UPDATE")
-            others = OperatorSession.digest != digest(token)
-            await OperatorSession.delete().where(OperatorSession.user_id == user.id, others)
-            factor, codes = await SecondFactor.create_new(user.id, self.encryption_provider, self.recovery_code_count)
-            await record("add_second_factor", "operator", user.id, operator=user.username)
+    async def begin(self, user: BaseUser) -> str:
+        """The QR code and the recovery codes. Raises UniqueViolationError when there is an active one."""
+        factor, codes = await SecondFactor.create_new(user.id, self.encryption_provider, self.recovery_code_count)
         address = factor.get_authentication_setup_uri(user.username, self.encryption_provider, self.issuer_name)
         picture = await asyncio.to_thread(get_b64encoded_qr_image, address)
         key = self.encryption_provider.decrypt(factor.secret)
         return _ADDED.format(picture=picture, key=key, codes="\n".join(codes))
 
+    async def activate(self, user: BaseUser, code: Any, token: str) -> bool:
+        """Whether the code is right. Ends the sessions of the operator but that of ``token`` then."""
+        async with DB.transaction():
+            # Other sessions were opened without it. A sign-in waits for the lock, and then needs a code
+            await Operator.select(Operator.id).where(Operator.id == user.id).lock_rows("UPDATE")
+            is_right = await SecondFactor.activate(user.id, code, self.encryption_provider)
+            if is_right:
+                others = OperatorSession.digest != digest(token)
+                await OperatorSession.delete().where(OperatorSession.user_id == user.id, others)
+            action = Action.ADD_SECOND_FACTOR if is_right else Action.REFUSE_CODE
+            await record(action, "operator", user.id, operator=user.username)
+        return is_right
+
     async def delete_registration(self, user: BaseUser) -> None:
         async with DB.transaction():
             if await SecondFactor.revoke(user.id):
-                await record("remove_second_factor", "operator", user.id, operator=user.username)
+                await record(Action.REMOVE_SECOND_FACTOR, "operator", user.id, operator=user.username)
 
 
 def add_second_factor_page(site: Any, provider: Provider) -> None:
     """Adds the page in front of Piccolo's."""
 
     async def show(request: Request) -> Response:
-        user = request.user.user
-        return _form(request, has_one=await provider.is_user_enrolled(user))
+        return await _state(request)
 
     async def submit(request: Request) -> Response:
         user, form = request.user.user, request.scope.get("form") or await request.form()
-        has_one = await provider.is_user_enrolled(user)
-        if form.get("action") != ("remove" if has_one else "add"):
-            return _form(request, has_one=has_one)
+        action, state = form.get("action"), await SecondFactor.find_state(user.id)
+        if action not in _allowed(state):
+            return await _state(request)
+        if action == "activate":
+            is_right = await provider.activate(user, form.get("code"), request.cookies["id"])
+            return await _state(request, error="" if is_right else "The code is not right.")
         if not await Operator.login(username=user.username, password=form.get("password")):
-            return _form(request, has_one=has_one, error="The password is not right.")
-        if not has_one:
+            return await _state(request, error="The password is not right.")
+        if action == "add":
             try:
-                return _page(await provider.add(user, request.cookies["id"]))
+                content = await provider.begin(user)
             except asyncpg.UniqueViolationError:  # another tab was faster
-                return _form(request, has_one=True)
+                return await _state(request)
+            return _page(content + _code_form(request))
         if not await provider.authenticate_user(user, form.get("code")):
-            return _form(request, has_one=True, error="The code is not right.")
+            return await _state(request, error="The code is not right.")
         await provider.delete_registration(user)
-        return _form(request, has_one=False, text="Your second factor is removed.")
+        return await _state(request, text="Your second factor is removed.")
 
     path = SET_UP.removeprefix("/admin/api")
     api_of(site).router.routes[:0] = [Route(path, show, methods=["GET"]), Route(path, submit, methods=["POST"])]
 
 
-def _form(request: Request, *, has_one: bool, error: str = "", text: str = "") -> Response:
-    if not text and has_one:
-        text = "You sign in with a code of an authenticator app. You can remove this second factor."
-    elif not text:
-        text = "An authenticator app on your phone shows codes that you enter after your password when you sign in."
-    form = _FORM.format(
-        text=text,
-        error=f'<p class="error">{error}</p>\n' if error else "",
-        action="remove" if has_one else "add",
-        token=escape(request.scope.get("csrftoken") or ""),
-        code=_CODE if has_one else "",
-        button="Remove" if has_one else "Set up",
-    )
-    return _page(form, status=401 if error else 200)
+def _allowed(state: Any) -> tuple[str, ...]:
+    if state is None:
+        return ("add",)
+    return ("remove",) if state["active"] else ("activate", "add")
+
+
+async def _state(request: Request, *, error: str = "", text: str = "") -> Response:
+    """The page that says in which state the second factor is, with the forms that change it."""
+    state = await SecondFactor.find_state(request.user.user.id)
+    parts = [f'<p class="error">{error}</p>'] if error else []
+    if state is None:
+        parts += [f"<p>{text or _NONE}</p>", _form(request, "add", "Set up", _FIELD_OF_PASSWORD)]
+    elif state["active"]:
+        fields = _FIELD_OF_PASSWORD + _FIELD_OF_CODE.format(label="A code of the app, or a recovery code")
+        parts += [f"<p>{_ACTIVE}</p>", _form(request, "remove", "Remove", fields)]
+    else:
+        begun = _BEGUN.format(time=f"{state['created_at']:%Y-%m-%d %H:%M:%S} UTC")
+        parts += [f"<p>{begun}</p>", _code_form(request)]
+        parts += [f"<p>{_AGAIN}</p>", _form(request, "add", "Begin again", _FIELD_OF_PASSWORD)]
+    return _page("\n".join(parts), status=401 if error else 200)
+
+
+def _code_form(request: Request) -> str:
+    return _form(request, "activate", "Make it active", _FIELD_OF_CODE.format(label="A code of the app"))
+
+
+def _form(request: Request, action: str, button: str, fields: str) -> str:
+    token = escape(request.scope.get("csrftoken") or "")
+    return _FORM.format(action=action, token=token, fields=fields, button=button)
 
 
 def _page(content: str, *, status: int = 200) -> Response:

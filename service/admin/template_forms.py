@@ -22,6 +22,7 @@ from service.admin.forms import (
     operator_form,
     refused,
 )
+from service.audit.actions import Action
 from service.audit.queries import record
 from service.callers import PLATFORM, Caller
 from service.errors import PreconditionFailed
@@ -131,8 +132,8 @@ async def _to_create(data: NewTemplate) -> Preview:
 
 async def _create(_: Any, data: NewTemplate) -> str:
     created = await create_template(PLATFORM, _new(data))
-    await record("create", "template", created["id"])
-    return f"{data.name} is created, and its version 1 is published: {created['id']}"
+    await record(Action.CREATE_TEMPLATE, "template", created["id"])
+    return f"{data.name} is created, and its version 1 is published."
 
 
 async def _to_edit(data: TemplateEdit) -> Preview:
@@ -151,7 +152,7 @@ async def _edit(row: Any, data: TemplateEdit) -> str:
         await update_template(PLATFORM, row["id"], convert(changed, TemplateUpdate), etag(row["id"], data.version))
     except PreconditionFailed:
         raise refused("version", "It has changed meanwhile. Read it again.") from None
-    await record("update", "template", row["id"], fields=sorted(changed))
+    await record(Action.UPDATE_TEMPLATE, "template", row["id"], fields=sorted(changed))
     return f"{data.name} is saved."
 
 

@@ -19,6 +19,7 @@ from service.admin.forms import (
     shortened,
 )
 from service.admin.template_forms import SchemaText, find_own, summary_of
+from service.audit.actions import Action
 from service.audit.queries import record
 from service.callers import PLATFORM
 from service.errors import NotFound
@@ -69,7 +70,7 @@ async def _to_create_version(data: NewVersion) -> Preview:
 
 async def _create_version(row: Any, data: NewVersion) -> str:
     number, _ = await create_version(PLATFORM, row["id"], _new_version(data))
-    await record("create", "template", row["id"], number=number)
+    await record(Action.CREATE_TEMPLATE_VERSION, "template", row["id"], number=number)
     return f"Version {number} of {row['name']} is a draft. Publish it to have characters use it."
 
 
@@ -92,7 +93,7 @@ async def _to_publish(data: VersionForm) -> Preview:
 
 async def _publish(row: Any, data: VersionForm) -> str:
     await publish_version(PLATFORM, row["id"], data.number)
-    await record("publish", "template", row["id"], number=data.number)
+    await record(Action.PUBLISH_TEMPLATE_VERSION, "template", row["id"], number=data.number)
     return f"Version {data.number} of {row['name']} is published."
 
 
@@ -105,7 +106,7 @@ async def _to_deprecate(data: VersionForm) -> Preview:
 
 async def _deprecate(row: Any, data: VersionForm) -> str:
     await deprecate_version(PLATFORM, row["id"], data.number)
-    await record("deprecate", "template", row["id"], number=data.number)
+    await record(Action.DEPRECATE_TEMPLATE_VERSION, "template", row["id"], number=data.number)
     return f"Version {data.number} of {row['name']} is deprecated."
 
 

@@ -14,27 +14,29 @@ import msgspec
 from piccolo.columns.combination import WhereRaw
 from piccolo.querystring import QueryString
 
+from service.audit.actions import Action
 from service.audit.tables import ADDRESS_LENGTH, DEVICE_LENGTH, AuditEntry
+from service.callers import PLATFORM
 from service.database.engine import DB
 from service.database.prepared import Param, Prepared, insert, utc
 from service.identifiers import masked, uuid7
 from service.limits.rate_limits import network_of
 from service.log import REQUEST
 
-Action = Literal[
-    "sign_in", "refuse_password", "sign_out", "create", "revoke", "change_password", "change_email", "verify_email",
-    "release_email",
-    "change_visibility", "trash", "restore", "purge", "retire", "leave", "suspend", "reactivate",
-    "update", "publish", "deprecate", "delete", "send_verification", "export", "run",
-    "disable", "enable", "change_role",
-    "add_second_factor", "remove_second_factor", "refuse_code", "use_recovery_code",
-]  # fmt: skip
 Kind = Literal["session", "api_key", "user", "character", "relationship", "template", "operator", "service"]
+
+
+class Recorded(NamedTuple):
+    action: Action
+    kind: Kind
+    row: UUID | int | None
+    detail: dict[str, Any]
 
 
 class _OnBehalf(NamedTuple):
     operator: str
     reason: str
+    recorded: list[Recorded]
 
 
 # The operator whose form is being carried out
@@ -56,7 +58,8 @@ ENTRY: dict[str, Any] = {
 _RECORD = Prepared(
     lambda: insert(
         AuditEntry,
-        "id", "action", "kind", "row", "member", "operator", "token", "address", "request_id", "device", "detail",
+        "id", "action", "kind", "row", "member", "owner", "operator", "token", "address", "request_id", "device",
+        "detail",
     )
 )  # fmt: skip
 _REFUSED = Prepared(
@@ -76,12 +79,13 @@ _HAS_SIGNED_IN = Prepared(
 
 
 @contextmanager
-def on_behalf_of_operator(operator: str, reason: str) -> Iterator[None]:
-    """Within it, ``record`` names ``operator`` instead of the member, and adds the reason. An operator's form can so
-    call what the API's requests call."""
-    token = _ON_BEHALF.set(_OnBehalf(operator, reason))
+def on_behalf_of_operator(operator: str, reason: str) -> Iterator[list[Recorded]]:
+    """Within it, ``record`` names ``operator`` instead of the member, whom it names as the owner, and adds the reason.
+    An operator's form can so call what the API's requests call. The list gets what is recorded."""
+    recorded: list[Recorded] = []
+    token = _ON_BEHALF.set(_OnBehalf(operator, reason, recorded))
     try:
-        yield
+        yield recorded
     finally:
         _ON_BEHALF.reset(token)
 
@@ -96,15 +100,21 @@ async def record(
     **detail: Any,
 ) -> None:
     """Records that ``member`` or ``operator`` did this; neither: an unknown caller. ``detail`` must hold no secret."""
+    owner: UUID | int | None = None
     if on_behalf := _ON_BEHALF.get():
+        owner = member if member != PLATFORM.id else None
         member, operator = None, on_behalf.operator
+        on_behalf.recorded.append(Recorded(action, kind, row, dict(detail)))
         detail["reason"] = on_behalf.reason
+    if operator is not None and kind == "user":
+        owner = row
     await _RECORD.one(
         id=uuid7(),
         action=action,
         kind=kind,
         row=None if row is None else str(row),
         member=member,
+        owner=owner,
         operator=operator,
         detail=msgspec.json.encode(detail).decode(),
         **_request_origin(),

@@ -17,6 +17,9 @@ class AuditEntry(Table, db=DB, tablename="audit_log", help_text="Actions: by who
         length=36, default=None, null=True, help_text="The id of the row. No foreign key: entries outlive rows."
     )
     member = UUID(default=None, null=True, help_text="The user who did it; neither member nor operator: unknown.")
+    owner = UUID(
+        default=None, null=True, help_text="The user to whom an operator did it: the row itself, or who owns the row."
+    )
     operator = Varchar(length=100, default=None, null=True, help_text="The username of the operator who did it.")
     token = UUID(default=None, null=True, help_text="The session or API key that was used.")
     address = Varchar(length=ADDRESS_LENGTH, default=None, null=True, help_text="Empty: a command, no request.")

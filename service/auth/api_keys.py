@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from service.audit.actions import Action
 from service.audit.queries import record
 from service.auth.queries import SHOWN_ONCE, delete_token, own_tokens
 from service.auth.schemas import ApiKeyCreate
@@ -66,7 +67,7 @@ async def create_api_key(user: Caller, data: ApiKeyCreate) -> tuple[UUID, Any]:
             expires_at=data.expires_at,
         )
         await notify("api_key_created", account)
-        await record("create", "api_key", key_id, member=user.id, scopes=scopes)
+        await record(Action.CREATE_API_KEY, "api_key", key_id, member=user.id, scopes=scopes)
     return key_id, key
 
 

@@ -4,6 +4,7 @@ from uuid import UUID
 
 from piccolo.querystring import QueryString
 
+from service.audit.actions import Action
 from service.audit.queries import record
 from service.auth.queries import delete_tokens
 from service.auth.secrets import digest, is_well_formed, new_token
@@ -119,7 +120,7 @@ async def verify_email(caller: Caller, token: str, password: str | None) -> None
             raise refused_password()
         if await _mark_verified(account["user"]):
             await delete_tokens(Caller(id=account["user"]))
-        await record("verify_email", "user", account["user"], member=account["user"])
+        await record(Action.VERIFY_EMAIL, "user", account["user"], member=account["user"])
 
 
 async def reset_password(token: str, password: str) -> None:
@@ -136,7 +137,7 @@ async def reset_password(token: str, password: str) -> None:
         await User.update({User.password_hash: password_hash}).where(User.id == account["user"])
         await _mark_verified(account["user"])
         await delete_tokens(Caller(id=account["user"]))
-        await record("change_password", "user", account["user"], member=account["user"], by="email_link")
+        await record(Action.CHANGE_PASSWORD, "user", account["user"], member=account["user"], by="email_link")
         await queue_message("password_changed", account["email"], account["username"])
 
 

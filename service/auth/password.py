@@ -1,5 +1,6 @@
 from typing import Any
 
+from service.audit.actions import Action
 from service.audit.queries import record
 from service.auth.queries import delete_tokens
 from service.auth.schemas import PasswordUpdate
@@ -27,7 +28,7 @@ async def update_password(user: Caller, data: PasswordUpdate) -> None:
         await _change_account(account, {User.password_hash: password_hash}, refused_password())
         await delete_tokens(user, kind="session", but=user.token_id)
         await notify("password_changed", account)
-        await record("change_password", "user", user.id, member=user.id)
+        await record(Action.CHANGE_PASSWORD, "user", user.id, member=user.id)
 
 
 async def delete_account(user: Caller, password: str) -> None:
@@ -39,7 +40,7 @@ async def delete_account(user: Caller, password: str) -> None:
     async with DB.transaction():
         await _change_account(account, CLOSED, refusal)
         await delete_tokens(user)
-        await record("leave", "user", user.id, member=user.id)
+        await record(Action.DELETE_USER, "user", user.id, member=user.id)
 
 
 async def _change_account(account: Any, changes: dict[Any, Any], refusal: Forbidden) -> None:

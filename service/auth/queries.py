@@ -5,6 +5,7 @@ from uuid import UUID
 from piccolo.columns.combination import WhereRaw
 from piccolo.querystring import QueryString
 
+from service.audit.actions import Action
 from service.audit.queries import record
 from service.audit.tables import DEVICE_LENGTH
 from service.auth.schemas import CurrentToken, SessionCreate
@@ -140,7 +141,7 @@ async def create_session(data: SessionCreate, device: str, address: str) -> tupl
     known = bool(await _IS_KNOWN.value(user=user_id, address=address))
     await attempt.begin(known=known)
     if not await password_matches(password_hash, data.password) or not active:
-        await record("refuse_password", "user", user_id)
+        await record(Action.REFUSE_PASSWORD, "user", user_id)
         raise Unauthorized(_NOT_RIGHT)
     await attempt.succeed()
     token = new_token("session")
@@ -157,7 +158,7 @@ async def create_session(data: SessionCreate, device: str, address: str) -> tupl
             expires_at=datetime.now(UTC) + timedelta(days=settings.session_days),
         )
         await _END_OLDEST_SESSIONS.one(user=user_id, kept=MAX_SESSIONS)
-        await record("sign_in", "session", session_id, member=user_id)
+        await record(Action.SIGN_IN, "session", session_id, member=user_id)
     if password_hash is not None and is_outdated(password_hash):
         await rehash_password(user_id, password_hash, data.password)
     return session_id, session
@@ -204,7 +205,7 @@ def get_current_token(user: Caller) -> CurrentToken:
 async def delete_sessions(user: Caller) -> None:
     async with DB.transaction():
         await delete_tokens(user, kind="session")
-        await record("sign_out", "user", user.id, member=user.id)
+        await record(Action.SIGN_OUT, "user", user.id, member=user.id)
 
 
 async def delete_session(user: Caller, session_id: UUID | None) -> None:
@@ -228,6 +229,6 @@ async def delete_token(user: Caller, kind: Kind, token_id: UUID | None) -> None:
         if not await Token.delete().where(own).returning(Token.id):
             raise NotFound
         if kind == "session":
-            await record("sign_out", "session", token_id, member=user.id)
+            await record(Action.SIGN_OUT, "session", token_id, member=user.id)
         else:
-            await record("revoke", "api_key", token_id, member=user.id)
+            await record(Action.REVOKE_API_KEY, "api_key", token_id, member=user.id)

@@ -2,7 +2,8 @@
 
 from uuid import UUID
 
-from service.audit.queries import Action, record
+from service.audit.actions import Action
+from service.audit.queries import record
 from service.auth.password import CLOSED
 from service.auth.queries import delete_tokens
 from service.auth.tables import Token
@@ -16,19 +17,19 @@ from service.users.tables import User
 async def suspend_user(username: str, operator: str | None = None) -> None:
     """Ends all tokens of the user, in other workers within five seconds; hides the user and what they own from others.
     Raises NotFound."""
-    await _set_status(username, "suspended", "suspend", operator)
+    await _set_status(username, "suspended", Action.SUSPEND_USER, operator)
 
 
 async def reactivate_user(username: str, operator: str | None = None) -> None:
     """Shows the user and what they own again; no token comes back. Raises NotFound also for a deleted account."""
-    await _set_status(username, "active", "reactivate", operator)
+    await _set_status(username, "active", Action.REACTIVATE_USER, operator)
 
 
 async def end_access(user_id: UUID) -> None:
     """Ends all sessions and API keys of the user, in other workers within five seconds."""
     async with DB.transaction():
         await delete_tokens(Caller(id=user_id))
-        await record("sign_out", "user", user_id)
+        await record(Action.SIGN_OUT, "user", user_id)
 
 
 async def close_account(user_id: UUID) -> None:
@@ -37,7 +38,7 @@ async def close_account(user_id: UUID) -> None:
         if not await User.update(CLOSED).where(User.id == user_id, User.deleted_at.is_null()).returning(User.id):
             raise NotFound
         await delete_tokens(Caller(id=user_id))
-        await record("delete", "user", user_id)
+        await record(Action.DELETE_USER, "user", user_id)
 
 
 async def _set_status(username: str, status: str, action: Action, operator: str | None) -> None:

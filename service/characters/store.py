@@ -8,7 +8,8 @@ from uuid import UUID
 import msgspec
 from piccolo.columns import JSON, ForeignKey
 
-from service.audit.queries import Action, record
+from service.audit.actions import Action
+from service.audit.queries import record
 from service.callers import Caller
 from service.characters.scopes import read, visible_to
 from service.characters.tables import Character, Revision
@@ -171,9 +172,9 @@ def _kept(row: Any, names: Iterable[str], *, besides: Container[str] = ()) -> di
 async def _record_what_others_notice(row: Any, differing: Mapping[str, Any]) -> None:
     if "visibility" in differing:
         seen = {"before": row["visibility"], "after": differing["visibility"]}
-        await record("change_visibility", "character", row["id"], member=row["owner"], **seen)
+        await record(Action.CHANGE_VISIBILITY, "character", row["id"], member=row["owner"], **seen)
     if "deleted_at" in differing:
-        action: Action = "restore" if differing["deleted_at"] is None else "trash"
+        action = Action.RESTORE_CHARACTER if differing["deleted_at"] is None else Action.TRASH_CHARACTER
         await record(action, "character", row["id"], member=row["owner"])
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from piccolo.columns.combination import WhereRaw
 from piccolo.querystring import QueryString
 
+from service.audit.actions import Action
 from service.audit.queries import record
 from service.auth.tables import Token
 from service.characters.purging import BATCH, batched, clear
@@ -82,7 +83,7 @@ async def _purge_account(user_id: UUID, doomed: Any) -> bool:
     async with DB.transaction():
         await _RESERVE.one(id=user_id)
         await User.delete().where(User.id == user_id)
-        await record("purge", "user", user_id)
+        await record(Action.PURGE_USER, "user", user_id)
     return True
 
 

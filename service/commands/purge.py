@@ -8,6 +8,7 @@ from piccolo.querystring import QueryString
 from piccolo.table import Table
 
 from service.admin.operators import OperatorSession, is_expired
+from service.audit.actions import Action
 from service.audit.queries import purge_entries, record
 from service.auth.email_links import ENDED as ENDED_EMAIL_TOKEN
 from service.auth.tables import EmailToken, Token
@@ -118,7 +119,7 @@ async def _release_addresses() -> int:
         change = User.update(none | {User.version: User.version + 1, User.updated_at: NOW}).where(late)
         released = await change.returning(User.id)
         for row in released:
-            await record("release_email", "user", row["id"])
+            await record(Action.RELEASE_EMAIL, "user", row["id"])
     return len(released)
 
 

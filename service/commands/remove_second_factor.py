@@ -2,6 +2,7 @@
 
 from service.admin.operators import Operator, OperatorSession
 from service.admin.second_factors import SecondFactor
+from service.audit.actions import Action
 from service.audit.queries import record
 from service.database.engine import DB
 
@@ -21,5 +22,5 @@ async def remove_second_factor(username: str) -> None:
         if not await SecondFactor.revoke(operator["id"]):
             raise SystemExit(f"{username} has no second factor.")
         await OperatorSession.delete().where(OperatorSession.user_id == operator["id"])
-        await record("remove_second_factor", "operator", operator["id"])
+        await record(Action.REMOVE_SECOND_FACTOR, "operator", operator["id"])
     print(f"The second factor of {username} is removed.")

@@ -7,6 +7,7 @@ import msgspec
 from piccolo.columns.combination import WhereRaw
 from piccolo.querystring import QueryString
 
+from service.audit.actions import Action
 from service.audit.queries import record
 from service.callers import PLATFORM, Caller
 from service.database.coalesced import Coalesced
@@ -180,7 +181,7 @@ async def update_template(user: Caller, template_id: UUID, data: TemplateUpdate,
             await update_row(template_id, changes)
         if (after := changes.get("visibility", row["visibility"])) != row["visibility"]:
             seen = {"before": row["visibility"], "after": after}
-            await record("change_visibility", "template", template_id, member=user.id, **seen)
+            await record(Action.CHANGE_VISIBILITY, "template", template_id, member=user.id, **seen)
         return await get_template(user, template_id)
 
 
@@ -191,7 +192,7 @@ async def delete_template(user: Caller, template_id: UUID, if_match: str | None)
         check_if_match(if_match, template_id, row["version"])
         if row["retired_at"] is None:
             await update_row(template_id, {"retired_at": NOW})
-            await record("retire", "template", template_id, member=user.id)
+            await record(Action.RETIRE_TEMPLATE, "template", template_id, member=user.id)
 
 
 def check_version(attribute_schema: dict[str, Any], prompt: str) -> None:

@@ -2,6 +2,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from service.audit.actions import Action
 from service.audit.queries import record
 from service.callers import Caller
 from service.characters.filters import FILTERS, STYLE
@@ -53,7 +54,7 @@ async def purge_character(user: Caller, character_id: UUID) -> None:
         await keep_user(user.id)
         await lock_own(user, character_id, in_trash=True)
         await mark_purged(character_id)
-        await record("purge", "character", character_id, member=user.id)
+        await record(Action.PURGE_CHARACTER, "character", character_id, member=user.id)
     try:
         if await clear([character_id], most=MOST_STEPS):
             await leave_empty(character_id)

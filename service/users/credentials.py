@@ -4,6 +4,7 @@ from uuid import UUID
 
 from piccolo.querystring import QueryString
 
+from service.audit.actions import Action
 from service.audit.queries import record
 from service.callers import Caller
 from service.database.prepared import Param, Prepared
@@ -61,6 +62,6 @@ async def confirm_password(
     attempt = Confirmation(user.id)
     await attempt.begin()
     if not await password_matches(password_hash, password):
-        await record("refuse_password", "user", user.id, member=user.id)
+        await record(Action.REFUSE_PASSWORD, "user", user.id, member=user.id)
         raise refusal or refused_password()
     await attempt.succeed()

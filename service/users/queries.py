@@ -5,6 +5,7 @@ import msgspec
 from msgspec import UNSET
 from piccolo.querystring import QueryString
 
+from service.audit.actions import Action
 from service.audit.queries import record
 from service.callers import Caller
 from service.database.engine import DB
@@ -191,7 +192,7 @@ async def update_me(user: Caller, data: UserUpdate, if_match: str | None) -> Any
             await queue_message("verification", changes["email_key"])
             await notify("email_changed", row)
         if "email" in changes:
-            await record("change_email", "user", user.id, member=user.id)
+            await record(Action.CHANGE_EMAIL, "user", user.id, member=user.id)
         return await get_me(user)
 
 

@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 from piccolo.apps.migrations.commands.new import AutoMigrationManager
 
+from service.audit.actions import Action
 from service.database import embedded
 from service.piccolo_app import APP_CONFIG
 from tests.support.servers import (
@@ -144,6 +145,80 @@ def test_the_data_of_cards_is_kept_backwards_and_forwards(empty_database: str) -
     run(empty_database, "DELETE FROM characters")
     assert rows(empty_database, "SELECT FROM card_documents") == []
     assert rows(empty_database, "SELECT stored_bytes FROM user_usage ORDER BY 1") == [(0,), used[0]]
+
+
+def test_the_audit_log_tells_owners_also_after_it_was_undone(empty_database: str) -> None:
+    """An entry is about an account or what it owns. One of the characters is gone."""
+    alice, mira = (f"md5('{name}')::uuid" for name in ("alice", "mira"))
+    entries = f"""
+        INSERT INTO templates (id, owner, name, visibility) VALUES ({mira}, {alice}, 'Rules', 'public');
+        INSERT INTO relationships (id, source, target, type, inverse_type)
+        VALUES ({mira}, {mira}, md5('trashed')::uuid, 'friend_of', 'friend_of');
+        INSERT INTO audit_log (id, action, kind, "row", operator, detail)
+        SELECT gen_random_uuid(), 'verb', kind, id, operator, '{{"reason": "Spam."}}' FROM (VALUES
+        ('user', {alice}, 'olga'), ('character', {mira}, 'olga'), ('template', {mira}, 'olga'),
+        ('relationship', {mira}, 'olga'), ('character', md5('gone')::uuid, 'olga'), ('character', {mira}, NULL),
+        ('service', NULL, 'olga'), ('operator', NULL, 'olga')) AS entries (kind, id, operator)
+    """
+    undo = ("migrations", "backwards", "service", "2026-11-27T05:20:00:000000", "--auto_agree")
+    read = f"SELECT kind, operator, owner = {alice}, detail::text FROM audit_log ORDER BY 1, 2, 3"
+    works(empty_database, "migrations", "forwards", "all")
+    works(empty_database, *undo)
+    run(empty_database, SOME_ROWS)
+    run(empty_database, entries)
+    works(empty_database, "migrations", "forwards", "all")
+    told = rows(empty_database, read)
+    assert [kind for kind, _, is_hers, _ in told if is_hers] == ["character", "relationship", "template", "user"]
+    assert {detail for *_, detail in told} == {'{"reason": "Spam."}'}
+    works(empty_database, *undo)
+    run(empty_database, "DELETE FROM relationships; DELETE FROM templates; DELETE FROM characters")
+    works(empty_database, "migrations", "forwards", "all")
+    assert rows(empty_database, read) == told
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="append-only"):
+        run(empty_database, "UPDATE audit_log SET kind = 'user'")
+
+
+# By the name that the release before records, with the kind of the row: the name since
+RENAMED = {
+    ("create", "api_key"): "create_api_key",
+    ("revoke", "api_key"): "revoke_api_key",
+    ("leave", "user"): "delete_user",
+    ("delete", "user"): "delete_user",
+    ("delete", "relationship"): "delete_relationship",
+    ("purge", "user"): "purge_user",
+    ("trash", "character"): "trash_character",
+    ("create", "template"): "create_template_version",
+    ("publish", "template"): "publish_template_version",
+    ("retire", "template"): "retire_template",
+    ("disable", "operator"): "disable_operator",
+    ("run", "service"): "run_task",
+    ("sign_in", "session"): "sign_in",
+    ("refuse_password", "user"): "refuse_password",
+    ("change_visibility", "template"): "change_visibility",
+    ("release_email", "user"): "release_email",
+}
+
+
+def test_actions_get_their_names_also_those_of_the_release_before(empty_database: str) -> None:
+    undo = ("migrations", "backwards", "service", "2026-11-27T05:30:00:000000", "--auto_agree")
+    read = "SELECT action, kind FROM audit_log ORDER BY 1, 2"
+    record = "INSERT INTO audit_log (id, action, kind, member, operator, detail) VALUES " + ", ".join(
+        f"(gen_random_uuid(), '{action}', '{kind}', {'gen_random_uuid()' if action == 'leave' else 'NULL'}, 'olga',"
+        " '{\"number\": 2}')"
+        for action, kind in RENAMED
+    )
+    works(empty_database, "migrations", "forwards", "all")
+    works(empty_database, *undo)
+    run(empty_database, record)
+    assert rows(empty_database, read) == sorted(RENAMED)
+    works(empty_database, "migrations", "forwards", "all")
+    renamed = sorted((name, kind) for (_, kind), name in RENAMED.items())
+    assert rows(empty_database, read) == renamed
+    assert {name for name, _ in renamed} <= set(Action)
+    run(empty_database, record)
+    assert rows(empty_database, read) == sorted(renamed * 2)
+    works(empty_database, *undo)
+    assert rows(empty_database, read) == sorted([*RENAMED] * 2)
 
 
 @pytest.mark.slow

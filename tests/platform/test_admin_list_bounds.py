@@ -34,27 +34,30 @@ SELECT id_of(n), id_of(1 + n * 7919 % {ROWS}), initcap(md5(n::text)), repeat('So
 FROM generate_series(1, {ROWS}) AS n;
 INSERT INTO revisions (id, character, number)
 SELECT id_of(n), id_of(1 + n % 8000), 2 + n / 8000 FROM generate_series(1, {ROWS}) AS n;
-INSERT INTO audit_log (id, created_at, action, kind, "row", member, operator, address)
+INSERT INTO audit_log (id, created_at, action, kind, "row", member, owner, operator, address)
 SELECT id_of(n), timestamptz '2026-01-01Z' + n * interval '1 minute',
-    CASE WHEN n % 1000 = 5 THEN 'suspend' ELSE 'sign_in' END, 'user', id_of(n)::text,
-    CASE WHEN n % 1000 <> 5 THEN id_of(n) END, CASE WHEN n % 1000 = 5 THEN 'olga' END, '192.0.2.' || n % 200
+    CASE WHEN n % 1000 = 5 THEN 'suspend_user' ELSE 'sign_in' END, 'user', id_of(n)::text,
+    CASE WHEN n % 1000 <> 5 THEN id_of(n) END, CASE WHEN n % 1000 = 5 THEN id_of(n % 7000) END,
+    CASE WHEN n % 1000 = 5 THEN 'olga' END, '192.0.2.' || n % 200
 FROM generate_series(1, {ROWS}) AS n;
 """
 ID = "00000000-0000-0000-0000-000000000007"
+LATE = f"00000000-0000-0000-0000-{ROWS - 50:012x}"
 # By table: filters that few rows match
 FEW = {
     "characters": [
         f"owner={ID}", f"template={ID}", "tags=tag-7", "tags=nothing", "name=45c48cce2e", "name=nothing",
-        "deleted_at__operator=not_null&ended=false",
+        "deleted_at__operator=not_null&ended=false", f"id={LATE}&id__operator=gte",
     ],
     "users": [
-        "username=member-7777", "username=nobody", "display_name=45c48", "email=member7777@", "status=suspended",
-        "deleted_at__operator=not_null",
+        "username=member-7777", "username=nobody", "display_name=45c48", "email=member7777@",
+        "status=suspended&deleted_at__operator=is_null", "deleted_at__operator=not_null",
+        f"id={LATE}&id__operator=gte",
     ],
     "revisions": [f"character={ID}"],
     "audit_log": [
-        "action=suspend", "action=retire", f"row={ID}", f"member={ID}", "operator__operator=not_null", "operator=olga",
-        "address=192.0.2.7", "address=203.0.113.1",
+        "action=suspend_user", "action=retire_template", f"row={ID}", f"member={ID}", f"owner={ID}",
+        "operator__operator=not_null", "operator=olga", "address=192.0.2.7", "address=203.0.113.1",
     ],
 }  # fmt: skip
 MANY = {

@@ -158,9 +158,9 @@ def check_done(browser: Browser, records: Records, case: Case, ids: Ids, operato
     told = str(wait_until(lambda: browser.texts("#success_message"))[0])
     assert told.startswith(case.told), told
     assert browser.complaints(but="422") == []
-    if case.created:
-        ids[case.created] = told.rpartition(" ")[2]
     entry = records.last_entry()
+    if case.created:
+        ids[case.created] = entry["row"]
     action, kind, row = case.entry
     assert (entry["action"], entry["kind"], entry["row"] or "") == (action, kind, row.format_map(ids))
     assert (entry["operator"], entry["member"], json.loads(entry["detail"])["reason"]) == (operator, None, REASON)

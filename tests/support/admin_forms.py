@@ -29,67 +29,70 @@ _UNA, _VICTIM, _OFFICIAL = "characters/{una}", "users/{victim_id}", "templates/{
 CASES = [
     Case(
         "edit-a-character", _UNA, {"name": "Unna", "description": "Kind.", "style": "anime"}, "Unna of ",
-        ("update", "character", "{una}"), _UNA, {"name": "Unna", "style": "anime", "version": 2}, "character", "name",
+        ("update_character", "character", "{una}"), _UNA, {"name": "Unna", "style": "anime", "version": 2},
+        "character", "name",
     ),
     Case(
         "add-a-relationship", _UNA, {"target": "{joss}", "type": "rival_of", "attitude": "7"}, "The relationship of ",
-        ("create", "relationship", "{rivalry}"), "relationships/{rivalry}",
+        ("create_relationship", "relationship", "{rivalry}"), "relationships/{rivalry}",
         {"type": "rival_of", "description": ""}, "relationship",
         "character", "rivalry",
     ),
     Case(
         "edit-a-relationship", "relationships/{family}", {"description": "Estranged."}, "The relationship of ",
-        ("update", "relationship", "{family}"), "relationships/{family}", {"description": "Estranged.", "version": 3},
-        "relationship", "version",
+        ("update_relationship", "relationship", "{family}"), "relationships/{family}",
+        {"description": "Estranged.", "version": 3}, "relationship", "version",
     ),
     Case(
         "remove-a-relationship", "relationships/{family}", {}, "The relationship of ",
-        ("delete", "relationship", "{family}"), "relationships/{family}", {}, "relationship", "relationship",
+        ("delete_relationship", "relationship", "{family}"), "relationships/{family}", {}, "relationship",
+        "relationship",
     ),
     Case(
         "hide-a-character", _UNA, {}, "Un", ("change_visibility", "character", "{una}"), _UNA,
         {"visibility": "private"}, "character", "character",
     ),
     Case(
-        "delete-a-character", "characters/{joss}", {}, "Joss of ", ("trash", "character", "{joss}"),
+        "delete-a-character", "characters/{joss}", {}, "Joss of ", ("trash_character", "character", "{joss}"),
         "characters/{joss}", {"deleted_at": str}, "character", "character",
     ),
     Case(
-        "restore-a-character", "characters/{lost}", {}, "Lost of ", ("restore", "character", "{lost}"),
+        "restore-a-character", "characters/{lost}", {}, "Lost of ", ("restore_character", "character", "{lost}"),
         "characters/{lost}", {"deleted_at": type(None)}, "character", "character",
     ),
     Case(
-        "delete-a-character-for-good", "characters/{gone}", {}, "Gone of ", ("purge", "character", "{gone}"),
+        "delete-a-character-for-good", "characters/{gone}", {}, "Gone of ", ("purge_character", "character", "{gone}"),
         "characters/{gone}", {"ended": True, "name": ""}, "character", "character",
     ),
     Case(
         "import-a-card", "", _MEMBER | {"card": json.dumps(V2)}, "Mira Halloran of ",
-        ("create", "character", "{mira}"), "characters/{mira}", {"name": "Mira Halloran", "visibility": "private"},
-        "character", created="mira",
+        ("create_character", "character", "{mira}"), "characters/{mira}",
+        {"name": "Mira Halloran", "visibility": "private"}, "character", created="mira",
     ),
     Case(
         "create-a-template", "", {"name": "Paladin", "attribute_schema": json.dumps(SCHEMA)}, "Paladin is created",
-        ("create", "template", "{official}"), _OFFICIAL, {"name": "Paladin", "owner": type(None)}, created="official",
+        ("create_template", "template", "{official}"), _OFFICIAL, {"name": "Paladin", "owner": type(None)},
+        created="official",
     ),
     Case(
-        "edit-a-template", _OFFICIAL, {"tags": "holy"}, "Paladin is saved.", ("update", "template", "{official}"),
-        _OFFICIAL, {"tags": ["holy"]}, filled="name",
+        "edit-a-template", _OFFICIAL, {"tags": "holy"}, "Paladin is saved.",
+        ("update_template", "template", "{official}"), _OFFICIAL, {"tags": ["holy"]}, filled="name",
     ),
     Case(
         "new-template-version", _OFFICIAL, {"attribute_schema": json.dumps(_WIDER)}, "Version 2 of Paladin is a draft.",
-        ("create", "template", "{official}"), filled="attribute_schema",
+        ("create_template_version", "template", "{official}"), filled="attribute_schema",
     ),
     Case(
         "publish-a-version", "", {"template": "{official}", "number": "2"}, "Version 2 of Paladin is published.",
-        ("publish", "template", "{official}"), _OFFICIAL, {"newest_version": 2},
+        ("publish_template_version", "template", "{official}"), _OFFICIAL, {"newest_version": 2},
     ),
     Case(
         "deprecate-a-version", "", {"template": "{official}", "number": "2"}, "Version 2 of Paladin is deprec",
-        ("deprecate", "template", "{official}"), _OFFICIAL, {"newest_version": 1},
+        ("deprecate_template_version", "template", "{official}"), _OFFICIAL, {"newest_version": 1},
     ),
     Case(
-        "retire-a-template", _OFFICIAL, {}, "Paladin is retired.", ("retire", "template", "{official}"), _OFFICIAL,
-        {"retired_at": str}, filled="template",
+        "retire-a-template", _OFFICIAL, {}, "Paladin is retired.",
+        ("retire_template", "template", "{official}"), _OFFICIAL, {"retired_at": str}, filled="template",
     ),
     Case(
         "hide-a-template", "templates/{rules}", {}, "Rules of ", ("change_visibility", "template", "{rules}"),
@@ -101,18 +104,18 @@ CASES = [
         filled="member",
     ),
     Case(
-        "suspend-a-member", _VICTIM, {}, "victim_", ("suspend", "user", "{victim_id}"), _VICTIM,
+        "suspend-a-member", _VICTIM, {}, "victim_", ("suspend_user", "user", "{victim_id}"), _VICTIM,
         {"status": "suspended"}, filled="member",
     ),
     Case(
-        "reactivate-a-member", _VICTIM, {}, "victim_", ("reactivate", "user", "{victim_id}"), _VICTIM,
+        "reactivate-a-member", _VICTIM, {}, "victim_", ("reactivate_user", "user", "{victim_id}"), _VICTIM,
         {"status": "active"}, filled="member",
     ),
     Case(
-        "delete-an-account", _VICTIM, {}, "The account of victim_", ("delete", "user", "{victim_id}"), _VICTIM,
+        "delete-an-account", _VICTIM, {}, "The account of victim_", ("delete_user", "user", "{victim_id}"), _VICTIM,
         {"status": "suspended", "deleted_at": str}, filled="member",
     ),
-    Case("export-an-account", "", _MEMBER, "Downloaded file", ("export", "user", "{member_id}")),
-    Case("run-housekeeping", "", {"task": "purge"}, "purge is done: ", ("run", "service", "")),
-    Case("run-housekeeping", "", {"task": "collect_files"}, "collect_files is done: ", ("run", "service", "")),
+    Case("export-an-account", "", _MEMBER, "Downloaded file", ("export_user", "user", "{member_id}")),
+    Case("run-housekeeping", "", {"task": "purge"}, "purge is done: ", ("run_task", "service", "")),
+    Case("run-housekeeping", "", {"task": "collect_files"}, "collect_files is done: ", ("run_task", "service", "")),
 ]  # fmt: skip

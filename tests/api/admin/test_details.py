@@ -89,7 +89,8 @@ async def test_rows_have_names_and_states(operator: Client, alice: Client, charl
     suspend = {"member": "charlie", "reason": "Spam.", "confirm": True}
     assert (await operator.post("/admin/api/forms/suspend-a-member/", json=suspend)).status_code == 200
     entry = next(
-        each for each in (await operator.get("/admin/api/tables/audit_log/?action=suspend&__order=-id")).json()["rows"]
+        each
+        for each in (await operator.get("/admin/api/tables/audit_log/?action=suspend_user&__order=-id")).json()["rows"]
     )
     ids = [mira["id"], rules["id"], entry["row"], "1", "not an id", "00000000-0000-0000-0000-000000000000"]
     names = (await operator.get("/admin/api/names", params={"ids": ",".join(ids)})).json()

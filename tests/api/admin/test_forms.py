@@ -11,6 +11,7 @@ from uuid import UUID
 import httpx
 import pytest
 
+from service.audit.actions import Action
 from service.audit.queries import on_behalf_of_operator, record
 from service.audit.tables import AuditEntry
 from service.auth.suspensions import close_account, reactivate_user
@@ -35,15 +36,24 @@ async def submit(operator: Client, form: str, **fields: Any) -> httpx.Response:
 
 
 async def done(operator: Client, form: str, **fields: Any) -> str:
-    """The form tells first what it would do, and changes nothing; then it does it. Returns what it did."""
+    told, _ = await done_on(operator, form, **fields)
+    return told
+
+
+async def done_on(operator: Client, form: str, **fields: Any) -> tuple[str, str]:
+    """The form tells first what it would do, and changes nothing; then it does it. Returns what it did, and the id of
+    the row that it did it to: the answer ends with the row's page."""
     before = await entries()
-    told = await submit(operator, form, **fields, confirm=False)
-    assert told.status_code == 422, told.text
-    assert [fault["loc"] for fault in told.json()["detail"]] == [["body", "confirm"]], told.text
+    preview = await submit(operator, form, **fields, confirm=False)
+    assert preview.status_code == 422, preview.text
+    assert [fault["loc"] for fault in preview.json()["detail"]] == [["body", "confirm"]], preview.text
     assert await entries() == before
     answer = await submit(operator, form, **fields)
     assert answer.status_code == 200, answer.text
-    return str(answer.json()["custom_form_success"])
+    told, _, page = str(answer.json()["custom_form_success"]).rpartition(" Page: #")
+    assert told.endswith("."), "which the page follows"
+    assert (await operator.get(f"/admin/api/tables{page}")).status_code == 200, page
+    return told, page.split("/")[2]
 
 
 async def faults(operator: Client, form: str, **fields: Any) -> list[tuple[str, str]]:
@@ -91,13 +101,13 @@ async def test_a_suspended_user_has_no_access_until_reactivated(
     member = alice_id if name == "id" else name
     credentials = {"login": "alice", "password": PASSWORD}
     assert await done(operator, "suspend-a-member", member=member) == "alice is suspended."
-    assert await last_entry() == ("suspend", "user", alice_id, {"reason": REASON})
+    assert await last_entry() == ("suspend_user", "user", alice_id, {"reason": REASON})
     assert (await alice.get("/v1/users/me")).status_code == 401
     assert (await stranger.get("/v1/users/alice")).status_code == 404
     assert (await stranger.post("/v1/sessions", json=credentials)).status_code == 401
     assert await faults(operator, "suspend-a-member", member=member) == [("member", "alice is suspended already.")]
     assert await done(operator, "reactivate-a-member", member=member) == "alice is active."
-    assert await last_entry() == ("reactivate", "user", alice_id, {"reason": REASON})
+    assert await last_entry() == ("reactivate_user", "user", alice_id, {"reason": REASON})
     assert (await alice.get("/v1/users/me")).status_code == 401
     assert (await stranger.post("/v1/sessions", json=credentials)).status_code == 201
     assert await faults(operator, "reactivate-a-member", member=member) == [("member", "alice is active already.")]
@@ -187,7 +197,7 @@ async def test_not_every_address_is_verified_again(
 async def test_a_deleted_account_is_as_if_its_member_had_deleted_it(operator: Client, alice: Client) -> None:
     alice_id = await id_of(alice)
     assert await done(operator, "delete-an-account", member="alice")
-    assert await last_entry() == ("delete", "user", alice_id, {"reason": REASON})
+    assert await last_entry() == ("delete_user", "user", alice_id, {"reason": REASON})
     account: Any = await User.select(User.status, User.deleted_at).first()
     assert account["status"] == "suspended"
     assert account["deleted_at"] is not None
@@ -245,14 +255,14 @@ async def test_a_character_is_deleted_and_restored(operator: Client, alice: Clie
     fault = ("character", "Mira is not in the trash.")
     assert await faults(operator, "restore-a-character", character=mira["id"]) == [fault]
     assert await done(operator, "delete-a-character", character=mira["id"]) == "Mira of alice is in the trash."
-    assert await last_entry() == ("trash", "character", mira["id"], {"reason": REASON})
+    assert await last_entry() == ("trash_character", "character", mira["id"], {"reason": REASON})
     assert (await alice.get(path)).status_code == 404
     fault = ("character", "Mira is in the trash.")
     for form in ("delete-a-character", "hide-a-character"):
         assert await faults(operator, form, character=mira["id"]) == [fault]
     assert await faults(operator, "edit-a-character", **edit(mira)) == [fault]
     assert await done(operator, "restore-a-character", character=mira["id"]) == "Mira of alice is restored."
-    assert await last_entry() == ("restore", "character", mira["id"], {"reason": REASON})
+    assert await last_entry() == ("restore_character", "character", mira["id"], {"reason": REASON})
     assert (await alice.get(path)).json()["version"] == 3
     assert await versions_in_feed(alice, mira["id"]) == [3]
 
@@ -273,7 +283,7 @@ async def test_a_character_is_edited_as_its_owner_would(operator: Client, alice:
     assert 'name: Mira → Mirabel; description: Rude. → empty; tags: ["a"] → ["b","c"]; attributes: ' in told
     assert await done(operator, "edit-a-character", **filled) == "Mirabel of alice is saved."
     fields = ["attributes", "description", "name", "tags"]
-    assert await last_entry() == ("update", "character", mira["id"], {"fields": fields, "reason": REASON})
+    assert await last_entry() == ("update_character", "character", mira["id"], {"fields": fields, "reason": REASON})
     after = (await alice.get(f"/v1/characters/{mira['id']}")).json()
     assert (after["name"], after["description"], after["tags"], after["version"]) == ("Mirabel", "", ["b", "c"], 2)
     assert after["attributes"] == mira["attributes"] | {"strength": 4}
@@ -329,8 +339,10 @@ async def test_a_change_in_between_is_not_overwritten(
 
 async def create_official(operator: Client) -> str:
     """The id of a new template of the platform."""
-    done_so = await done(operator, "create-a-template", name="Knight", attribute_schema=json.dumps(FIGHTER))
-    return done_so.rpartition(" ")[2]
+    given = {"name": "Knight", "attribute_schema": json.dumps(FIGHTER)}
+    told, row = await done_on(operator, "create-a-template", **given)
+    assert told == "Knight is created, and its version 1 is published."
+    return row
 
 
 @pytest.fixture
@@ -340,7 +352,7 @@ async def official(operator: Client) -> str:
 
 async def test_an_official_template_is_created(operator: Client, stranger: Client) -> None:
     official = await create_official(operator)  # here, as a fixture that fails is no failed test
-    assert await last_entry() == ("create", "template", official, {"reason": REASON})
+    assert await last_entry() == ("create_template", "template", official, {"reason": REASON})
     made = (await stranger.get(f"/v1/templates/{official}")).json()
     assert (made["name"], made["owner"], made["visibility"], made["newest_version"]) == ("Knight", None, "public", 1)
     assert made["attribute_schema"] == FIGHTER
@@ -355,7 +367,7 @@ async def test_a_new_version_is_a_draft_until_it_is_published(
     schema = json.dumps(SCHEMA)
     done_so = await done(operator, "new-template-version", template=official, attribute_schema=schema)
     assert done_so.startswith("Version 2 of Knight is a draft.")
-    assert await last_entry() == ("create", "template", official, {"number": 2, "reason": REASON})
+    assert await last_entry() == ("create_template_version", "template", official, {"number": 2, "reason": REASON})
     for member in (alice, stranger):  # nobody is the owner of an official template
         assert (await member.get(f"{path}/2")).status_code == 404
         assert [each["number"] for each in (await member.get(path)).json()["items"]] == [1]
@@ -363,13 +375,13 @@ async def test_a_new_version_is_a_draft_until_it_is_published(
     [(_, told)] = await faults(operator, "publish-a-version", **version, confirm=False)
     assert "/strength widened" in told
     assert await done(operator, "publish-a-version", **version) == "Version 2 of Knight is published."
-    assert await last_entry() == ("publish", "template", official, {"number": 2, "reason": REASON})
+    assert await last_entry() == ("publish_template_version", "template", official, {"number": 2, "reason": REASON})
     assert (await stranger.get(f"{path}/2")).json()["attribute_schema"] == SCHEMA
     assert (await stranger.get(f"/v1/templates/{official}")).json()["newest_version"] == 2
     fault = ("number", "Version 2 is published already.")
     assert await faults(operator, "publish-a-version", **version) == [fault]
     assert await done(operator, "deprecate-a-version", **version) == "Version 2 of Knight is deprecated."
-    assert await last_entry() == ("deprecate", "template", official, {"number": 2, "reason": REASON})
+    assert await last_entry() == ("deprecate_template_version", "template", official, {"number": 2, "reason": REASON})
     assert (await stranger.get(f"/v1/templates/{official}")).json()["newest_version"] == 1
     only = ("number", "Is the last one for new characters.")
     assert await faults(operator, "deprecate-a-version", template=official, number=1) == [only]
@@ -383,7 +395,7 @@ async def test_an_official_template_is_edited_and_retired(operator: Client, offi
     filled = {"template": official, "version": before["version"], "name": "Paladin", "tags": "a\nb", "style": "anime"}
     assert await done(operator, "edit-a-template", **filled) == "Paladin is saved."
     assert await last_entry() == (
-        "update", "template", official, {"fields": ["name", "style", "tags"], "reason": REASON},
+        "update_template", "template", official, {"fields": ["name", "style", "tags"], "reason": REASON},
     )  # fmt: skip
     after = (await alice.get(path)).json()
     assert (after["name"], after["tags"], after["style"]) == ("Paladin", ["a", "b"], "anime")
@@ -392,7 +404,7 @@ async def test_an_official_template_is_edited_and_retired(operator: Client, offi
     filled["version"] += 1
     assert [name for name, _ in await faults(operator, "edit-a-template", **filled)] == ["template"]
     assert await done(operator, "retire-a-template", template=official) == "Paladin is retired."
-    assert await last_entry() == ("retire", "template", official, {"reason": REASON})
+    assert await last_entry() == ("retire_template", "template", official, {"reason": REASON})
     answer = await alice.post("/v1/characters", json={"name": "Una", "template": official})
     assert answer.status_code == 409
     fault = ("template", "Paladin is retired already.")
@@ -496,7 +508,7 @@ async def test_what_a_member_does_is_not_named_after_an_operator(alice: Client) 
     """The name of the operator lasts as long as the form."""
     alice_id = UUID(await id_of(alice))
     with on_behalf_of_operator("olga", REASON):
-        await record("update", "user", alice_id, member=alice_id)
-    assert await last_entry() == ("update", "user", str(alice_id), {"reason": REASON})
-    await record("update", "user", alice_id, member=alice_id)
-    assert (await entries())[-1] == ("update", "user", str(alice_id), alice_id, None, "{}")
+        await record(Action.CHANGE_EMAIL, "user", alice_id, member=alice_id)
+    assert await last_entry() == ("change_email", "user", str(alice_id), {"reason": REASON})
+    await record(Action.CHANGE_EMAIL, "user", alice_id, member=alice_id)
+    assert (await entries())[-1] == ("change_email", "user", str(alice_id), alice_id, None, "{}")

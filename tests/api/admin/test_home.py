@@ -1,5 +1,6 @@
 """The Home of the admin site: counts, the state of the service, and the last actions."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -8,6 +9,8 @@ import pytest
 from service.admin import home
 from service.admin.operator_accounts import set_role
 from service.database.engine import DB
+from service.identifiers import uuid7
+from service.mail.tables import Message
 from tests.conftest import PASSWORD, browser, character, signed_in
 
 Client = httpx.AsyncClient
@@ -42,20 +45,55 @@ async def test_it_counts_members_and_characters(app: Any, operator: Client, alic
     }
 
 
-async def test_each_link_leads_to_a_list(operator: Client, alice: Client) -> None:
+async def test_each_link_leads_to_the_rows_that_were_counted(
+    app: Any, operator: Client, alice: Client, charlie: Client
+) -> None:
+    """Of each kind there are rows that one count has, and another has not."""
+    mira, rules = await character(alice), await character(alice, name="Otto")
+    for each in (mira, rules):
+        assert (await alice.delete(f"/v1/characters/{each['id']}")).status_code == 204
+    assert (await alice.delete(f"/v1/trash/{rules['id']}")).status_code == 204  # an empty row stays
+    await character(alice, name="Una")
+    assert (await operator.post("/admin/api/forms/suspend-a-member/", json=SUSPEND)).status_code == 200
+    dora = await signed_in(app, "dora")
+    await dora.request("DELETE", "/v1/users/me", json={"password": PASSWORD})  # she is suspended and deleted
+    old = "uuid_in(overlay(md5('{0}') placing '0100' from 1)::cstring)"
+    await DB.run_ddl(f"INSERT INTO users (id, username) VALUES ({old.format('zoe')}, 'zoe')")
+    await DB.run_ddl(
+        "INSERT INTO characters (id, owner, name, visibility)"
+        f" VALUES ({old.format('eve')}, {old.format('zoe')}, 'Eve', 'private')"
+    )
+    later = datetime(2099, 1, 1, tzinfo=UTC)
+    await Message.insert(Message(id=uuid7(), kind="reset", address="a@example.org", due_at=later))
+    told = {}
     for each in (await operator.get(HOME)).json()["counts"]:
         table, _, query = each["link"].removeprefix("#/").partition("/")
-        answer = await operator.get(f"/admin/api/tables/{table}/{query}")
-        assert answer.status_code == 200, each
+        path = f"/admin/api/tables/{table}/"
+        listed = await operator.get(f"{path}{query}{'&' if query else '?'}__page_size=100")
+        count = (await operator.get(f"{path}count/{query}")).json()["count"]
+        assert (len(listed.json()["rows"]), str(count)) == (count, each["count"]), each
+        told[each["name"]] = count
+    assert told.pop("Messages that wait") >= 1
+    assert told == {
+        "Members": 4,
+        "Members since yesterday": 3,
+        "Suspended members": 1,
+        "Deleted accounts": 1,
+        "Characters": 4,
+        "Characters since yesterday": 3,
+        "Trash": 1,
+    }
 
 
 async def test_large_tables_are_estimated(operator: Client, alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(5):
-        await character(alice, name=f"Mira {number}")
+        mira = await character(alice, name=f"Mira {number}")
+    assert (await alice.delete(f"/v1/characters/{mira['id']}")).status_code == 204
     await DB.run_ddl("ANALYZE characters")
     monkeypatch.setattr(home, "MOST_COUNTED", 3)
     found = await counts(operator)
-    assert (found["Characters"], found["Trash"], found["Members"]) == ("about 5", "not counted", "1")
+    assert (found["Characters"], found["Trash"], found["Members"]) == ("about 5", "1", "1")
+    assert found["Characters since yesterday"] == "more than 3"
 
 
 async def test_it_tells_the_state_and_the_last_actions(operator: Client, charlie: Client) -> None:
@@ -63,7 +101,9 @@ async def test_it_tells_the_state_and_the_last_actions(operator: Client, charlie
     shown: Any = (await operator.get(HOME)).json()
     states = {each["name"]: each["state"] for each in shown["state"]}
     assert (states["database"], states["migrations"], states["storage"]) == ("ok", "ok", "ok")
-    made = next(each for each in shown["entries"] if each["action"] == "suspend")  # no test empties the audit log
+    made = next(
+        each for each in shown["entries"] if each["action"] == "Suspended a member"
+    )  # no test empties the audit log
     assert (made["who"], made["kind"], made["reason"]) == ("olga", "user", "Spam.")
     table, row = made["link"].removeprefix("#/").rstrip("/").split("/")
     assert (await operator.get(f"/admin/api/tables/{table}/{row}/")).json()["username"] == "charlie"

@@ -56,7 +56,7 @@ async def status_of(app: Any, name: str, password: str) -> int:
 
 async def test_a_created_operator_signs_in(app: Any, run: Any) -> None:
     assert await run("create", username="oscar", password=PASSWORD) == "The administrator oscar is created.\n"
-    assert await newest_entry() == ("create", "operator", await id_of("oscar"), None, None)
+    assert await newest_entry() == ("create_operator", "operator", await id_of("oscar"), None, None)
     assert await status_of(app, "oscar", PASSWORD) == 200
     await run("create", "otto", email="otto@example.org", password=PASSWORD)
     found: Any = await BaseUser.select().where(BaseUser.username == "otto").first()
@@ -125,13 +125,13 @@ async def test_a_new_password_ends_the_sessions(app: Any, run: Any, operator: Cl
 
 async def test_a_disabled_operator_is_out_at_once(app: Any, run: Any, operator: Client) -> None:
     assert await run("disable", username="olga") == "The operator olga is disabled.\n"
-    assert await newest_entry() == ("disable", "operator", await id_of("olga"), None, None)
+    assert await newest_entry() == ("disable_operator", "operator", await id_of("olga"), None, None)
     assert await OperatorSession.count() == 0
     assert (await operator.get(TABLES)).status_code == 401
     assert await status_of(app, "olga", OPERATORS_PASSWORD) == 401
     assert await run("disable", username="olga") == "The operator olga is disabled already.\n"
     assert await run("enable", username="olga") == "The operator olga is enabled.\n"
-    assert await newest_entry() == ("enable", "operator", await id_of("olga"), None, None)
+    assert await newest_entry() == ("enable_operator", "operator", await id_of("olga"), None, None)
     assert (await operator.get(TABLES)).status_code == 401, "no session comes back"
     assert await status_of(app, "olga", OPERATORS_PASSWORD) == 200
 

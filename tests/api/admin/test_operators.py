@@ -85,7 +85,7 @@ async def test_the_log_names_operators(app: Any, operator: Client, alice: Client
         assert await last_entry() == ("refuse_password", "operator", olga, None)
         assert (await sign_in(again, "nobody")).status_code == 401
         assert await last_entry() == ("refuse_password", "operator", None, None)
-    for form, deed in (("suspend-a-member", "suspend"), ("reactivate-a-member", "reactivate")):
+    for form, deed in (("suspend-a-member", "suspend_user"), ("reactivate-a-member", "reactivate_user")):
         assert (await operator.post(f"/admin/api/forms/{form}/", json=SUSPEND)).status_code == 200
         assert await last_entry() == (deed, "user", member, "olga")
     passwords = {"new_password": "a newer password", "confirm_new_password": "a newer password"}
@@ -122,7 +122,7 @@ async def test_the_log_is_shown_newest_first(operator: Client, alice: Client) ->
     mira = await character(alice)
     await alice.delete(f"/v1/characters/{mira['id']}")
     rows = (await operator.get("/admin/api/tables/audit_log/")).json()["rows"]
-    assert (rows[0]["action"], rows[0]["row"], rows[0]["address"]) == ("trash", mira["id"], "127.0.0.1")
+    assert (rows[0]["action"], rows[0]["row"], rows[0]["address"]) == ("trash_character", mira["id"], "127.0.0.1")
     ids = [row["id"] for row in rows]
     assert ids == sorted(ids, reverse=True)
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from service.admin.roles import MODERATION
-from tests.api.admin.test_forms import NOBODY, REASON, done, faults, last_entry
+from tests.api.admin.test_forms import NOBODY, REASON, done, done_on, faults, last_entry
 from tests.conftest import character, relationship
 
 Client = httpx.AsyncClient
@@ -24,9 +24,13 @@ async def in_feed(member: Client, row: str) -> list[Any]:
 async def test_a_relationship_is_added_edited_and_removed(operator: Client, alice: Client) -> None:
     mira, joss = await character(alice), await character(alice, name="Joss")
     ends = {"character": mira["id"], "target": joss["id"]}
-    told = await done(operator, "add-a-relationship", **ends, type="child_of", attitude=40)
-    row = told.rpartition(" ")[2]
-    assert await last_entry() == ("create", "relationship", row, {"character": mira["id"], "reason": REASON})
+    _, row = await done_on(operator, "add-a-relationship", **ends, type="child_of", attitude=40)
+    assert await last_entry() == (
+        "create_relationship",
+        "relationship",
+        row,
+        {"character": mira["id"], "reason": REASON},
+    )
     path = f"/v1/relationships/{row}"
     made = (await alice.get(path, params={"from": mira["id"]})).json()
     assert (made["type"], made["target"]["name"], made["attitude"]) == ("child_of", "Joss", 40)
@@ -38,7 +42,7 @@ async def test_a_relationship_is_added_edited_and_removed(operator: Client, alic
     edit = {"relationship": row, "version": 1, "description": "Since the war.", "source_attitude": -5}
     assert await done(operator, "edit-a-relationship", **edit) == "The relationship of Joss and Mira is saved."
     fields = ["description", "source_attitude", "target_attitude"]
-    assert await last_entry() == ("update", "relationship", row, {"fields": fields, "reason": REASON})
+    assert await last_entry() == ("update_relationship", "relationship", row, {"fields": fields, "reason": REASON})
     after = (await alice.get(path)).json()
     assert (after["version"], after["description"]) == (2, "Since the war.")
     assert (after["attitude"], after["returned_attitude"]) == (-5, None)
@@ -49,8 +53,9 @@ async def test_a_relationship_is_added_edited_and_removed(operator: Client, alic
     assert await faults(operator, "edit-a-relationship", **edit | {"version": 2}) == [same]
 
     removed = "The relationship of Joss and Mira is deleted."
-    assert await done(operator, "remove-a-relationship", relationship=row) == removed
-    assert await last_entry() == ("delete", "relationship", row, {"reason": REASON})
+    assert await done_on(operator, "remove-a-relationship", relationship=row) == (removed, joss["id"])
+    detail = {"character": joss["id"], "reason": REASON}
+    assert await last_entry() == ("delete_relationship", "relationship", row, detail)
     assert (await alice.get(path)).status_code == 404
     assert await in_feed(alice, row) == [None]
     [(field, _)] = await faults(operator, "remove-a-relationship", relationship=row)
@@ -61,7 +66,7 @@ async def test_a_custom_relationship_has_labels(operator: Client, alice: Client)
     mira, joss = await character(alice), await character(alice, name="Joss")
     ends = {"character": mira["id"], "target": joss["id"]}
     custom = {**ends, "type": "custom", "label": "haunts", "inverse_label": "haunted by"}
-    row = (await done(operator, "add-a-relationship", **custom)).rpartition(" ")[2]
+    _, row = await done_on(operator, "add-a-relationship", **custom)
     edit = {"relationship": row, "version": 1, "label": "haunts", "inverse_label": ""}
     await done(operator, "edit-a-relationship", **edit)
     after = (await alice.get(f"/v1/relationships/{row}")).json()
@@ -124,7 +129,7 @@ async def test_a_character_in_the_trash_is_deleted_for_good(operator: Client, al
         await done(operator, "delete-a-character-for-good", character=mira["id"])
         == "Mira of alice is deleted for good."
     )
-    assert await last_entry() == ("purge", "character", mira["id"], {"reason": REASON})
+    assert await last_entry() == ("purge_character", "character", mira["id"], {"reason": REASON})
     assert (await alice.get("/v1/trash")).json()["items"] == []
     assert (await alice.post(f"/v1/trash/{mira['id']}/restorations")).status_code == 404
     [change] = [each for each in (await alice.get("/v1/changes")).json()["items"] if each["id"] == mira["id"]]

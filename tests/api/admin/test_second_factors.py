@@ -74,13 +74,26 @@ async def session_without_code(app: Any, operator: Client) -> AsyncIterator[Clie
 
 
 @pytest.fixture
-async def phone(operator: Client, clock: Clock) -> Phone:
-    """The phone of Olga, who has set up her second factor."""
+async def unused_phone(operator: Client, clock: Clock) -> Phone:
+    """The phone of Olga, who has begun to set up her second factor."""
+    return await begin(operator, clock)
+
+
+async def begin(operator: Client, clock: Clock) -> Phone:
     added = await submit(operator, "add")
     assert added.status_code == 200, added.text
     row: Any = await SecondFactor.select(SecondFactor.secret).first()
     recovery_codes = added.text.partition("<pre>")[2].partition("</pre>")[0].split()
     return Phone(FernetProvider(encryption_key()).decrypt(row["secret"]), clock, recovery_codes)
+
+
+@pytest.fixture
+async def phone(operator: Client, clock: Clock, unused_phone: Phone) -> Phone:
+    """The phone of Olga, who has set up her second factor."""
+    activated = await submit(operator, "activate", code=unused_phone.code())
+    assert activated.status_code == 200, activated.text
+    clock.now += 2 * STEP  # the codes of now are unused, also on a clock that is slow
+    return unused_phone
 
 
 async def log_in(app: Any, code: Any, address: str = "127.0.0.1", password: str = OPERATORS_PASSWORD) -> httpx.Response:
@@ -110,6 +123,72 @@ async def test_signing_in_needs_a_code(app: Any, phone: Phone) -> None:
     assert (await actions())[0] == "sign_in"
 
 
+STATES = {
+    "You have no second factor: you sign in with your password alone.": ["add"],
+    "Your second factor is not active yet: you sign in with your password alone.": ["activate", "add"],
+    "Your second factor is active: you sign in with a code of an authenticator app.": ["remove"],
+}
+
+
+async def state_of(operator: Client) -> list[str]:
+    """What the page offers; it says in one sentence which state this is."""
+    page = (await operator.get(SET_UP)).text
+    [state] = [sentence for sentence in STATES if sentence in page]
+    offered = re.findall('name="action" value="([a-z]+)"', page)
+    assert offered == STATES[state]
+    return offered
+
+
+async def test_a_second_factor_is_needed_after_its_first_right_code(
+    app: Any, operator: Client, session_without_code: Client, clock: Clock
+) -> None:
+    """An operator who closes the page signs in as before."""
+    assert await state_of(operator) == ["add"]
+    phone = await begin(operator, clock)
+    assert await state_of(operator) == ["activate", "add"]
+    assert (await actions())[0] == "sign_in", "of the fixture: nothing is added yet"
+    assert (await session_without_code.get(TABLES)).status_code == 200
+    async with browser(app) as again:
+        assert (await sign_in(again, "olga")).status_code == 200
+        assert await state_of(again) == ["activate", "add"]
+    for wrong in ("000000", "", "\u0661" * 6, phone.code(2), phone.code(-2), phone.recovery_codes[0]):
+        refused = await submit(operator, "activate", code=wrong)
+        assert (refused.status_code, "The code is not right." in refused.text) == (401, True), wrong
+        assert (await actions())[0] == "refuse_code"
+    assert (await log_in(app, None)).status_code == 200
+    code = phone.code()
+    assert (await submit(operator, "activate", password="", code=f"{code[:3]} {code[3:]}")).status_code == 200
+    assert (await actions())[0] == "add_second_factor"
+    assert await state_of(operator) == ["remove"]
+    assert (await session_without_code.get(TABLES)).status_code == 401
+    assert (await log_in(app, None)).status_code == 401
+    assert (await log_in(app, code)).status_code == 401, "it is used up"
+    assert (await log_in(app, phone.next_code())).status_code == 200
+    assert (await log_in(app, phone.recovery_codes[0])).status_code == 200
+
+
+async def test_a_begun_second_factor_is_replaced(app: Any, operator: Client, clock: Clock) -> None:
+    former, phone = await begin(operator, clock), await begin(operator, clock)
+    assert await SecondFactor.count() == 1
+    assert (await submit(operator, "activate", code=former.code())).status_code == 401
+    assert (await submit(operator, "activate", code=phone.code())).status_code == 200
+    assert (await log_in(app, former.recovery_codes[0])).status_code == 401
+    assert (await log_in(app, phone.recovery_codes[0])).status_code == 200
+
+
+async def test_of_concurrent_codes_one_activates(operator: Client, unused_phone: Phone) -> None:
+    code = unused_phone.code()
+    answers = await asyncio.gather(*(submit(operator, "activate", code=code) for _ in range(4)))
+    assert 200 in {answer.status_code for answer in answers}
+    added = await AuditEntry.count().where(AuditEntry.action == "add_second_factor", AuditEntry.row == await olgas_id())
+    assert added == 1
+
+
+async def olgas_id() -> str:
+    [row] = await BaseUser.select(BaseUser.id)
+    return str(row["id"])
+
+
 @pytest.mark.parametrize("clock_of_the_phone", [-1, 0, 1])
 async def test_the_clock_of_a_phone_may_differ_a_little(app: Any, phone: Phone, clock_of_the_phone: int) -> None:
     assert (await log_in(app, phone.code(clock_of_the_phone))).status_code == 200
@@ -134,7 +213,9 @@ async def test_a_recovery_code_works_once(app: Any, phone: Phone) -> None:
     assert (await log_in(app, first)).status_code == 401
     assert (await log_in(app, f" {second.upper()}\n")).status_code == 200
     assert (await actions())[:2] == ["sign_in", "use_recovery_code"]
-    used: Any = await AuditEntry.select(AuditEntry.operator).where(AuditEntry.action == "use_recovery_code")
+    used: Any = await AuditEntry.select(AuditEntry.operator).where(
+        AuditEntry.action == "use_recovery_code", AuditEntry.row == await olgas_id()
+    )
     assert used == [{"operator": "olga"}] * 2
 
 
@@ -146,19 +227,19 @@ async def test_sessions_from_before_the_second_factor_end(
 
 
 async def test_a_sign_in_during_the_set_up_needs_a_code(
-    app: Any, operator: Client, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    app: Any, operator: Client, unused_phone: Phone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has checked the password, and found no second factor, before there is one."""
 
     async def add_meanwhile(**given: Any) -> OperatorSession:
-        await asyncio.create_task(submit(operator, "add"), context=Context())
+        await asyncio.create_task(submit(operator, "activate", code=unused_phone.code()), context=Context())
         return await create(**given)
 
     create = OperatorSession.create_session
     monkeypatch.setattr(OperatorSession, "create_session", add_meanwhile)
     async with browser(app) as visitor:
         refused = await sign_in(visitor, "olga")
-    assert (refused.status_code, await SecondFactor.count()) == (401, 1)
+    assert (refused.status_code, await state_of(operator)) == (401, ["remove"])
 
 
 async def test_the_database_holds_no_code(phone: Phone) -> None:
@@ -215,13 +296,12 @@ async def test_of_two_tabs_one_adds_a_second_factor(
     operator: Client, phone: Phone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [before] = await SecondFactor.select()
-    enrolled = SecondFactor.is_user_enrolled
+    find_state = SecondFactor.find_state
 
-    async def not_yet(user_id: int) -> bool:
-        monkeypatch.setattr(SecondFactor, "is_user_enrolled", enrolled)
-        return False
+    async def not_yet(user_id: int) -> None:
+        monkeypatch.setattr(SecondFactor, "find_state", find_state)
 
-    monkeypatch.setattr(SecondFactor, "is_user_enrolled", not_yet)
+    monkeypatch.setattr(SecondFactor, "find_state", not_yet)
     second = await submit(operator, "add")
     assert (second.status_code, 'value="remove"' in second.text) == (200, True)
     assert await SecondFactor.select() == [before]
@@ -323,7 +403,9 @@ async def test_a_second_factor_can_be_obligatory(
     assert (await operator.post("/admin/api/forms/suspend-a-member/", json={"member": "alice"})).status_code == 403
     assert (await operator.get(SET_UP)).status_code == 200
     assert (await operator.get("/admin/answers.js")).headers["content-type"].startswith("text/javascript")
-    assert (await submit(operator, "add")).status_code == 200
+    phone = await begin(operator, clock)
+    assert (await operator.get(TABLES)).status_code == 403, "not before the first code"
+    assert (await submit(operator, "activate", code=phone.code())).status_code == 200
     assert (await operator.get(TABLES)).status_code == 200
 
 

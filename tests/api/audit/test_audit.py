@@ -94,7 +94,7 @@ async def test_deletions_and_visibility_changes_are_recorded(alice: Client) -> N
             ("PATCH", {"visibility": "public"}, ["change_visibility"]),
             ("PATCH", {"visibility": "public"}, []),
             ("PATCH", {"name": "Otto"}, []),
-            ("DELETE", None, ["trash" if thing == "character" else "retire"]),
+            ("DELETE", None, ["trash_character" if thing == "character" else "retire_template"]),
         ]:
             found = await recorded(alice, method, f"/v1/{thing}s/{made['id']}", body)
             assert [entry["action"] for entry in found] == expected
@@ -104,10 +104,10 @@ async def test_deletions_and_visibility_changes_are_recorded(alice: Client) -> N
                 if entry["action"] == "change_visibility":
                     assert entry["detail"] == {"before": "private", "after": "public"}
     [restored] = await recorded(alice, "POST", f"/v1/trash/{mira['id']}/restorations")
-    assert (restored["action"], restored["row"]) == ("restore", mira["id"])
+    assert (restored["action"], restored["row"]) == ("restore_character", mira["id"])
     await alice.delete(f"/v1/characters/{mira['id']}")
     [purged] = await recorded(alice, "DELETE", f"/v1/trash/{mira['id']}")
-    assert (purged["action"], purged["kind"], purged["row"]) == ("purge", "character", mira["id"])
+    assert (purged["action"], purged["kind"], purged["row"]) == ("purge_character", "character", mira["id"])
 
 
 async def test_creating_editing_and_reading_are_not_recorded(alice: Client) -> None:
@@ -135,7 +135,7 @@ async def test_a_refused_change_is_not_recorded(alice: Client, charlie: Client) 
 
 async def test_a_change_that_cannot_be_recorded_is_rolled_back(alice: Client) -> None:
     mira = await character(alice)
-    await DB.run_ddl("ALTER TABLE audit_log ADD CONSTRAINT full_log CHECK (action <> 'trash') NOT VALID")
+    await DB.run_ddl("ALTER TABLE audit_log ADD CONSTRAINT full_log CHECK (action <> 'trash_character') NOT VALID")
     try:
         assert (await alice.delete(f"/v1/characters/{mira['id']}")).status_code == 500
     finally:
@@ -146,10 +146,10 @@ async def test_a_change_that_cannot_be_recorded_is_rolled_back(alice: Client) ->
 async def test_api_keys_and_sign_outs_are_recorded(app: Any, alice: Client) -> None:
     key = {"name": "program", "scopes": ["characters:write", "characters:read"], "current_password": PASSWORD}
     [made] = await recorded(alice, "POST", "/v1/api-keys", key)
-    assert (made["action"], made["kind"]) == ("create", "api_key")
+    assert (made["action"], made["kind"]) == ("create_api_key", "api_key")
     assert made["detail"] == {"scopes": ["characters:read", "characters:write"]}
     [revoked] = await recorded(alice, "DELETE", f"/v1/api-keys/{made['row']}")
-    assert (revoked["action"], revoked["kind"], revoked["row"]) == ("revoke", "api_key", made["row"])
+    assert (revoked["action"], revoked["kind"], revoked["row"]) == ("revoke_api_key", "api_key", made["row"])
     [out] = await recorded(alice, "DELETE", "/v1/sessions/current")
     assert (out["action"], out["kind"], out["row"]) == ("sign_out", "session", str(out["token"]))
 
@@ -178,7 +178,7 @@ async def test_changes_of_accounts_are_recorded(alice: Client) -> None:
             {"current_password": PASSWORD, "new_password": NEW_PASSWORD},
             ["change_password"],
         ),
-        ("DELETE", "/v1/users/me", {"password": NEW_PASSWORD}, ["leave"]),
+        ("DELETE", "/v1/users/me", {"password": NEW_PASSWORD}, ["delete_user"]),
     ]:
         found = await recorded(alice, method, path, body)
         assert [entry["action"] for entry in found] == expected
@@ -186,7 +186,7 @@ async def test_changes_of_accounts_are_recorded(alice: Client) -> None:
         assert "al@example.org" not in str(found)
     await DB.run_ddl("UPDATE users SET deleted_at = now() - interval '31 days'")
     await purge_everything()
-    [purged] = await AuditEntry.select().where(AuditEntry.action == "purge", AuditEntry.row == str(who))
+    [purged] = await AuditEntry.select().where(AuditEntry.action == "purge_user", AuditEntry.row == str(who))
     assert (purged["member"], purged["operator"], purged["address"]) == (None, None, None)
     assert await AuditEntry.count().where(AuditEntry.member == who) > 0
 
