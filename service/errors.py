@@ -142,11 +142,11 @@ class MethodNotAllowed(ServiceError):
 class RequestTimeout(ServiceError):
     status = HTTPStatus.REQUEST_TIMEOUT
     slug = "request-timeout"
-    meaning = "The request's body did not arrive in time. Send the request again."
+    meaning = "The request did not arrive in time. Send it again."
     advice = "Send the request again, on a faster connection or with a smaller body."
 
-    def __init__(self) -> None:
-        super().__init__(headers={"Connection": "close"})  # else the server would read the rest of the body
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail, headers={"Connection": "close"})  # else the server would read the rest of the body
 
 
 class Conflict(ServiceError):

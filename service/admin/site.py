@@ -99,5 +99,7 @@ bound_lists(site, TABLES)
 refuse_bad_values(site)
 offer_forms_of_role(site)
 add_script(site, "sign-in.js")
+add_script(site, "lists.js")
+add_script(site, "titles.js", SITE=_NAME, LINKS=LINKS)
 if _provider is not None:
     add_second_factor_page(site, _provider)

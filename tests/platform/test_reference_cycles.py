@@ -1,5 +1,5 @@
-"""A request leaves nothing to Python's collector of cycles: else its body, up to 50 MiB, would stay in memory until the
-collector runs, and each run of it, which takes longer the more it finds, delays all requests."""
+"""What a request leaves in memory. Its body, up to 50 MiB, must not wait for Python's collector of cycles, each run of
+which delays all requests, nor for the next request on its connection."""
 
 import asyncio
 import gc
@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from tests.conftest import character
 from tests.support.pictures import draw_picture
@@ -21,17 +21,22 @@ PNG = {"Content-Type": "image/png"}
 
 
 @pytest.fixture
-async def remote(app: Any, alice: Client) -> AsyncIterator[Client]:
-    """Alice at a real server, because the cycles of requests went through its objects."""
+async def server(app: Any) -> AsyncIterator[uvicorn.Server]:
+    """A real one, because the cycles of requests went through its objects."""
+    server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None, http="httptools", ws="none"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None, http="httptools", ws="none"))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
-        headers = {name: value for name, value in alice.headers.items() if name == "authorization"}
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        async with Client(base_url=url, headers=headers | {"Host": "localhost"}) as remote:
-            yield remote
+        server.config.port = listener.getsockname()[1]
+        yield server
         server.should_exit = True
         await serving
+
+
+@pytest.fixture
+async def remote(server: uvicorn.Server, alice: Client) -> AsyncIterator[Client]:
+    headers = {"Authorization": alice.headers["Authorization"], "Host": "localhost"}
+    async with Client(base_url=f"http://127.0.0.1:{server.config.port}", headers=headers) as remote:
+        yield remote
 
 
 async def _import(remote: Client, mira: Any, **headers: str) -> httpx.Response:
@@ -88,3 +93,16 @@ async def test_a_request_leaves_no_cycle(alice: Client, remote: Client, name: st
         gc.garbage.clear()
         gc.enable()
     assert left == []
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+async def test_an_idle_connection_keeps_nothing_of_its_last_request(
+    alice: Client, remote: Client, server: uvicorn.Server, name: str
+) -> None:
+    status, send = REQUESTS[name]
+    assert (await send(remote, await character(alice))).status_code == status
+    await asyncio.sleep(0)
+    (connection,) = server.server_state.connections
+    assert isinstance(connection, HttpToolsProtocol)
+    assert [*connection.scope["state"]] == ["request_id"]
+    assert len(connection.cycle.body) == 0

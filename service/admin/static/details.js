@@ -7,8 +7,8 @@ const marked = /^#\/(?:users|characters|templates|template_versions|piccolo_user
 const waiting = new Map(); // by id: the elements that show it
 let refusal = ""; // why the last list was refused
 
-document.addEventListener("answer", ({ detail: { status, text } }) => {
-  if (status === 400) [, refusal] = text.match(/^\{"detail":\s*"([^"\\]*)"\}$/) ?? [, ""];
+document.addEventListener("answer", ({ detail }) => {
+  if (detail.status >= 400) ({ refusal } = detail);
 });
 
 function element(name, content = "", href = null) {

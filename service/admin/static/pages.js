@@ -162,8 +162,21 @@ function showQuestion() {
   if (document.querySelector(".errors:not([data-stale]) li")) popup?.click();
 }
 
+// Of the answer of a form: its last words are the address of the row's page
+function linkAnswer() {
+  const answer = document.querySelector("#success_message:not(:has(a))");
+  const [words, address] = answer?.textContent.match(/ Page: (#\/[a-z_]+\/[0-9a-f-]+\/)$/) ?? [];
+  if (!address) return;
+  const anchor = document.createElement("a");
+  anchor.href = address;
+  anchor.textContent = "Open its page";
+  answer.textContent = `${answer.textContent.slice(0, -words.length)} `;
+  answer.append(anchor);
+}
+
 function update() {
   link();
+  linkAnswer();
   shortenTimes();
   showRefusal();
   showQuestion();

@@ -11,12 +11,11 @@ function tell(text) {
   document.querySelector("#login form")?.after(told);
 }
 
-function read(status, text) {
-  if (/"Login failed"/.test(text)) return "The username or the password is not right.";
-  if (status !== 429) return "";
-  return JSON.parse(text).detail ?? "Too many attempts. Wait for 5 minutes.";  // Piccolo's own has none
+function read(status, refusal) {
+  if (refusal === "Login failed") return "The username or the password is not right.";
+  return status === 429 ? refusal || "Too many attempts. Wait for 5 minutes." : "";  // Piccolo's own has no words
 }
 
-document.addEventListener("answer", ({ detail: { path, status, text } }) => {
-  if (path.endsWith("/public/login/")) tell(read(status, text));
+document.addEventListener("answer", ({ detail: { path, status, refusal } }) => {
+  if (path.endsWith("/public/login/")) tell(read(status, refusal));
 });

@@ -59,7 +59,6 @@ class LoadShedding:
             await self.app(scope, client.receive, client.send)
         finally:
             self.leave(address)
-            del scope["state"]["not_in_flight"]  # a reference cycle, see RequestId
 
     def has_capacity_for(self, address: str) -> bool:
         return self.in_flight < self.max_in_flight and self._of_address.get(address, 0) < self.max_of_address

@@ -28,8 +28,10 @@ class RequestId:
         try:
             await self.app(scope, receive, send)
         finally:
-            # The server's object refers to the scope, so all of a request, also its body, would wait for the collector
-            del state["server_send"]
+            # The server keeps the scope until the connection has another request, and the state has the body. The
+            # server's object refers to the scope, too, so that all of it would wait for Python's collector of cycles
+            state.clear()
+            state["request_id"] = own
 
 
 def _checked(given: bytes) -> str:

@@ -39,7 +39,6 @@ class Uploads:
             await self.app(scope, upload.receive, send)
         finally:
             upload.close()
-            del scope["state"]["read_again"]  # a reference cycle, see RequestId
 
     async def take_memory(self, clients: Clients, size: int) -> None:
         """Waits until there is memory. Raises Overloaded after PATIENCE seconds."""

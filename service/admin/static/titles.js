@@ -1,0 +1,54 @@
+// Names the row or the list of a page below its heading, and the page in the title of the tab.
+
+const site = __SITE__;
+const links = __LINKS__;  // of the sidebar: the address by its name
+let row = {};  // of the page: its address, its name and its state
+
+async function findRow(address) {
+  if (row.link === address) return;
+  row = { link: address };
+  const id = address.split("/")[2];
+  const response = await fetch(`./api/names?ids=${encodeURIComponent(id)}`);
+  const found = response.ok ? (await response.json())[id] : null;
+  if (row.link !== address || found?.link !== address) return;
+  row = found;
+  update();
+}
+
+function titleOf(path, query) {
+  const [table, id, more] = path.split("/").filter(Boolean).slice(1);
+  if (!table || table === "forms" || id === "add") return {};
+  if (id && !more) {
+    findRow(path);
+    return row;
+  }
+  if (!query) return {};
+  const [known] = Object.entries(links).find(([, link]) => link === `${path}?${query}`) ?? [];
+  const conditions = [...new URLSearchParams(query)].filter(([name]) => !name.startsWith("__"));
+  return { name: known ?? conditions.map(([name, value]) => `${name.replace("__operator", "")}: ${value}`).join(", ") };
+}
+
+function update() {
+  const heading = [...document.querySelectorAll("h1")].find((each) => each.textContent.trim() !== site);
+  const [path, query] = location.hash.split("?");
+  const { name = "", state = null } = heading ? titleOf(path, query) : {};
+  let shown = heading?.querySelector(":scope > [data-title]");
+  if (shown && shown.textContent !== name) {
+    shown.remove();
+    shown = null;
+  }
+  if (name && !shown) {
+    shown = document.createElement("a");
+    shown.dataset.title = "";
+    shown.textContent = name;
+    if (state) shown.dataset.state = state;
+    heading.append(shown);
+  }
+  const own = [...heading?.childNodes ?? []].filter((each) => each !== shown).map((each) => each.textContent).join("");
+  const page = path.length > 2 ? own.trim().replace(/^./, (first) => first.toUpperCase()) : "";  // not of Home
+  const title = [name, page, site].filter(Boolean).join(" – ");
+  if (document.title !== title) document.title = title;
+}
+
+new MutationObserver(update).observe(document.documentElement, { childList: true, subtree: true, characterData: true });
+addEventListener("hashchange", update);

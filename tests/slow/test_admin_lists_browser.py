@@ -1,0 +1,128 @@
+"""Lists and pages of rows of the admin site in a real browser: their titles, filters and refusals."""
+
+from urllib.parse import parse_qsl, urlsplit
+
+import httpx
+import pytest
+
+from tests.slow import test_browser as pages
+from tests.slow.test_browser import Browser, SignUp, wait_until
+
+pytestmark = pytest.mark.slow
+
+programs, url, browser, operator, sign_up = pages.programs, pages.url, pages.browser, pages.operator, pages.sign_up
+
+NOBODY = "00000000-0000-4000-8000-000000000000"
+TRASH = "/admin/#/characters/?deleted_at__operator=not_null&ended=false"
+
+
+@pytest.fixture(scope="module")
+def trashed(url: str) -> str:
+    """The id of a character in the trash, whose name no other character has."""
+    with httpx.Client(base_url=f"{url}/v1") as petra:
+        account = {"username": "petra", "email": "petra@example.org", "password": pages.PASSWORD}
+        assert petra.post("/users", json=account).status_code == 201
+        session = petra.post("/sessions", json={"login": "petra", "password": pages.PASSWORD}).json()
+        petra.headers["Authorization"] = f"Bearer {session['token']}"
+        for name in ("Tam Orre", "Odo Brack"):
+            character = petra.post("/characters", json={"name": name}).json()["id"]
+            assert petra.delete(f"/characters/{character}").status_code == 204
+        petra.post("/characters", json={"name": "Tam Orrestad"}).raise_for_status()
+    return str(character)
+
+
+def headings(browser: Browser) -> list[str]:
+    return [text for text in browser.texts("h1") if text != "Character service"]
+
+
+@pytest.mark.parametrize(
+    ("address", "heading", "title"),
+    [
+        ("/", "", "Character service"),
+        ("/characters/", "Characters", "Characters – Character service"),
+        ("/users/?status=suspended", "Users\nSuspended members", "Suspended members – Users – Character service"),
+        ("/users/?status=active", "Users\nstatus: active", "status: active – Users – Character service"),
+        ("/characters/{}/", "View Characters\nOdo Brack", "Odo Brack – View characters – Character service"),
+        (f"/revisions/{NOBODY}/", "Revisions", "Revisions – Character service"),
+        ("/forms/suspend-a-member/", "Suspend A Member", "Suspend a member – Character service"),
+    ],
+)
+def test_pages_have_titles(operator: Browser, trashed: str, address: str, heading: str, title: str) -> None:
+    operator.open(f"/admin/#{address.format(trashed)}")
+    wait_until(lambda: operator.driver.title == title)
+    if heading:
+        wait_until(lambda: heading in headings(operator))
+
+
+def test_the_title_of_a_row_has_its_state(operator: Browser, trashed: str) -> None:
+    operator.open(f"/admin/#/characters/{trashed}/")
+    assert operator.wait_for("h1 > [data-state]").get_attribute("data-state") == "in the trash"
+    operator.look("admin-row-title")
+    assert operator.complaints() == []
+
+
+def test_a_filter_keeps_what_the_link_asks_for(operator: Browser, trashed: str) -> None:
+    operator.open(TRASH)
+    wait_until(lambda: {"Tam Orre", "Odo Brack"} <= set(operator.texts("tbody td:nth-child(2)")))
+    operator.wait_for("[data-uitest=filter_button]").click()
+    operator.wait_for(".filter_wrapper input[name=name]").send_keys("Tam Orre")
+    operator.wait_for("[data-uitest=submit_filter_button]").click()
+    wait_until(lambda: [text.strip() for text in operator.texts("tbody td:nth-child(2)")] == ["Tam Orre"])
+    operator.look("admin-filtered-trash")
+
+    wait_until(lambda: operator.all("#message_popup") == [])  # it covers the button
+    (clear,) = operator.all(".filter_wrapper > button")
+    clear.click()
+    wait_until(lambda: urlsplit(operator.driver.current_url).fragment == "/characters/")
+    wait_until(lambda: "Tam Orrestad" in operator.texts("tbody td:nth-child(2)"))
+    assert "Characters" in headings(operator)
+    assert operator.complaints() == []
+
+
+def test_a_choice_replaces_what_the_link_asks_for(operator: Browser) -> None:
+    operator.open("/admin/#/characters/?visibility=private&ended=false")
+    operator.wait_for("[data-uitest=filter_button]").click()
+    choice = operator.wait_for(".filter_wrapper select[name=visibility]")
+    choice.find_element("css selector", "option[value=public]").click()
+    operator.driver.get_log("performance")
+    operator.wait_for("[data-uitest=submit_filter_button]").click()
+    sent: list[str] = []
+    wait_until(lambda: sent.extend(each for each in operator._requests() if "/characters/count/" in each) or sent)
+    asked = dict(parse_qsl(urlsplit(sent[0]).query))
+    assert (asked["visibility"], asked["ended"]) == ("public", "false")
+
+
+def test_a_refused_list_says_why(operator: Browser) -> None:
+    operator.open("/admin/#/characters/?owner=nonsense")
+    assert operator.wait_for("[data-note]").text == "The column cannot have this value."
+    assert "Characters\nowner: nonsense" in headings(operator)
+    wait_until(lambda: "No results found" in operator.wait_for(".table_wrapper").text)
+    assert operator.all("#loading_indicator") == []
+    operator.look("admin-refused-list")
+    operator.open("/admin/#/characters/")
+    operator.wait_for("tbody tr")
+    assert operator.all("[data-note]") == []
+
+
+def test_the_page_of_a_missing_row_leads_to_its_list(operator: Browser) -> None:
+    operator.open(f"/admin/#/characters/{NOBODY}/")
+    assert operator.wait_for("[data-note]").text == "This row does not exist any more."
+    assert urlsplit(operator.driver.current_url).fragment == "/characters/"
+    operator.wait_for("tbody tr")
+    operator.open("/admin/#/users/")
+    wait_until(lambda: "Users" in headings(operator))
+    wait_until(lambda: operator.all("[data-note]") == [])
+
+
+def test_the_answer_of_a_form_links_to_the_row(operator: Browser, sign_up: SignUp) -> None:
+    member = sign_up("member_of_answer")
+    character = member.post("/characters", json={"name": "Mira"}).json()["id"]
+    operator.open(f"/admin/#/forms/hide-a-character/?table=characters&row={character}")
+    wait_until(lambda: operator.wait_for("form [name=character]").get_property("value") == character)
+    operator.wait_for("form [name=reason]").send_keys("A test of the link.")
+    operator.wait_for("form [name=confirm] option[value=true]").click()
+    operator.wait_for("[data-uitest=submit_custom_form_button]").click()
+    operator.wait_for("#success_message a").click()
+    wait_until(lambda: "View Characters\nMira" in headings(operator))
+    assert urlsplit(operator.driver.current_url).fragment == f"/characters/{character}/"
+    assert operator.complaints() == []
