@@ -6,52 +6,39 @@ A script shows them above the columns. All have the same form: sections of table
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
 import msgspec
-from piccolo.querystring import QueryString
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from service.audit.actions import label_of
-from service.database.prepared import Param, Prepared
+from service.admin.operator_details import about_entry, about_operator
+from service.admin.sections import Section, link, links, prepared, shown_value, time_text
 from service.revisions.queries import differences, kept_after, previous_number
 
 MOST_ROWS = 20  # of a section
 MOST_DIFFERENCES = 200
-MOST_SHOWN = 20_000  # characters of a text
-_ONE_LINE = 60  # bytes of JSON
 
-Cell = str | dict[str, str | None]
-Section = dict[str, Any]
-
-
-def _prepared(query: str, *names: str) -> Prepared:
-    return Prepared(lambda: QueryString(query, *map(Param, names)))
-
-
-_REVISION = _prepared(
+_REVISION = prepared(
     "SELECT revisions.character, number, replaced, name FROM revisions"
     " JOIN characters ON characters.id = revisions.character WHERE revisions.id = {}",
     "id",
 )
-_CURRENT = _prepared(
+_CURRENT = prepared(
     "SELECT jsonb_object_agg(key, value) FROM characters, jsonb_each(to_jsonb(characters))"
     " WHERE id = {} AND key = ANY({}::text[])",
     "id",
     "names",
 )
-_CHARACTER = _prepared("SELECT portrait, version FROM characters WHERE id = {}", "id")
-_REVISIONS = _prepared(
+_CHARACTER = prepared("SELECT portrait, version FROM characters WHERE id = {}", "id")
+_REVISIONS = prepared(
     "SELECT id, number, created_at, ARRAY(SELECT jsonb_object_keys(replaced)) AS changed"
     " FROM revisions WHERE character = {} ORDER BY number DESC LIMIT {}",
     "id",
     "limit",
 )
 # Of each end the newest, by its index
-_RELATIONSHIPS = _prepared(
+_RELATIONSHIPS = prepared(
     "SELECT relationship.id, type, label, source, target, one.name AS source_name, other.name AS target_name FROM ("
     "(SELECT * FROM relationships WHERE source = {} ORDER BY created_at DESC, id DESC LIMIT {}) UNION ALL"
     " (SELECT * FROM relationships WHERE target = {} ORDER BY created_at DESC, id DESC LIMIT {})"
@@ -63,58 +50,28 @@ _RELATIONSHIPS = _prepared(
     "limit",
     "limit",
 )
-_VERSIONS = _prepared(
+_VERSIONS = prepared(
     "SELECT id, number, published_at, deprecated_at FROM template_versions"
     " WHERE template = {} ORDER BY number DESC LIMIT {}",
     "id",
     "limit",
 )
-_NEWEST = _prepared(
+_NEWEST = prepared(
     "SELECT number, prompt, attribute_schema FROM template_versions"
     " WHERE template = {} AND published_at IS NOT NULL ORDER BY number DESC LIMIT 1",
-    "id",
-)
-_ENTRY = _prepared(
-    'SELECT created_at, action, kind, "row", member, owner, operator, address, detail FROM audit_log WHERE id = {}',
     "id",
 )
 
 
 async def get_details(request: Request) -> Response:
     """The sections about a row; none where the columns say all."""
-    about, sections = _ABOUT.get(request.path_params["table"]), []
+    table, row, sections = request.path_params["table"], request.path_params["row"], []
     with suppress(ValueError):  # an id of another form
-        row_id = UUID(request.path_params["row"])
-        sections = await about(row_id) if about else []
+        if table == "piccolo_user":
+            sections = await about_operator(int(row)) if row.isascii() and len(row) < 10 else []
+        elif about := _ABOUT.get(table):
+            sections = await about(UUID(row))
     return JSONResponse({"sections": sections})
-
-
-def _link(text: Any, table: str, row: Any) -> Cell:
-    return {"text": str(text), "link": f"#/{table}/{row}/"}
-
-
-def _links(title: str, **queries: str) -> Section:
-    """Links to lists, by their names."""
-    links = [{"text": name.replace("_", " "), "link": f"#/{query}"} for name, query in queries.items()]
-    return {"title": title, "links": links}
-
-
-def _time(at: datetime | None, otherwise: str = "") -> str:
-    return f"{at:%Y-%m-%d %H:%M:%S} UTC" if at else otherwise
-
-
-def _shown(value: Any, name: str = "") -> str:
-    if value is msgspec.UNSET or value is None:
-        return "—"
-    if isinstance(value, str):
-        if name.endswith("_at"):
-            with suppress(ValueError):
-                return _time(datetime.fromisoformat(value).astimezone(UTC))
-        text = value
-    else:
-        encoded = msgspec.json.encode(value)
-        text = msgspec.json.format(encoded, indent=2 if len(encoded) > _ONE_LINE else 0).decode()
-    return f"{text[:MOST_SHOWN]}…" if len(text) > MOST_SHOWN else text
 
 
 async def _about_revision(revision_id: UUID) -> list[Section]:
@@ -128,8 +85,8 @@ async def _about_revision(revision_id: UUID) -> list[Section]:
     shown = [
         [
             name := each.pointer.removeprefix("/").replace("/", " / "),
-            _shown(each.before, name),
-            _shown(each.after, name),
+            shown_value(each.before, name),
+            shown_value(each.after, name),
         ]
         for each in found[:MOST_DIFFERENCES]
     ]
@@ -142,7 +99,7 @@ async def _about_revision(revision_id: UUID) -> list[Section]:
     if len(found) > MOST_DIFFERENCES:
         section["note"] = f"The first {MOST_DIFFERENCES} of {len(found)} differences."
     links = [
-        _link(row["name"], "characters", row["character"]),
+        link(row["name"], "characters", row["character"]),
         {"text": "All revisions", "link": f"#/revisions/?character={row['character']}"},
     ]
     return [section, {"title": "Character", "links": links}]
@@ -160,22 +117,26 @@ async def _about_character(character_id: UUID) -> list[Section]:
     if relationships:
         rows = [
             [
-                _link(row["source_name"], "characters", row["source"]),
-                _link(row["label"] or row["type"], "relationships", row["id"]),
-                _link(row["target_name"], "characters", row["target"]),
+                link(row["source_name"], "characters", row["source"]),
+                link(row["label"] or row["type"], "relationships", row["id"]),
+                link(row["target_name"], "characters", row["target"]),
             ]
             for row in relationships
         ]
         sections.append({"title": "Newest relationships", "head": ["Source", "Type", "Target"], "rows": rows})
     if revisions:
         rows = [
-            [_link(row["number"], "revisions", row["id"]), _time(row["created_at"]), ", ".join(sorted(row["changed"]))]
+            [
+                link(row["number"], "revisions", row["id"]),
+                time_text(row["created_at"]),
+                ", ".join(sorted(row["changed"])),
+            ]
             for row in revisions
         ]
         sections.append({"title": "Newest revisions", "head": ["Revision", "Time", "Changed"], "rows": rows})
     return [
         *sections,
-        _links(
+        links(
             "More",
             All_revisions=f"revisions/?character={character_id}",
             Relationships_as_source=f"relationships/?source={character_id}",
@@ -191,19 +152,19 @@ async def _about_template(template_id: UUID) -> list[Section]:
     if newest := await _NEWEST.one(id=template_id):
         schema = msgspec.json.decode(newest["attribute_schema"])
         sections = [
-            {"title": f"Schema of version {newest['number']}", "text": _shown(schema)},
+            {"title": f"Schema of version {newest['number']}", "text": shown_value(schema)},
             {"title": f"Prompt of version {newest['number']}", "text": newest["prompt"] or "None."},
         ]
     rows = [
         [
-            _link(row["number"], "template_versions", row["id"]),
-            _time(row["published_at"], "draft"),
-            _time(row["deprecated_at"], "no"),
+            link(row["number"], "template_versions", row["id"]),
+            time_text(row["published_at"], "draft"),
+            time_text(row["deprecated_at"], "no"),
         ]
         for row in await _VERSIONS.all(id=template_id, limit=MOST_ROWS)
     ]
     versions = {"title": "Newest versions", "head": ["Version", "Published", "Deprecated"], "rows": rows}
-    more = _links(
+    more = links(
         "More",
         All_versions=f"template_versions/?template={template_id}",
         Characters=f"characters/?template={template_id}",
@@ -214,7 +175,7 @@ async def _about_template(template_id: UUID) -> list[Section]:
 
 async def _about_user(user_id: UUID) -> list[Section]:
     return [
-        _links(
+        links(
             "More",
             Characters=f"characters/?owner={user_id}",
             Templates=f"templates/?owner={user_id}",
@@ -226,28 +187,8 @@ async def _about_user(user_id: UUID) -> list[Section]:
     ]
 
 
-async def _about_entry(entry_id: UUID) -> list[Section]:
-    row = await _ENTRY.one(id=entry_id)
-    if row is None:
-        return []
-    by: Cell = row["operator"] or ("A command" if row["address"] is None else "Somebody unknown")
-    if row["member"]:
-        by = {"id": str(row["member"]), "text": str(row["member"])}
-    detail: dict[str, Any] = msgspec.json.decode(row["detail"])
-    rows: list[list[Cell]] = [
-        ["Time", _time(row["created_at"])],
-        ["Action", label_of(row["action"])],
-        [row["kind"].capitalize().replace("_", " "), {"id": row["row"] or "", "text": row["row"] or "—"}],
-        ["By", by],
-    ]
-    if row["owner"] and row["kind"] != "user":
-        rows.append(["Owner", {"id": str(row["owner"]), "text": str(row["owner"])}])
-    rows += [[name.capitalize(), _shown(value)] for name, value in detail.items()]
-    return [{"title": "Entry", "rows": rows}]
-
-
 _ABOUT: dict[str, Callable[[UUID], Awaitable[list[Section]]]] = {
-    "audit_log": _about_entry,
+    "audit_log": about_entry,
     "characters": _about_character,
     "revisions": _about_revision,
     "templates": _about_template,

@@ -26,7 +26,7 @@ class Account(NamedTuple):
     is_active: bool
     role: Role
     has_second_factor: bool
-    last_sign_in: datetime | None  # in the time zone of the server, as Piccolo stores it
+    last_sign_in: datetime | None  # in UTC, without a time zone, as Piccolo stores it
 
 
 async def check_is_free(username: str, email: str) -> None:

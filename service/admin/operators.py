@@ -74,16 +74,17 @@ class Operator(BaseUser, tablename="piccolo_user"):
                         if await cls._replace_password(operator["id"], stored, hashed):
                             await OperatorSession.keep(operator["id"], stored, hashed)
                 _checked.set(hashed)
-                await cls.update({cls.last_login: datetime.now()}).where(cls.id == operator["id"])
                 return int(operator["id"])
-        await record(Action.REFUSE_PASSWORD, "operator", operator["id"] if operator else None)
+        known = {"username": operator["username"]} if operator else {}
+        await record(Action.REFUSE_PASSWORD, "operator", operator["id"] if operator else None, **known)
         return None
 
     @classmethod
     async def update_password(cls, user: str | int, password: str) -> None:
         """Called by the password form, after ``login``. Raises HTTPException, which the site answers, for a password
         that is not allowed, and when the one that ``login`` checked was changed meanwhile."""
-        operator: Any = await cls.select(cls.id, cls.username, cls.email).where(_is_operator(user)).first()
+        named = cls.username == user if isinstance(user, str) else cls.id == user
+        operator: Any = await cls.select(cls.id, cls.username, cls.email).where(named).first()
         try:
             await check_operators_password(password, operator["username"], operator["email"])
         except ValueError as error:
@@ -134,10 +135,6 @@ async def _begin(username: str, operator_id: int | None) -> SignIn:
     return attempt
 
 
-def _is_operator(user: str | int) -> Any:
-    return Operator.username == user if isinstance(user, str) else Operator.id == user
-
-
 def _is_text(value: Any, max_length: int | None) -> bool:
     return isinstance(value, str) and "\0" not in value and len(value) <= (max_length or 0)
 
@@ -185,6 +182,8 @@ class OperatorSession(Table, db=DB, tablename="operator_sessions", help_text="Se
                 id=uuid7(), digest=digest(token), user_id=user_id, password_digest=opened_with, created_at=now, **times
             )
             await cls.insert(session)
+            # Piccolo's column has no time zone
+            await Operator.update({Operator.last_login: now.replace(tzinfo=None)}).where(Operator.id == user_id)
             await record(Action.SIGN_IN, "operator", user_id, operator=found["username"])
         session.token = token
         return session

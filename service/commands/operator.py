@@ -88,14 +88,14 @@ def _read_password() -> str:
 
 
 def _print_table(operators: list[accounts.Account]) -> None:
-    rows = [("username", "active", "role", "second factor", "last sign-in")]
+    rows = [("username", "state", "role", "second factor", "last sign-in")]
     rows += [
         (
             each.username,
-            "yes" if each.is_active else "no",
+            "active" if each.is_active else "disabled",
             each.role,
             "yes" if each.has_second_factor else "no",
-            f"{each.last_sign_in:%Y-%m-%d %H:%M:%S}" if each.last_sign_in else "never",
+            f"{each.last_sign_in:%Y-%m-%d %H:%M:%S} UTC" if each.last_sign_in else "never",
         )
         for each in operators
     ]

@@ -22,5 +22,5 @@ async def remove_second_factor(username: str) -> None:
         if not await SecondFactor.revoke(operator["id"]):
             raise SystemExit(f"{username} has no second factor.")
         await OperatorSession.delete().where(OperatorSession.user_id == operator["id"])
-        await record(Action.REMOVE_SECOND_FACTOR, "operator", operator["id"])
+        await record(Action.REMOVE_SECOND_FACTOR, "operator", operator["id"], username=username)
     print(f"The second factor of {username} is removed.")

@@ -69,3 +69,11 @@ def test_a_name_that_has_a_kind_is_of_rows_of_this_kind() -> None:
         for name in used(call.args[0]):
             _, _, what = Action[name].partition("_")
             assert what not in objects or what in kinds[kind], f"{place}: {name} of {kind}"
+
+
+def test_each_entry_about_an_operator_has_the_name() -> None:
+    """Which is that of the operator who did it, or in the detail. ``**known`` is empty for a name that nobody has."""
+    for place, call in calls_of_record():
+        if isinstance(kind := call.args[1], ast.Constant) and kind.value == "operator":
+            given = {each.arg for each in call.keywords}
+            assert given & {"operator", "username", None}, place

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -147,10 +148,52 @@ async def test_the_list_of_operators(run: Any) -> None:
     await run("disable", username="oscar")
     found: Any = await BaseUser.select(BaseUser.last_login).where(BaseUser.username == "olga").first()
     assert (await run("list")).splitlines() == [
-        "username  active  role           second factor  last sign-in",
-        f"olga      yes     administrator  no             {found['last_login']:%Y-%m-%d %H:%M:%S}",
-        "oscar     no      moderator      no             never",
+        "username  state     role           second factor  last sign-in",
+        f"olga      active    administrator  no             {found['last_login']:%Y-%m-%d %H:%M:%S} UTC",
+        "oscar     disabled  moderator      no             never",
     ]
+
+
+async def test_a_disabled_operator_keeps_the_name(app: Any, run: Any, operator: Client) -> None:
+    """In what they did, in what was done to their account, and on their page, which another operator reads."""
+    await run("create", username="oscar", password=PASSWORD)
+    oscar = await id_of("oscar")
+    assert await status_of(app, "oscar", "not his password") == 401
+    assert await status_of(app, "oscar", PASSWORD) == 200
+    await run("disable", username="oscar")
+    async with browser(app) as olga:
+        assert (await sign_in(olga, "olga")).status_code == 200
+        shown = {each["title"]: each for each in (await details(olga, "piccolo_user", oscar))}
+        rows = dict(shown["Operator"]["rows"])
+        assert (rows["Role"], rows["State"], rows["Second factor"]) == ("administrator", "disabled", "none")
+        assert rows["Last sign-in"].endswith(" UTC")
+        named = {}
+        for each in shown["More"]["links"]:
+            table, _, query = each["link"].removeprefix("#/").partition("/")
+            named[each["text"]] = (await olga.get(f"/admin/api/tables/{table}/{query}")).json()["rows"]
+        assert {row["action"] for row in named["What they did"]} == {"sign_in"}
+        about = {row["action"]: row["operator"] or json.loads(row["detail"])["username"] for row in
+                 named["Entries about the account"]}  # fmt: skip
+        assert about == dict.fromkeys(("create_operator", "refuse_password", "sign_in", "disable_operator"), "oscar")
+        names = (await olga.get("/admin/api/names", params={"ids": oscar})).json()
+        assert (names[oscar]["name"], names[oscar]["state"]) == ("oscar", "disabled")
+        for nobody in ("0", "999999999", "x", "٣", "-1"):
+            assert await details(olga, "piccolo_user", nobody) == []
+
+
+async def details(visitor: Client, table: str, row: str) -> Any:
+    answer = await visitor.get(f"/admin/api/details/{table}/{row}")
+    assert answer.status_code == 200
+    return answer.json()["sections"]
+
+
+async def test_a_sign_in_is_one_that_opened_a_session(app: Any, run: Any, operator: Client) -> None:
+    """Not each right password: the forms of the account ask for it, too."""
+    await DB.run_ddl("UPDATE piccolo_user SET last_login = '2026-01-01'")
+    await Operator.login("olga", OPERATORS_PASSWORD)
+    assert "2026-01-01 00:00:00 UTC" in await run("list")
+    assert await status_of(app, "olga", OPERATORS_PASSWORD) == 200
+    assert "2026-01-01" not in await run("list")
 
 
 @pytest.mark.parametrize("action", ["", "remove"])
