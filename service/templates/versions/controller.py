@@ -86,7 +86,11 @@ class VersionController(Controller):
     async def compare_template_version(
         self, user: CurrentUser, template_id: FromPath[UUID], number: Number
     ) -> TemplateChanges:
-        """Compare a version with the version before it, attribute by attribute."""
+        """Compare a version with the version before it, attribute by attribute.
+
+        Each attribute that changed is listed once, with a pointer such as `/attributes/wits`, as faults have it. Values
+        that were valid may not be any more if its `kinds` have `narrowed`, `retyped` or `required`.
+        """
         return await queries.compare_version(user, template_id, number)
 
     @put("/{number:int}/publication", guards=[WRITE_TEMPLATES], dry_run=True, response_headers=[ETAG])
