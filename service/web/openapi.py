@@ -17,7 +17,7 @@ from service.errors import PROBLEMS, Problem
 from service.schemas import FieldsQuery
 from service.web.guards import requires_session
 from service.web.openapi_config import Json
-from service.web.openapi_examples import EXAMPLES, PATH_EXAMPLES
+from service.web.openapi_examples import PATH_EXAMPLES, examples_of
 from service.web.openapi_parameters import (
     IDEMPOTENCY_KEY,
     query_parameters,
@@ -129,7 +129,7 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str
     body, answer = _body_of(handler), _answer_of(handler)
     if body in schema_of:
         content = operation["requestBody"]["content"]["application/json"]
-        content |= {"schema": schema_of[body], "example": EXAMPLES[str(handler.handler_name)]}
+        content |= {"schema": schema_of[body]} | examples_of(str(handler.handler_name))
     (status,) = [status for status in operation["responses"] if status < "300"]
     success = operation["responses"][status]
     if answer in schema_of:
