@@ -66,7 +66,8 @@ class CopyController(Controller):
     ) -> Rendered[CharacterRead]:
         """Copy a character.
 
-        The copy is yours and private. It includes the card and refers to the original. The request needs no body.
+        The copy is yours and private. It has the same name, includes the card and refers to the original. The request
+        needs no body.
         """
         row = await copy_character(user, character_id)
         return resource(row, created_at=f"/v1/characters/{row['id']}")

@@ -93,7 +93,7 @@ class TemplateController(Controller):
     ) -> Rendered[TemplateRead]:
         """Copy a template.
 
-        The copy is yours and private. It refers to the original. The request needs no body.
+        The copy is yours and private. It has the same name and refers to the original. The request needs no body.
         """
         row = await queries.copy_template(user, template_id)
         return resource(row, created_at=f"/v1/templates/{row['id']}")

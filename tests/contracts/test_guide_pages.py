@@ -60,8 +60,11 @@ async def test_the_pages_are_found_from_the_operations(stranger: httpx.AsyncClie
     description = (await stranger.get("/openapi.json")).json()["info"]["description"]
     links = [link for link in re.findall(r"\]\(([^)]+)\)", description) if not link.startswith("#")]
     assert {"/docs/guide", "/docs/api", "/problems/"} <= {*links}
+    assert "/docs/guide#cards" in links, "the table of containers and dialects"
     for link in links:
-        assert (await stranger.get(link)).status_code == 200, link
+        answer = await stranger.get(link)
+        assert answer.status_code == 200, link
+        assert link.partition("#")[2] in {"", *_Page(answer.text).ids}, link
 
 
 async def test_links_of_the_guide_to_operations_name_one_that_exists(stranger: httpx.AsyncClient) -> None:
