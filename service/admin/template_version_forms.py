@@ -51,7 +51,7 @@ async def _changes(row: Any, number: int, schema: dict[str, Any]) -> str:
     """The changes from version ``number`` to ``schema``."""
     before = await get_version(PLATFORM, row["id"], number)
     found = schema_changes(msgspec.json.decode(before["attribute_schema"]), schema)
-    changes = "; ".join(f"{change.pointer or 'the schema'} {change.change}" for change in found)
+    changes = "; ".join(f"{change.pointer} {', '.join(change.kinds)}" for change in found)
     return f"Attributes against version {number}: {changes or 'no change'}."
 
 

@@ -1,4 +1,5 @@
 import re
+from collections.abc import Awaitable
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
@@ -18,7 +19,7 @@ from service.cards.imports.queries import (
 )
 from service.cards.queries import ExportedCard
 from service.cards.schemas import CardQuery, CardRead, CardUpdate, Format
-from service.characters.store import check_own_version
+from service.characters.store import check_own, check_own_version
 from service.errors import ServiceError
 from service.etags import etag
 from service.media.transfer import MAX_BODY, first_bytes, read_files
@@ -35,6 +36,10 @@ JSON_COST = 5  # writes: the whole card is read and written
 
 _NOT_ASCII = re.compile("[^A-Za-z0-9._-]+")
 _SEPARATORS = re.compile(r"[/\\]")
+
+
+def _check_caller(request: Request[Any, Any, Any]) -> Awaitable[None]:
+    return check_own(request.user, request.path_params["character_id"])
 
 
 async def _prepare(request: Request[Any, Any, Any]) -> NewCard | None:
@@ -90,6 +95,7 @@ class CardController(Controller):
         request_max_body_size=MAX_BODY,
         or_form=CardUpdate(),
         prepare=_prepare,
+        check_caller=_check_caller,
     )
     async def update_card(
         self,

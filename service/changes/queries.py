@@ -28,7 +28,7 @@ from service.database.prepared import Param, Prepared, json_object, sql
 from service.errors import BadRequest, Forbidden, Unavailable, Violation
 from service.lists.cursors import decode_cursor, encode_cursor
 from service.lists.sizes import shown, within_page
-from service.relationships.queries import FROM_SOURCE, visible_to
+from service.relationships.scopes import FROM_SOURCE, visible_to
 from service.relationships.tables import Relationship
 from service.templates.queries import TEMPLATE
 from service.templates.tables import Template

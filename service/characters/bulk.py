@@ -13,6 +13,7 @@ from service.callers import Caller
 from service.characters.locks import lock_many
 from service.characters.queries import create_character, delete_character, get_character, update_character
 from service.characters.schemas import CharacterCreate, CharacterRead, CharacterUpdate
+from service.characters.store import check_own
 from service.database.engine import DB, Transaction
 from service.database.failures import to_service_error
 from service.errors import (
@@ -151,10 +152,12 @@ async def _run(user: Caller, operation: Operation) -> Any:
 
 
 async def _changes(user: Caller, character_id: UUID, body: Any, if_match: str | None) -> CharacterUpdate:
-    """The body of an update, which may be a character that was read."""
+    """The body of an update, which may be a character that was read. As in a single request, a caller who may not
+    change the character is refused before the body is."""
     try:
         return convert(body, CharacterUpdate)
     except Unprocessable as error:
+        await check_own(user, character_id)
         if not may_be_read(error):
             raise
     row = await get_character(user, character_id)

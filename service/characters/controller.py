@@ -14,6 +14,7 @@ from service.characters.schemas import (
     CharacterSummary,
     CharacterUpdate,
 )
+from service.characters.store import check_own
 from service.errors import Violation
 from service.lists.pages import page
 from service.schemas import Page
@@ -31,6 +32,10 @@ def _into_new(request: Request[Any, Any, Any], sound: Mapping[str, Any]) -> Awai
 
 def _into_changes(request: Request[Any, Any, Any], sound: Mapping[str, Any]) -> Awaitable[list[Violation]]:
     return queries.look_further_into_changes(request.user, request.path_params["character_id"], sound)
+
+
+def _check_caller(request: Request[Any, Any, Any]) -> Awaitable[None]:
+    return check_own(request.user, request.path_params["character_id"])
 
 
 def _current(request: Request[Any, Any, Any]) -> Awaitable[Any]:
@@ -89,6 +94,7 @@ class CharacterController(Controller):
         dry_run=True,
         look_further=_into_changes,
         current=_current,
+        check_caller=_check_caller,
     )
     async def update_character(
         self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[CharacterUpdate], if_match: IfMatch = None

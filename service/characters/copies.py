@@ -1,7 +1,8 @@
+from collections.abc import Awaitable
 from typing import Any
 from uuid import UUID
 
-from litestar import Controller
+from litestar import Controller, Request
 from litestar.params import FromPath, JSONBody
 from piccolo.querystring import QueryString
 
@@ -44,6 +45,10 @@ async def copy_character(user: Caller, character_id: UUID) -> Any:
     return row
 
 
+def _check_caller(request: Request[Any, Any, Any]) -> Awaitable[Any]:
+    return characters.get_columns(request.user, request.path_params["character_id"])
+
+
 class CopyController(Controller):
     tags = ("Characters",)
 
@@ -54,13 +59,15 @@ class CopyController(Controller):
         idempotent=True,
         responses=QUOTA,
         operation_class=OptionalBodyOperation,
+        check_caller=_check_caller,
     )
     async def copy_character(
         self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[CopyCreate | None] = None
     ) -> Rendered[CharacterRead]:
         """Copy a character.
 
-        The copy is yours and private. It includes the card and refers to the original. The request needs no body.
+        The copy is yours and private. It has the same name, includes the card and refers to the original. The request
+        needs no body.
         """
         row = await copy_character(user, character_id)
         return resource(row, created_at=f"/v1/characters/{row['id']}")

@@ -1,3 +1,4 @@
+from collections.abc import Awaitable
 from typing import IO, Any
 from uuid import UUID
 
@@ -7,7 +8,7 @@ from litestar.params import FromPath
 from service.callers import Caller
 from service.characters.schemas import CharacterRead
 from service.characters.scopes import visible_to
-from service.characters.store import change, check_own_version, lock_own
+from service.characters.store import change, check_own, check_own_version, lock_own
 from service.characters.tables import Character
 from service.database.engine import DB
 from service.database.prepared import Param, Prepared
@@ -64,6 +65,10 @@ async def _change(user: Caller, character_id: UUID, picture: NewFile | None, if_
         return await change(row, {"portrait": await refer_to(picture) if picture else None})
 
 
+def _check_caller(request: Request[Any, Any, Any]) -> Awaitable[None]:
+    return check_own(request.user, request.path_params["character_id"])
+
+
 async def _prepare(request: Request[Any, Any, Any]) -> NewFile:
     await spend(request.scope, 10)
     character_id, if_match = request.path_params["character_id"], request.headers.get("if-match")
@@ -84,6 +89,7 @@ class PortraitController(Controller):
         request_max_body_size=MAX_BODY,
         one_file_at_a_time=True,
         prepare=_prepare,
+        check_caller=_check_caller,
     )
     async def update_portrait(
         self, request: Request[Any, Any, Any], user: CurrentUser, character_id: FromPath[UUID], if_match: IfMatch = None

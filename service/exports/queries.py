@@ -21,7 +21,7 @@ from service.database.prepared import Param, Prepared, json_object, utc
 from service.errors import TooManyRequests, Unavailable
 from service.limits.budget import Budget
 from service.limits.turns import Turns
-from service.relationships.queries import RELATIONSHIP
+from service.relationships.scopes import RELATIONSHIP
 from service.relationships.tables import Relationship
 from service.templates.queries import SUMMARY as TEMPLATE
 from service.templates.tables import Template, TemplateVersion

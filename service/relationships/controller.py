@@ -1,3 +1,4 @@
+from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
@@ -48,6 +49,14 @@ async def _side(request: Any) -> UUID | None:
     return given or (sent.id if sent else None)
 
 
+def _check_caller(request: Any) -> Awaitable[Any]:
+    return queries.lock_own(request.user, request.path_params["relationship_id"])
+
+
+def _check_end(request: Any) -> Awaitable[None]:
+    return queries.check_own_end(request.user, request.path_params["character_id"])
+
+
 async def _current(request: Any) -> Any:
     relationship_id, side = request.path_params["relationship_id"], await _side(request)
     try:
@@ -82,6 +91,7 @@ class RelationshipController(Controller):
         dry_run=True,
         idempotent=True,
         responses=QUOTA,
+        check_caller=_check_end,
     )
     async def create_relationship(
         self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[RelationshipCreate]
@@ -113,7 +123,13 @@ class RelationshipController(Controller):
         """Get a relationship."""
         return resource(await queries.get_relationship(user, relationship_id, request.parameters.side))
 
-    @patch("/relationships/{relationship_id:uuid}", guards=[WRITE_CHARACTERS], dry_run=True, current=_current)
+    @patch(
+        "/relationships/{relationship_id:uuid}",
+        guards=[WRITE_CHARACTERS],
+        dry_run=True,
+        current=_current,
+        check_caller=_check_caller,
+    )
     async def update_relationship(
         self,
         request: StrictRequest[SideWriteQuery],

@@ -1,4 +1,3 @@
-from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +10,7 @@ from service.characters.scopes import listed_to, owned_by
 from service.characters.tables import Character
 from service.database.engine import DB
 from service.database.failures import on_constraint
-from service.database.prepared import NOW, Param, Prepared, insert, json_object, sql, utc
+from service.database.prepared import NOW, Param, Prepared, insert, json_object, sql
 from service.database.replicas import from_replica
 from service.errors import BadRequest, Conflict, Forbidden, NotFound, QuotaExceeded, Unprocessable, Violation
 from service.etags import check_if_match
@@ -20,6 +19,7 @@ from service.inputs import given
 from service.lists.listing import Listing, Rows
 from service.lists.statements import Filter
 from service.relationships.schemas import RelationshipCreate, RelationshipQuery, RelationshipRead, RelationshipUpdate
+from service.relationships.scopes import RELATIONSHIP, by_end, visible_to
 from service.relationships.tables import Relationship
 from service.relationships.types import LABELS, TYPES, stored_labels
 from service.settings import settings
@@ -41,48 +41,8 @@ _CONSTRAINTS = {
 }
 
 
-def _by_end(from_source: Any, from_target: Any) -> QueryString:
-    """``from_target`` when the Param ``side`` is the target's id, else ``from_source``."""
-    return QueryString(
-        "CASE WHEN {} = {}::uuid THEN {} ELSE {} END", Relationship.target, Param("side"), from_target, from_source
-    )
-
-
-_SOURCE = json_object({"id": Relationship.source.id, "name": Relationship.source.name})
-_TARGET = json_object({"id": Relationship.target.id, "name": Relationship.target.name})
-
-
-def _fields(by_end: Callable[[Any, Any], Any]) -> dict[str, Any]:
-    """``by_end`` chooses between the values as read from the source and from the target.
-
-    The names come from other rows: a trigger raises the version when one changes (service/etags.py says why)."""
-    return {
-        "id": Relationship.id,
-        "version": Relationship.version,
-        "type": by_end(Relationship.type, Relationship.inverse_type),
-        "label": QueryString("nullif({}, '')", by_end(Relationship.label, Relationship.inverse_label)),
-        "inverse_label": QueryString("nullif({}, '')", by_end(Relationship.inverse_label, Relationship.label)),
-        "source": by_end(_SOURCE, _TARGET),
-        "target": by_end(_TARGET, _SOURCE),
-        "description": Relationship.description,
-        "attitude": by_end(Relationship.source_attitude, Relationship.target_attitude),
-        "returned_attitude": by_end(Relationship.target_attitude, Relationship.source_attitude),
-        "created_at": utc(Relationship.created_at),
-        "updated_at": utc(Relationship.updated_at),
-    }
-
-
-RELATIONSHIP = _fields(_by_end)
-FROM_SOURCE = _fields(lambda from_source, from_target: from_source)
-
-
 def _read() -> Any:
     return Relationship.select(Relationship.id, Relationship.version, json_object(RELATIONSHIP).as_alias("item"))
-
-
-def visible_to(user: Any) -> Any:
-    """Relationships between two characters that ``user``, an id or None, may see in lists."""
-    return listed_to(user, Relationship.source) & listed_to(user, Relationship.target)
 
 
 _ENDS = (Relationship.source.as_alias("one"), Relationship.target.as_alias("other"))
@@ -132,7 +92,7 @@ RELATIONSHIPS = Listing(
         "as_target": (Relationship.target == Param("side")) & listed_to(Param("user"), Relationship.source),
     },
     summary=RELATIONSHIP,
-    filters={"type": Filter(WhereRaw("{} = {}", _by_end(Relationship.type, Relationship.inverse_type), Param("type")))},
+    filters={"type": Filter(WhereRaw("{} = {}", by_end(Relationship.type, Relationship.inverse_type), Param("type")))},
 )
 
 
@@ -146,6 +106,28 @@ async def list_relationships(user: Caller, character_id: UUID, query: Relationsh
 async def create_relationship(user: Caller, character_id: UUID, data: RelationshipCreate) -> Any:
     """Raises NotFound unless both ends are the caller's own, Unprocessable when they are the same character, Conflict
     when the two already have a relationship of this type, in either direction, and QuotaExceeded."""
+    async with DB.transaction():  # the rows are locked, so that requests at once do not pass the quota together
+        own = {row["id"] for row in await _OWN.all(ids=[character_id, data.target], user=user.id)}
+        if character_id not in own:
+            raise _not_own()
+        columns = _columns(character_id, data)
+        if data.target not in own:
+            raise _not_own(Violation("Is none of your characters.", pointer="/target"))
+        quota = settings.quota_relationships
+        if await _MOST.value(ids=[character_id, data.target], quota=quota) >= quota:
+            raise QuotaExceeded(f"A character may have {quota} relationships.")
+        with on_constraint(_CONSTRAINTS | {_ONCE: _exists_already("label" if columns["label"] else "type")}):
+            return await _CREATE.one(id=uuid7(), side=character_id, **columns)
+
+
+async def check_own_end(user: Caller, character_id: UUID) -> None:
+    """Raises NotFound unless the character is the caller's own."""
+    if not await _OWN.all(ids=[character_id], user=user.id):
+        raise _not_own()
+
+
+def _columns(character_id: UUID, data: RelationshipCreate) -> dict[str, Any]:
+    """Of the new relationship, in its stored direction. Raises Unprocessable."""
     label, inverse_label = stored_labels(data.type, data.label, data.inverse_label)
     if data.target == character_id:
         raise Unprocessable.of([Violation("Must be another character.", pointer="/target")])
@@ -158,29 +140,17 @@ async def create_relationship(user: Caller, character_id: UUID, data: Relationsh
     (source, label, source_attitude), (target, inverse_label, target_attitude) = (
         (other_end, this_end) if is_swapped else (this_end, other_end)
     )
-    async with DB.transaction():  # the rows are locked, so that requests at once do not pass the quota together
-        own = {row["id"] for row in await _OWN.all(ids=[character_id, data.target], user=user.id)}
-        if character_id not in own:
-            raise _not_own()
-        if data.target not in own:
-            raise _not_own(Violation("Is none of your characters.", pointer="/target"))
-        quota = settings.quota_relationships
-        if await _MOST.value(ids=[character_id, data.target], quota=quota) >= quota:
-            raise QuotaExceeded(f"A character may have {quota} relationships.")
-        with on_constraint(_CONSTRAINTS | {_ONCE: _exists_already("label" if label else "type")}):
-            return await _CREATE.one(
-                id=uuid7(),
-                source=source,
-                target=target,
-                type=stored_type.name,
-                inverse_type=stored_type.inverse,
-                label=label,
-                inverse_label=inverse_label,
-                description=data.description,
-                source_attitude=source_attitude,
-                target_attitude=target_attitude,
-                side=character_id,
-            )
+    return {
+        "source": source,
+        "target": target,
+        "type": stored_type.name,
+        "inverse_type": stored_type.inverse,
+        "label": label,
+        "inverse_label": inverse_label,
+        "description": data.description,
+        "source_attitude": source_attitude,
+        "target_attitude": target_attitude,
+    }
 
 
 async def get_relationship(user: Caller, relationship_id: UUID, side: UUID | None) -> Any:
@@ -201,7 +171,7 @@ async def update_relationship(
     ``create_relationship`` does, and BadRequest as ``get_relationship`` does."""
     changes = given(data, description="")
     async with DB.transaction():
-        row = await _lock_own(user, relationship_id)
+        row = await lock_own(user, relationship_id)
         check_if_match(if_match, relationship_id, row["version"])
         from_target = side == row["target"]
         columns = {
@@ -226,12 +196,12 @@ async def update_relationship(
 async def delete_relationship(user: Caller, relationship_id: UUID, if_match: str | None) -> None:
     """Raises PreconditionFailed when ``if_match`` is stale."""
     async with DB.transaction():
-        row = await _lock_own(user, relationship_id)
+        row = await lock_own(user, relationship_id)
         check_if_match(if_match, relationship_id, row["version"])
         await Relationship.delete().where(Relationship.id == relationship_id)
 
 
-async def _lock_own(user: Caller, relationship_id: UUID) -> Any:
+async def lock_own(user: Caller, relationship_id: UUID) -> Any:
     """Raises NotFound unless the caller may see it, Forbidden unless they own it."""
     row = await (
         Relationship.select(

@@ -53,13 +53,20 @@ class RevisionController(Controller):
         """Compare two revisions."""
         return await queries.compare_revisions(user, character_id, request.parameters.against, number)
 
-    @post("/{number:int}/restorations", guards=[WRITE_CHARACTERS], dry_run=True, responses=QUOTA)
+    @post(
+        "/{number:int}/restorations",
+        guards=[WRITE_CHARACTERS],
+        dry_run=True,
+        responses=QUOTA,
+        may_change_nothing=True,
+    )
     async def restore_revision(
         self, user: CurrentUser, character_id: FromPath[UUID], number: Number, if_match: IfMatch = None
     ) -> Rendered[CharacterRead]:
         """Restore your character to a revision.
 
         The restored content becomes a new revision; the existing ones are kept. The visibility stays as it is now.
+        If the character has this content already, the status is 200, and there is no new revision.
         """
-        row = await queries.restore_revision(user, character_id, number, if_match)
-        return resource(row, created_at=f"/v1/characters/{character_id}")
+        row, is_new = await queries.restore_revision(user, character_id, number, if_match)
+        return resource(row, created_at=f"/v1/characters/{character_id}" if is_new else None)

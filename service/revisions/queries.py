@@ -141,9 +141,10 @@ async def compare_revisions(user: Caller, character_id: UUID, before: int | None
     return RevisionDifferences(before=before, after=after, differences=found)
 
 
-async def restore_revision(user: Caller, character_id: UUID, number: int, if_match: str | None) -> Any:
-    """The row to render. The character gets the content of the old revision, pinned to the same template version, but
-    keeps its visibility: restoring a text must not publish it. This is a new revision.
+async def restore_revision(user: Caller, character_id: UUID, number: int, if_match: str | None) -> tuple[Any, bool]:
+    """The row to render, and whether it has a new revision: not if the character has the content already. The
+    character gets the content of the old revision, pinned to the same template version, but keeps its visibility:
+    restoring a text must not publish it.
 
     Raises NotFound, PreconditionFailed, or Conflict when that template no longer exists."""
     async with DB.transaction():
@@ -158,7 +159,8 @@ async def restore_revision(user: Caller, character_id: UUID, number: int, if_mat
             name: stored(name, value) for name, value in kept.items() if name in CONTENT and name != "visibility"
         }
         with on_constraint(_GONE):
-            return await change(row, content)
+            restored = await change(row, content)
+        return restored, restored["version"] != row["version"]
 
 
 async def _get_current(user: Caller, character_id: UUID) -> Any:

@@ -28,6 +28,10 @@ def _current(request: Request[Any, Any, Any]) -> Awaitable[Any]:
     return queries.get_template(request.user, request.path_params["template_id"])
 
 
+def _check_caller(request: Request[Any, Any, Any]) -> Awaitable[Any]:
+    return queries.lock_own(request.user, request.path_params["template_id"])
+
+
 class TemplateController(Controller):
     path = "/templates"
     tags = ("Templates",)
@@ -57,7 +61,7 @@ class TemplateController(Controller):
         """Get a template, with the prompt and the schema of its newest published version."""
         return resource(await queries.get_template(user, template_id))
 
-    @patch("/{template_id:uuid}", guards=[WRITE_TEMPLATES], dry_run=True, current=_current)
+    @patch("/{template_id:uuid}", guards=[WRITE_TEMPLATES], dry_run=True, current=_current, check_caller=_check_caller)
     async def update_template(
         self, user: CurrentUser, template_id: FromPath[UUID], data: JSONBody[TemplateUpdate], if_match: IfMatch = None
     ) -> Rendered[TemplateRead]:
@@ -82,13 +86,14 @@ class TemplateController(Controller):
         dry_run=True,
         idempotent=True,
         operation_class=OptionalBodyOperation,
+        check_caller=_current,
     )
     async def copy_template(
         self, user: CurrentUser, template_id: FromPath[UUID], data: JSONBody[CopyCreate | None] = None
     ) -> Rendered[TemplateRead]:
         """Copy a template.
 
-        The copy is yours and private. It refers to the original. The request needs no body.
+        The copy is yours and private. It has the same name and refers to the original. The request needs no body.
         """
         row = await queries.copy_template(user, template_id)
         return resource(row, created_at=f"/v1/templates/{row['id']}")

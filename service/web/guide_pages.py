@@ -40,7 +40,7 @@ class GuideController(Controller):
 
 async def _page(name: str) -> Response[str]:
     try:
-        return page(_TITLES[name], await asyncio.to_thread(_rendered, name))
+        return page(_TITLES[name], await asyncio.to_thread(_rendered, name), f"/docs/{name}")
     except FileNotFoundError:  # an installation of the package alone
         raise NotFound from None
 
@@ -57,12 +57,13 @@ def _rendered(name: str) -> str:
         if heading.type == "heading_open":
             heading.attrSet("id", anchor(inline.content))
             if heading.tag == "h2":
-                sections.append(f'<a href="#{anchor(inline.content)}">{escape(inline.content)}</a>')
+                sections.append(f'<li><a href="#{anchor(inline.content)}">{escape(inline.content)}</a></li>')
     for token in tokens:
         if token.children:
             token.children = [*_with_served_links(token.children)]
     body: str = markdown.renderer.render(tokens, markdown.options, {})
-    contents = f"</h1><p>{' · '.join(sections)}</p>"
+    links = f"<ul>{''.join(sections)}</ul>"
+    contents = f'</h1><details class="contents"><summary>Contents</summary>{links}</details>'
     return body.replace("</h1>", contents, 1)
 
 

@@ -17,7 +17,7 @@ from service.errors import PROBLEMS, Problem
 from service.schemas import FieldsQuery
 from service.web.guards import requires_session
 from service.web.openapi_config import Json
-from service.web.openapi_examples import EXAMPLES, PATH_EXAMPLES
+from service.web.openapi_examples import PATH_EXAMPLES, examples_of
 from service.web.openapi_parameters import (
     IDEMPOTENCY_KEY,
     query_parameters,
@@ -47,6 +47,10 @@ _DESCRIPTIONS = {
     "202": "Accepted.",
     "204": "No content.",
 }
+_DRY_RUN = "Dry run: the resource that would be created."
+_UNCHANGED = (
+    "Nothing was changed: the resource as it is. In a dry run the resource that would be created, without ETag."
+)
 _COMMON = (
     "unauthorized", "request-timeout", "too-large", "url-too-long", "unsupported-media-type", "too-many-requests",
     "headers-too-large", "internal", "unavailable",
@@ -125,7 +129,7 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str
     body, answer = _body_of(handler), _answer_of(handler)
     if body in schema_of:
         content = operation["requestBody"]["content"]["application/json"]
-        content |= {"schema": schema_of[body], "example": EXAMPLES[str(handler.handler_name)]}
+        content |= {"schema": schema_of[body]} | examples_of(str(handler.handler_name))
     (status,) = [status for status in operation["responses"] if status < "300"]
     success = operation["responses"][status]
     if answer in schema_of:
@@ -134,7 +138,9 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str
     success["headers"] = {name: _header(name) for name in [*success.get("headers", ()), *_headers_of(handler, status)]}
     answers = {status: success}
     if status == "201" and handler.opt.get("dry_run"):
-        answers["200"] = success | {"description": "Dry run: the resource that would be created.", "headers": {}}
+        answers["200"] = success | {"description": _DRY_RUN, "headers": {}}
+        if handler.opt.get("may_change_nothing"):
+            answers["200"] |= {"description": _UNCHANGED, "headers": {"ETag": _header("ETag")}}
     answers |= {other: operation["responses"][other] for other in operation["responses"] if "300" <= other < "400"}
     has_quota = "403" in operation["responses"]
     operation["responses"] = answers | {

@@ -62,6 +62,22 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "delete_account": {"password": _PASSWORD},
 }
 
+OTHER_ID = "0199c0de-0000-7000-8000-000000000001"  # in place of the id of another character
+
+# More examples of the same operations, by name. They have ids of the caller's own characters, which no document knows.
+FURTHER_EXAMPLES: dict[str, dict[str, Any]] = {
+    "change_characters": {
+        "Create, update and delete: put in the ids of your characters": {
+            "atomic": True,
+            "operations": [
+                {"action": "create", "body": {"name": "Otto Brandt"}},
+                {"action": "update", "id": ID, "version": 1, "body": {"tags": ["sea"], "attributes": {"wits": 18}}},
+                {"action": "delete", "id": OTHER_ID},
+            ],
+        },
+    },
+}
+
 # Public rows of the demo data.
 PATH_EXAMPLES: dict[str, Any] = {
     "username": "maren_oduya",
@@ -70,3 +86,11 @@ PATH_EXAMPLES: dict[str, Any] = {
     "character_id": "01920000-0000-7000-8000-020000000005",
     "relationship_id": "01920000-0000-7000-8000-030000000008",
 }
+
+
+def examples_of(operation: str) -> dict[str, Any]:
+    """The members of a media type that hold its examples. The first one is what documentation offers to send."""
+    first, further = EXAMPLES[operation], FURTHER_EXAMPLES.get(operation)
+    if further is None:
+        return {"example": first}
+    return {"examples": {name: {"value": value} for name, value in ({"Create": first} | further).items()}}

@@ -12,7 +12,8 @@ a person who signs in use an [API key](#/API%20keys/create_api_key).
 A [character](#/Characters/create_character) can use a template: missing attributes get the defaults of its schema. A
 character is `private`, `unlisted` or `public`. It has [relationships](#/Relationships/create_relationship), a
 [portrait](#/Characters/update_portrait), and [revisions](#/Revisions/list_revisions) that can be restored.
-The [guide](/docs/guide) explains the rules.
+The [guide](/docs/guide) explains the rules, and has a [table of the files that can be
+imported](/docs/guide#cards).
 
 **Reading.** The [API page](/docs/api) has the rules that hold for every operation. Lists come in pages: repeat the
 request with `cursor` set to `next_cursor`. `fields` chooses members, and `expand` replaces the reference to an owner or

@@ -12,6 +12,7 @@ from service.schemas import NAME_LENGTH
 from service.web.pages import page
 from service.web.routes import get
 
+_PATH = "/problems/"
 _CHARACTER = "/v1/characters/0199c0de-0000-7000-8000-000000000000"
 _PATHS = {  # of the examples; of others /v1/characters
     "unauthorized": "/v1/users/me",
@@ -47,7 +48,9 @@ class ProblemController(Controller):
             for slug, kind in sorted(PROBLEMS.items(), key=lambda item: (item[1].status, item[0]))
         )
         text = "<p>Every error is a problem document (RFC 9457). Its <code>type</code> is one of these:</p>"
-        return page("Problems", f"<h1>Problems</h1>{text}<table><tr><th>Status</th><th>Problem</th></tr>{rows}</table>")
+        return page(
+            "Problems", f"<h1>Problems</h1>{text}<table><tr><th>Status</th><th>Problem</th></tr>{rows}</table>", _PATH
+        )
 
     @get("/{slug:str}", media_type=MediaType.HTML)
     async def get_problem(self, slug: FromPath[str]) -> Response[str]:
@@ -59,6 +62,7 @@ class ProblemController(Controller):
             title,
             f"<h1>{title}</h1><p>{escape(kind.meaning)}</p><h2>What to do</h2><p>{escape(kind.advice)}</p>"
             f"<h2>Example</h2><pre>{escape(_example(slug, kind))}</pre>",
+            _PATH,
         )
 
 

@@ -89,10 +89,7 @@ def sent_name(handler: BaseRouteHandler, argument: str) -> str:
 
 def _parameters_refused(error: ValidationException, handler: BaseRouteHandler | None) -> BadRequest:
     found = [fault for fault in error.extra if isinstance(fault, dict)] if isinstance(error.extra, list) else []
-    if any(fault.get("source") == "body" for fault in found):  # StrictRequest reports faults in a body
-        return BadRequest("The body is missing.")
-    faults = [_parameter_violation(fault, handler) for fault in found]
-    return BadRequest.of(faults)
+    return BadRequest.of([_parameter_violation(fault, handler) for fault in found])
 
 
 def _parameter_violation(fault: Mapping[str, Any], handler: BaseRouteHandler | None) -> Violation:

@@ -5,8 +5,8 @@ msgspec decodes a body directly into its Struct. Only if that fails is the body 
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from functools import cached_property, lru_cache
 from typing import Annotated, Any, Generic
 
@@ -40,11 +40,15 @@ _BYTE = re.compile(r"\(byte (\d+)\)")  # in the text of a msgspec.DecodeError
 
 Current = Callable[[Request[Any, Any, Any]], Awaitable[Any]]  # returns a row of (id, version, item)
 Prepare = Callable[[Request[Any, Any, Any]], Awaitable[Any]]
+CheckCaller = Callable[[Request[Any, Any, Any]], Awaitable[Any]]  # raises NotFound or Forbidden
+
+_FAULTS_OF_BODY = (BadRequest, TooLarge, UnsupportedMediaType, Unprocessable)
 
 
 class StrictRequest(Request[Caller, Any, Any], Generic[Q]):
     """Reads the query string as a ``Q``, and a JSON body as the Struct of the handler's ``data``. A problem names every
-    fault of either. ``or_form`` of a route is its ``data`` if the body is a form, which its ``prepare`` reads."""
+    fault of either. ``or_form`` of a route is its ``data`` if the body is a form, which its ``prepare`` reads. Before a
+    body is refused, ``check_caller`` of the route refuses callers who may not do this with any body."""
 
     @cached_property
     def parameters(self) -> Q:
@@ -52,31 +56,40 @@ class StrictRequest(Request[Caller, Any, Any], Generic[Q]):
         parameters: Any = read_query(self.scope["query_string"], query_of(self.route_handler))
         return parameters  # type: ignore[no-any-return] # query_of finds the Q of the handler's own signature
 
+    async def body(self) -> bytes:
+        body = await super().body()
+        if not body and (field := self.route_handler.parsed_data_field) and not field.is_optional:
+            async with refused_callers_first(self):
+                raise BadRequest("The body is missing.")
+        return body
+
     async def json(self) -> Any:
         if self._json is Empty:
-            field = self.route_handler.parsed_data_field
-            wanted = field.annotation if field else Any
-            if field and field.is_optional:
-                if not await self.body():
-                    self._json = None
-                    return None
-                wanted = field.inner_types[0].annotation  # null is no body
-            media_type, _ = self.content_type
-            if media_type == FORM and "or_form" in self.route_handler.opt:
-                return self.route_handler.opt["or_form"]
-            if media_type != "application/json" and not media_type.endswith("+json"):
-                raise UnsupportedMediaType("The body must be JSON, with 'Content-Type: application/json'.")
-            body = await self.body()
-            if len(body) > MAX_JSON:
-                raise TooLarge.over(MAX_JSON)
-            try:
-                if len(body) > LARGE:
-                    self._json = await asyncio.to_thread(read_json, body, wanted)
-                else:
-                    self._json = read_json(body, wanted)
-            except Unprocessable as error:
-                self._json = await self._read_row(body, wanted, error)
+            async with refused_callers_first(self):
+                self._json = await self._read_body()
         return self._json
+
+    async def _read_body(self) -> Any:
+        field = self.route_handler.parsed_data_field
+        wanted = field.annotation if field else Any
+        if field and field.is_optional:
+            if not await self.body():
+                return None
+            wanted = field.inner_types[0].annotation  # null is no body
+        media_type, _ = self.content_type
+        if media_type == FORM and "or_form" in self.route_handler.opt:
+            return self.route_handler.opt["or_form"]
+        if media_type != "application/json" and not media_type.endswith("+json"):
+            raise UnsupportedMediaType("The body must be JSON, with 'Content-Type: application/json'.")
+        body = await self.body()
+        if len(body) > MAX_JSON:
+            raise TooLarge.over(MAX_JSON)
+        try:
+            if len(body) > LARGE:
+                return await asyncio.to_thread(read_json, body, wanted)
+            return read_json(body, wanted)
+        except Unprocessable as error:
+            return await self._read_row(body, wanted, error)
 
     async def _read_row(self, body: bytes, wanted: Any, error: Unprocessable) -> Any:
         """Accepts the body after all if it is the route's ``current`` row, with changes. Else raises ``error``."""
@@ -100,6 +113,18 @@ class StrictRequest(Request[Caller, Any, Any], Generic[Q]):
         return Unprocessable.of([*error.errors, *further])
 
 
+@asynccontextmanager
+async def refused_callers_first(request: Request[Any, Any, Any]) -> AsyncGenerator[None, None]:
+    """The route's ``check_caller``, if the block refuses the body. It takes a query, which valid bodies do not need."""
+    try:
+        yield
+    except _FAULTS_OF_BODY:
+        check_caller: CheckCaller | None = request.route_handler.opt.get("check_caller")
+        if check_caller is not None:
+            await check_caller(request)
+        raise
+
+
 async def prepared(request: Request[Any, Any, Any]) -> Any:
     """The result of the route's ``prepare``, which does the slow work of a request, such as decoding a picture.
 
@@ -108,7 +133,8 @@ async def prepared(request: Request[Any, Any, Any]) -> Any:
     state = request.scope["state"]
     if "prepared" not in state:
         prepare: Prepare = request.route_handler.opt["prepare"]
-        state["prepared"] = await prepare(request)
+        async with refused_callers_first(request):
+            state["prepared"] = await prepare(request)
     return state["prepared"]
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from litestar.openapi.plugins import OpenAPIRenderPlugin
 
 from service.web.csp import application_policy
+from service.web.pages import NAVIGATION_STYLE, navigation
 
 ASSETS_PACKAGE, ASSETS_PATH = "fastapi_swagger", "/docs-assets"
 
@@ -44,7 +45,9 @@ const ui = SwaggerUIBundle({
 
 # A problem is one line, which links to its page. Two colours of Swagger UI have too little contrast: those of methods,
 # and of response headers in the dark.
-_STYLE = """
+_STYLE = (
+    f"""{NAVIGATION_STYLE}"""
+    """
 body { margin: 0 }
 .swagger-ui .response-col_links { display: none }
 .swagger-ui .opblock .opblock-summary-method { color: #000; text-shadow: none }
@@ -63,6 +66,7 @@ body { margin: 0 }
   .swagger-ui .parameters-container, .swagger-ui .responses-inner, .swagger-ui .opblock-body { overflow-x: auto }
 }
 """
+)
 
 
 class SwaggerPage(OpenAPIRenderPlugin):
@@ -76,5 +80,5 @@ class SwaggerPage(OpenAPIRenderPlugin):
         return f"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">
 <link rel="stylesheet" href="{ASSETS_PATH}/swagger-ui.css"><style>{_STYLE}</style>
-</head><body><div id="documentation"></div>
+</head><body>{navigation("/docs")}<div id="documentation"></div>
 <script src="{ASSETS_PATH}/swagger-ui-bundle.js"></script><script>{_SCRIPT}</script></body></html>""".encode()

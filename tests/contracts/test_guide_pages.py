@@ -60,8 +60,11 @@ async def test_the_pages_are_found_from_the_operations(stranger: httpx.AsyncClie
     description = (await stranger.get("/openapi.json")).json()["info"]["description"]
     links = [link for link in re.findall(r"\]\(([^)]+)\)", description) if not link.startswith("#")]
     assert {"/docs/guide", "/docs/api", "/problems/"} <= {*links}
+    assert "/docs/guide#cards" in links, "the table of containers and dialects"
     for link in links:
-        assert (await stranger.get(link)).status_code == 200, link
+        answer = await stranger.get(link)
+        assert answer.status_code == 200, link
+        assert link.partition("#")[2] in {"", *_Page(answer.text).ids}, link
 
 
 async def test_links_of_the_guide_to_operations_name_one_that_exists(stranger: httpx.AsyncClient) -> None:
@@ -74,6 +77,26 @@ async def test_links_of_the_guide_to_operations_name_one_that_exists(stranger: h
         for tag in operation["tags"]
     }
     assert {*re.findall(r"\]\((#[^)]+)\)", document["info"]["description"])} <= known
+
+
+@pytest.mark.parametrize("path", ["/docs", *(f"/docs/{name}" for name in PAGES), "/problems/", "/problems/conflict"])
+async def test_every_page_leads_to_the_others(stranger: httpx.AsyncClient, path: str) -> None:
+    """The navigation is the same everywhere, and marks the page that is shown."""
+    found = re.search('<nav class="pages".*?</nav>', (await stranger.get(path)).text)
+    assert found is not None
+    links = _Page(found[0]).links
+    assert links == ["/docs", "/docs/guide", "/docs/api", "/problems/"]
+    (current,) = re.findall('href="([^"]+)" aria-current="page"', found[0])
+    assert current == (path if path in links else "/problems/")
+
+
+@pytest.mark.parametrize("name", PAGES)
+async def test_the_contents_of_a_page_can_be_folded(stranger: httpx.AsyncClient, name: str) -> None:
+    text = (await stranger.get(f"/docs/{name}")).text
+    found = re.search('<details class="contents">.*?</details>', text)
+    assert found is not None
+    sections = re.findall('<h2 id="(.*?)">', text)
+    assert _Page(found[0]).links == [f"#{section}" for section in sections]
 
 
 async def test_a_link_to_another_file_is_its_text(stranger: httpx.AsyncClient) -> None:

@@ -12,7 +12,7 @@ from litestar.handlers.http_handlers import HTTPRouteHandler
 
 from service.app import app as application
 from service.commands.seed import insert_seeds
-from service.web.openapi_examples import EXAMPLES, ID, TOKEN
+from service.web.openapi_examples import EXAMPLES, ID, OTHER_ID, TOKEN
 from tests.conftest import character
 from tests.contracts.test_openapi import SNAPSHOT, operations_of
 from tests.support.answers import check_answer
@@ -40,11 +40,29 @@ async def mailbox(app: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ma
 
 def test_every_json_body_has_an_example() -> None:
     examples = {
-        name: content["application/json"].get("example")
+        name: _first_example(content["application/json"])
         for name, (_, _, content) in OPERATIONS.items()
         if "application/json" in content
     }
     assert examples == EXAMPLES
+
+
+def _first_example(content: Any) -> Any:
+    return content["example"] if "example" in content else next(iter(content["examples"].values()))["value"]
+
+
+async def test_the_bulk_examples_succeed_and_show_every_action(alice: httpx.AsyncClient) -> None:
+    """The first as it is, the others with ids filled in."""
+    _, path, content = OPERATIONS["change_characters"]
+    actions = set()
+    for each in content["application/json"]["examples"].values():
+        ids = [(await character(alice))["id"] for _ in range(2)]
+        body = msgspec.json.encode(each["value"]).decode().replace(ID, ids[0]).replace(OTHER_ID, ids[1])
+        answer = await alice.post(path, content=body, headers={"Content-Type": "application/json"})
+        assert all(item["status"] < 300 for item in answer.json()["items"]), answer.text
+        assert len(answer.json()["items"]) > 1
+        actions |= {operation["action"] for operation in each["value"]["operations"]}
+    assert actions == {"create", "update", "delete"}
 
 
 async def test_the_examples_succeed(stranger: httpx.AsyncClient, mailbox: Mailbox) -> None:

@@ -43,7 +43,7 @@ def told(fresh_service: Service) -> str:
         '"pointer":"/attributes/wits","detail":"30 is greater than the maximum of 20."',
         '"type":"student_of"',
         '"prompt":"Mira Halloran, inspector, wits 17, rain on a tin roof"',
-        '{"pointer":"/wits","change":"narrowed"',
+        '{"pointer":"/attributes/wits","change":"narrowed"',
         '"outcome":"moved","filled":["/attributes/luck"]',
         '"detail":"17 is greater than the maximum of 12."',
         '"state":"invalid"',

@@ -76,3 +76,28 @@ def test_dry_run_is_a_parameter_where_the_route_makes_dry_runs(app: Litestar) ->
     }
     named = {handler.handler_name for handler in handlers if "dry_run" in query_of(handler).__struct_fields__}
     assert named == {handler.handler_name for handler in handlers if handler.opt.get("dry_run")} != set()
+
+
+PICTURE = "/v1/characters/0199c0de-0000-7000-8000-000000000000/portrait"
+INVALID = [  # of parameters that only some routes take; the resource need not exist
+    *(f"{path}?{query}" for path in (PICTURE, "/v1/users/me/avatar", "/v1/users/alice/avatar")
+      for query in ("v=zz", "v=", "v=8F14E45F0000", "v=8f14e45f000g", "v=8f14e45f00000", "size=65", "size=", "x=1",
+                    "v=8f14e45f0000&v=8f14e45f0000")),
+    *(f"/v1/characters/0199c0de-0000-7000-8000-000000000000/{query}" for query in (
+        "card?format=pdf", "card?spec=v4", "card?spec=", "graph?depth=5", "graph?depth=x", "graph?types=x",
+        "revisions/1/changes?against=0", "revisions/1/changes?against=x", "revisions?limit=0",
+        "relationships?type=x", "?fields=x", "?expand=x",
+    )),
+    "/v1/relationships/0199c0de-0000-7000-8000-000000000000?from=x",
+    "/v1/templates/0199c0de-0000-7000-8000-000000000000/versions?limit=x",
+    "/v1/changes?kind=x", "/v1/changes?after=zz", "/v1/trash?cursor=zz",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", INVALID)
+async def test_an_invalid_value_is_refused_before_the_resource_is_looked_for(
+    alice: httpx.AsyncClient, path: str
+) -> None:
+    answer = await alice.get(path.replace("/?", "?"))
+    assert answer.status_code == 400, answer.text
+    assert [error["parameter"] for error in answer.json()["errors"]] == [path.partition("?")[2].partition("=")[0]]

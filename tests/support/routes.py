@@ -79,7 +79,7 @@ POST   /v1/characters                                                     charac
 POST   /v1/characters/bulk                                                characters:write 401     200 200     403 401   dry-run key tells
 POST   /v1/characters/{character_id}/copies                               characters:write 401     201 404/201 403 401   dry-run key tells
 POST   /v1/characters/{character_id}/relationships                        characters:write 401     201 404     403 401   dry-run key tells
-POST   /v1/characters/{character_id}/revisions/{number}/restorations      characters:write 401     201 404/403 403 401   dry-run if-match tells
+POST   /v1/characters/{character_id}/revisions/{number}/restorations      characters:write 401     200 404/403 403 401   dry-run if-match tells
 POST   /v1/email-verifications                                            session          202     202 202     403 401
 POST   /v1/imports                                                        characters:write 401     200 200     403 401   dry-run key
 POST   /v1/password-resets                                                session          202     202 202     403 401

@@ -38,7 +38,8 @@ def _maybe(keyword: str, values: st.SearchStrategy[Any]) -> st.SearchStrategy[di
 
 _limits = st.integers(-4, 8) | st.sampled_from([-0.5, 0.25, 1.5, 2.0])
 _counts = st.integers(0, 4)
-_choices = _maybe("enum", st.lists(json_values, min_size=1, max_size=4)) | _maybe("const", json_values)
+_sendable = json_values.filter(lambda value: value is not None)  # null removes an attribute
+_choices = _maybe("enum", st.lists(_sendable, min_size=1, max_size=4)) | _maybe("const", _sendable)
 _annotations = _maybe("title", texts) | _maybe("x-note", st.just({"$ref": "x"})) | _maybe("examples", st.just([1]))
 _number_rules = _with(
     _ordered("minimum", "maximum", _limits)

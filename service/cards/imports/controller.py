@@ -55,7 +55,7 @@ class ImportController(Controller):
         Cards of V1, V2 and V3 and those of similar programs are accepted, as PNG, WebP, JPEG, CHARX, BYAF, JSON or YAML
         files. The status is 200 even if files are refused: each item has a `status` of its own, and `notes` that list
         what was corrected or converted. All data of a card is kept for its export. Files that a card links to are not
-        downloaded.
+        downloaded. The [guide](/docs/guide#cards) has a table of all containers and dialects.
         """
         on_duplicate = request.parameters.on_duplicate
         cards = await prepared(request)

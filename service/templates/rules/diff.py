@@ -1,15 +1,15 @@
 """Compares the schemas of two versions of a template, attribute by attribute.
 
-The result is sound for the whole subset. If an attribute and everything within it has no change of the kind `narrowed`,
-`retyped` or `required`, each value that was valid is still valid. If it has none of the kind `widened`, `retyped` or
+The result is sound for the whole subset. If an attribute and everything within it has none of the kinds `narrowed`,
+`retyped` and `required`, each value that was valid is still valid. If it has none of the kinds `widened`, `retyped` and
 `optional`, each value that is valid now was valid before. A change that cannot be decided cheaply, such as a different
-pattern, counts as both narrowed and widened.
+pattern, is both narrowed and widened.
 """
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from fractions import Fraction
 from math import inf
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 
@@ -17,38 +17,58 @@ from service.templates.rules.details import TYPES, abbreviated, abbreviated_list
 from service.templates.rules.nodes import Schema
 from service.validation import pointer
 
+Kind = Literal["added", "removed", "retyped", "required", "narrowed", "optional", "widened", "default_changed"]
+_KINDS = get_args(Kind)  # the most important first
+
 
 class SchemaChange(msgspec.Struct, frozen=True):
-    pointer: str  # into a character's attributes; `*` stands for each item of a list
-    change: Literal["added", "removed", "retyped", "narrowed", "widened", "required", "optional", "default_changed"]
+    """All that changed of one attribute. `pointer` leads into a character, as in `/attributes/wits`; `*` stands for
+    each item of a list. `change` is the most important of the `kinds`."""
+
+    pointer: str
+    change: Kind
+    kinds: list[Kind]
+    detail: str
+
+
+class _Change(NamedTuple):
+    pointer: str
+    kind: Kind
     detail: str
 
 
 def schema_changes(before: Schema, after: Schema) -> list[SchemaChange]:
-    """The changes between two valid schemas, in the order of their properties."""
-    return list(_changes(before, after, ""))
+    """The changes between two valid schemas, one for each attribute, in the order of their properties."""
+    found: dict[str, list[_Change]] = {}
+    for change in _changes(before, after, "/attributes"):
+        found.setdefault(change.pointer, []).append(change)
+    return [_merged(at, changes) for at, changes in found.items()]
 
 
-def _changes(before: Schema, after: Schema, at: str) -> Iterator[SchemaChange]:
+def _merged(at: str, changes: Iterable[_Change]) -> SchemaChange:
+    kinds = sorted({change.kind for change in changes}, key=_KINDS.index)
+    details = dict.fromkeys(change.detail for change in changes)  # one may have both narrowed and widened
+    return SchemaChange(at, kinds[0], kinds, " ".join(details))
+
+
+def _changes(before: Schema, after: Schema, at: str) -> Iterator[_Change]:
     was, now = before.get("type"), after.get("type")
     if _default(before) != _default(after):
-        yield SchemaChange(
-            at, "default_changed", _difference("default", _text(before, "default"), _text(after, "default"))
-        )
+        yield _Change(at, "default_changed", _difference("default", _text(before, "default"), _text(after, "default")))
     if was and now and was != now and {was, now} != {"integer", "number"}:
-        yield SchemaChange(at, "retyped", f"Was {TYPES[was]} and is now {TYPES[now]}.")
+        yield _Change(at, "retyped", f"Was {TYPES[was]} and is now {TYPES[now]}.")
         return
     for narrower, wider, detail in _comparisons(before, after):
         if narrower:
-            yield SchemaChange(at, "narrowed", detail)
+            yield _Change(at, "narrowed", detail)
         if wider:
-            yield SchemaChange(at, "widened", detail)
+            yield _Change(at, "widened", detail)
     yield from _property_changes(before, after, at)
     if "items" in before or "items" in after:
         yield from _changes(before.get("items", {}), after.get("items", {}), pointer(at, "*"))
 
 
-def _property_changes(before: Schema, after: Schema, at: str) -> Iterator[SchemaChange]:
+def _property_changes(before: Schema, after: Schema, at: str) -> Iterator[_Change]:
     olds, news = before.get("properties", {}), after.get("properties", {})
     was_required, is_required = before.get("required", []), after.get("required", [])
     for name in dict.fromkeys([*olds, *news, *was_required, *is_required]):
@@ -56,21 +76,21 @@ def _property_changes(before: Schema, after: Schema, at: str) -> Iterator[Schema
         if name in olds and name in news:
             yield from _changes(olds[name], news[name], here)
         elif name in news:
-            yield SchemaChange(here, "added", "Is new.")
+            yield _Change(here, "added", "Is new.")
             if not _is_open(before):
-                yield SchemaChange(here, "widened", "No value was accepted before.")
+                yield _Change(here, "widened", "No value was accepted before.")
             elif _limits(news[name]):
-                yield SchemaChange(here, "narrowed", "Any value was accepted before.")
+                yield _Change(here, "narrowed", "Any value was accepted before.")
         elif name in olds:
-            yield SchemaChange(here, "removed", "Was removed.")
+            yield _Change(here, "removed", "Was removed.")
             if not _is_open(after):
-                yield SchemaChange(here, "narrowed", "No value is accepted now.")
+                yield _Change(here, "narrowed", "No value is accepted now.")
             elif _limits(olds[name]):
-                yield SchemaChange(here, "widened", "Any value is accepted now.")
+                yield _Change(here, "widened", "Any value is accepted now.")
         if name in is_required and name not in was_required:
-            yield SchemaChange(here, "required", "Is required now.")
+            yield _Change(here, "required", "Is required now.")
         if name in was_required and name not in is_required:
-            yield SchemaChange(here, "optional", "Is no longer required.")
+            yield _Change(here, "optional", "Is no longer required.")
 
 
 def _comparisons(before: Schema, after: Schema) -> Iterator[tuple[bool, bool, str]]:

@@ -14,7 +14,7 @@ from service.errors import MAX_VIOLATIONS, Violation
 from service.templates.rules.bounds import count_values, json_bytes, jsonb_violations
 from service.templates.rules.details import FORMATS, TYPES, abbreviated, abbreviated_list
 from service.templates.rules.nodes import Schema, compile_schema
-from service.templates.rules.validator import Rules
+from service.templates.rules.validator import Rules, null_choices
 from service.validation import pointer
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -34,12 +34,12 @@ DATA_VALUES = 200  # in one enum, const or default, including nested values
 def schema_violations(schema: object, at: str = "/attribute_schema") -> list[Violation]:
     """All faults of a schema, at most MAX_VIOLATIONS. Reads no files and fetches no URLs.
 
-    Three checks, each of which runs only if the one before found no faults: the bounds of stored JSON, the subset, and
-    whether the defaults are valid.
+    Four checks, each of which runs only if the one before found no faults: the bounds of stored JSON, the subset,
+    choices that no client can send, and whether the defaults are valid.
     """
     if not isinstance(schema, dict):
         return [Violation(pointer=at, detail="Must be an object.")]
-    for check in (_bounds, _subset, _defaults):
+    for check in (_bounds, _subset, null_choices, _defaults):
         if found := list(islice(check(schema, at), MAX_VIOLATIONS)):
             return found
     return []

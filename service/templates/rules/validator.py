@@ -13,6 +13,7 @@ from service.templates.rules.bounds import (
     size_fault,
 )
 from service.templates.rules.nodes import Budget, Node, Schema, TooLarge, compile_schema
+from service.validation import pointer
 
 _SIZE = f"{ATTRIBUTES_VALUES:,} values, nested ones included, and {ATTRIBUTES_BYTES // 1024} KiB as JSON"
 _TOO_LARGE = f"With the template's defaults, must hold at most {_SIZE}."
@@ -85,3 +86,17 @@ def _without_patterns(schema: Schema) -> Schema:
     if "items" in rest:
         rest["items"] = _without_patterns(rest["items"])
     return rest
+
+
+def null_choices(schema: Schema, at: str) -> Iterator[Violation]:
+    """The nulls that a valid schema offers as the value of an attribute: null removes one, at any depth of objects. A
+    list keeps its nulls, so the schemas of items are not searched."""
+    for name, inner in schema.get("properties", {}).items():
+        here = pointer(at, "properties", name)
+        choices = enumerate(inner.get("enum", []))
+        nulls = [pointer(here, "enum", index) for index, value in choices if value is None]
+        if "const" in inner and inner["const"] is None:
+            nulls.append(pointer(here, "const"))
+        for null in nulls:
+            yield Violation("Null cannot be sent: it removes an attribute. Leave the attribute out.", pointer=null)
+        yield from null_choices(inner, here)

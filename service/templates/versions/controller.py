@@ -1,12 +1,14 @@
+from collections.abc import Awaitable
 from typing import Any
 from uuid import UUID
 
-from litestar import Controller, Response
+from litestar import Controller, Request, Response
 from litestar.params import FromPath, JSONBody
 
 from service.etags import etag
 from service.lists.pages import page
 from service.schemas import Page, PageQuery
+from service.templates.queries import lock_own
 from service.templates.versions import queries
 from service.templates.versions.schemas import TemplateChanges, TemplateVersionCreate, TemplateVersionRead
 from service.web.guards import READ_TEMPLATES, WRITE_TEMPLATES, CurrentUser
@@ -20,6 +22,10 @@ SCHEMA = "application/schema+json"
 
 _FOREVER = {"cache-control": "public, max-age=31536000, immutable"}
 _REVALIDATED = {"cache-control": "public, no-cache"}
+
+
+def _check_caller(request: Request[Any, Any, Any]) -> Awaitable[Any]:
+    return lock_own(request.user, request.path_params["template_id"])
 
 
 class VersionController(Controller):
@@ -37,7 +43,15 @@ class VersionController(Controller):
         query = request.parameters
         return page(request, await queries.list_versions(user, template_id, query), query.limit)
 
-    @post("/", guards=[WRITE_TEMPLATES], dry_run=True, idempotent=True, responses=QUOTA, response_headers=[ETAG])
+    @post(
+        "/",
+        guards=[WRITE_TEMPLATES],
+        dry_run=True,
+        idempotent=True,
+        responses=QUOTA,
+        response_headers=[ETAG],
+        check_caller=_check_caller,
+    )
     async def create_template_version(
         self, user: CurrentUser, template_id: FromPath[UUID], data: JSONBody[TemplateVersionCreate]
     ) -> Rendered[TemplateVersionRead]:
@@ -72,7 +86,11 @@ class VersionController(Controller):
     async def compare_template_version(
         self, user: CurrentUser, template_id: FromPath[UUID], number: Number
     ) -> TemplateChanges:
-        """Compare a version with the version before it, attribute by attribute."""
+        """Compare a version with the version before it, attribute by attribute.
+
+        Each attribute that changed is listed once, with a pointer such as `/attributes/wits`, as faults have it. Values
+        that were valid may not be any more if its `kinds` have `narrowed`, `retyped` or `required`.
+        """
         return await queries.compare_version(user, template_id, number)
 
     @put("/{number:int}/publication", guards=[WRITE_TEMPLATES], dry_run=True, response_headers=[ETAG])

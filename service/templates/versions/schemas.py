@@ -30,7 +30,8 @@ class TemplateVersionRead(msgspec.Struct, kw_only=True):
 
 
 class TemplateChanges(msgspec.Struct, kw_only=True):
-    """The changes of attributes from version `before` to version `after`. The first version adds every attribute."""
+    """The changes from version `before` to version `after`, one for each attribute. The first version adds every
+    attribute."""
 
     before: int | None
     after: int

@@ -373,7 +373,7 @@ async def test_a_new_version_is_a_draft_until_it_is_published(
         assert [each["number"] for each in (await member.get(path)).json()["items"]] == [1]
     version = {"template": official, "number": 2}
     [(_, told)] = await faults(operator, "publish-a-version", **version, confirm=False)
-    assert "/strength widened" in told
+    assert "/attributes/strength optional, widened" in told
     assert await done(operator, "publish-a-version", **version) == "Version 2 of Knight is published."
     assert await last_entry() == ("publish_template_version", "template", official, {"number": 2, "reason": REASON})
     assert (await stranger.get(f"{path}/2")).json()["attribute_schema"] == SCHEMA

@@ -115,7 +115,8 @@ class History:
         if number not in kept:
             assert (answer.status_code, "thinned" in answer.json()["detail"]) == (404, True)
             return
-        assert answer.status_code == 201, answer.text
+        changed = _content(answer.json()) != _content(before)
+        assert (answer.status_code, "location" in answer.headers) == (201 if changed else 200, changed), answer.text
         as_now = {"visibility": before["visibility"]}
         assert _content(answer.json()) == _content(self.answers[number - 1] | as_now)
         self._grow(answer)
@@ -418,3 +419,33 @@ async def test_a_restoration_may_name_the_version_that_was_read(alice: Client) -
     restorations = f"{path}/revisions/1/restorations"
     assert (await alice.post(restorations, headers={"If-Match": f'"{made["id"]}-1"'})).status_code == 412
     assert (await alice.post(restorations, headers={"If-Match": f'"{made["id"]}-2"'})).status_code == 201
+
+
+UNCHANGED: dict[str, tuple[list[dict[str, Any]], int, int]] = {  # changes, the revision to restore, and the status
+    "the current revision": ([], 1, 200),
+    "the current revision after a change": ([{"name": "Odo"}], 2, 200),
+    "an older revision with the same content": ([{"name": "Odo"}, {"name": "Mira"}], 1, 200),
+    "another visibility only": ([{"visibility": "public"}], 1, 200),
+    "another name": ([{"name": "Odo"}], 1, 201),
+    "an attribute": ([{"attributes": {"a": 1}}, {"attributes": {"a": None}}], 2, 201),
+}
+
+
+@pytest.mark.parametrize("case", UNCHANGED)
+async def test_a_restoration_that_changes_nothing_is_no_revision(alice: Client, case: str) -> None:
+    changes, number, status = UNCHANGED[case]
+    made = await character(alice)
+    path = f"/v1/characters/{made['id']}"
+    for change in changes:
+        assert (await alice.patch(path, json=change)).status_code == 200
+    before = await alice.get(path)
+    answer = await alice.post(f"{path}/revisions/{number}/restorations")
+    assert (answer.status_code, "location" in answer.headers) == (status, status == 201)
+    after = await alice.get(path)
+    assert (answer.json(), answer.headers["etag"]) == (after.json(), after.headers["etag"])
+    assert (after.json() == before.json()) == (status == 200)
+    revisions = (await alice.get(f"{path}/revisions")).json()["items"]
+    assert len(revisions) == len(changes) + (2 if status == 201 else 1)
+    again = await alice.post(f"{path}/revisions/{number}/restorations", headers={"If-Match": answer.headers["etag"]})
+    assert again.status_code == 200
+    assert (await alice.post(f"{path}/revisions/{number}/restorations?dry_run=true")).status_code == 200

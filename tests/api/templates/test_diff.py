@@ -17,7 +17,7 @@ WIDENING = {"widened", "retyped", "optional"}
 def changed(before: dict[str, Any], after: dict[str, Any]) -> list[tuple[str, str]]:
     """The changes of the attribute `a` when its rule changes."""
     schemas = ({"type": "object", "properties": {"a": rule}} for rule in (before, after))
-    return [(change.pointer, change.change) for change in schema_changes(*schemas)]
+    return [(change.pointer, kind) for change in schema_changes(*schemas) for kind in change.kinds]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def changed(before: dict[str, Any], after: dict[str, Any]) -> list[tuple[str, st
     ],
 )
 def test_changes_of_one_attribute(before: dict[str, Any], after: dict[str, Any], kinds: list[str]) -> None:
-    assert changed(before, after) == [("/a", kind) for kind in kinds]
+    assert changed(before, after) == [("/attributes/a", kind) for kind in kinds]
 
 
 @pytest.mark.parametrize(
@@ -74,38 +74,45 @@ def test_changes_of_one_attribute(before: dict[str, Any], after: dict[str, Any],
 def test_an_attribute_is_added_and_removed(is_open: bool, added: list[str], removed: list[str]) -> None:
     without = {"type": "object", "additionalProperties": is_open}
     with_it = without | {"properties": {"a/b": {"type": "integer"}}}
-    assert [(each.pointer, each.change) for each in schema_changes(without, with_it)] == [("/a~1b", k) for k in added]
-    assert [(each.pointer, each.change) for each in schema_changes(with_it, without)] == [("/a~1b", k) for k in removed]
+    for pair, kinds in (((without, with_it), added), ((with_it, without), removed)):
+        (change,) = schema_changes(*pair)
+        assert (change.pointer, change.change, change.kinds) == ("/attributes/a~1b", kinds[0], kinds)
 
 
 def test_an_attribute_without_rules_is_added() -> None:
     assert schema_changes({"type": "object"}, {"type": "object", "properties": {"a": {"title": "A", "x-a": 1}}}) == [
-        SchemaChange("/a", "added", "Is new.")
+        SchemaChange("/attributes/a", "added", ["added"], "Is new.")
     ]
 
 
 def test_required_and_optional() -> None:
     loose, strict = ({"type": "object", "required": names} for names in ([], ["a"]))
-    assert schema_changes(loose, strict) == [SchemaChange("/a", "required", "Is required now.")]
-    assert schema_changes(strict, loose) == [SchemaChange("/a", "optional", "Is no longer required.")]
+    assert schema_changes(loose, strict) == [
+        SchemaChange("/attributes/a", "required", ["required"], "Is required now.")
+    ]
+    assert schema_changes(strict, loose) == [
+        SchemaChange("/attributes/a", "optional", ["optional"], "Is no longer required.")
+    ]
 
 
 def test_changes_within_objects_and_lists() -> None:
     def bag(weight: dict[str, Any]) -> dict[str, Any]:
         return {"type": "array", "items": {"type": "object", "properties": {"weight": weight}}}
 
-    assert changed(bag({}), bag({"maximum": 5})) == [("/a/*/weight", "narrowed")]
-    assert changed({"type": "array"}, {"type": "array", "items": {"type": "string"}}) == [("/a/*", "narrowed")]
+    assert changed(bag({}), bag({"maximum": 5})) == [("/attributes/a/*/weight", "narrowed")]
+    assert changed({"type": "array"}, {"type": "array", "items": {"type": "string"}}) == [
+        ("/attributes/a/*", "narrowed")
+    ]
 
 
 def test_details_are_sentences_in_the_order_of_the_properties() -> None:
     before = {"type": "object", "properties": {"b": {"minimum": 1}, "a": {"maximum": 5}, "c": {"enum": ["x"]}}}
     after = {"type": "object", "properties": {"d": {}, "c": {}, "a": {"exclusiveMaximum": 9}, "b": {"minimum": 0.5}}}
     assert schema_changes(before, after) == [
-        SchemaChange("/b", "widened", "The minimum was 1 and is now 0.5."),
-        SchemaChange("/a", "widened", "The maximum was 5 and is now 9, exclusive."),
-        SchemaChange("/c", "widened", "No longer has a list of choices: it was x."),
-        SchemaChange("/d", "added", "Is new."),
+        SchemaChange("/attributes/b", "widened", ["widened"], "The minimum was 1 and is now 0.5."),
+        SchemaChange("/attributes/a", "widened", ["widened"], "The maximum was 5 and is now 9, exclusive."),
+        SchemaChange("/attributes/c", "widened", ["widened"], "No longer has a list of choices: it was x."),
+        SchemaChange("/attributes/d", "added", ["added"], "Is new."),
     ]
 
 
@@ -146,12 +153,12 @@ def test_changes_are_sound(versions: tuple[dict[str, Any], dict[str, Any]], data
     anything = st.dictionaries(st.sampled_from(NAMES), json_values, max_size=3)
     attributes = st.one_of(attributes_near(before), attributes_near(after), anything)
     for candidate in data.draw(st.lists(attributes, min_size=3, max_size=6)):
-        _check({change.change for change in changes}, before, after, candidate)
+        _check({kind for change in changes for kind in change.kinds}, before, after, candidate)
     for name in before["properties"].keys() & after["properties"].keys():
         old, new = before["properties"][name], after["properties"][name]
-        here = "/" + name.replace("~", "~0").replace("/", "~1")
-        own = {each.change for each in changes if each.pointer == here} - {"required", "optional"}
-        kinds = own | {each.change for each in changes if each.pointer.startswith(f"{here}/")}
+        here = "/attributes/" + name.replace("~", "~0").replace("/", "~1")
+        own = {kind for each in changes if each.pointer == here for kind in each.kinds} - {"required", "optional"}
+        kinds = own | {kind for each in changes if each.pointer.startswith(f"{here}/") for kind in each.kinds}
         for value in data.draw(st.lists(near(old) | near(new), min_size=2, max_size=4)):
             _check(kinds, old, new, value)
 

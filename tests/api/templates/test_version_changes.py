@@ -1,0 +1,81 @@
+"""Comparisons list each attribute once, with a pointer into a character."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import character, create, template
+
+Client = httpx.AsyncClient
+WITS = {"type": "integer", "minimum": 1, "maximum": 20, "default": 10}
+BAG = {"type": "array", "items": {"type": "object", "properties": {"weight": {"type": "integer", "maximum": 9}}}}
+
+# The properties before and after (all are required after), and the rows: pointer, change, kinds.
+CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any], list[tuple[str, str, list[str]]]]] = {
+    "one limit": (
+        {"wits": WITS}, {"wits": WITS | {"maximum": 12}},
+        [("/attributes/wits", "narrowed", ["narrowed"])],
+    ),
+    "two limits and a default": (
+        {"wits": WITS}, {"wits": WITS | {"minimum": 5, "maximum": 30, "default": 6}},
+        [("/attributes/wits", "narrowed", ["narrowed", "widened", "default_changed"])],
+    ),
+    "a new attribute": (
+        {"wits": WITS}, {"wits": WITS, "a/b": WITS},
+        [("/attributes/a~1b", "added", ["added", "required", "widened"])],
+    ),
+    "a lost attribute": (
+        {"wits": WITS, "luck": WITS}, {"wits": WITS},
+        [("/attributes/luck", "removed", ["removed", "narrowed", "optional"])],
+    ),
+    "another type": (
+        {"wits": WITS}, {"wits": {"type": "string"}},
+        [("/attributes/wits", "retyped", ["retyped", "default_changed"])],
+    ),
+    "items of a list": (
+        {"bag": BAG}, {"bag": BAG | {"maxItems": 3, "items": {"type": "object"}}},
+        [
+            ("/attributes/bag", "narrowed", ["narrowed"]),
+            ("/attributes/bag/*/weight", "removed", ["removed", "widened"]),
+        ],
+    ),
+    "nothing": ({"wits": WITS}, {"wits": WITS | {"title": "Wits"}}, []),
+}  # fmt: skip
+
+
+def closed(properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object", "properties": properties, "required": [*properties], "additionalProperties": False,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CHANGES)
+async def test_each_attribute_that_changed_is_listed_once(alice: Client, case: str) -> None:
+    before, after, expected = CHANGES[case]
+    path = f"/v1/templates/{(await template(alice, attribute_schema=closed(before)))['id']}/versions"
+    await create(alice, path, attribute_schema=closed(after))
+    changes = (await alice.get(f"{path}/2/changes")).json()["changes"]
+    assert [(each["pointer"], each["change"], each["kinds"]) for each in changes] == expected
+    assert all(each["detail"].endswith(".") for each in changes)
+    first = (await alice.get(f"{path}/1/changes")).json()["changes"]
+    assert {each["pointer"].split("/")[1] for each in first} == {"attributes"}
+    assert len({each["pointer"] for each in first}) == len(first)
+
+
+REVISIONS: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
+    "attributes": ({"wits": 1, "a/b": 2}, {"wits": 2, "a/b": None, "luck": 3}, ["a~1b", "luck", "wits"]),
+    "a nested attribute": ({"stats": {"hp": 1, "mp": 2}}, {"stats": {"hp": 3}}, ["stats/hp"]),
+    "a whole object": ({}, {"stats": {"hp": 1, "mp": 2}}, ["stats"]),
+    "a list": ({"bag": [1, 2]}, {"bag": [2, 1, 3]}, ["bag"]),
+}
+
+
+@pytest.mark.parametrize("case", REVISIONS)
+async def test_each_attribute_that_differs_between_revisions_is_listed_once(alice: Client, case: str) -> None:
+    before, after, expected = REVISIONS[case]
+    mira = await character(alice, attributes=before)
+    path = f"/v1/characters/{mira['id']}"
+    assert (await alice.patch(path, json={"attributes": after})).status_code == 200
+    differences = (await alice.get(f"{path}/revisions/2/changes")).json()["differences"]
+    assert [each["pointer"] for each in differences] == [f"/attributes/{name}" for name in expected]
