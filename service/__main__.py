@@ -85,6 +85,7 @@ def _run_server(started: float, sockets: list[socket.socket] | None) -> None:
     import uvicorn
 
     from service.app import app
+    from service.web.protocol import BoundedProtocol
 
     url = settings.own_url
     for line in (
@@ -97,6 +98,7 @@ def _run_server(started: float, sockets: list[socket.socket] | None) -> None:
         logger.info("{}", line)
     config = uvicorn.Config(
         app,
+        http=BoundedProtocol,
         log_config=None,
         access_log=False,
         proxy_headers=False,  # TRUSTED_PROXIES decides, whatever serves the app

@@ -21,6 +21,7 @@ from service.auth.controller import (
 )
 from service.auth.email_links import mint_token
 from service.auth.token_cache import identify
+from service.background import exempt_from_collection
 from service.callers import Scope
 from service.cards.controller import CardController
 from service.cards.imports.controller import ImportController
@@ -165,6 +166,7 @@ def create_app() -> Litestar:
             lambda _: change_streams(),
             lambda _: metrics_worker(),
         ],
+        on_startup=[exempt_from_collection],
         logging_config=None,
         openapi_config=OPENAPI,
         opt={"enums": ENUMS},

@@ -47,10 +47,7 @@ _DESCRIPTIONS = {
     "202": "Accepted.",
     "204": "No content.",
 }
-_DRY_RUN = "Dry run: the resource that would be created."
-_UNCHANGED = (
-    "Nothing was changed: the resource as it is. In a dry run the resource that would be created, without ETag."
-)
+_UNCHANGED = "Nothing changed: the resource as it is. In a dry run the resource that would be created, without ETag."
 _COMMON = (
     "unauthorized", "request-timeout", "too-large", "url-too-long", "unsupported-media-type", "too-many-requests",
     "headers-too-large", "internal", "unavailable",
@@ -112,9 +109,8 @@ def _expand(handlers: Iterable[HTTPRouteHandler], schema_of: dict[Any, Json], co
 
 
 def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str, schema_of: dict[Any, Json]) -> None:
-    text = cleandoc(operation.pop("description"))
-    operation["summary"] = text.split("\n")[0].rstrip(".").replace("`", "")  # shown as it is
-    description = text.partition("\n")[2].strip()
+    summary, _, description = cleandoc(operation.pop("description")).partition("\n")
+    operation["summary"] = summary.rstrip(".").replace("`", "")  # shown as it is
     operation.pop("deprecated", None)
     parameters = operation.get("parameters", [])
     for parameter in parameters:
@@ -128,8 +124,8 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str
         operation["parameters"] = parameters
     body, answer = _body_of(handler), _answer_of(handler)
     if body in schema_of:
-        content = operation["requestBody"]["content"]["application/json"]
-        content |= {"schema": schema_of[body]} | examples_of(str(handler.handler_name))
+        shown = {"schema": schema_of[body]} | examples_of(str(handler.handler_name))
+        operation["requestBody"]["content"]["application/json"] |= shown
     (status,) = [status for status in operation["responses"] if status < "300"]
     success = operation["responses"][status]
     if answer in schema_of:
@@ -138,7 +134,7 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str
     success["headers"] = {name: _header(name) for name in [*success.get("headers", ()), *_headers_of(handler, status)]}
     answers = {status: success}
     if status == "201" and handler.opt.get("dry_run"):
-        answers["200"] = success | {"description": _DRY_RUN, "headers": {}}
+        answers["200"] = success | {"description": "Dry run: the resource that would be created.", "headers": {}}
         if handler.opt.get("may_change_nothing"):
             answers["200"] |= {"description": _UNCHANGED, "headers": {"ETag": _header("ETag")}}
     answers |= {other: operation["responses"][other] for other in operation["responses"] if "300" <= other < "400"}
@@ -156,7 +152,7 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str
         operation["security"] = [{"token": []}, {}] if scope else []
     if scope:
         operation["x-scope"] = scope
-    operation["description"] = "\n\n".join(filter(None, (description, _access(handler, scope))))
+    operation["description"] = "\n\n".join(filter(None, (description.strip(), _access(handler, scope))))
 
 
 def _access(handler: HTTPRouteHandler, scope: str | None) -> str:

@@ -106,3 +106,7 @@ async def test_an_idle_connection_keeps_nothing_of_its_last_request(
     assert isinstance(connection, HttpToolsProtocol)
     assert [*connection.scope["state"]] == ["request_id"]
     assert len(connection.cycle.body) == 0
+
+
+async def test_the_collector_passes_over_what_the_start_made(app: Any) -> None:
+    assert gc.get_freeze_count() > 50_000

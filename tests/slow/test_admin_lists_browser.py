@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from tests.slow import test_browser as pages
+from tests.slow.test_admin_forms_browser import enter
 from tests.slow.test_browser import Browser, SignUp, wait_until
 
 pytestmark = pytest.mark.slow
@@ -40,7 +41,11 @@ def headings(browser: Browser) -> list[str]:
     [
         ("/", "", "Character service"),
         ("/characters/", "Characters", "Characters – Character service"),
-        ("/users/?status=suspended", "Users\nSuspended members", "Suspended members – Users – Character service"),
+        (
+            "/templates/?owner__operator=is_null",
+            "Templates\nThe platform's templates",
+            "The platform's templates – Templates – Character service",
+        ),
         ("/users/?status=active", "Users\nstatus: active", "status: active – Users – Character service"),
         ("/characters/{}/", "View Characters\nOdo Brack", "Odo Brack – View characters – Character service"),
         (f"/revisions/{NOBODY}/", "Revisions", "Revisions – Character service"),
@@ -120,7 +125,7 @@ def test_the_answer_of_a_form_links_to_the_row(operator: Browser, sign_up: SignU
     operator.open(f"/admin/#/forms/hide-a-character/?table=characters&row={character}")
     wait_until(lambda: operator.wait_for("form [name=character]").get_property("value") == character)
     operator.wait_for("form [name=reason]").send_keys("A test of the link.")
-    operator.wait_for("form [name=confirm] option[value=true]").click()
+    enter(operator, "confirm", "true")
     operator.wait_for("[data-uitest=submit_custom_form_button]").click()
     operator.wait_for("#success_message a").click()
     wait_until(lambda: "View Characters\nMira" in headings(operator))

@@ -61,7 +61,7 @@ async function answer() {
 // Of the audit log: the columns have ids of rows of any table
 function idsOfLog() {
   const names = [...document.querySelectorAll("thead th")].map((head) => head.textContent.trim());
-  const columns = ["Row", "Member"].map((column) => names.indexOf(column)).filter((index) => index > 0);
+  const columns = ["Row", "Owner", "Member"].map((column) => names.indexOf(column)).filter((index) => index > 0);
   for (const row of document.querySelectorAll("tbody tr")) {
     for (const column of columns) {
       const cell = row.children[column];

@@ -1,0 +1,139 @@
+"""What a connection may send before the service sees a request, as bytes on a socket."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from service.web import protocol
+from service.web.protocol import MAX_HEAD, MAX_LINES, MAX_PIPELINED, BoundedProtocol
+
+ROOT = Path(__file__).parents[2]
+GET = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n"
+CHUNKED = (
+    b"POST /v1/sessions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n"
+)
+MUCH = 4 * 1024 * 1024  # bytes; more than the service and the sockets hold
+
+
+@pytest.fixture
+async def port(app: Any) -> AsyncIterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        config = uvicorn.Config(app, lifespan="off", log_config=None, http=BoundedProtocol, ws="none")
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        yield listener.getsockname()[1]
+        server.should_exit = True
+        await serving
+
+
+async def answer(port: int, start: bytes, piece: bytes = b"", count: int = 1) -> bytes:
+    """All that the server sends before it ends the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    sending = asyncio.create_task(_send(writer, start, piece, count))
+    try:
+        async with asyncio.timeout(20):
+            return await reader.read()
+    except ConnectionError:
+        return b""
+    finally:
+        sending.cancel()
+        writer.close()
+
+
+async def _send(writer: asyncio.StreamWriter, start: bytes, piece: bytes, count: int) -> None:
+    writer.write(start)
+    for _ in range(count):
+        writer.write(piece)
+        await writer.drain()
+
+
+@pytest.mark.parametrize(
+    ("start", "piece"),
+    [
+        pytest.param(b"GET /v1/characters?q=", b"a" * 4096, id="URL"),
+        pytest.param(GET + b"X-A: ", b"a" * 4096, id="value of a header"),
+        pytest.param(GET, b"a" * 4096, id="name of a header"),
+        pytest.param(GET, b"X-A: b\r\n" * 500, id="many headers"),
+    ],
+)
+async def test_a_head_without_end_is_refused(port: int, start: bytes, piece: bytes) -> None:
+    head, _, body = (await answer(port, start, piece, MUCH // len(piece))).partition(b"\r\n\r\n")
+    if head:  # a client that still sends may lose the answer
+        assert head.startswith(b"HTTP/1.1 431 ")
+        assert json.loads(body)["type"] == "/problems/headers-too-large"
+
+
+@pytest.mark.parametrize(
+    ("start", "piece"),
+    [
+        pytest.param(b"", b"A" * 4096, id="method"),
+        pytest.param(CHUNKED + b"1\r\n{\r\n0\r\n", b"X-A: b\r\n" * 500, id="trailers"),
+    ],
+)
+async def test_the_connection_of_an_endless_request_ends(port: int, start: bytes, piece: bytes) -> None:
+    received = await answer(port, start, piece, MUCH // len(piece))
+    assert received == b"" or received.startswith(b"HTTP/1.1 4")
+
+
+async def test_few_requests_wait_on_a_connection(port: int) -> None:
+    received = await answer(port, (GET + b"\r\n") * 20_000)
+    assert received.count(b"HTTP/1.1 200") <= MAX_PIPELINED
+
+
+async def test_requests_of_a_connection_are_answered_in_turn(port: int) -> None:
+    received = await answer(port, (GET + b"\r\n") * 20 + GET + b"Connection: close\r\n\r\n")
+    assert received.count(b"HTTP/1.1 200") == 21
+
+
+@pytest.mark.parametrize("headers", [50, MAX_LINES - 1, MAX_LINES + 1])
+async def test_the_number_of_headers(port: int, headers: int) -> None:
+    """Up to 100 are accepted (service/web/middleware/size_limits.py); the parser stops above MAX_LINES."""
+    start = GET + b"X-A: b\r\n" * (headers - 2) + b"Connection: close\r\n\r\n"
+    assert (await answer(port, start)).startswith(b"HTTP/1.1 200" if headers == 50 else b"HTTP/1.1 431")
+
+
+async def test_a_large_head_is_accepted_up_to_the_limit(port: int) -> None:
+    start = GET + b"X-A: " + b"a" * (30 * 1024) + b"\r\nConnection: close\r\n\r\n"
+    assert (await answer(port, start)).startswith(b"HTTP/1.1 200")
+    assert len(start) < MAX_HEAD
+
+
+@pytest.mark.parametrize(
+    ("sent", "received"),
+    [
+        pytest.param(b"", b"HTTP/1.1 408", id="nothing"),
+        pytest.param(b"GET /health/live HT", b"HTTP/1.1 408", id="half a head"),
+        pytest.param(b"\r\n\r\n", b"HTTP/1.1 408", id="empty lines"),
+        pytest.param(GET + b"\r\n\r\n", b"HTTP/1.1 200", id="empty lines after a request"),
+        pytest.param(GET + b"\r\nGET /", b"HTTP/1.1 200", id="half a head after a request"),
+    ],
+)
+async def test_a_head_must_arrive_in_time(
+    port: int, sent: bytes, received: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_PATIENCE", 0.2)
+    assert (await answer(port, sent)).startswith(received)
+
+
+async def test_an_answer_is_not_cut_by_a_slow_head(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEAD_PATIENCE", 0.05)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(CHUNKED + b"1\r\n{\r\n")  # its body takes longer than a head may
+    await asyncio.sleep(0.3)
+    writer.write(b"1\r\n}\r\n0\r\n\r\n")
+    assert (await reader.readline()).startswith(b"HTTP/1.1 422")
+    writer.close()
+
+
+@pytest.mark.parametrize("file", ["Procfile", "deploy/Dockerfile", "deploy/systemd/characters-web.service"])
+def test_every_command_uses_the_bounds(file: str) -> None:
+    commands = [line for line in (ROOT / file).read_text("utf-8").splitlines() if "uvicorn service.app:app" in line]
+    assert commands
+    assert all(f"--http {BoundedProtocol.__module__}:{BoundedProtocol.__name__} " in line for line in commands)
