@@ -28,7 +28,7 @@ from aiosmtpd.controller import Controller
 from benchmarks.dataset import DIRECTORY, database
 from benchmarks.servers import ROOT, Server, production, service
 from benchmarks.soak_members import Busy, Member, draw
-from benchmarks.soak_mix import STEPS, create, stream_changes
+from benchmarks.soak_mix import FEWEST, STEPS, create, stream_changes
 from benchmarks.soak_samples import GROWING, Sample, sample
 from benchmarks.tables import markdown, where
 
@@ -66,7 +66,8 @@ class Soak:
             members = [Member(client, number, self.counts, pictures) for number in range(MEMBERS)]
             for member in members:
                 await member.sign_up()
-                await create(member)
+                for _ in range(FEWEST + 3):
+                    await create(member)
             self.counts.clear()
             watch = asyncio.create_task(self._watch(client))
             keep = asyncio.create_task(self._keep_house())
