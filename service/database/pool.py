@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
+from typing import Any
 
 import asyncpg
 
@@ -21,15 +22,22 @@ async def create_pool(dsn: str) -> asyncpg.Pool:
     of_connection = {"application_name": "character-service", "timezone": "UTC"}
     return await asyncpg.create_pool(
         dsn,
-        connect=connect,
+        connect=_connect,
         min_size=min(2, settings.database_pool_size),
         max_size=settings.database_pool_size,
         timeout=settings.database_acquire_timeout,
         command_timeout=settings.database_statement_timeout * 2,  # the server's own time-out should come first
         connection_class=_Connection,
+        # Each statement would have a timer, which keeps the request that prepared it, with its body, for five minutes
+        max_cached_statement_lifetime=0,
         # In transaction mode, a pooler gives the server's connections to one client after another
         server_settings=of_connection | ({} if settings.database_direct_url else session_settings()),
     )
+
+
+def _connect(dsn: str, **options: Any) -> "asyncio.Task[asyncpg.Connection]":
+    """Not in the context of a request: the connection would keep that, and with it the request and its body."""
+    return asyncio.create_task(connect(dsn, **options), context=Context())
 
 
 def session_settings() -> dict[str, str]:
