@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # to its newest release, which has no hash in the lock file.
 
 help:  ## list these commands
-	@sed -n 's/^\([a-z-]*\):.*  ## /\1	/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1	/p' Makefile | expand -t 14
 
 run: $(VENV)/.installed  ## set everything up and serve on http://127.0.0.1:8000
 	@exec $(VENV)/bin/python -m service
@@ -24,6 +24,9 @@ test: $(VENV)/.installed  ## run the test suite on up to four cores, each with i
 
 test-slow: $(VENV)/.installed  ## run the slow tests: fuzzing, mutants, a second PostgreSQL, a browser
 	@$(VENV)/bin/python -m pytest -m slow
+
+test-faults: $(VENV)/.installed  ## break what the service needs while it writes, and look for lost writes (10 minutes)
+	@$(VENV)/bin/python -m pytest -m faults tests/faults
 
 bench: $(VENV)/.installed peers  ## compare the speed with other stacks (25 minutes)
 	@$(VENV)/bin/python -m benchmarks.compare
@@ -100,5 +103,5 @@ $(VENV)/.installed: requirements-dev.txt
 	@$(VENV)/bin/python -m pip install --quiet --no-deps --require-hashes -r requirements-dev.txt
 	@touch $@
 
-.PHONY: help run dev test test-slow bench peers clients check format lock
+.PHONY: help run dev test test-slow test-faults bench peers clients check format lock
 .DEFAULT_GOAL := run
