@@ -4,6 +4,7 @@ NODE := benchmarks/peers/node
 HAS_NODE := command -v npm > /dev/null && \
 	node -e '[major, minor] = process.versions.node.split("."); process.exit(major * 100 + +minor < 2019 ? 1 : 0)'
 CLIENTS := deploy/clients
+CLUSTER := tests/faults/cluster
 CLIENT_TOOLS := OPENAPI=$(CURDIR)/tests/contracts/openapi.json PATH="$(CURDIR)/$(CLIENTS)/.venv/bin:$(CURDIR)/$(CLIENTS)/node_modules/.bin:$$PATH"
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -27,6 +28,9 @@ test-slow: $(VENV)/.installed  ## run the slow tests: fuzzing, mutants, a second
 
 test-faults: $(VENV)/.installed  ## break what the service needs while it writes, and look for lost writes (10 minutes)
 	@$(VENV)/bin/python -m pytest -m faults tests/faults
+
+test-cluster: $(VENV)/.installed $(CLUSTER)/.venv/.installed  ## the same on Patroni, etcd and HAProxy: crash, hang, switchover, failover (15 minutes)
+	@$(VENV)/bin/python -m pytest -m cluster $(CLUSTER)
 
 bench: $(VENV)/.installed peers  ## compare the speed with other stacks (25 minutes)
 	@$(VENV)/bin/python -m benchmarks.compare
@@ -64,6 +68,8 @@ lock: $(VENV)/.installed  ## update the pinned dependencies
 		--no-header --python-version 3.11 benchmarks/requirements.in -o benchmarks/requirements.txt
 	@$(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--no-header --python-version 3.11 $(CLIENTS)/requirements.in -o $(CLIENTS)/requirements.txt
+	@$(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--no-header --python-version 3.11 $(CLUSTER)/requirements.in -o $(CLUSTER)/requirements.txt
 	@if $(HAS_NODE); then npm update --prefix $(CLIENTS) --package-lock-only --ignore-scripts --loglevel=error > /dev/null; fi
 	@if $(HAS_NODE); then npm update --prefix $(NODE) --package-lock-only --ignore-scripts --loglevel=error > /dev/null; fi
 
@@ -96,6 +102,12 @@ $(CLIENTS)/.venv/.installed: $(CLIENTS)/requirements.txt
 	@$(CLIENTS)/.venv/bin/python -m pip install --quiet --no-deps --require-hashes -r $(CLIENTS)/requirements.txt
 	@touch $@
 
+$(CLUSTER)/.venv/.installed: $(CLUSTER)/requirements.txt
+	@echo "Installing Patroni into $(CLUSTER)/.venv …"
+	@$(PYTHON) -m venv $(CLUSTER)/.venv
+	@$(CLUSTER)/.venv/bin/python -m pip install --quiet --no-deps --require-hashes -r $(CLUSTER)/requirements.txt
+	@touch $@
+
 $(VENV)/.installed: requirements-dev.txt
 	@echo "Installing the dependencies into $(VENV) …"
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed.")'
@@ -103,5 +115,5 @@ $(VENV)/.installed: requirements-dev.txt
 	@$(VENV)/bin/python -m pip install --quiet --no-deps --require-hashes -r requirements-dev.txt
 	@touch $@
 
-.PHONY: help run dev test test-slow test-faults bench peers clients check format lock
+.PHONY: help run dev test test-slow test-faults test-cluster bench peers clients check format lock
 .DEFAULT_GOAL := run

@@ -1,24 +1,23 @@
 """Prints a table of what the faults did, after the tests."""
 
-from collections import Counter
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+
+from tests.support.ledger_runs import Result
+
+Report = Callable[[Result], None]
 
 _ROWS: list[str] = []
 
 
-class Report(Protocol):
-    """Notes what clients saw, for how many seconds there was a fault, and the longest pause of an instance's writes."""
-
-    def __call__(self, outcomes: Counter[str], *, lasted: float, pause: float) -> None: ...
-
-
 @pytest.fixture
 def report(request: pytest.FixtureRequest) -> Report:
-    def note(outcomes: Counter[str], *, lasted: float, pause: float) -> None:
-        counts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
-        _ROWS.append(f"{request.node.name}: {lasted:.1f} s, writes paused for {pause:.1f} s; {counts}")
+    def note(result: Result) -> None:
+        counts = ", ".join(f"{count} {outcome}" for outcome, count in result.outcomes.most_common())
+        name = request.node.name.partition("[")[2].rstrip("]")
+        _ROWS.append(f"{name}: {result.lasted:.1f} s, writes paused for {result.longest_pause:.1f} s; {counts}")
 
     return note
 
