@@ -27,7 +27,9 @@ async def all_workers_killed(stage: Stage) -> None:
             os.kill(worker, signal.SIGKILL)
     for instance in stage.instances:
         await asyncio.to_thread(instance.wait)
-        await asyncio.to_thread(instance.start)
+        instance.launch()
+    for instance in stage.instances:
+        await asyncio.to_thread(instance.wait_until_it_answers)
 
 
 async def workers_restarted_in_turn(stage: Stage) -> None:

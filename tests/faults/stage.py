@@ -88,6 +88,15 @@ class Stage:
         """If its supervisor has given up."""
         await asyncio.to_thread(embedded.start, self.data_dir)
 
+    async def wait_until_whole(self) -> None:
+        """Starts what an earlier fault may have ended for good."""
+        await self.start_postgres()
+        for instance in self.instances:
+            if not instance.is_running:
+                instance.launch()
+        for instance in self.instances:
+            await asyncio.to_thread(instance.wait_until_it_answers)
+
     async def restart(self, instance: Service, number: signal.Signals = signal.SIGTERM) -> None:
         for worker in self.workers_of(instance) if number == signal.SIGKILL else []:
             os.kill(worker, number)
@@ -104,12 +113,14 @@ def separate_postgres(data_dir: Path | None = None, **settings: Any) -> Iterator
         postgres = embedded.start(data_dir)
         stack.callback(postgres.stop)
         valkey = stack.enter_context(ValkeyServer(port=free_port(), save=""))
-        given = (
-            SETTINGS | {"DATABASE_URL": postgres.dsn, "VALKEY_URL": f"valkey://127.0.0.1:{valkey.port}/0"} | settings
-        )
+        given = SETTINGS | {
+            "DATABASE_URL": postgres.dsn,
+            "VALKEY_URL": f"valkey://127.0.0.1:{valkey.port}/0",
+            "DATA_DIR": str(stack.enter_context(directory_of_its_own())),
+        }
         done = piccolo("migrations", "forwards", "all", DATABASE_URL=postgres.dsn)
         assert done.returncode == 0, done.stderr
-        instances = [stack.enter_context(worker_of_its_own(workers=workers, **given)) for workers in (2, 1)]
+        instances = [stack.enter_context(worker_of_its_own(workers=workers, **given | settings)) for workers in (2, 1)]
         for instance in instances:
             instance.launch()
         for instance in instances:

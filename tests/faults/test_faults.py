@@ -60,4 +60,5 @@ def stages() -> Iterator[Stages]:
 @pytest.mark.parametrize(("make", "fault"), ROWS)
 async def test_what_was_acknowledged_is_there(stages: Stages, make: MakeStage, fault: Fault, report: Report) -> None:
     stage = stages.get(make)
+    await stage.wait_until_whole()
     report(await keep_ledger(stage.urls, partial(fault, stage), PATIENCE))
