@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import asyncpg
 
-from tests.faults.stage import Stage
+from tests.faults.stage import START, Stage
 
 Fault = Callable[[Stage], Awaitable[None]]
 
@@ -29,7 +29,7 @@ async def all_workers_killed(stage: Stage) -> None:
         await asyncio.to_thread(instance.wait)
         instance.launch()
     for instance in stage.instances:
-        await asyncio.to_thread(instance.wait_until_it_answers)
+        await asyncio.to_thread(instance.wait_until_it_answers, START)
 
 
 async def workers_restarted_in_turn(stage: Stage) -> None:
@@ -199,3 +199,4 @@ SEPARATE: list[Fault] = [
 EMBEDDED: list[Fault] = [all_workers_killed, postmaster_killed, supervisor_killed, postgres_hangs]
 ON_A_SMALL_DISK: list[Fault] = [disk_full]
 WITH_FALSE_CLOCKS: list[Fault] = [clock_of_the_service_jumps, clock_of_postgres_jumps]
+ALL = {*SEPARATE, *EMBEDDED, *ON_A_SMALL_DISK, *WITH_FALSE_CLOCKS}

@@ -28,6 +28,7 @@ from tests.support.servers import (
     worker_of_its_own,
 )
 
+START = 90.0  # seconds; much of the machine is busy
 SETTINGS = {"RATE_LIMIT_SCALE": "10000", "SECRET_KEY": "JDnX3vGkq0m7sYb2cP9wLtRz5hFaU8e1"}
 
 
@@ -95,13 +96,14 @@ class Stage:
             if not instance.is_running:
                 instance.launch()
         for instance in self.instances:
-            await asyncio.to_thread(instance.wait_until_it_answers)
+            await asyncio.to_thread(instance.wait_until_it_answers, START)
 
     async def restart(self, instance: Service, number: signal.Signals = signal.SIGTERM) -> None:
         for worker in self.workers_of(instance) if number == signal.SIGKILL else []:
             os.kill(worker, number)
         await asyncio.to_thread(instance.stop, number)
-        await asyncio.to_thread(instance.start)
+        instance.launch()
+        await asyncio.to_thread(instance.wait_until_it_answers, START)
 
 
 @contextmanager
@@ -124,7 +126,7 @@ def separate_postgres(data_dir: Path | None = None, **settings: Any) -> Iterator
         for instance in instances:
             instance.launch()
         for instance in instances:
-            instance.wait_until_it_answers()
+            instance.wait_until_it_answers(START)
         yield Stage(data_dir, instances, valkey)
 
 
@@ -186,4 +188,6 @@ def embedded_postgres() -> Iterator[Stage]:
         ValkeyServer(port=free_port(), save="") as valkey,
         service_of_its_own(**SETTINGS, VALKEY_URL=f"valkey://127.0.0.1:{valkey.port}/0") as service,
     ):
-        yield Stage(service.start().data_dir, [service], valkey)
+        service.launch()
+        service.wait_until_it_answers(START)
+        yield Stage(service.data_dir, [service], valkey)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.faults.cluster.patroni import Cluster
+from tests.faults.cluster.patroni import START, Cluster
 from tests.support.servers import Service, directory_of_its_own, piccolo, worker_of_its_own
 
 SETTINGS = {"RATE_LIMIT_SCALE": "10000", "SECRET_KEY": "JDnX3vGkq0m7sYb2cP9wLtRz5hFaU8e1"}
@@ -26,5 +26,5 @@ def served(cluster: Cluster) -> Iterator[list[Service]]:
         for service in (one, two):
             service.launch()
         for service in (one, two):
-            service.wait_until_it_answers()
+            service.wait_until_it_answers(START)
         yield [one, two]

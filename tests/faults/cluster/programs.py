@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from service.database import embedded
 from service.database.embedded_cluster import Place
 from tests.support.servers import processes_of, wait_until
 
@@ -16,15 +17,14 @@ PATRONI = VENV / "bin/patroni"
 
 
 def postgres_programs() -> Path | None:
-    """The newest installed version that is not the Python package's: Patroni needs all programs, as pg_rewind."""
-    installed = Path("/usr/lib/postgresql").glob("[0-9]*/bin/pg_rewind")
-    return max((path.parent for path in installed), key=lambda path: float(path.parent.name), default=None)
+    """Those of the PostgreSQL that the service would start: Patroni needs more of them."""
+    return next((path for path in embedded.program_directories("pg_rewind") if (path / "pg_rewind").exists()), None)
 
 
 def what_is_missing() -> str:
     missing = [name for name in ("etcd", "haproxy") if _find(name) is None]
     missing += [] if PATRONI.exists() else ["Patroni (make test-cluster installs it)"]
-    missing += [] if postgres_programs() else ["PostgreSQL of the system"]
+    missing += [] if postgres_programs() else ["pg_rewind"]
     missing += ["setpriv"] if os.geteuid() == 0 and _find("setpriv") is None else []
     return ", ".join(missing)
 
