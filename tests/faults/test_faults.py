@@ -61,4 +61,6 @@ def stages() -> Iterator[Stages]:
 async def test_what_was_acknowledged_is_there(stages: Stages, make: MakeStage, fault: Fault, report: Report) -> None:
     stage = stages.get(make)
     await stage.wait_until_whole()
-    report(await keep_ledger(stage.urls, partial(fault, stage), PATIENCE))
+    result = await keep_ledger(stage.urls, partial(fault, stage), PATIENCE)
+    report(result)
+    assert result.beginnings == 1, "a cursor was refused"
