@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from service.database import embedded
 from service.database.embedded_cluster import Place
 from tests.support.servers import processes_of, wait_until
 
@@ -17,14 +16,15 @@ PATRONI = VENV / "bin/patroni"
 
 
 def postgres_programs() -> Path | None:
-    """Those of the PostgreSQL that the service would start: Patroni needs more of them."""
-    return next((path for path in embedded.program_directories("pg_rewind") if (path / "pg_rewind").exists()), None)
+    """Those of the newest PostgreSQL of the system."""
+    installed = Path("/usr/lib/postgresql").glob("[0-9]*/bin/pg_rewind")
+    return max((path.parent for path in installed), key=lambda path: float(path.parent.name), default=None)
 
 
 def what_is_missing() -> str:
     missing = [name for name in ("etcd", "haproxy") if _find(name) is None]
     missing += [] if PATRONI.exists() else ["Patroni (make test-cluster installs it)"]
-    missing += [] if postgres_programs() else ["pg_rewind"]
+    missing += [] if postgres_programs() else ["PostgreSQL of the system, such as postgresql-15"]
     missing += ["setpriv"] if os.geteuid() == 0 and _find("setpriv") is None else []
     return ", ".join(missing)
 
