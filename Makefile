@@ -4,6 +4,7 @@ NODE := benchmarks/peers/node
 HAS_NODE := command -v npm > /dev/null && \
 	node -e '[major, minor] = process.versions.node.split("."); process.exit(major * 100 + +minor < 2019 ? 1 : 0)'
 CLIENTS := deploy/clients
+CLUSTER := tests/faults/cluster
 CLIENT_TOOLS := OPENAPI=$(CURDIR)/tests/contracts/openapi.json PATH="$(CURDIR)/$(CLIENTS)/.venv/bin:$(CURDIR)/$(CLIENTS)/node_modules/.bin:$$PATH"
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -11,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # to its newest release, which has no hash in the lock file.
 
 help:  ## list these commands
-	@sed -n 's/^\([a-z-]*\):.*  ## /\1	/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1	/p' Makefile | expand -t 14
 
 run: $(VENV)/.installed  ## set everything up and serve on http://127.0.0.1:8000
 	@exec $(VENV)/bin/python -m service
@@ -24,6 +25,12 @@ test: $(VENV)/.installed  ## run the test suite on up to four cores, each with i
 
 test-slow: $(VENV)/.installed  ## run the slow tests: fuzzing, mutants, a second PostgreSQL, a browser
 	@$(VENV)/bin/python -m pytest -m slow
+
+test-faults: $(VENV)/.installed  ## break what the service needs, and look for lost writes (10 minutes)
+	@$(VENV)/bin/python -m pytest -m faults tests/faults
+
+test-cluster: $(VENV)/.installed $(CLUSTER)/.venv/.installed  ## the same on Patroni with etcd and HAProxy (10 minutes)
+	@$(VENV)/bin/python -m pytest -m cluster $(CLUSTER)
 
 bench: $(VENV)/.installed peers  ## compare the speed with other stacks (25 minutes)
 	@$(VENV)/bin/python -m benchmarks.compare
@@ -61,6 +68,8 @@ lock: $(VENV)/.installed  ## update the pinned dependencies
 		--no-header --python-version 3.11 benchmarks/requirements.in -o benchmarks/requirements.txt
 	@$(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--no-header --python-version 3.11 $(CLIENTS)/requirements.in -o $(CLIENTS)/requirements.txt
+	@$(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--no-header --python-version 3.11 $(CLUSTER)/requirements.in -o $(CLUSTER)/requirements.txt
 	@if $(HAS_NODE); then npm update --prefix $(CLIENTS) --package-lock-only --ignore-scripts --loglevel=error > /dev/null; fi
 	@if $(HAS_NODE); then npm update --prefix $(NODE) --package-lock-only --ignore-scripts --loglevel=error > /dev/null; fi
 
@@ -93,6 +102,12 @@ $(CLIENTS)/.venv/.installed: $(CLIENTS)/requirements.txt
 	@$(CLIENTS)/.venv/bin/python -m pip install --quiet --no-deps --require-hashes -r $(CLIENTS)/requirements.txt
 	@touch $@
 
+$(CLUSTER)/.venv/.installed: $(CLUSTER)/requirements.txt
+	@echo "Installing Patroni into $(CLUSTER)/.venv …"
+	@$(PYTHON) -m venv $(CLUSTER)/.venv
+	@$(CLUSTER)/.venv/bin/python -m pip install --quiet --no-deps --require-hashes -r $(CLUSTER)/requirements.txt
+	@touch $@
+
 $(VENV)/.installed: requirements-dev.txt
 	@echo "Installing the dependencies into $(VENV) …"
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed.")'
@@ -100,5 +115,5 @@ $(VENV)/.installed: requirements-dev.txt
 	@$(VENV)/bin/python -m pip install --quiet --no-deps --require-hashes -r requirements-dev.txt
 	@touch $@
 
-.PHONY: help run dev test test-slow bench peers clients check format lock
+.PHONY: help run dev test test-slow test-faults test-cluster bench peers clients check format lock
 .DEFAULT_GOAL := run

@@ -18,6 +18,8 @@ from service.schemas import (
     TAG_LENGTH,
 )
 from service.templates.rules import bounds, nodes, subset
+from tests.faults.cluster.faults import FAULTS as CLUSTER
+from tests.faults.faults import ALL as ONE_MACHINE
 from tests.support.servers import ROOT, VARIABLES
 
 DOCUMENTS = sorted(
@@ -125,3 +127,11 @@ def test_the_diagram_shows_the_import_contract() -> None:
         text = re.sub(r"(?<=^```mermaid\n).*?(?=^```$)", lambda _: _diagram(), text, flags=re.MULTILINE | re.DOTALL)
         ARCHITECTURE.write_text(text)
     assert f"```mermaid\n{_diagram()}```" in text, "run again with UPDATE_SNAPSHOT=1 if the change is meant"
+
+
+def test_the_ledger_of_faults_has_a_row_for_each_fault() -> None:
+    operations = (ROOT / "docs/operations.md").read_text()
+    section = operations.partition("## Ledger of faults")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\|.+\| `(\w+)` \|", section, re.MULTILINE)
+    faults = [fault.__name__ for fault in (*ONE_MACHINE, *CLUSTER)]
+    assert sorted(rows) == sorted([*faults, "cursors_of_the_lost_timeline"])

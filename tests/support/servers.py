@@ -81,8 +81,8 @@ class Service:
         self.wait_until_it_answers()
         return self
 
-    def wait_until_it_answers(self) -> None:
-        wait_until(self._answers, f"{self.command} did not answer", unless=self._has_ended)
+    def wait_until_it_answers(self, patience: float = PATIENCE) -> None:
+        wait_until(self._answers, f"{self.command} did not answer", unless=self._has_ended, patience=patience)
 
     def launch(self) -> None:
         assert not self.is_running
