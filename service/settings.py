@@ -176,7 +176,7 @@ def _production_faults(settings: Settings, given: Mapping[str, Any]) -> list[str
     if "*" in (hosts := given.get("allowed_hosts", ())) or not hosts:
         faults.append("ALLOWED_HOSTS: required in production: the host names that clients use, without '*'.")
     if trusts_nearly_everybody(settings.trusted_proxies):
-        faults.append("TRUSTED_PROXIES: name the proxies: with '*' or a large network clients could claim any address.")
+        faults.append("TRUSTED_PROXIES: name the proxies: with '*' or large networks clients could claim any address.")
     if settings.secret_key == DEVELOPMENT_SECRET or len(set(settings.secret_key)) < 10:
         faults.append("SECRET_KEY: required in production; at least 32 random characters.")
     if settings.second_factor_key and len(set(settings.second_factor_key)) < 10:
