@@ -40,9 +40,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_url: str = ""  # empty: an embedded PostgreSQL in DATA_DIR (development only)
     database_direct_url: str = ""  # PostgreSQL itself, if database_url is a pooler in transaction mode
     database_replica_urls: Names = ()  # standbys of the primary, for lists and searches
-    database_pool_size: Annotated[int, Meta(ge=1, le=500)] = (
-        10  # of each worker; a third for each user, two for each address
-    )
+    database_pool_size: Annotated[int, Meta(ge=1, le=500)] = 10  # connections of each worker; see shares.py
     database_acquire_timeout: Seconds = 5
     database_statement_timeout: Seconds = 5
     database_lock_timeout: Seconds = 2
