@@ -36,6 +36,10 @@ class Violation(msgspec.Struct, frozen=True, omit_defaults=True):
     parameter: str | None = None
     header: str | None = None
 
+    def without_tokens(self) -> "Violation":
+        """A client may send a token as a name or a value."""
+        return Violation(*(text and masked(text) for text in msgspec.structs.astuple(self)))
+
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     """The body of every error response (RFC 9457)."""
@@ -72,10 +76,10 @@ class ServiceError(Exception):
             type=f"/problems/{self.slug}",
             title=self.title(),
             status=self.status,
-            detail=self.detail,
+            detail=masked(self.detail),
             instance=masked(scope["path"]),
             request_id=scope.get("state", {}).get("request_id"),
-            errors=self.errors or None,
+            errors=[each.without_tokens() for each in self.errors] or None,
         )
 
 

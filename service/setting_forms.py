@@ -18,6 +18,10 @@ _PORT = r"([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])
 _URL = rf"https?://{_HOST}(:{_PORT})?(/[^\s?#]*)?"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _IPV4_IN_IPV6 = IPv6Network("::ffff:0:0/96")
+_PRIVATE = [
+    IPv4Network(each) for each in ("10.0.0.0/8", "127.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
+]
+_PRIVATE_IN_IPV6 = [IPv6Network("fc00::/7"), IPv6Network("fe80::/10")]
 
 # The values that asyncpg accepts
 _DATABASE_OPTIONS = {
@@ -122,12 +126,21 @@ def faults_of_form(name: str, value: Any) -> Iterator[str]:
 
 
 def trusts_nearly_everybody(proxies: tuple[str, ...]) -> bool:
-    """Whether they have more addresses together than the largest private networks: 10.0.0.0/8 and fc00::/7."""
+    """Whether they have more public addresses together than a /8 of IPv4 or a /16 of IPv6. All proxies of a large
+    network have fewer."""
     if "*" in proxies:
         return True
-    networks = [ip_network(proxy, strict=False) for proxy in proxies]
-    old = [network for network in networks if isinstance(network, IPv4Network)]
-    new = [network for network in networks if isinstance(network, IPv6Network)]
-    return any(network.prefixlen < 8 for network in collapse_addresses(old)) or any(
-        network.prefixlen < (96 + 8 if network.overlaps(_IPV4_IN_IPV6) else 7) for network in collapse_addresses(new)
-    )
+    old: list[IPv4Network] = []
+    new: list[IPv6Network] = []
+    for network in (ip_network(proxy, strict=False) for proxy in proxies):
+        if isinstance(network, IPv4Network):
+            old.append(network)
+        elif network.subnet_of(_IPV4_IN_IPV6):
+            old.append(IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - 96)))
+        elif network.supernet_of(_IPV4_IN_IPV6):
+            return True
+        else:
+            new.append(network)
+    public = [each for each in collapse_addresses(old) if not any(each.subnet_of(own) for own in _PRIVATE)]
+    public_v6 = [each for each in collapse_addresses(new) if not any(each.subnet_of(own) for own in _PRIVATE_IN_IPV6)]
+    return sum(each.num_addresses for each in public) > 2**24 or sum(each.num_addresses for each in public_v6) > 2**112

@@ -40,7 +40,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_url: str = ""  # empty: an embedded PostgreSQL in DATA_DIR (development only)
     database_direct_url: str = ""  # PostgreSQL itself, if database_url is a pooler in transaction mode
     database_replica_urls: Names = ()  # standbys of the primary, for lists and searches
-    database_pool_size: Annotated[int, Meta(ge=1, le=500)] = 10  # connections of each worker; a third for each user
+    database_pool_size: Annotated[int, Meta(ge=1, le=500)] = 10  # connections of each worker; see shares.py
     database_acquire_timeout: Seconds = 5
     database_statement_timeout: Seconds = 5
     database_lock_timeout: Seconds = 2
@@ -174,7 +174,7 @@ def _production_faults(settings: Settings, given: Mapping[str, Any]) -> list[str
     if "*" in (hosts := given.get("allowed_hosts", ())) or not hosts:
         faults.append("ALLOWED_HOSTS: required in production: the host names that clients use, without '*'.")
     if trusts_nearly_everybody(settings.trusted_proxies):
-        faults.append("TRUSTED_PROXIES: name the proxies: with '*' or a large network clients could claim any address.")
+        faults.append("TRUSTED_PROXIES: name the proxies: with '*' or large networks clients could claim any address.")
     if settings.secret_key == DEVELOPMENT_SECRET or len(set(settings.secret_key)) < 10:
         faults.append("SECRET_KEY: required in production; at least 32 random characters.")
     if settings.second_factor_key and len(set(settings.second_factor_key)) < 10:

@@ -1,7 +1,7 @@
 """Mounts the admin site at /admin/ and checks requests before they reach it.
 
 Importing and building the site, with FastAPI and pydantic, takes half a second. The first request to the site does it,
-in a thread; a worker without such a request never does.
+in a thread, and others wait for it; a worker without such a request never does.
 """
 
 import asyncio
@@ -45,6 +45,9 @@ _WITH_PASSWORD = (f"{PREFIX}/public/login", _CHANGE_PASSWORD, SET_UP)
 _FORM = re.compile(rb"(?=[^=]*=)[\w.*%+&=-]*", re.ASCII)
 _SWAGGER = (f"{PREFIX}/api/docs", f"{PREFIX}/public/docs")  # hidden: it loads scripts from another host
 
+_modules: list[Any] = []  # the site's, once it is imported
+_importing = asyncio.Lock()
+
 
 @asgi(PREFIX, is_mount=True, copy_scope=False)
 async def admin(scope: Any, receive: Receive, send: Send) -> None:
@@ -80,7 +83,7 @@ async def admin(scope: Any, receive: Receive, send: Send) -> None:
         wait = f"Too many wrong passwords from your network. Wait for {seconds // 60} minutes."
         raise TooManyRequests(wait, headers={"Retry-After": str(seconds)})
 
-    module = await asyncio.to_thread(import_module, "service.admin.site")
+    module = await _site_module()
 
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -92,6 +95,14 @@ async def admin(scope: Any, receive: Receive, send: Send) -> None:
 
     scope["root_path"] = PREFIX
     await module.site(scope, receive, send_with_headers)
+
+
+async def _site_module() -> Any:
+    """One request imports the site. If each of many first requests did, they would keep all threads of the worker."""
+    async with _importing:
+        if not _modules:
+            _modules.append(await asyncio.to_thread(import_module, "service.admin.site"))
+    return _modules[0]
 
 
 async def _send_json(send: Send, status: int, content: dict[str, str]) -> None:

@@ -14,7 +14,7 @@ from service.database.held import HOLD, Hold, check_no_connection
 from service.database.hosts import connect
 from service.database.measured import measured, summary
 from service.database.pool import READ_FROM, WAITS, IdleConnections, create_pool, is_open, session_settings
-from service.database.shares import ON_BEHALF_OF, SHARES
+from service.database.shares import FROM_ADDRESS, ON_BEHALF_OF, SHARES, SHARES_OF_ADDRESSES, Shares
 from service.errors import Overloaded, Unavailable
 from service.settings import settings
 
@@ -106,16 +106,19 @@ class Database(PostgresEngine):
         """A connection for the block: the open transaction's, else the pool's, else a new one.
 
         Raises Unavailable when PostgreSQL cannot be reached or all connections stay busy too long, Overloaded when the
-        caller's share of them does, and ConnectionHeld when the task holds a connection already: tasks that wait for a
-        second one can block each other.
+        share of the caller or of the address does, and ConnectionHeld when the task holds a connection already: tasks
+        that wait for a second one can block each other.
         """
         if (current := self.current_transaction.get()) is not None:
             yield current.connection
             return
         check_no_connection("A second connection")
-        if (caller := ON_BEHALF_OF.get()) is not None and not SHARES.take(caller):
-            await self._wait_for_a_share(caller)
+        taken: list[tuple[Shares, Hashable]] = []
         try:
+            if (caller := ON_BEHALF_OF.get()) is not None:
+                await _take(SHARES, caller, taken)
+            if (address := FROM_ADDRESS.get()) is not None:
+                await _take(SHARES_OF_ADDRESSES, address, taken)
             idle = READ_FROM.get() or self._idle
             try:
                 connection = await (idle.acquire() if idle else self.get_new_connection())
@@ -135,15 +138,8 @@ class Database(PostgresEngine):
                 else:
                     await idle.release(connection, is_reusable=is_reusable)
         finally:
-            if caller is not None:
-                SHARES.give_back(caller)
-
-    async def _wait_for_a_share(self, caller: Hashable) -> None:
-        WAITS.labels("share").inc()
-        try:
-            await SHARES.wait(caller, settings.database_acquire_timeout)
-        except TimeoutError:
-            raise Overloaded("All database connections that such requests may use are in use.") from None
+            for shares, holder in taken:
+                shares.give_back(holder)
 
     def open_connections(self) -> int:
         return int(self.pool.get_size()) if self.pool else 0
@@ -159,8 +155,8 @@ class Database(PostgresEngine):
         )
 
     def waiting(self) -> int:
-        """The number of tasks that wait for a connection of the pool or of their caller's share."""
-        return (self._idle.waiting if self._idle else 0) + SHARES.waiting
+        """The number of tasks that wait for a connection of the pool or of a share of it."""
+        return (self._idle.waiting if self._idle else 0) + SHARES.waiting + SHARES_OF_ADDRESSES.waiting
 
     async def run_querystring(self, querystring: QueryString, in_pool: bool = True) -> Any:
         """Piccolo's, except that the queries of a transaction are measured like all others."""
@@ -176,6 +172,16 @@ class Database(PostgresEngine):
     def _start_embedded_server(self) -> None:
         if self.is_embedded:
             embedded.start(settings.data_dir)
+
+
+async def _take(shares: Shares, holder: Hashable, taken: list[tuple[Shares, Hashable]]) -> None:
+    if not shares.take(holder):
+        WAITS.labels("share").inc()
+        try:
+            await shares.wait(holder, settings.database_acquire_timeout)
+        except TimeoutError:
+            raise Overloaded("All database connections that such requests may use are in use.") from None
+    taken.append((shares, holder))
 
 
 DB = Database()

@@ -1,6 +1,8 @@
-"""Shares of the pool: no user and no address holds more than a third of a worker's connections.
+"""Shares of the pool: no user, and no address without a user, holds more than a third of a worker's connections. All
+users of an address hold at most two thirds together.
 
-Further requests of the same caller wait for that caller's own, so they keep nobody else waiting.
+Further requests of the same caller wait for that caller's own, and then for those of the address, so they keep nobody
+else waiting.
 """
 
 import asyncio
@@ -12,11 +14,15 @@ from service.settings import settings
 
 # For whom the running task uses the database: a user's id, or an address. None for the service itself
 ON_BEHALF_OF: ContextVar[Hashable] = ContextVar("on_behalf_of", default=None)
+# The address of the request, also if it has a user
+FROM_ADDRESS: ContextVar[Hashable] = ContextVar("from_address", default=None)
 
 
 class Shares:
+    """``most`` connections of each caller; those of addresses count each address as one."""
+
     def __init__(self, most: int) -> None:
-        self.most = most  # connections of one caller
+        self.most = most
         self._held: dict[Hashable, int] = {}
         self._waiting: dict[Hashable, deque[asyncio.Future[None]]] = {}
 
@@ -70,3 +76,4 @@ def _give_up(turn: asyncio.Future[None]) -> None:
 
 
 SHARES = Shares(max(1, settings.database_pool_size // 3))
+SHARES_OF_ADDRESSES = Shares(max(1, settings.database_pool_size * 2 // 3))  # many people may be behind one address

@@ -9,9 +9,15 @@ from piccolo.querystring import QueryString
 from service.database.prepared import Param, Prepared, insert
 from service.errors import Conflict, Unprocessable, Violation
 from service.idempotency.tables import IdempotencyKey
+from service.limits.rate_limits import STORED_RESPONSES
 
 _CUTOFF = QueryString("now() - interval '24 hours'")
 ENDED = IdempotencyKey.created_at < _CUTOFF
+
+_ROW = 512  # bytes of a row beside the body
+_COUNTED_TOGETHER = 64 * 1024  # bytes: smaller responses of a user are counted once they are as many together
+_MOST_USERS = 10_000
+_not_counted: dict[uuid.UUID, int] = {}  # bytes of this worker's small responses
 
 _COLUMNS = ("id", "user", "body_digest", "status", "headers", "body")
 # The user first, to whom the key's row will refer (see service/characters/locks.py)
@@ -61,6 +67,8 @@ class Attempt(msgspec.Struct, frozen=True):
         return row["status"], msgspec.json.decode(row["headers"]), row["body"]
 
     async def keep_answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        """Raises TooManyRequests when the user's responses of a day are too large together: no quota counts them."""
+        await _count_bytes(self.user, len(body) + _ROW)
         await _STORE.one(
             id=self.id,
             user=self.user,
@@ -69,3 +77,16 @@ class Attempt(msgspec.Struct, frozen=True):
             headers=msgspec.json.encode(headers).decode(),
             body=body,
         )
+
+
+async def _count_bytes(user: uuid.UUID, size: int) -> None:
+    size += _not_counted.pop(user, 0)
+    if size < _COUNTED_TOGETHER:
+        if len(_not_counted) >= _MOST_USERS:
+            _not_counted.clear()
+        _not_counted[user] = size
+        return
+    count, wait = await STORED_RESPONSES.counter.count(user, size)
+    if count > STORED_RESPONSES.most:
+        _not_counted[user] = _COUNTED_TOGETHER  # so that the next one is not small
+    STORED_RESPONSES.check(count, wait)

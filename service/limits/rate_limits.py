@@ -19,13 +19,14 @@ class Limit:
     """At most ``rate`` requests in each window of ``seconds``, for each caller or each address, or bytes that they
     store. Or messages, for each kind and recipient, whoever requests them.
 
-    Routes with the same limit share its counter.
+    Routes with the same limit share its counter. ``hint`` is added to the detail of a refusal.
     """
 
     name: str
     rate: int
     seconds: int
     by: Literal["caller", "address", "recipient"] = "caller"
+    hint: str = ""
 
     def __deepcopy__(self, _: Any) -> "Limit":
         """Litestar copies each handler with its middleware. A copy of the limit would have a counter of its own."""
@@ -53,7 +54,7 @@ class Limit:
         """The detail of a refusal, with the seconds to wait."""
         window = {60: "a minute", 3_600: "an hour", 86_400: "a day"}.get(self.seconds, f"{self.seconds} seconds")
         retry = f"Retry in {wait} second{'s' * (wait > 1)}."
-        return f"The limit '{self.name}' is {self.most} in {window} for each {self.by}. {retry}"
+        return f"The limit '{self.name}' is {self.most} in {window} for each {self.by}. {self.hint}{retry}"
 
     @cached_property
     def header(self) -> bytes:
@@ -85,5 +86,12 @@ SIGN_UP = Limit("sign-up", 10, 3_600, by="address")
 MAIL = Limit("mail", 10, 3_600, by="address")
 NEW_EMAIL = Limit("new-email", 10, 3_600)
 STORED_BYTES = Limit("stored-bytes", 2 * settings.quota_stored_bytes, 86_400)  # of files, used in the end or not
+STORED_RESPONSES = Limit(
+    "stored-responses",
+    64 * 1024**2,  # bytes
+    86_400,
+    hint="It counts the bytes of responses that are stored for an Idempotency-Key. Nothing was changed. The request is"
+    " not refused without the key. ",
+)
 RECIPIENT = Limit("recipient", 10, 3_600, by="recipient")
 RECIPIENT_OF_LINKS = Limit("recipient-of-links", 1, 60, by="recipient")

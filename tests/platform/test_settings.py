@@ -99,6 +99,14 @@ def test_all_required_variables_of_production_are_reported_at_once() -> None:
         ("TRUSTED_PROXIES", "0.0.0.0/1,128.0.0.0/1"),
         ("TRUSTED_PROXIES", ",".join(f"{first}.0.0.0/8" for first in range(2))),
         ("TRUSTED_PROXIES", "8000::/1"),
+        ("TRUSTED_PROXIES", ",".join(f"{first}.0.0.0/8" for first in range(0, 256, 2))),
+        ("TRUSTED_PROXIES", ",".join(f"{first}.0.0.0/10" for first in range(1, 256, 50))),
+        ("TRUSTED_PROXIES", ",".join(f"::ffff:{first}.0.0.0/104" for first in range(0, 256, 2))),
+        ("TRUSTED_PROXIES", ",".join(f"2{second:x}00::/8" for second in range(0, 16, 2))),
+        ("TRUSTED_PROXIES", "2001::/16,2003::/16"),
+        ("TRUSTED_PROXIES", "2a00::/12"),
+        ("TRUSTED_PROXIES", "fc00::/6"),
+        ("TRUSTED_PROXIES", "10.0.0.0/7"),
         ("TRUSTED_PROXIES", "::ffff:0:0/96"),
         ("TRUSTED_PROXIES", "::/16"),
         ("SECRET_KEY", DEVELOPMENT_SECRET),
@@ -107,6 +115,12 @@ def test_all_required_variables_of_production_are_reported_at_once() -> None:
 )
 def test_production_refuses_insecure_values(variable: str, value: str) -> None:
     assert set(faults(**PRODUCTION | {variable: value})) == {variable}
+
+
+def test_production_accepts_the_proxies_of_private_and_large_networks() -> None:
+    private = "10.0.0.0/8,127.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,::ffff:10.0.0.0/104,fc00::/7,fe80::/10"
+    public = "104.16.0.0/12,172.64.0.0/13,34.0.0.0/9,2606:4700::/32,2a06:98c0::/29,2600:1f00::/24"
+    assert read_settings(PRODUCTION | {"TRUSTED_PROXIES": f"{private},{public}"}).in_production
 
 
 @pytest.mark.parametrize(

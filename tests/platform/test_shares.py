@@ -1,4 +1,4 @@
-"""No user and no address holds more than a third of the connections of a worker."""
+"""No user and no address holds more than a share of the connections of a worker."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,8 +10,9 @@ import httpx
 import pytest
 
 from service.database import embedded, engine
-from service.database.shares import ON_BEHALF_OF, SHARES, Shares
-from tests.conftest import DATA_DIR, character, client
+from service.database.shares import ON_BEHALF_OF, SHARES, SHARES_OF_ADDRESSES, Shares
+from service.settings import settings
+from tests.conftest import DATA_DIR, character, client, signed_in
 
 Client = httpx.AsyncClient
 
@@ -70,14 +71,41 @@ async def test_requests_of_one_address_wait_for_each_other_and_not_for_others(ap
     assert not SHARES._held
 
 
-async def test_whoever_waits_too_long_is_told_to_come_back(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("members", "most"), [(1, SHARES.most), (2, 2 * SHARES.most), (4, SHARES_OF_ADDRESSES.most)])
+async def test_all_requests_of_an_address_leave_a_third_to_others(app: Any, members: int, most: int) -> None:
+    at_one_address = [await signed_in(app, f"member{number}") for number in range(members)]
+    paths = [f"/v1/characters/{(await character(member))['id']}" for member in at_one_address]
+    elsewhere = client(app, "192.0.2.1", **(await signed_in(app, "charlie")).headers)
+    assert most <= settings.database_pool_size * 2 // 3
+    async with locked("SELECT FROM characters FOR UPDATE") as database:
+        requests = [
+            asyncio.create_task(member.patch(path, json={"name": "Mira Halloran"}))
+            for member, path in zip(at_one_address, paths, strict=True)
+            for _ in range(8)
+        ]
+        assert await most_waiting(database, "%characters%", requests) == most
+        for _ in range(3):
+            answer = await asyncio.wait_for(elsewhere.post("/v1/characters", json={"name": "Otto"}), 2)
+            assert answer.status_code == 201
+    assert [answer.status_code for answer in await asyncio.gather(*requests)] == [200] * 8 * members
+    assert not SHARES._held
+    assert not SHARES_OF_ADDRESSES._held
+
+
+@pytest.mark.parametrize("name", ["SHARES", "SHARES_OF_ADDRESSES"])
+async def test_whoever_waits_too_long_is_told_to_come_back(
+    alice: Client, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     async def wait(*_: Any) -> None:
         raise TimeoutError
 
-    monkeypatch.setattr(engine.SHARES, "most", 0)
-    monkeypatch.setattr(engine.SHARES, "wait", wait)
+    shares = getattr(engine, name)
+    monkeypatch.setattr(shares, "most", 0)
+    monkeypatch.setattr(shares, "wait", wait)
     refused = await alice.get("/v1/users/me")
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert not SHARES._held
+    assert not SHARES_OF_ADDRESSES._held
 
 
 async def test_a_share_is_given_to_the_first_who_waits() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from litestar.types import ASGIApp, Receive, Send
 
 from service.callers import ANONYMOUS, Caller
-from service.database.shares import ON_BEHALF_OF
+from service.database.shares import FROM_ADDRESS, ON_BEHALF_OF
 from service.limits.budget import address_of
 from service.limits.rate_limits import Limit
 from service.web.middleware.rate_limit import count_request
@@ -17,9 +17,10 @@ _LONGEST_KNOWN = 128  # bytes; "Bearer" and a token are 63, and spaces between t
 
 
 class Authentication:
-    """Sets ``scope["user"]``, and for whom the request uses the database: the user, or else the address. With an
-    invalid token it sets ``scope["auth"]`` to the reason, and the route's guards decide whether to refuse. Outside /v1
-    every caller is anonymous: health checks work without the database.
+    """Sets ``scope["user"]``, and for whom the request uses the database: the user, or else the address, and the
+    address in any case, whose users have a share together. With an invalid token it sets ``scope["auth"]`` to the
+    reason, and the route's guards decide whether to refuse. Outside /v1 every caller is anonymous: health checks work
+    without the database.
 
     A token that was not valid here before counts against ``look_ups`` before it is looked up, so invented tokens cost
     the database little, and nobody who has used a valid one is refused because of them."""
@@ -35,12 +36,14 @@ class Authentication:
         if scope["path"].startswith(_WITHOUT_SHARE):
             await self.app(scope, receive, send)
             return
-        before = ON_BEHALF_OF.set(address_of(scope))
+        address = address_of(scope)
+        caller_before, address_before = ON_BEHALF_OF.set(address), FROM_ADDRESS.set(address)
         try:
             await self._identify(scope)
             await self.app(scope, receive, send)
         finally:
-            ON_BEHALF_OF.reset(before)
+            ON_BEHALF_OF.reset(caller_before)
+            FROM_ADDRESS.reset(address_before)
 
     async def _identify(self, scope: Any) -> None:
         header = next((value for name, value in scope["headers"] if name == b"authorization"), None)

@@ -15,6 +15,7 @@ from piccolo.apps.user.tables import BaseUser
 from piccolo.columns import JSON
 from piccolo_api.encryption.providers import FernetProvider
 
+from service.admin import mount
 from service.admin.lists import LINKS
 from service.admin.operators import Operator
 from service.admin.roles import store_role
@@ -40,6 +41,26 @@ SECRETS = [
 ]
 
 pytestmark = pytest.mark.filterwarnings("ignore:If running sessions in production:UserWarning")
+
+
+async def test_many_first_requests_use_one_thread(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import_module, running, most = mount.import_module, 0, 0
+
+    def import_slowly(name: str) -> Any:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        time.sleep(0.1)
+        module = import_module(name)
+        running -= 1
+        return module
+
+    monkeypatch.setattr(mount, "import_module", import_slowly)
+    monkeypatch.setattr(mount, "_modules", [])
+    async with client(app) as stranger:
+        answers = await asyncio.gather(*(stranger.get("/admin/") for _ in range(50)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert most == 1
 
 
 async def test_the_address_without_a_slash_redirects_to_the_page(stranger: httpx.AsyncClient) -> None:

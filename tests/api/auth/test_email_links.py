@@ -387,6 +387,20 @@ async def test_new_addresses_write_to_nobody_more_often_than_a_recipient_may_get
     assert [message["to"] for message in mailbox.messages if VERIFY in message["subject"]].count(victim) == most
 
 
+async def test_many_addresses_write_to_nobody_more_often_than_a_recipient_may_get(
+    app: Any, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit(monkeypatch, RECIPIENT, 2)
+    limit(monkeypatch, RECIPIENT_OF_LINKS, 100)
+    member = await signed_in(app, "vanessa")
+    for number in range(12):
+        async with client(app, f"192.0.2.{number}", **member.headers) as elsewhere:
+            await ask(elsewhere, "password-resets", "vanessa@example.org")
+        await EmailToken.update({EmailToken.created_at: datetime.now(UTC) - timedelta(minutes=2)}, force=True)
+        await outbox_empties()
+    assert [message["subject"] for message in mailbox.messages].count("A new password for your account") == 2
+
+
 async def test_a_recipient_of_too_many_keeps_the_link_that_arrived(
     app: Any, mailbox: Mailbox, stranger: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
