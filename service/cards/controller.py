@@ -13,10 +13,10 @@ from service.cards.imports.queries import (
     MAX_TOGETHER,
     START,
     NewCard,
-    base_name,
     replace_by_file,
     store_card,
 )
+from service.cards.imports.schemas import base_name
 from service.cards.queries import ExportedCard
 from service.cards.schemas import CardQuery, CardRead, CardUpdate, Format
 from service.characters.store import check_own, check_own_version
@@ -59,6 +59,7 @@ async def _prepare(request: Request[Any, Any, Any]) -> NewCard | None:
             raise card
         finally:
             del card  # its traceback holds this frame, and with it the request and its body
+    await spend(request.scope, 1 + card.cost_of_files)
     return card
 
 

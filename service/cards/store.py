@@ -33,7 +33,13 @@ _GET = Prepared(
 _GET_DOCUMENT = Prepared(lambda: Card.select(Card.document).where(Card.character == Param("character")))
 _CREATE_DOCUMENT = Prepared(lambda: insert(CardDocument, "id", "data"))
 _CREATE = Prepared(lambda: insert(Card, "id", "character", *_COLUMNS))
-_CREATE_ASSET = Prepared(lambda: insert(CardAsset, "card", "path", "file"))
+_CREATE_ASSETS = Prepared(
+    lambda: QueryString(
+        "INSERT INTO card_assets (card, path, file) SELECT {}, path, file"
+        " FROM unnest({}::text[], {}::text[]) WITH ORDINALITY AS given (path, file, place) ORDER BY place",
+        *(Param(name) for name in ("card", "paths", "files")),
+    )
+)
 _REPLACE = Prepared(
     lambda: Card.update({getattr(Card, name): Param(name) for name in _COLUMNS} | {Card.updated_at: NOW}).where(
         Card.id == Param("id")
@@ -115,5 +121,5 @@ async def _create_document(data: str) -> UUID:
 
 
 async def _create_assets(card_id: UUID, assets: Mapping[str, str]) -> None:
-    for path, name in assets.items():
-        await _CREATE_ASSET.one(card=card_id, path=path, file=name)
+    if assets:
+        await _CREATE_ASSETS.one(card=card_id, paths=list(assets), files=list(assets.values()))

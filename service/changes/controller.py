@@ -10,6 +10,7 @@ from service.changes.live import follow
 from service.changes.schemas import ChangePage, ChangeQuery
 from service.changes.streams import opened
 from service.errors import BadRequest, Violation
+from service.limits.budget import address_of, clients_of
 from service.schemas import CURSOR_LENGTH
 from service.web.event_stream import EVENT_STREAM, EventStream
 from service.web.guards import READ_CHARACTERS, CurrentUser
@@ -45,8 +46,8 @@ class ChangeController(Controller):
             raise BadRequest("A header is not valid.", errors=[fault])
         if Accept(request.headers.get("accept", "")).best_match([MediaType.JSON, EVENT_STREAM]) == EVENT_STREAM:
             feed = await _feed(user, query, last_event)
-            end = asyncio.Event()
-            return EventStream(follow(feed), end, opened(user, end))
+            end, address = asyncio.Event(), address_of(request.scope)
+            return EventStream(follow(feed, clients_of(request.scope)), end, opened(user, address, end))
         items, cursor = await queries.list_changes(user, query.kind, query.limit, query.after)
         body = f'{{"items":[{",".join(items)}],"next_cursor":"{cursor}"}}'
         return Rendered(body, headers={"Vary": "Accept"})

@@ -27,7 +27,7 @@ from service.characters.tables import TRASH_DAYS, Character
 from service.database.prepared import Param, Prepared, json_object, sql
 from service.errors import BadRequest, Forbidden, Unavailable, Violation
 from service.lists.cursors import decode_cursor, encode_cursor
-from service.lists.sizes import shown, within_page
+from service.lists.sizes import MAX_PAGE_SIZE, shown, within_page
 from service.relationships.scopes import FROM_SOURCE, visible_to
 from service.relationships.tables import Relationship
 from service.templates.queries import TEMPLATE
@@ -115,12 +115,12 @@ _QUERIES: Mapping[str, Callable[[], QueryString]] = {
 @cache
 def _page(kinds: tuple[str, ...]) -> Prepared:
     def write() -> QueryString:
-        queries = [_QUERIES[kind]() for kind in kinds]
+        queries, most = [_QUERIES[kind]() for kind in kinds], QueryString("{}::bigint", Param("most"))
         if len(queries) == 1:
-            return within_page(queries[0], _COLUMNS)
+            return within_page(queries[0], _COLUMNS, most)
         together = QueryString(" UNION ALL ".join(["({})"] * len(queries)), *queries)
         rows = QueryString("SELECT * FROM ({}) AS rows ORDER BY written_in, id LIMIT {}", together, Param("limit"))
-        return within_page(rows, _COLUMNS)
+        return within_page(rows, _COLUMNS, most)
 
     return Prepared(write)
 
@@ -202,18 +202,23 @@ class Feed:
     def cursor(self) -> str:
         return encode_cursor(self._position, self._shape)
 
-    async def read(self, limit: int) -> Sequence[Any]:
-        """The next rows, at most ``limit``, and fewer if they are large. ``is_complete`` says whether they are all."""
+    async def read(self, limit: int, most: int = MAX_PAGE_SIZE) -> Sequence[Any]:
+        """The next rows, at most ``limit``, and fewer if they have more than ``most`` bytes: then at least one.
+        ``is_complete`` says whether they are all."""
         now = datetime.now(UTC)
         self._earlier = started = self._position
         page = _page(self._kinds)
-        rows = await page.all(user=self.user.id, written_in=started.written_in, id=started.id, limit=limit)
-        read = shown(rows, limit)
+        rows = await page.all(user=self.user.id, written_in=started.written_in, id=started.id, limit=limit, most=most)
+        read = shown(rows, limit, most)
         last = read[-1] if read else started._asdict()
         self.is_complete = len(read) == len(rows) < limit
         complete_at = now if self.is_complete else started.complete_at
         self._position = _Position(last["written_in"], last["id"], complete_at)
         return read
+
+    def return_to_start(self) -> None:
+        """Makes the next ``read`` give the rows that were read last once more."""
+        self._position = self._earlier
 
     def cursor_of(self, row: Any) -> str:
         """The cursor that follows one of the rows that were read last."""

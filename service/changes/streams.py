@@ -1,6 +1,7 @@
 """The open streams of changes in this worker: how many each user has, and when they must end."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from uuid import UUID
@@ -16,23 +17,29 @@ from service.metrics import Gauge
 from service.settings import settings
 from service.web.shutdown import on_signal
 
+USERS_OF_ADDRESS = 20  # as many users may have all their streams at one address
 CHECKED_EVERY = 4.0  # seconds; a stream ends within five seconds after its token was revoked
 
 _ends: dict[UUID | None, dict[UUID | None, set[asyncio.Event]]] = {}  # by user and token
+_of_address: Counter[str] = Counter()
 _is_ending = False
 
 _OPEN = Gauge("change_streams_open", "Open streams of changes.", multiprocess_mode="livesum")
 
 
 @contextmanager
-def opened(user: Caller, end: asyncio.Event) -> Iterator[None]:
+def opened(user: Caller, address: str, end: asyncio.Event) -> Iterator[None]:
     """Counts a stream for the block, and sets ``end`` when the token is not valid any more or the worker ends. Raises
-    TooManyRequests if the user has as many streams as are allowed."""
+    TooManyRequests if the user or the address has as many streams as are allowed."""
     if sum(map(len, _ends.get(user.id, {}).values())) >= settings.max_change_streams:
         text = f"You have {settings.max_change_streams} open streams: close one."
         raise TooManyRequests(text, headers={"Retry-After": "5"})
+    if _of_address[address] >= USERS_OF_ADDRESS * settings.max_change_streams:
+        text = f"Your address has {_of_address[address]} open streams: close one."
+        raise TooManyRequests(text, headers={"Retry-After": "5"})
     if _is_ending:
         end.set()
+    _of_address[address] += 1
     of_user = _ends.setdefault(user.id, {})
     of_token = of_user.setdefault(user.token_id, set())
     of_token.add(end)
@@ -41,6 +48,9 @@ def opened(user: Caller, end: asyncio.Event) -> Iterator[None]:
         yield
     finally:
         _OPEN.dec()
+        _of_address[address] -= 1
+        if not _of_address[address]:
+            del _of_address[address]
         of_token.discard(end)
         if not of_token:
             of_user.pop(user.token_id, None)

@@ -7,7 +7,7 @@ An upload first inserts or updates the row and commits. Then it writes the file,
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from io import BytesIO
 from typing import IO, Any
@@ -26,15 +26,19 @@ from service.media.storage import STORAGE, derived_key
 from service.media.tables import StoredFile
 
 LINK_SECONDS = 600
+BLOCK = 4096  # bytes of the disk that each file takes at least
 
 _KEY = derived_key("names of files")
+_COLUMNS = ("name", "size", "width", "height", "color")
 _UPSERT = Prepared(
     lambda: QueryString(
-        "INSERT INTO files (name, size, width, height, color, stored_at) VALUES ({}, {}, {}, {}, {}, now())"
+        "INSERT INTO files (name, size, width, height, color, stored_at)"
+        " SELECT *, now() FROM unnest({}::text[], {}::int[], {}::int[], {}::int[], {}::text[]) AS given (name)"
+        " ORDER BY name"  # the same for all uploads, so that none waits for another that waits for it
         " ON CONFLICT (name) DO UPDATE SET width = coalesce(files.width, excluded.width),"
         " height = coalesce(files.height, excluded.height), color = coalesce(files.color, excluded.color),"
         " stored_at = now()",
-        *(Param(name) for name in ("name", "size", "width", "height", "color")),
+        *map(Param, _COLUMNS),
     )
 )
 _PICTURE = Prepared(
@@ -80,23 +84,39 @@ async def store_picture(picture: IO[bytes], *, dry_run: bool = False) -> NewFile
     cleaned = await clean(picture)
     name = await content_name(picture)
     files = {file_name(name, size): each for size, each in cleaned.files.items()}
-    size = sum(map(len, files.values()))  # a small upload may become large
-    file = NewFile(name, size, cleaned.width, cleaned.height, cleaned.color)
-    return file if dry_run else await _store(file, files)
+    file = NewFile(name, _counted(files.values()), cleaned.width, cleaned.height, cleaned.color)
+    if not dry_run:
+        await _store([file], files)
+    return file
 
 
 async def store_file(content: bytes, *, dry_run: bool = False) -> NewFile:
-    """Stores bytes unchanged, never to be shown as a picture; ``dry_run`` stores nothing. Call it outside of
+    """Like ``store_files``, for one."""
+    (file,) = await store_files([content], dry_run=dry_run)
+    return file
+
+
+async def store_files(contents: Collection[bytes], *, dry_run: bool = False) -> list[NewFile]:
+    """Stores each content unchanged, never to be shown as a picture; ``dry_run`` stores nothing. Call it outside of
     transactions."""
-    file = NewFile(await content_name(BytesIO(content)), len(content))
-    return file if dry_run else await _store(file, {file.name: content})
+    names = await asyncio.to_thread(lambda: [_keyed_hash(BytesIO(content)) for content in contents])
+    files = [NewFile(name, _counted([content])) for name, content in zip(names, contents, strict=True)]
+    if not dry_run:
+        await _store(files, dict(zip(names, contents, strict=True)))
+    return files
 
 
 async def refer_to(file: NewFile) -> str:
-    """The name of the file, for a foreign key. A dry run inserts its row, which is rolled back."""
-    if DB.is_dry_run:
-        await _UPSERT.one(**msgspec.structs.asdict(file))
-    return file.name
+    """Like ``refer_to_all``, for one."""
+    (name,) = await refer_to_all([file])
+    return name
+
+
+async def refer_to_all(files: Collection[NewFile]) -> list[str]:
+    """The names of the files, for foreign keys. A dry run inserts their rows, which are rolled back."""
+    if DB.is_dry_run and files:
+        await _insert(files)
+    return [file.name for file in files]
 
 
 async def get_past_picture(name: str) -> dict[str, Any]:
@@ -125,12 +145,24 @@ def stored_names(name: str) -> list[str]:
     return [name, *(file_name(name, size) for size in SIZES)]
 
 
-async def _store(file: NewFile, files: Mapping[str, bytes]) -> NewFile:
+def _counted(contents: Iterable[bytes]) -> int:
+    """The bytes that files with these contents take, at least: each has blocks of its own."""
+    return sum(max(BLOCK, len(content)) for content in contents)
+
+
+async def _store(rows: Collection[NewFile], files: Mapping[str, bytes]) -> None:
     check_no_connection("Storing a file")  # also because its row must be committed before it is written
-    await _count_bytes(sum(map(len, files.values())))
-    await _UPSERT.one(**msgspec.structs.asdict(file))
-    await asyncio.gather(*(STORAGE.put(each, content) for each, content in files.items()))
-    return file
+    if not files:
+        return
+    await _count_bytes(_counted(files.values()))
+    await _insert(rows)
+    await STORAGE.put_all(files)
+
+
+async def _insert(files: Collection[NewFile]) -> None:
+    """Inserts or updates their rows, in one statement."""
+    distinct = {file.name: file for file in files}.values()
+    await _UPSERT.one(**{column: [getattr(file, column) for file in distinct] for column in _COLUMNS})
 
 
 async def _count_bytes(size: int) -> None:

@@ -13,7 +13,7 @@ class StoredFile(Table, db=DB, tablename="files", help_text="Uploaded files; the
     name = Varchar(
         length=NAME_LENGTH, primary_key=True, default=None, null=False, help_text="HMAC-SHA256 of the bytes."
     )
-    size = Integer(default=None, null=False, help_text="Size of the upload in bytes.")
+    size = Integer(default=None, null=False, help_text="The bytes that the stored files count, at least 4,096 each.")
     width = Integer(default=None, null=True, help_text="In pixels; none if it is not a picture.")
     height = Integer(default=None, null=True)
     color = Varchar(length=7, default=None, null=True, help_text="The dominant color, as #rrggbb.")

@@ -8,7 +8,7 @@ import pytest
 from service.characters.tables import Character
 from service.limits.rate_limits import READS, STORED_BYTES, WRITES
 from tests.conftest import character, client, relationship, template
-from tests.support.cards import V2, V3, import_files, in_json, in_png
+from tests.support.cards import V2, V3, import_files, in_charx, in_json, in_png
 from tests.support.pictures import draw_picture
 
 Client = httpx.AsyncClient
@@ -79,6 +79,9 @@ async def test_writes(alice: Client) -> None:
         assert await counted(alice, "POST", migration) == units
     files = [("file", (f"{number}.json", in_json(V3))) for number in range(3)]
     assert await counted(alice, "POST", "/v1/imports", files=files) == 30
+    many = {"file": ("many.charx", in_charx(V3, **{f"assets/{number}": bytes([number]) for number in range(60)}))}
+    assert await counted(alice, "POST", "/v1/imports", files=many) == 12
+    assert await counted(alice, "PUT", f"{path}/card", files=many) == 12
     assert await counted(alice, "PUT", f"{path}/card", json={"nickname": "Mi"}) == 5
     assert await counted(alice, "PUT", f"{path}/portrait", content=draw_picture(), headers=PNG) == 10
     assert await counted(alice, "PUT", "/v1/users/me/avatar", content=draw_picture(), headers=PNG) == 10
@@ -88,7 +91,7 @@ async def test_stored_bytes_are_limited_whether_they_are_used_or_not(
     alice: Client, charlie: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     STORED_BYTES.counter._local._ends_and_counts.clear()
-    monkeypatch.setitem(STORED_BYTES.__dict__, "most", 3_000)
+    monkeypatch.setitem(STORED_BYTES.__dict__, "most", 100_000)
 
     async def upload(member: Client, path: str, color: str) -> httpx.Response:
         return await member.put(f"/v1{path}", content=draw_picture(color=color), headers=PNG)
@@ -98,7 +101,7 @@ async def test_stored_bytes_are_limited_whether_they_are_used_or_not(
     assert statuses == sorted(statuses)  # 200 until the limit is reached, and then 429
     assert {*statuses} == {200, 429}
     refused = await upload(alice, f"/characters/{mira['id']}/portrait", "#ffffff")
-    assert "The limit 'stored-bytes' is 3000 in a day for each caller." in refused.json()["detail"]
+    assert "The limit 'stored-bytes' is 100000 in a day for each caller." in refused.json()["detail"]
     assert 86_000 < int(refused.headers["retry-after"]) <= 86_400
     (item,) = await import_files(alice, in_png(draw_picture(), chara=V2))
     assert item["status"] == 429

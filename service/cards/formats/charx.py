@@ -13,7 +13,7 @@ import msgspec
 from service.errors import Unprocessable
 
 CARD = "card.json"
-MAX_ENTRIES = 2_500  # some writers store 500 assets with a file of metadata beside each
+MAX_ENTRIES = 1_250  # some writers store 500 assets with a file of metadata beside each
 MAX_UNPACKED = 64 * 1024 * 1024  # bytes of all entries together
 MAX_RATIO = 200  # unpacked bytes to packed bytes of an entry; repetitive JSON reaches 100
 RATIO_FREE = 1024 * 1024  # bytes that an entry may have unpacked, whatever the ratio

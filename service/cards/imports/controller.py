@@ -4,7 +4,7 @@ import msgspec
 from litestar import Controller, Request
 
 from service.cards.imports import queries
-from service.cards.imports.schemas import ImportOutcomes, ImportQuery
+from service.cards.imports.schemas import ImportOutcomes, ImportQuery, base_name
 from service.errors import ServiceError, UnsupportedMediaType
 from service.media.transfer import first_bytes, read_files
 from service.web.guards import WRITE_CHARACTERS, CurrentUser
@@ -26,10 +26,12 @@ async def _prepare(request: Request[Any, Any, Any]) -> list[tuple[str, queries.N
     files = await read_files(request, most=MAX_FILES)
     await spend(request.scope, queries.COST * len(files))
     for file in files:
-        name = queries.base_name(file.filename)
+        name = base_name(file.filename)
         start = await first_bytes(file, queries.START)
         card = await queries.store_card(name, start, file.read, room=room, dry_run=dry_run)
-        room -= 0 if isinstance(card, ServiceError) else card.size
+        if not isinstance(card, ServiceError):
+            room -= card.size
+            await spend(request.scope, 1 + card.cost_of_files)
         cards.append((name, card))
     return cards
 

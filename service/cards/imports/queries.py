@@ -18,7 +18,7 @@ from service.cards.imports.schemas import OnDuplicate
 from service.cards.queries import ExportedCard, card_text, get_card
 from service.cards.schemas import CardQuery
 from service.cards.store import ImportedCard, create_card, replace_card
-from service.cards.tables import FILE_LENGTH, Card
+from service.cards.tables import Card
 from service.characters.queries import create_character
 from service.characters.schemas import CharacterCreate
 from service.characters.scopes import SUMMARY
@@ -31,10 +31,11 @@ from service.database.prepared import Param, Prepared, json_object
 from service.errors import Conflict, ServiceError, TooLarge, Unprocessable, UnsupportedMediaType, Violation
 from service.etags import check_if_match
 from service.limits.turns import Turns
-from service.media.queries import NewFile, content_name, refer_to, store_file, store_picture
+from service.media.queries import NewFile, content_name, refer_to, refer_to_all, store_file, store_files, store_picture
 from service.media.schemas import MAX_UPLOAD
 
-COST = 10  # writes that each file counts as
+COST = 10  # writes that each file counts as,
+FILES_OF_A_WRITE = 25  # and one more for so many files in it
 MAX_TOGETHER = 32 * 1024 * 1024  # bytes of the cards of one import, which are in memory together
 _ASSET_BYTES = 1024  # what one asset counts
 _TOO_MANY = "Too many cards are being imported."
@@ -69,6 +70,10 @@ class NewCard(msgspec.Struct, kw_only=True):
     portrait: NewFile | None
     assets: dict[str, NewFile]
     notes: list[str]
+
+    @property
+    def cost_of_files(self) -> int:
+        return len(self.assets) // FILES_OF_A_WRITE
 
 
 class Imported(msgspec.Struct):
@@ -189,7 +194,7 @@ async def _replace(row: Any, card: NewCard) -> None:
 
 
 async def _asset_names(card: NewCard) -> dict[str, str]:
-    return {path: await refer_to(file) for path, file in card.assets.items()}
+    return dict(zip(card.assets, await refer_to_all(card.assets.values()), strict=True))
 
 
 async def _find_duplicate(user: Caller, card: NewCard) -> UUID | None:
@@ -204,7 +209,8 @@ async def _store(name: str, content: bytes, room: int, dry_run: bool) -> NewCard
     if size > room:
         raise TooLarge(f"The cards of one import may have at most {MAX_TOGETHER // 1024**2} MiB of JSON together.")
     portrait, digest = await _store_picture(found, dry_run), await content_name(BytesIO(content))
-    assets = {path: await store_file(file, dry_run=dry_run) for path, file in found.files.items() if path != found.icon}
+    contents = {path: file for path, file in found.files.items() if path != found.icon}
+    assets = dict(zip(contents, await store_files(contents.values(), dry_run=dry_run), strict=True))
     return NewCard(
         card=ImportedCard(text, found.card.spec, found.card.spec_version, name, digest, found.icon),
         size=size,
@@ -242,9 +248,3 @@ async def _store_picture(found: CardFile, dry_run: bool) -> NewFile | None:
         found.notes.append(f"The picture was not used as the portrait: {error.detail}")
         found.icon = None  # then it is stored as an asset
         return None
-
-
-def base_name(filename: str) -> str:
-    """The printable part of a file name, without folders."""
-    name = filename.replace("\\", "/").rpartition("/")[2]
-    return "".join(letter for letter in name if letter.isprintable())[:FILE_LENGTH]

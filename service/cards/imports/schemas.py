@@ -4,6 +4,7 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from service.cards.tables import FILE_LENGTH
 from service.characters.schemas import CharacterSummary
 from service.errors import Problem
 from service.schemas import DryRunQuery
@@ -40,3 +41,9 @@ class ImportOutcomes(msgspec.Struct, kw_only=True):
     """One result for each file, in the same order."""
 
     items: list[ImportOutcome]
+
+
+def base_name(filename: str) -> str:
+    """The printable part of a file name, without folders."""
+    name = filename.replace("\\", "/").rpartition("/")[2]
+    return "".join(letter for letter in name if letter.isprintable())[:FILE_LENGTH]

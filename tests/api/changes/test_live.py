@@ -274,6 +274,23 @@ async def test_a_user_has_a_few_streams_at_once(
         await again.begin()
 
 
+async def test_an_address_has_a_bounded_number_of_streams(
+    server: str, alice: Client, charlie: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "settings", type("Settings", (), {"max_change_streams": 1}))
+    monkeypatch.setattr(streams, "USERS_OF_ADDRESS", 1)
+    async with stream(server, alice) as first:
+        await first.begin()
+        async with stream(server, charlie) as second:
+            assert (second.response.status_code, second.response.headers["retry-after"]) == (429, "5")
+            assert second.response.json()["detail"] == "Your address has 1 open streams: close one."
+    assert await _gone()
+    async with stream(server, charlie) as again:
+        await again.begin()
+    assert await _gone()
+    assert not streams._of_address
+
+
 @pytest.mark.parametrize("how", ["sign_out", "suspend", "revoke_elsewhere"])
 async def test_a_stream_ends_soon_after_its_token(
     server: str, alice: Client, charlie: Client, monkeypatch: pytest.MonkeyPatch, how: str
