@@ -5,6 +5,7 @@ in a thread, and others wait for it; a worker without such a request never does.
 """
 
 import asyncio
+import gc
 import re
 from datetime import timedelta
 from importlib import import_module
@@ -102,6 +103,7 @@ async def _site_module() -> Any:
     async with _importing:
         if not _modules:
             _modules.append(await asyncio.to_thread(import_module, "service.admin.site"))
+            gc.freeze()  # see exempt_from_collection
     return _modules[0]
 
 
