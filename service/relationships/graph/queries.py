@@ -11,7 +11,6 @@ from service.characters.tables import Character
 from service.database.prepared import Param, Prepared, json_object
 from service.database.replicas import from_replica
 from service.errors import NotFound
-from service.relationships.graph.schemas import Graph
 from service.relationships.tables import Relationship
 from service.relationships.types import TYPES
 
@@ -93,14 +92,23 @@ related AS (
     FROM followed, LATERAL (SELECT * FROM relationships WHERE id = followed.id LIMIT 1) AS relationships
     WHERE source = ANY (ARRAY(SELECT id FROM node)) AND target = ANY (ARRAY(SELECT id FROM node))
 )
-SELECT
+SELECT nodes.items, edges.items, (SELECT bool_or(cut) FROM level), nodes.number + edges.number
+FROM
     (
-        SELECT json_agg({node} ORDER BY depth, characters.id)
+        SELECT json_agg({node} ORDER BY depth, characters.id) AS items, count(*) AS number
         FROM node, LATERAL (SELECT * FROM characters WHERE id = node.id LIMIT 1) AS characters
-    ),
-    (SELECT coalesce(json_agg(item), '[]') FROM related),
-    (SELECT bool_or(cut) FROM level)
+    ) AS nodes,
+    (SELECT coalesce(json_agg(item), '[]') AS items, count(*) AS number FROM related) AS edges
 """
+
+
+class FoundGraph(msgspec.Struct, frozen=True):
+    """A graph whose ``nodes`` and ``edges`` are JSON. ``size`` is how many there are together."""
+
+    nodes: str
+    edges: str
+    truncated: bool
+    size: int
 
 
 def _graph_query() -> QueryString:
@@ -130,13 +138,11 @@ _QUERY = Prepared(_graph_query)
 
 
 @from_replica
-async def get_graph(user: Caller, character_id: UUID, depth: int, types: Sequence[str] | None) -> Graph:
+async def get_graph(user: Caller, character_id: UUID, depth: int, types: Sequence[str] | None) -> FoundGraph:
     """The characters within ``depth`` steps that the caller may see, MAX_NODES at most, and the relationships between
     them. Raises NotFound when the caller may not see the character itself."""
     stored_types = sorted({TYPES[name][0].name for name in types}) if types is not None else None
-    nodes, edges, truncated = await _QUERY.one(root=character_id, depth=depth, types=stored_types, user=user.id)
+    nodes, edges, truncated, size = await _QUERY.one(root=character_id, depth=depth, types=stored_types, user=user.id)
     if nodes is None:
         raise NotFound
-    return msgspec.convert(
-        {"nodes": msgspec.json.decode(nodes), "edges": msgspec.json.decode(edges), "truncated": bool(truncated)}, Graph
-    )
+    return FoundGraph(nodes, edges, bool(truncated), size)

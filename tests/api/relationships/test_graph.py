@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -315,6 +316,41 @@ def _most_rows(depth: int) -> int:
     """The root; each level's relationships, then the characters at their ends, and one level more for the last edges;
     each of those once more for the answer."""
     return 1 + depth * MAX_STEPS + (depth + 1) * MAX_STEPS * 2 + MAX_NODES
+
+
+@pytest.mark.parametrize(("depth", "units"), [(1, 2 + 9 // 50), (4, 8 + 1_494 // 50)])
+@pytest.mark.parametrize("accept", ["application/json", "text/vnd.mermaid"])
+async def test_a_graph_counts_by_what_is_in_it(
+    alice: Client, world: World, depth: int, units: int, accept: str
+) -> None:
+    """At depth 1 it has 5 characters and 4 relationships, and at depth 4 500 and 994."""
+    await world.populate(range(MAX_NODES))
+    await world.relate([(0, index) for index in range(1, 5)])
+    await world.relate([(1, index) for index in range(5, MAX_NODES)])
+    await world.relate([(2, index) for index in range(5, MAX_NODES)])
+    path, headers = f"/v1/characters/{_number(1, 0)}/graph?depth={depth}", {"Accept": accept}
+    before = await alice.get("/v1/nowhere")
+    answer = await alice.get(path, headers=headers)
+    assert (answer.status_code, answer.headers["content-type"].partition(";")[0]) == (200, accept)
+    left = [int(each.headers["ratelimit-remaining"]) for each in (before, answer)]
+    assert left[0] - left[1] == units
+
+
+async def test_other_requests_do_not_wait_for_a_large_graph(alice: Client, world: World) -> None:
+    """The thread that answers requests has little to do for it."""
+    await world.populate(range(MAX_NODES))
+    await world.relate([(0, at) for at in range(1, MAX_NODES)])
+    await world.relate([(at, at % 499 + 1) for at in range(1, MAX_NODES)], "friend_of")
+    for name in ("rival_of", "enemy_of", "sibling_of", "partner_of"):
+        await world.relate([(at, (at + len(name)) % 499 + 1) for at in range(1, MAX_NODES)], name)
+    path = f"/v1/characters/{_number(1, 0)}/graph?depth=4"
+    times = []
+    for _ in range(5):
+        began = time.thread_time()
+        answer = await alice.get(path)
+        times.append(time.thread_time() - began)
+    assert len(answer.content) > 512 * 1024
+    assert min(times) < 0.03, "seconds of a processor"
 
 
 async def test_a_graph_has_at_most_five_hundred_nodes(alice: Client, world: World) -> None:
