@@ -11,7 +11,6 @@ ServiceError
 ├── Conflict 409               └── Unavailable 503
 ├── PreconditionFailed 412         └── Overloaded
 └── TooLarge 413
-
 A class has a status; an instance has a detail, a complete sentence for a person.
 """
 
@@ -35,10 +34,6 @@ class Violation(msgspec.Struct, frozen=True, omit_defaults=True):
     pointer: str | None = None
     parameter: str | None = None
     header: str | None = None
-
-    def without_tokens(self) -> "Violation":
-        """A client may send a token as a name or a value."""
-        return Violation(*(text and masked(text) for text in msgspec.structs.astuple(self)))
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -79,7 +74,8 @@ class ServiceError(Exception):
             detail=masked(self.detail),
             instance=masked(scope["path"]),
             request_id=scope.get("state", {}).get("request_id"),
-            errors=[each.without_tokens() for each in self.errors] or None,
+            # A client may send a token as a name
+            errors=[Violation(*(t and masked(t) for t in msgspec.structs.astuple(one))) for one in self.errors] or None,
         )
 
 
