@@ -351,7 +351,7 @@ async def test_other_requests_do_not_wait_for_a_large_graph(alice: Client, world
         answer = await alice.get(path)
         times.append(time.thread_time() - began)
     assert len(answer.content) > 512 * 1024
-    assert min(times) < 0.014 * max(1, slowness()), "seconds of a processor"
+    assert min(times) < 0.014 * max(1, min(slowness() for _ in range(5))), "seconds of a processor"
 
 
 async def test_a_graph_has_at_most_five_hundred_nodes(alice: Client, world: World) -> None:
