@@ -74,10 +74,10 @@ class BoundedProtocol(HttpToolsProtocol):
         """Uvicorn's answer when the parser stops."""
         if self._lines > MAX_LINES:
             self._refuse(HeadersTooLarge(f"The request has more than {MAX_LINES} headers."))
-        elif self._is_idle() or self._in_head:
-            super().send_400_response(msg)
-        else:
+        elif self.pipeline or (not self._is_idle() and self.cycle.response_started):
             self._end()
+        else:
+            super().send_400_response(msg)
 
     def _is_idle(self) -> bool:
         return not self.pipeline and (self.cycle is None or self.cycle.response_complete)

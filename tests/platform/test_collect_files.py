@@ -139,7 +139,7 @@ async def test_a_file_that_is_uploaded_again_is_kept(alice: Client) -> None:
     name = (await store_file(b"once more")).name
     await age()
     async with DB.transaction():
-        await queries._UPSERT.one(name=name, size=9, width=None, height=None, color=None)
+        await queries._UPSERT.one(name=[name], size=[9], width=[None], height=[None], color=[None])
         collecting = asyncio.create_task(delete_unused_files(), context=Context())
         await asyncio.sleep(0.3)
         assert not collecting.done()

@@ -230,7 +230,9 @@ async def test_a_page_is_read_from_its_index(alice: Client, app: Any) -> None:
         f" FROM users u, generate_series(1, 2500) WHERE u.id = '{me}' OR u.username = 'dora'"
     )
     await DB.run_ddl("ANALYZE characters")
-    sql, arguments = _page(("character",))._bind({"user": UUID(me), "written_in": 0, "id": UUID(int=0), "limit": 20})
+    sql, arguments = _page(("character",))._bind(
+        {"user": UUID(me), "written_in": 0, "id": UUID(int=0), "limit": 20, "most": 2**22}
+    )
     rows = await DB._run_in_new_connection(f"EXPLAIN (ANALYZE, FORMAT TEXT) {sql}", arguments)
     plan = "\n".join(row["QUERY PLAN"] for row in rows)
     assert "characters_changed" in plan

@@ -242,7 +242,7 @@ def test_keywords_outside_the_subset_are_refused(rule: object, pointer: str) -> 
     [
         {},
         {"const": {"$ref": "x"}},
-        {"enum": [{"$id": "http://["}, None, 1]},
+        {"enum": [{"$id": "http://["}, [None], 1]},
         {"default": {"$ref": "x", "$schema": "y"}},
         {"x-anything": {"$ref": "x", "allOf": [{"$id": "y"}]}},
         {"properties": {"$ref": {"type": "string"}, "$id": {}, "allOf": {}}},
