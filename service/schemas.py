@@ -164,7 +164,10 @@ class DryRunQuery(Query, kw_only=True, frozen=True):
 
     dry_run: Annotated[
         bool,
-        Meta(description="Preview the result without saving it. The response is 200, without `Location` and `ETag`."),
+        Meta(
+            description="Preview the result without saving it. The response is 200, or 204 for a deletion, without"
+            " `Location` and `ETag`."
+        ),
     ] = False
 
 

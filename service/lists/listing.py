@@ -205,7 +205,7 @@ class Listing:
         faults = [name for name, _ in keys if name not in self.sorts]
         if faults or len({name for name, _ in keys}) < len(keys):
             fault = Violation(
-                f"Must be names of {', '.join(self.sorts)}, each at most once; - before a name means descending.",
+                f"Must be one or more of {', '.join(self.sorts)}, each once. A leading - means descending.",
                 parameter="sort",
             )
             raise BadRequest.of([fault])
@@ -214,6 +214,10 @@ class Listing:
 
 def _allowed(names: Sequence[str] | None, among: Mapping[str, Any], parameter: str) -> tuple[str, ...]:
     if unknown := [name for name in names or () if name not in among]:
-        fault = Violation(f"Unknown: {', '.join(unknown)[:200]}. There are: {', '.join(among)}.", parameter=parameter)
-        raise BadRequest.of([fault])
+        text = (
+            f"Unknown: {', '.join(unknown)[:200]}. There are: {', '.join(among)}."
+            if among
+            else "Is not supported by this list."
+        )
+        raise BadRequest.of([Violation(text, parameter=parameter)])
     return tuple(sorted(set(names or ())))

@@ -69,7 +69,7 @@ async def known_parameters(connection: ASGIConnection[Any, Any, Any, Any], handl
 
 def _key_violations(handler: BaseRouteHandler, key: bytes) -> Iterator[Violation]:
     if not handler.opt.get("idempotent"):
-        yield Violation("Is not taken here.", header="Idempotency-Key")
+        yield Violation("Is not supported by this operation.", header="Idempotency-Key")
     elif not _IDEMPOTENCY_KEY.fullmatch(key):
         yield Violation("Must be 1 to 255 visible ASCII characters.", header="Idempotency-Key")
 

@@ -31,7 +31,7 @@ _MEMBERS: dict[str, Any] = {
     "TemplateVersionRead.prompt": EXAMPLES["create_template"]["prompt"], "TemplateVersionRead.template": _TEMPLATE,
     "attributes": {"role": "inspector", "wits": 17}, "extensions": {}, "forked_from": None,
     "attribute_schema": EXAMPLES["create_template"]["attribute_schema"],
-    "url": f"/v1/characters/{_CHARACTER}/portrait?v=8f14e45f", "width": 768, "height": 1024, "color": "#7a5c43",
+    "url": f"/v1/characters/{_CHARACTER}/portrait?v=8f14e45f0000", "width": 768, "height": 1024, "color": "#7a5c43",
     "Link.title": "Story generator", "Link.url": "https://example.org/ada",
     "PortraitLinks.links": {size: f"/media/{_CHARACTER}-{size}.webp" for size in ("64", "256", "512", "1024")},
     "username": "ada", "display_name": "Ada", "bio": "Writes detectives.", "links": [], "avatar": None,

@@ -260,7 +260,7 @@ async def test_lists_are_sent_by_commas_or_repeated(alice: Client, query: str, e
         ("tags=" + "&tags=".join(map(str, range(21))), "Must have at most 20 items."),
         (
             "sort=name&sort=colour",
-            "Must be names of created_at, updated_at, name, rank, each at most once; - before a name means descending.",
+            "Must be one or more of created_at, updated_at, name, rank, each once. A leading - means descending.",
         ),
     ],
 )

@@ -243,7 +243,10 @@ async def test_a_key_is_refused_by_routes_without_idempotency(alice: Client) -> 
         ("POST", f"/v1/trash/{mira['id']}/restorations"),
     ]:
         refused = await alice.request(method, path, headers=KEY, json=None if method == "GET" else {})
-        assert (refused.status_code, faults(refused)) == (400, {"Idempotency-Key": "Is not taken here."}), path
+        assert (refused.status_code, faults(refused)) == (
+            400,
+            {"Idempotency-Key": "Is not supported by this operation."},
+        ), path
 
 
 async def test_a_key_expires_after_24_hours(alice: Client) -> None:
