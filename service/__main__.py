@@ -3,6 +3,8 @@
 import argparse
 import asyncio
 import contextlib
+import os
+import shlex
 import signal
 import socket
 import sys
@@ -93,7 +95,7 @@ def _run_server(started: float, sockets: list[socket.socket] | None) -> None:
         f"  the API      {url}/v1",
         f"  its docs     {url}/docs",
         f"  the admin    {url}/admin/",
-        "  an operator  .venv/bin/piccolo service operator create --username=NAME",
+        f"  an operator  {_given('DATA_DIR')}.venv/bin/piccolo service operator create --username=NAME",
     ):
         logger.info("{}", line)
     config = uvicorn.Config(
@@ -110,6 +112,11 @@ def _run_server(started: float, sockets: list[socket.socket] | None) -> None:
     server.run(sockets=sockets)
     if not server.started:
         sys.exit("The service did not start.")
+
+
+def _given(name: str) -> str:
+    """The assignment that a command in another shell needs to find the same data."""
+    return f"{name}={shlex.quote(os.environ[name])} " if name in os.environ else ""
 
 
 @contextlib.contextmanager

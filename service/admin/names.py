@@ -33,6 +33,11 @@ _SHOWN = {
         "'Version ' || number",
         "CASE WHEN published_at IS NULL THEN 'draft' WHEN deprecated_at IS NOT NULL THEN 'deprecated' END",
     ),
+    "relationships": (
+        "(SELECT name FROM characters WHERE characters.id = source) || ' ' || replace(type, '_', ' ') || ' '"
+        " || (SELECT name FROM characters WHERE characters.id = target)",
+        "NULL",
+    ),
     "tokens": ("CASE kind WHEN 'key' THEN 'API key ' || name ELSE 'session' END", "NULL"),
 }
 

@@ -21,7 +21,7 @@ from service.admin import template_version_forms as versions
 from service.admin.additions import add_script, read_static
 from service.admin.details_page import add_details
 from service.admin.home import add_home
-from service.admin.large_lists import bound_lists
+from service.admin.large_lists import EXACT_OF_TABLES, bound_lists
 from service.admin.lists import LINKS, TABLES, refuse_bad_values
 from service.admin.mount import MOST_REFUSED
 from service.admin.offered_forms import offer_forms_of_role
@@ -99,7 +99,7 @@ bound_lists(site, TABLES)
 refuse_bad_values(site)
 offer_forms_of_role(site)
 add_script(site, "sign-in.js")
-add_script(site, "lists.js")
+add_script(site, "lists.js", EXACT=EXACT_OF_TABLES)
 add_script(site, "titles.js", SITE=_NAME, LINKS=LINKS)
 if _provider is not None:
     add_second_factor_page(site, _provider)

@@ -53,7 +53,7 @@ _INVALID_INDEXES = Prepared(
 
 
 _ADVICE = {
-    "pending": ": run piccolo migrations forwards",
+    "pending": ": run piccolo migrations forwards, or give the role its privileges, without which it sees no migration",
     "needs resync": ": run piccolo service resync",
     "in recovery": ": DATABASE_URL leads to a standby",
     "failing": ": a message has waited for more than an hour",

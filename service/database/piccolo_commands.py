@@ -17,9 +17,12 @@ from service.settings import settings
 
 def complete_commands() -> None:
     """Changes Piccolo's commands in this process. ``migrations backwards`` means ``backwards service``: it undoes the
-    newest migration. ``schema generate`` lists the indexes that Piccolo has no method for, instead of failing."""
-    if "piccolo.main" in sys.modules:  # only the command `piccolo` imports it
+    newest migration. ``schema generate`` lists the indexes that Piccolo has no method for, instead of failing. The
+    service's own commands are without Piccolo's advice to migrate, which would be wrong before a restore."""
+    if main := sys.modules.get("piccolo.main"):  # only the command `piccolo` imports it
         set_up_logging(settings, of_command=True)
+        if sys.argv[1:2] == ["service"]:
+            main.colored_warning = _say_nothing  # type: ignore[attr-defined] # a module
     backwards.backwards.__defaults__ = ("service", "1", False, False, False)
     if generate := sys.modules.get("piccolo.apps.schema.commands.generate"):  # only the command `piccolo` imports it
         generate.Index = _index_of(generate.Index)  # type: ignore[attr-defined] # a module
@@ -40,6 +43,10 @@ def in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
 
     run.__signature__ = inspect.signature(command)  # type: ignore[attr-defined] # where targ reads the arguments
     return run
+
+
+def _say_nothing(**_: Any) -> None:
+    pass
 
 
 def _index_of(parsed: Any) -> Any:

@@ -329,7 +329,7 @@ def test_operators_see_counts_and_the_last_actions(operator: Browser) -> None:
     rows, state, actions = (each.text for each in operator.all(".welcome ul"))
     assert "Members: " in rows
     assert "database: ok" in state
-    assert "olga sign_in" in actions
+    assert "olga Signed in" in actions
     operator.look("admin-home")
     operator.wait_for(".welcome a[href='#/characters/']").click()
     operator.wait_for("tbody tr")

@@ -3,7 +3,9 @@
 const ofTable = /\/api\/tables\/([a-z_]+)\/(count\/)?$/;
 const ofRow = /\/api\/tables\/([a-z_]+)\/([0-9a-f-]+)\/$/;
 const { alert } = window;
+const exact = __EXACT__;  // by table: the columns that are equal to their filter, or do not match
 let note = "";  // why the list is not shown
+let isRefused = false;  // then the rows are those of the list before
 let gone = "";  // the table of a row that does not exist
 
 function conditions() {
@@ -17,7 +19,7 @@ function showNote() {
   shown?.remove();
   if (!note || !list) return;
   const made = document.createElement("p");
-  made.dataset.note = "";
+  made.dataset.note = isRefused ? "refused" : "";
   made.setAttribute("role", "alert");
   made.textContent = note;
   list.before(made);
@@ -30,12 +32,23 @@ document.addEventListener("answer", ({ detail: { path, status, refusal } }) => {
     gone = tableOfRow;
   } else if (table && status >= 400) {
     note = refusal || "The list cannot be shown. Change the filter, or try it again.";
+    isRefused = true;
   } else if (count) {
     note = gone === table ? "This row does not exist any more." : "";
     gone = "";
+    isRefused = false;
   }
   showNote();
 });
+
+// Piccolo Admin offers a part of the text
+function hideMatches() {
+  const [, table] = location.hash.split(/[/?]/);
+  for (const column of exact[table] ?? []) {
+    const match = document.querySelector(`.filter_wrapper select[name="${column}__match"]:not([hidden])`);
+    if (match) match.hidden = true;
+  }
+}
 
 // Piccolo Admin says "Page not found" and opens its Home
 window.alert = (message) => {
@@ -63,4 +76,7 @@ document.addEventListener("click", ({ target }) => {
   if (clear && conditions().size) location.hash = location.hash.split("?")[0];
 });
 
-new MutationObserver(showNote).observe(document, { childList: true, subtree: true });
+new MutationObserver(() => {
+  showNote();
+  hideMatches();
+}).observe(document, { childList: true, subtree: true });

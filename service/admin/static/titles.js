@@ -2,30 +2,36 @@
 
 const site = __SITE__;
 const links = __LINKS__;  // of the sidebar: the address by its name
-let row = {};  // of the page: its address, its name and its state
+const isId = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+const found = new Map();  // by id: the name, the state and the address of a row, once they are known
 
-async function findRow(address) {
-  if (row.link === address) return;
-  row = { link: address };
-  const id = address.split("/")[2];
+function rowOf(id) {
+  if (!found.has(id)) find(id);
+  return found.get(id) ?? {};
+}
+
+async function find(id) {
+  found.set(id, {});
   const response = await fetch(`./api/names?ids=${encodeURIComponent(id)}`);
-  const found = response.ok ? (await response.json())[id] : null;
-  if (row.link !== address || found?.link !== address) return;
-  row = found;
+  found.set(id, response.ok ? (await response.json())[id] : {});
   update();
+}
+
+function described(name, value) {
+  return `${name.replace("__operator", "")}: ${isId.test(value) ? rowOf(value).name ?? value : value}`;
 }
 
 function titleOf(path, query) {
   const [table, id, more] = path.split("/").filter(Boolean).slice(1);
   if (!table || table === "forms" || id === "add") return {};
   if (id && !more) {
-    findRow(path);
-    return row;
+    const row = rowOf(id);
+    return row.link === path ? row : {};
   }
   if (!query) return {};
   const [known] = Object.entries(links).find(([, link]) => link === `${path}?${query}`) ?? [];
-  const conditions = [...new URLSearchParams(query)].filter(([name]) => !name.startsWith("__"));
-  return { name: known ?? conditions.map(([name, value]) => `${name.replace("__operator", "")}: ${value}`).join(", ") };
+  const conditions = [...new URLSearchParams(query)].filter(([name]) => !/^__|__match$/.test(name));
+  return { name: known ?? conditions.map(([name, value]) => described(name, value)).join(", ") };
 }
 
 function update() {
