@@ -56,7 +56,7 @@ def test_an_operator_is_created_with_a_password_from_standard_input(service: Ser
     assert (done.returncode, done.stdout) == (0, "The administrator piped is created.\n"), done.stderr
     assert sign_in(service, "piped") == 200
     done = piccolo("service", "operator", "list", DATA_DIR=data_dir)
-    assert [line.split()[:2] for line in done.stdout.splitlines()] == [["username", "active"], ["piped", "yes"]]
+    assert [line.split()[:2] for line in done.stdout.splitlines()] == [["username", "state"], ["piped", "active"]]
     done = piccolo("service", "operator", "disable", "--username=piped", DATA_DIR=data_dir)
     assert (done.returncode, done.stdout) == (0, "The operator piped is disabled.\n"), done.stderr
     assert sign_in(service, "piped") == 401
