@@ -339,7 +339,7 @@ async def test_fields_narrow_and_expand_widens(alice: Client, charlie: Client) -
         ("fields=nam", "fields", "description"),
         ("expand=portrait", "expand", "owner, template"),
         ("sort=age", "sort", "created_at, updated_at, name"),
-        ("sort=name,-name", "sort", "at most once"),
+        ("sort=name,-name", "sort", "each once"),
         ("sort=rank", "sort", "search"),
         ("style=baroque", "style", "cyberpunk"),
         ("visibility=secret", "visibility", "unlisted"),
