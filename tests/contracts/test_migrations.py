@@ -224,7 +224,7 @@ def test_actions_get_their_names_also_those_of_the_release_before(empty_database
 @pytest.mark.slow
 def test_a_worker_in_front_of_its_migrations_says_so_and_serves_after_them(empty_database: str) -> None:
     with worker_of_its_own(DATABASE_URL=empty_database) as worker, worker.start().client() as stranger:
-        assert "Migrations are pending: 23" in worker.output
+        assert "Migrations are pending: 2026-" in worker.output
         assert stranger.get("/health/ready").status_code == 503
         refused = stranger.get("/v1/characters")
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
