@@ -1,5 +1,4 @@
 import re
-from collections.abc import Awaitable
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
@@ -19,14 +18,14 @@ from service.cards.imports.queries import (
 from service.cards.imports.schemas import base_name
 from service.cards.queries import ExportedCard
 from service.cards.schemas import CardQuery, CardRead, CardUpdate, Format
-from service.characters.store import check_own, check_own_version
+from service.characters.store import check_own
 from service.errors import ServiceError
 from service.etags import etag
 from service.media.transfer import MAX_BODY, first_bytes, read_files
 from service.web.guards import READ_CHARACTERS, WRITE_CHARACTERS, CurrentUser
 from service.web.middleware.rate_limit import Cost, spend
 from service.web.openapi_content import ETAG, QUOTA, CardOperation, UpdateOrUploadOperation
-from service.web.requests import FORM, IfMatch, StrictRequest, is_dry_run, prepared
+from service.web.requests import FORM, IfMatch, StrictRequest, check_of, is_dry_run, prepared
 from service.web.responses import FromFile, Rendered
 from service.web.routes import get, put
 
@@ -38,10 +37,6 @@ _NOT_ASCII = re.compile("[^A-Za-z0-9._-]+")
 _SEPARATORS = re.compile(r"[/\\]")
 
 
-def _check_caller(request: Request[Any, Any, Any]) -> Awaitable[None]:
-    return check_own(request.user, request.path_params["character_id"])
-
-
 async def _prepare(request: Request[Any, Any, Any]) -> NewCard | None:
     """The card of a form with one file. None for JSON."""
     await request.body()  # a dry run must have it before its transaction begins
@@ -49,7 +44,7 @@ async def _prepare(request: Request[Any, Any, Any]) -> NewCard | None:
         await spend(request.scope, JSON_COST)
         return None
     await spend(request.scope, COST)
-    await check_own_version(request.user, request.path_params["character_id"], request.headers.get("if-match"))
+    await check_own(request.user, request.path_params["character_id"], request.headers.get("if-match"))
     (file,) = await read_files(request)
     name = base_name(file.filename)
     start = await first_bytes(file, START)
@@ -96,7 +91,7 @@ class CardController(Controller):
         request_max_body_size=MAX_BODY,
         or_form=CardUpdate(),
         prepare=_prepare,
-        check_caller=_check_caller,
+        check_caller=check_of(check_own, "character_id"),
     )
     async def update_card(
         self,

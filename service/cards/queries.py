@@ -19,7 +19,7 @@ from service.cards.schemas import CardQuery, CardUpdate
 from service.cards.store import ASSETS, change_data, stored_card, stored_document
 from service.cards.tables import Card
 from service.characters.scopes import visible_to
-from service.characters.store import check_own_version, lock_own, touch
+from service.characters.store import check_own, lock_own, touch
 from service.characters.tables import Character
 from service.database.engine import DB
 from service.database.prepared import Param, Prepared, utc
@@ -137,7 +137,7 @@ async def _portrait(name: str) -> bytes:
 async def update_card(user: Caller, character_id: UUID, data: CardUpdate, if_match: str | None) -> ExportedCard:
     """Also makes a new version of the character. Raises PreconditionFailed if ``if_match`` is stale, TooLarge if the
     card becomes larger than MAX_BYTES."""
-    await check_own_version(user, character_id, if_match)
+    await check_own(user, character_id, if_match)
     stored = await stored_card(character_id)
     text = await _changed_text(stored, data)  # before the row is locked, as it takes long
     async with DB.transaction():

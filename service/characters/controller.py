@@ -21,7 +21,7 @@ from service.schemas import Page
 from service.web.guards import READ_CHARACTERS, WRITE_CHARACTERS, CurrentUser
 from service.web.middleware.rate_limit import Cost, Parameters, list_cost
 from service.web.openapi_content import QUOTA
-from service.web.requests import IfMatch, StrictRequest
+from service.web.requests import IfMatch, StrictRequest, check_of
 from service.web.responses import Rendered, resource
 from service.web.routes import delete, get, patch, post
 
@@ -32,10 +32,6 @@ def _into_new(request: Request[Any, Any, Any], sound: Mapping[str, Any]) -> Awai
 
 def _into_changes(request: Request[Any, Any, Any], sound: Mapping[str, Any]) -> Awaitable[list[Violation]]:
     return queries.look_further_into_changes(request.user, request.path_params["character_id"], sound)
-
-
-def _check_caller(request: Request[Any, Any, Any]) -> Awaitable[None]:
-    return check_own(request.user, request.path_params["character_id"])
 
 
 def _current(request: Request[Any, Any, Any]) -> Awaitable[Any]:
@@ -94,7 +90,7 @@ class CharacterController(Controller):
         dry_run=True,
         look_further=_into_changes,
         current=_current,
-        check_caller=_check_caller,
+        check_caller=check_of(check_own, "character_id"),
     )
     async def update_character(
         self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[CharacterUpdate], if_match: IfMatch = None

@@ -1,8 +1,7 @@
-from collections.abc import Awaitable
 from typing import Any
 from uuid import UUID
 
-from litestar import Controller, Request
+from litestar import Controller
 from litestar.params import FromPath, JSONBody
 from piccolo.querystring import QueryString
 
@@ -15,6 +14,7 @@ from service.identifiers import uuid7
 from service.inputs import CopyCreate
 from service.web.guards import WRITE_CHARACTERS, CurrentUser
 from service.web.openapi_content import QUOTA, OptionalBodyOperation
+from service.web.requests import check_of
 from service.web.responses import Rendered, resource
 from service.web.routes import post
 
@@ -45,10 +45,6 @@ async def copy_character(user: Caller, character_id: UUID) -> Any:
     return row
 
 
-def _check_caller(request: Request[Any, Any, Any]) -> Awaitable[Any]:
-    return characters.get_columns(request.user, request.path_params["character_id"])
-
-
 class CopyController(Controller):
     tags = ("Characters",)
 
@@ -59,7 +55,7 @@ class CopyController(Controller):
         idempotent=True,
         responses=QUOTA,
         operation_class=OptionalBodyOperation,
-        check_caller=_check_caller,
+        check_caller=check_of(characters.get_columns, "character_id"),
     )
     async def copy_character(
         self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[CopyCreate | None] = None

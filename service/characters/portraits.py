@@ -1,4 +1,3 @@
-from collections.abc import Awaitable
 from typing import IO, Any
 from uuid import UUID
 
@@ -8,7 +7,7 @@ from litestar.params import FromPath
 from service.callers import Caller
 from service.characters.schemas import CharacterRead
 from service.characters.scopes import visible_to
-from service.characters.store import change, check_own, check_own_version, lock_own
+from service.characters.store import change, check_own, lock_own
 from service.characters.tables import Character
 from service.database.engine import DB
 from service.database.prepared import Param, Prepared
@@ -20,7 +19,7 @@ from service.media.transfer import MAX_BODY, show_picture, uploaded_picture
 from service.web.guards import READ_CHARACTERS, WRITE_CHARACTERS, CurrentUser
 from service.web.middleware.rate_limit import spend
 from service.web.openapi_content import ETAG, QUOTA, EmptyOperation, PictureOperation, UploadOperation
-from service.web.requests import IfMatch, StrictRequest, is_dry_run, prepared
+from service.web.requests import IfMatch, StrictRequest, check_of, is_dry_run, prepared
 from service.web.responses import Rendered, emptied, resource
 from service.web.routes import delete, get, put
 
@@ -42,7 +41,7 @@ async def store_portrait(
     user: Caller, character_id: UUID, picture: IO[bytes], if_match: str | None, *, dry_run: bool
 ) -> NewFile:
     """Raises PreconditionFailed if ``if_match`` is stale, and what ``store_picture`` raises."""
-    await check_own_version(user, character_id, if_match)
+    await check_own(user, character_id, if_match)
     return await store_picture(picture, dry_run=dry_run)
 
 
@@ -65,10 +64,6 @@ async def _change(user: Caller, character_id: UUID, picture: NewFile | None, if_
         return await change(row, {"portrait": await refer_to(picture) if picture else None})
 
 
-def _check_caller(request: Request[Any, Any, Any]) -> Awaitable[None]:
-    return check_own(request.user, request.path_params["character_id"])
-
-
 async def _prepare(request: Request[Any, Any, Any]) -> NewFile:
     await spend(request.scope, 10)
     character_id, if_match = request.path_params["character_id"], request.headers.get("if-match")
@@ -89,7 +84,7 @@ class PortraitController(Controller):
         request_max_body_size=MAX_BODY,
         one_file_at_a_time=True,
         prepare=_prepare,
-        check_caller=_check_caller,
+        check_caller=check_of(check_own, "character_id"),
     )
     async def update_portrait(
         self, request: Request[Any, Any, Any], user: CurrentUser, character_id: FromPath[UUID], if_match: IfMatch = None

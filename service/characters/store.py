@@ -108,12 +108,7 @@ async def lock_own(user: Caller, character_id: UUID, *, in_trash: bool = False) 
     raise NotFound
 
 
-async def check_own(user: Caller, character_id: UUID) -> None:
-    """Raises NotFound if the caller may not see the character, and Forbidden if the caller does not own it."""
-    await check_own_version(user, character_id, None)
-
-
-async def check_own_version(user: Caller, character_id: UUID, if_match: str | None) -> None:
+async def check_own(user: Caller, character_id: UUID, if_match: str | None = None) -> None:
     """Raises what a change of the character would raise: before expensive work for it begins."""
     async with DB.transaction():
         check_if_match(if_match, character_id, (await lock_own(user, character_id))["version"])

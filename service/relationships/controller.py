@@ -1,4 +1,3 @@
-from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
@@ -24,7 +23,7 @@ from service.schemas import Collection, Page
 from service.web.guards import READ_CHARACTERS, WRITE_CHARACTERS, CurrentUser
 from service.web.middleware.rate_limit import Cost, list_cost
 from service.web.openapi_content import QUOTA
-from service.web.requests import IfMatch, StrictRequest
+from service.web.requests import IfMatch, StrictRequest, check_of
 from service.web.responses import Rendered, resource
 from service.web.routes import delete, get, patch, post
 
@@ -47,14 +46,6 @@ async def _side(request: Any) -> UUID | None:
     if given and sent and given != sent.id:
         raise BadRequest.of([Violation("Must be the id of the body's source, or be left out.", parameter="from")])
     return given or (sent.id if sent else None)
-
-
-def _check_caller(request: Any) -> Awaitable[Any]:
-    return queries.lock_own(request.user, request.path_params["relationship_id"])
-
-
-def _check_end(request: Any) -> Awaitable[None]:
-    return queries.check_own_end(request.user, request.path_params["character_id"])
 
 
 async def _current(request: Any) -> Any:
@@ -91,7 +82,7 @@ class RelationshipController(Controller):
         dry_run=True,
         idempotent=True,
         responses=QUOTA,
-        check_caller=_check_end,
+        check_caller=check_of(queries.check_own_end, "character_id"),
     )
     async def create_relationship(
         self, user: CurrentUser, character_id: FromPath[UUID], data: JSONBody[RelationshipCreate]
@@ -128,7 +119,7 @@ class RelationshipController(Controller):
         guards=[WRITE_CHARACTERS],
         dry_run=True,
         current=_current,
-        check_caller=_check_caller,
+        check_caller=check_of(queries.lock_own, "relationship_id"),
     )
     async def update_relationship(
         self,

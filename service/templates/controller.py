@@ -19,17 +19,13 @@ from service.templates.schemas import (
 from service.web.guards import READ_TEMPLATES, WRITE_TEMPLATES, CurrentUser
 from service.web.middleware.rate_limit import Cost, list_cost
 from service.web.openapi_content import OptionalBodyOperation
-from service.web.requests import IfMatch, StrictRequest
+from service.web.requests import IfMatch, StrictRequest, check_of
 from service.web.responses import Rendered, resource
 from service.web.routes import delete, get, patch, post
 
 
 def _current(request: Request[Any, Any, Any]) -> Awaitable[Any]:
     return queries.get_template(request.user, request.path_params["template_id"])
-
-
-def _check_caller(request: Request[Any, Any, Any]) -> Awaitable[Any]:
-    return queries.lock_own(request.user, request.path_params["template_id"])
 
 
 class TemplateController(Controller):
@@ -61,7 +57,13 @@ class TemplateController(Controller):
         """Get a template, with the prompt and the schema of its newest published version."""
         return resource(await queries.get_template(user, template_id))
 
-    @patch("/{template_id:uuid}", guards=[WRITE_TEMPLATES], dry_run=True, current=_current, check_caller=_check_caller)
+    @patch(
+        "/{template_id:uuid}",
+        guards=[WRITE_TEMPLATES],
+        dry_run=True,
+        current=_current,
+        check_caller=check_of(queries.lock_own, "template_id"),
+    )
     async def update_template(
         self, user: CurrentUser, template_id: FromPath[UUID], data: JSONBody[TemplateUpdate], if_match: IfMatch = None
     ) -> Rendered[TemplateRead]:

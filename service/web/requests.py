@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import cached_property, lru_cache
 from typing import Annotated, Any, Generic
+from uuid import UUID
 
 import msgspec
 from litestar import Request
@@ -41,6 +42,12 @@ _BYTE = re.compile(r"\(byte (\d+)\)")  # in the text of a msgspec.DecodeError
 Current = Callable[[Request[Any, Any, Any]], Awaitable[Any]]  # returns a row of (id, version, item)
 Prepare = Callable[[Request[Any, Any, Any]], Awaitable[Any]]
 CheckCaller = Callable[[Request[Any, Any, Any]], Awaitable[Any]]  # raises NotFound or Forbidden
+
+
+def check_of(check: Callable[[Caller, UUID], Awaitable[Any]], parameter: str) -> CheckCaller:
+    """``check`` with the caller and the id that the path has as ``parameter``."""
+    return lambda request: check(request.user, request.path_params[parameter])
+
 
 _FAULTS_OF_BODY = (BadRequest, TooLarge, UnsupportedMediaType, Unprocessable)
 

@@ -1,8 +1,7 @@
-from collections.abc import Awaitable
 from typing import Any
 from uuid import UUID
 
-from litestar import Controller, Request, Response
+from litestar import Controller, Response
 from litestar.params import FromPath, JSONBody
 
 from service.etags import etag
@@ -14,7 +13,7 @@ from service.templates.versions.schemas import TemplateChanges, TemplateVersionC
 from service.web.guards import READ_TEMPLATES, WRITE_TEMPLATES, CurrentUser
 from service.web.middleware.rate_limit import Cost
 from service.web.openapi_content import ETAG, QUOTA
-from service.web.requests import Number, StrictRequest
+from service.web.requests import Number, StrictRequest, check_of
 from service.web.responses import Rendered, resource
 from service.web.routes import get, post, put
 
@@ -22,10 +21,6 @@ SCHEMA = "application/schema+json"
 
 _FOREVER = {"cache-control": "public, max-age=31536000, immutable"}
 _REVALIDATED = {"cache-control": "public, no-cache"}
-
-
-def _check_caller(request: Request[Any, Any, Any]) -> Awaitable[Any]:
-    return lock_own(request.user, request.path_params["template_id"])
 
 
 class VersionController(Controller):
@@ -50,7 +45,7 @@ class VersionController(Controller):
         idempotent=True,
         responses=QUOTA,
         response_headers=[ETAG],
-        check_caller=_check_caller,
+        check_caller=check_of(lock_own, "template_id"),
     )
     async def create_template_version(
         self, user: CurrentUser, template_id: FromPath[UUID], data: JSONBody[TemplateVersionCreate]
