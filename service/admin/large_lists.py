@@ -39,8 +39,8 @@ _BY_INDEX: dict[tuple[type[Table], str], str] = {
     (Character, "name"): _LIVING_OR_TRASH.format("spelt(characters.name_key) LIKE spelt(name_key({}))"),
     (Character, "tags"): _LIVING_OR_TRASH.format("characters.tag_keys @> tag_keys(ARRAY[{}]::text[])"),
 }
-EXACT = {(AuditEntry, "row"), (AuditEntry, "operator"), (AuditEntry, "address")}  # no part of a text is searched
-EXACT_OF_TABLES = {AuditEntry._meta.tablename: [*(name for _, name in EXACT), "owner", "member"]}  # ids, too
+_EXACT = {(AuditEntry, "row"), (AuditEntry, "operator"), (AuditEntry, "address")}  # no part of a text is searched
+EXACT_OF_TABLES = {AuditEntry._meta.tablename: [*(name for _, name in _EXACT), "owner", "member"]}  # ids, too
 _FEW = "few"  # a parameter for _split_params
 _PATTERNS = {"exact": "{}", "starts": "{}%", "ends": "%{}"}
 
@@ -144,7 +144,7 @@ class BoundedList(PiccoloCRUD):
 
     def _is_exact(self, name: str) -> bool:
         column = next((each for each in self.table._meta.columns if each._meta.name == name), None)
-        return (self.table, name) in EXACT or (column is not None and column._meta.choices is not None)
+        return (self.table, name) in _EXACT or (column is not None and column._meta.choices is not None)
 
     def _condition(self, name: str, value: str, match: str) -> Any:
         condition = _BY_INDEX.get((self.table, name))

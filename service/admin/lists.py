@@ -3,6 +3,7 @@
 All are read-only: the forms change rows, as the API's rules demand.
 """
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Literal, get_args
 
@@ -64,17 +65,16 @@ def _check_query(piccolo_crud: PiccoloCRUD, request: Request) -> None:
 
 
 def _table(
-    table: type[Table], group: str, columns: str, filters: str, newest_by: str = "id", **choices: Any
+    table: type[Table], group: str, columns: str, filters: str, newest_by: str = "id", **choices: Mapping[str, str]
 ) -> TableConfig:
     """``columns`` are the names of those that a list shows; the first is the link to a row. ``filters`` are the names
-    of those that it is filtered by, as a choice with ``choices``: the Literal of the column's values, or Action."""
+    of those that it is filtered by, as a choice with ``choices``: the labels of the column's values."""
 
     def named(names: str) -> list[Column]:
         return [table._meta.get_column_by_name(name) for name in names.split()]
 
-    for name, values in choices.items():
-        labels = {each.value: each.label for each in Action} if values is Action else {}
-        shown_as = {value: Choice(value, display_name=labels.get(value, value)) for value in labels or get_args(values)}
+    for name, labels in choices.items():
+        shown_as = {value: Choice(value, display_name=label) for value, label in labels.items()}
         choice: Any = Enum("choice", shown_as)  # type: ignore[misc] # mypy wants literals
         named(name)[0]._meta.choices = choice  # only Piccolo Admin reads it: the database checks the values itself
     shown = named(columns)
@@ -89,6 +89,10 @@ def _table(
     )
 
 
+def _values(literal: Any) -> dict[str, str]:
+    return {value: value for value in get_args(literal)}
+
+
 _STATUS = Literal["active", "suspended"]
 TABLES = [
     _table(
@@ -96,7 +100,7 @@ TABLES = [
         "Members",
         "username avatar display_name email status created_at deleted_at",
         "username display_name email status created_at deleted_at",
-        status=_STATUS,
+        status=_values(_STATUS),
     ),
     _table(ReservedUsername, "Members", "username until", "username until", newest_by="until"),
     _table(
@@ -104,18 +108,26 @@ TABLES = [
         "Members",
         "kind user name device address scopes last_used_at expires_at",
         "kind user",
-        kind=Literal["session", "key"],
+        kind=_values(Literal["session", "key"]),
     ),
-    _table(EmailToken, "Members", "purpose user created_at expires_at", "purpose user expires_at", purpose=Purpose),
-    _table(Message, "Members", "kind address attempts due_at created_at", "kind address attempts", kind=MessageKind),
+    _table(
+        EmailToken, "Members", "purpose user created_at expires_at", "purpose user expires_at", purpose=_values(Purpose)
+    ),
+    _table(
+        Message,
+        "Members",
+        "kind address attempts due_at created_at",
+        "kind address attempts",
+        kind=_values(MessageKind),
+    ),
     _table(IdempotencyKey, "Members", "id user status created_at", "user status created_at"),
     _table(
         Template,
         "Templates",
         "name owner owner_inactive visibility newest_version retired_at updated_at",
         "name owner owner_inactive visibility style tags retired_at updated_at",
-        visibility=Visibility,
-        style=Style,
+        visibility=_values(Visibility),
+        style=_values(Style),
     ),
     _table(
         TemplateVersion,
@@ -128,7 +140,7 @@ TABLES = [
         "Characters",
         "name portrait owner owner_inactive template visibility updated_at deleted_at",
         "name owner template visibility tags deleted_at",
-        visibility=Visibility,
+        visibility=_values(Visibility),
     ),
     _table(
         StoredFile,
@@ -138,7 +150,13 @@ TABLES = [
         newest_by="stored_at",
     ),
     _table(Revision, "Characters", "number character created_at", "character"),
-    _table(Card, "Characters", "spec character file spec_version updated_at", "spec character updated_at", spec=Spec),
+    _table(
+        Card,
+        "Characters",
+        "spec character file spec_version updated_at",
+        "spec character updated_at",
+        spec=_values(Spec),
+    ),
     _table(CardDocument, "Characters", "id", "id"),
     _table(CardAsset, "Characters", "path card file", "path card file"),
     _table(Relationship, "Characters", "type source target label created_at", "type source target created_at"),
@@ -151,7 +169,7 @@ TABLES = [
         "Operators",
         "created_at action kind row owner member operator address detail",
         "created_at action row owner member operator address",
-        action=Action,
+        action={action.value: action.label for action in Action},
     ),
 ]
 

@@ -8,6 +8,7 @@ from piccolo.querystring import QueryString
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from service.admin.pages import row_page
 from service.database.prepared import Param, Prepared
 
 MOST_IDS = 50  # of a request; the script sends several
@@ -69,7 +70,7 @@ async def get_names(request: Request) -> Response:
     )
     return JSONResponse(
         {
-            row["id"]: {"name": row["name"], "state": row["state"], "link": f"#/{row['place']}/{row['id']}/"}
+            row["id"]: {"name": row["name"], "state": row["state"], "link": row_page(row["place"], row["id"])}
             for row in rows
         }
     )

@@ -9,6 +9,11 @@ _TABLES = {
 }  # fmt: skip
 
 
+def row_page(table: str, row: Any) -> str:
+    return f"#/{table}/{row}/"
+
+
 def page_of(kind: str, row: Any) -> str | None:
+    """Of a row as the audit log names it; None if it has no page."""
     table = _TABLES.get(kind)
-    return f"#/{table}/{row}/" if table and row else None
+    return row_page(table, row) if table and row else None

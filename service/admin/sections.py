@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from piccolo.querystring import QueryString
 
+from service.admin.pages import row_page
 from service.database.prepared import Param, Prepared
 
 MOST_SHOWN = 20_000  # characters of a text
@@ -21,7 +22,7 @@ def prepared(query: str, *names: str) -> Prepared:
 
 
 def link(text: Any, table: str, row: Any) -> Cell:
-    return {"text": str(text), "link": f"#/{table}/{row}/"}
+    return {"text": str(text), "link": row_page(table, row)}
 
 
 def links(title: str, **queries: str) -> Section:
