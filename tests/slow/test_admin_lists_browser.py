@@ -7,7 +7,7 @@ import pytest
 
 from tests.slow import test_browser as pages
 from tests.slow.test_admin_forms_browser import enter
-from tests.slow.test_browser import Browser, SignUp, wait_until
+from tests.slow.test_browser import Browser, SignUp, signed_up, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -20,11 +20,7 @@ TRASH = "/admin/#/characters/?deleted_at__operator=not_null&ended=false"
 @pytest.fixture(scope="module")
 def trashed(url: str) -> str:
     """The id of a character in the trash, whose name no other character has."""
-    with httpx.Client(base_url=f"{url}/v1") as petra:
-        account = {"username": "petra", "email": "petra@example.org", "password": pages.PASSWORD}
-        assert petra.post("/users", json=account).status_code == 201
-        session = petra.post("/sessions", json={"login": "petra", "password": pages.PASSWORD}).json()
-        petra.headers["Authorization"] = f"Bearer {session['token']}"
+    with signed_up(url, "petra") as petra:
         for name in ("Tam Orre", "Odo Brack"):
             character = petra.post("/characters", json={"name": name}).json()["id"]
             assert petra.delete(f"/characters/{character}").status_code == 204

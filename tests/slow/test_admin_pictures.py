@@ -5,12 +5,11 @@
 
 import os
 
-import httpx
 import pytest
 from PIL import Image, ImageDraw
 
 from tests.slow import test_browser as pages
-from tests.slow.test_browser import OPERATOR, PASSWORD, ROOT, SCREENSHOTS, Browser, sign_in, wait_until
+from tests.slow.test_browser import OPERATOR, ROOT, SCREENSHOTS, Browser, sign_in, signed_up, wait_until
 from tests.support.pictures import saved
 
 programs, url, browser = pages.programs, pages.url, pages.browser
@@ -28,11 +27,7 @@ NAMES = {f"admin-{page}-{width}-{colours}.png" for page in PAGES for width in SI
 @pytest.fixture(scope="module")
 def mira(url: str) -> str:
     """The id of the character that the pictures show."""
-    with httpx.Client(base_url=f"{url}/v1") as petra:
-        account = {"username": "petra", "email": "petra@example.org", "password": PASSWORD}
-        assert petra.post("/users", json=account).status_code == 201
-        session = petra.post("/sessions", json={"login": "petra", "password": PASSWORD}).json()
-        petra.headers["Authorization"] = f"Bearer {session['token']}"
+    with signed_up(url, "petra") as petra:
         given = {
             "name": "Mira Halloran",
             "description": "A harbour pilot who talks to the fog.",

@@ -405,17 +405,23 @@ def test_operators_are_offered_nothing_that_would_be_refused(operator: Browser) 
     assert operator.complaints() == []
 
 
+@contextmanager
+def signed_up(url: str, name: str) -> Iterator[httpx.Client]:
+    """A new member with a session."""
+    with httpx.Client(base_url=f"{url}/v1") as member:
+        account = {"username": name, "email": f"{name}@example.org", "password": PASSWORD}
+        assert member.post("/users", json=account).status_code == 201
+        session = member.post("/sessions", json={"login": name, "password": PASSWORD}).json()
+        member.headers["Authorization"] = f"Bearer {session['token']}"
+        yield member
+
+
 @pytest.fixture
 def sign_up(url: str) -> Iterator[SignUp]:
     with ExitStack() as clients:
 
         def sign_up(name: str) -> httpx.Client:
-            member = clients.enter_context(httpx.Client(base_url=f"{url}/v1"))
-            account = {"username": name, "email": f"{name}@example.org", "password": PASSWORD}
-            assert member.post("/users", json=account).status_code == 201
-            session = member.post("/sessions", json={"login": name, "password": PASSWORD}).json()
-            member.headers["Authorization"] = f"Bearer {session['token']}"
-            return member
+            return clients.enter_context(signed_up(url, name))
 
         yield sign_up
 

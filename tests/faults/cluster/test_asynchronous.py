@@ -9,7 +9,6 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.faults.cluster.instances import served
 from tests.faults.cluster.patroni import Cluster, Member, cluster_of_its_own
 from tests.faults.cluster.programs import what_is_missing
 from tests.support.feed import Reader
@@ -28,12 +27,6 @@ PATIENCE = 30.0  # seconds
 def cluster() -> Iterator[Cluster]:
     with cluster_of_its_own(synchronous=False) as cluster:
         yield cluster
-
-
-@pytest.fixture(scope="module")
-def services(cluster: Cluster) -> Iterator[list[Service]]:
-    with served(cluster) as services:
-        yield services
 
 
 async def test_cursors_of_the_lost_timeline_are_refused_and_nothing_is_skipped_after_it(

@@ -7,7 +7,6 @@ from functools import partial
 import pytest
 
 from tests.faults.cluster.faults import EACH_FAILS_OVER, FAULTS, Fault
-from tests.faults.cluster.instances import served
 from tests.faults.cluster.patroni import Cluster, cluster_of_its_own
 from tests.faults.cluster.programs import what_is_missing
 from tests.faults.conftest import Report
@@ -26,12 +25,6 @@ PATIENCE = 90.0  # seconds; a leader may be silent for 20
 def cluster() -> Iterator[Cluster]:
     with cluster_of_its_own(synchronous=True) as cluster:
         yield cluster
-
-
-@pytest.fixture(scope="module")
-def services(cluster: Cluster) -> Iterator[list[Service]]:
-    with served(cluster) as services:
-        yield services
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
