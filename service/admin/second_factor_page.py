@@ -71,7 +71,7 @@ _NONE = """You have no second factor: you sign in with your password alone. An a
 codes that you enter after your password when you sign in."""
 _BEGUN = """Your second factor is not active yet: you sign in with your password alone. Its set-up was begun at {time}.
 Enter a code of the app to make it active."""
-_AGAIN = "To get another picture and other recovery codes, begin again. Those from before are of no use then."
+_AGAIN = "To get another picture and other recovery codes, begin again. The earlier picture and codes do not work then."
 _ACTIVE = "Your second factor is active: you sign in with a code of an authenticator app. You can remove it."
 _ADDED = """<p>Scan this picture with an authenticator app.</p>
 <img src="data:image/png;base64,{picture}" alt="QR code">

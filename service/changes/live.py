@@ -29,7 +29,7 @@ _reads = asyncio.Semaphore(_MOST_READS)
 
 async def follow(feed: Feed, clients: Clients) -> AsyncGenerator[bytes, None]:
     """Each change as an event with its cursor as id, in order. Whenever an hour has passed, and at the start, an event
-    ``complete`` follows the last change, whose id is the renewed cursor. What waits to be taken counts for
+    ``complete`` follows the last change, whose id is the renewed cursor. Events that wait to be taken count for
     ``clients``."""
     changed = asyncio.Event()
     completed_at: float | None = None

@@ -1,4 +1,4 @@
-"""Who sees a relationship, and how it is rendered."""
+"""The rows of relationships that a caller sees, and how one is rendered."""
 
 from collections.abc import Callable
 from typing import Any
