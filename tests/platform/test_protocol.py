@@ -25,7 +25,9 @@ MUCH = 4 * 1024 * 1024  # bytes; more than the service and the sockets hold
 @pytest.fixture
 async def port(app: Any) -> AsyncIterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(app, lifespan="off", log_config=None, http=BoundedProtocol, ws="none")
+        config = uvicorn.Config(
+            app, lifespan="off", log_config=None, http=BoundedProtocol, ws="none", timeout_keep_alive=1
+        )
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         yield listener.getsockname()[1]
