@@ -4,11 +4,14 @@ import errno
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
+from typing import TypeVar
 
 import asyncpg
 
 from service.errors import BadRequest, InternalError, QuotaExceeded, ServiceError, Unavailable
 from service.settings import settings
+
+Error = TypeVar("Error", bound=BaseException)
 
 # A broken connection, a server that stops, starts or only reads, or a time-out: the same request may succeed soon.
 TRANSIENT = (
@@ -106,8 +109,12 @@ def on_constraint(errors: Mapping[str, ServiceError]) -> Iterator[None]:
         raise
 
 
-def without_frames(error: ServiceError) -> ServiceError:
-    """An error to keep, without its traceback, whose frames hold what was read, such as a file. A frame that holds the
-    error, too, would be freed with the next collection of garbage only."""
-    error.__cause__ = error.__context__ = None
-    return error.with_traceback(None)
+def without_frames(error: Error) -> Error:
+    """``error``, to keep, without the tracebacks of it and of its causes. Their frames hold what was read, such as a
+    file, and often the error itself, so that only Python's collector of cycles would free them."""
+    each: BaseException | None = error
+    while each is not None:
+        following = each.__cause__ or each.__context__
+        each.__cause__ = each.__context__ = each.__traceback__ = None
+        each = following
+    return error

@@ -12,7 +12,7 @@ from litestar.params import ParameterKwarg
 from litestar.types import Scope
 from loguru import logger
 
-from service.database.failures import to_service_error
+from service.database.failures import to_service_error, without_frames
 from service.errors import (
     PROBLEMS,
     BadRequest,
@@ -54,6 +54,7 @@ def answer_problem(request: Request[Any, Any, Any], error: Exception) -> Respons
     """The exception handler of the application, for all exceptions."""
     problem = to_problem(error, request.scope.get("route_handler"))
     log_failure(error, problem)
+    without_frames(error)
     return Response(
         problem.problem(request.scope), status_code=problem.status, media_type=MEDIA_TYPE, headers=problem.headers
     )

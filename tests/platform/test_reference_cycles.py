@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from litestar import Request
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from tests.conftest import character
@@ -67,10 +68,31 @@ REQUESTS: dict[str, tuple[int, Callable[[Client, Any], Awaitable[httpx.Response]
     "export": (200, lambda remote, _: remote.get("/v1/users/me/export")),
     "not found": (404, lambda remote, _: remote.get("/v1/characters/nobody")),
     "not valid": (422, lambda remote, _: remote.post("/v1/characters", json={"name": 7})),
+    "change not valid": (422, lambda remote, mira: remote.patch(f"/v1/characters/{mira['id']}", json={"name": 7})),
+    "row sent back, not valid": (
+        422,
+        lambda remote, mira: remote.patch(f"/v1/characters/{mira['id']}", json={"id": mira["id"], "revision": "x"}),
+    ),
+    "stale": (
+        412,
+        lambda remote, mira: remote.patch(
+            f"/v1/characters/{mira['id']}", json={"name": "M"}, headers={"If-Match": '"0"'}
+        ),
+    ),
+    "broken rules": (422, lambda remote, _: remote.post("/v1/characters", json={"name": "O", "template_version": 1})),
+    "several, not valid": (422, lambda remote, _: remote.post("/v1/characters/bulk", json={"characters": [{}, 1]})),
+    "no picture": (
+        415,
+        lambda remote, mira: remote.put(f"/v1/characters/{mira['id']}/portrait", content=b"no", headers=PNG),
+    ),
+    "no card": (200, lambda remote, _: remote.post("/v1/imports", files={"file": ("a.json", b"[]")})),
+    "bad query": (400, lambda remote, _: remote.get("/v1/characters?limit=x")),
+    "taken": (409, lambda remote, _: remote.post("/v1/users", json=TAKEN)),
     "no JSON": (400, lambda remote, _: remote.post("/v1/characters", content=b"{" + LARGE.encode(), headers=JSON)),
     "no token": (401, lambda remote, _: remote.get("/v1/users/me", headers={"Authorization": "Bearer x"})),
 }
 JSON = {"Content-Type": "application/json"}
+TAKEN = {"username": "alice", "email": "alice@example.com", "password": "correct horse battery"}
 
 
 @pytest.mark.parametrize("name", REQUESTS)
@@ -87,7 +109,7 @@ async def test_a_request_leaves_no_cycle(alice: Client, remote: Client, name: st
             assert (await send(remote, mira)).status_code == status
         await remote.get("/health/live")  # the server lets go of a request when the next one begins
         gc.collect()
-        left = [each for each in gc.garbage if isinstance(each, RequestResponseCycle)]
+        left = [each for each in gc.garbage if isinstance(each, RequestResponseCycle | Request | Exception)]
     finally:
         gc.set_debug(0)
         gc.garbage.clear()

@@ -16,7 +16,7 @@ from tests.support.servers import ROOT
 TABLE = ROOT / "tests/slow/mutants.toml"
 MAX_SECONDS = 180  # for the tests of one mutant
 COPIED = (
-    "deploy/log.json",
+    "deploy",
     "docs",
     "service",
     "tests",

@@ -4,6 +4,7 @@ from typing import Any
 
 from litestar.types import ASGIApp, Message, Receive, Send
 
+from service.database.failures import without_frames
 from service.web.problems import log_failure, raw_problem, to_problem
 
 
@@ -37,6 +38,7 @@ class Failures:
             log_failure(error, problem)
             if has_begun:
                 raise
+            without_frames(error)
             status, headers, body = raw_problem(scope, problem)
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": body, "more_body": False})
