@@ -34,6 +34,7 @@ from service.characters.store import (
     change,
     document,
     lock_own,
+    read_own,
 )
 from service.characters.tables import Character
 from service.database.engine import DB
@@ -169,16 +170,27 @@ async def get_columns(user: Caller, character_id: UUID) -> Any:
 
 
 async def update_character(user: Caller, character_id: UUID, data: CharacterUpdate, if_match: str | None) -> Any:
-    """Raises PreconditionFailed if ``if_match`` is stale, Unprocessable with every violation of the template."""
+    """Raises PreconditionFailed if ``if_match`` is stale, Unprocessable with every violation of the template.
+
+    Two statements do: one reads without a lock, and one writes unless the character has changed since. Only then is it
+    locked, in a transaction, whose four statements took a third more of the processor.
+    """
     with pointing_to_sent_members(data):
-        async with DB.transaction():
-            row = await lock_own(user, character_id)
-            check_if_match(if_match, character_id, row["version"])
-            changes, faults = await _changed(user, row, data)
-            if faults:
-                raise Unprocessable.of(faults)
-            with on_constraint(GONE):
-                return await change(row, changes)
+        row = await read_own(user, character_id)
+        if (changed := await _update(user, row, data, if_match, is_locked=False)) is None:
+            async with DB.transaction():
+                row = await lock_own(user, character_id)
+                changed = await _update(user, row, data, if_match, is_locked=True)
+        return changed
+
+
+async def _update(user: Caller, row: Any, data: CharacterUpdate, if_match: str | None, *, is_locked: bool) -> Any:
+    check_if_match(if_match, row["id"], row["version"])
+    changes, faults = await _changed(user, row, data)
+    if faults:
+        raise Unprocessable.of(faults)
+    with on_constraint(GONE):
+        return await change(row, changes, is_locked=is_locked)
 
 
 async def look_further_into_changes(user: Caller, character_id: UUID, sound: Mapping[str, Any]) -> list[Violation]:

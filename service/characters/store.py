@@ -7,12 +7,14 @@ from uuid import UUID
 
 import msgspec
 from piccolo.columns import JSON, ForeignKey
+from piccolo.query import Select
+from piccolo.querystring import QueryString
 
 from service.audit.actions import Action
 from service.audit.queries import record
 from service.callers import Caller
 from service.characters.scopes import read, visible_to
-from service.characters.tables import Character, Revision
+from service.characters.tables import Character
 from service.characters.thinning import thin_revisions
 from service.database.coalesced import Coalesced
 from service.database.engine import DB
@@ -49,28 +51,39 @@ _GET = Coalesced(
     member="uuid",
 )
 _CREATE = Prepared(lambda: written(insert(Character, *_GIVEN), read()))
-_LOCK = Prepared(
-    lambda: (
-        Character.select(*(getattr(Character, name) for name in (*_GIVEN, "version", "deleted_at")))
-        .where(Character.id == Param("id"), Character.owner == Param("user"), Character.ended.eq(False))
-        .lock_rows("NO KEY UPDATE")  # which does not wait for others who copy the character
+
+
+def _own() -> Select[Any]:
+    return Character.select(*(getattr(Character, name) for name in (*_GIVEN, "version", "deleted_at"))).where(
+        Character.id == Param("id"), Character.owner == Param("user"), Character.ended.eq(False)
     )
+
+
+_OWN = Prepared(_own)
+_LOCK = Prepared(lambda: _own().lock_rows("NO KEY UPDATE"))  # which does not wait for others who copy the character
+
+
+_KEEP = QueryString(  # reads the changed row from ``written``
+    "INSERT INTO revisions (id, character, number, replaced, unchanged, created_at)"
+    " SELECT {}, id, version, {}, {}, now() FROM characters",
+    Param("revision"),
+    Param("replaced"),
+    Param("unchanged"),
 )
 
 
 @cache
 def _update(columns: frozenset[str]) -> Prepared:
-    """Changes ``columns`` of one character, keeps what they held before as a revision, and renders the result."""
+    """Changes ``columns`` of one character, keeps what they held before as a revision, and renders the result. It does
+    nothing if the character has another version than ``read``."""
     changes = {getattr(Character, name): Param(name) for name in sorted(columns)}
-    kept = {"id": Param("revision"), "character": Param("id"), "number": Param("version")}
-    revision = insert(Revision, "replaced", "unchanged", **kept)
     return Prepared(
         lambda: written(
             Character.update({**changes, Character.version: Param("version"), Character.updated_at: NOW}).where(
-                Character.id == Param("id")
+                Character.id == Param("id"), Character.version == Param("read")
             ),
             read(),
-            also=revision,
+            also=_KEEP,
         )
     )
 
@@ -100,7 +113,15 @@ async def _create(**columns: Any) -> Any:
 async def lock_own(user: Caller, character_id: UUID, *, in_trash: bool = False) -> Any:
     """The caller's own character, locked until the transaction ends. Raises NotFound if the caller may not see it, and
     Forbidden if the caller sees but does not own it."""
-    row = await _LOCK.one(id=character_id, user=user.id)
+    return await _checked(await _LOCK.one(id=character_id, user=user.id), user, character_id, in_trash=in_trash)
+
+
+async def read_own(user: Caller, character_id: UUID) -> Any:
+    """The same, without a lock."""
+    return await _checked(await _OWN.one(id=character_id, user=user.id), user, character_id, in_trash=False)
+
+
+async def _checked(row: Any, user: Caller, character_id: UUID, *, in_trash: bool) -> Any:
     if row is not None and (row["deleted_at"] is not None) == in_trash:
         return row
     if not in_trash and row is None and await _GET.one(character=character_id, member=user.id):
@@ -114,13 +135,17 @@ async def check_own(user: Caller, character_id: UUID, if_match: str | None = Non
         check_if_match(if_match, character_id, (await lock_own(user, character_id))["version"])
 
 
-async def change(row: Any, changes: Mapping[str, Any]) -> Any:
-    """Writes the changes as the next version of the locked ``row``, and returns the new row. If nothing differs, it
-    writes nothing."""
+async def change(row: Any, changes: Mapping[str, Any], *, is_locked: bool = True) -> Any:
+    """Writes the changes as the next version of ``row``, and returns the new row. It writes nothing if nothing differs.
+
+    Without a lock, it returns None if the row has changed since, or if the change takes more than one statement.
+    """
     values = {name: document(value) if name in DOCUMENTS else value for name, value in changes.items()}
     differing = {name: value for name, value in values.items() if not _same(name, row[name], value)}
     if not differing:
         return await _GET.one(character=row["id"], member=row["owner"])
+    if not is_locked and (row["version"] >= settings.revisions_kept or not _NOTICED.isdisjoint(differing)):
+        return None
     await _record_what_others_notice(row, differing)
     return await _write(row, _kept(row, differing), differing)
 
@@ -144,6 +169,7 @@ async def _write(row: Any, replaced: Mapping[str, Any], differing: Mapping[str, 
     number = row["version"] + 1
     written_row = await _update(frozenset(differing)).one(
         id=row["id"],
+        read=row["version"],
         version=number,
         revision=uuid7(),
         replaced=document(replaced),
@@ -167,6 +193,9 @@ def _kept(row: Any, names: Iterable[str], *, besides: Container[str] = ()) -> di
         for name in names
         if name not in besides
     }
+
+
+_NOTICED = {"visibility", "deleted_at"}
 
 
 async def _record_what_others_notice(row: Any, differing: Mapping[str, Any]) -> None:

@@ -119,15 +119,15 @@ def utc(column: Column) -> QueryString:
     return QueryString('to_char({}, \'YYYY-MM-DD"T"HH24:MI:SS.US"Z"\')', column)
 
 
-def written(change: Query[Any, Any], read: Query[Any, Any], *, also: Query[Any, Any] | None = None) -> QueryString:
+def written(change: Query[Any, Any], read: Query[Any, Any], *, also: QueryString | None = None) -> QueryString:
     """One statement that writes and reads: ``change`` and ``also`` write rows, and ``read`` selects from the rows that
-    ``change`` wrote. ``read`` must select from the table of ``change``."""
+    ``change`` wrote, as ``also`` may. ``read`` must select from the table of ``change``."""
     table = read.table
     changed = sql(change.returning(*table.all_columns()))  # type: ignore[attr-defined] # every query that writes has it
     name = table._meta.tablename
     if also is None:
         return QueryString(f'WITH "{name}" AS ({{}}) {{}}', changed, sql(read))
-    return QueryString(f'WITH "{name}" AS ({{}}), also AS ({{}}) {{}}', changed, sql(also), sql(read))
+    return QueryString(f'WITH "{name}" AS ({{}}), also AS ({{}}) {{}}', changed, also, sql(read))
 
 
 def sql(query: Query[Any, Any]) -> QueryString:

@@ -10,7 +10,7 @@ from service.audit.queries import record
 from service.callers import Caller
 from service.database.engine import DB
 from service.database.failures import on_constraint
-from service.database.prepared import NOW, Param, Prepared, insert, json_object, utc, written
+from service.database.prepared import NOW, Param, Prepared, insert, json_object, sql, utc, written
 from service.errors import Conflict, NotFound, Unprocessable, Violation
 from service.etags import check_if_match
 from service.identifiers import uuid7
@@ -66,7 +66,7 @@ _CREATE = Prepared(
     lambda: written(
         insert(User, "id", "email", "email_key", "username", "password_hash", "display_name", "must_verify"),
         _own_view(),
-        also=insert_message("id", kind="verification", address=Param("email_key")),
+        also=sql(insert_message("id", kind="verification", address=Param("email_key"))),
     )
 )
 _IS_RESERVED = Prepared(

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from service.audit.tables import AuditEntry
 from service.database.engine import DB
 from service.relationships.tables import Relationship
 from tests.conftest import FIGHTER, character, create, template
@@ -86,6 +87,44 @@ async def test_every_refused_writer_succeeds_after_retrying(alice: Client) -> No
 
     await asyncio.gather(*(add_one() for _ in range(10)))
     assert (await alice.get(path)).json()["attributes"] == {"count": 10}
+
+
+@pytest.mark.parametrize(("if_match", "status", "history"), [(False, 200, [3, 2, 1]), (True, 412, [2, 1])])
+async def test_a_change_between_reading_and_writing_is_seen(
+    alice: Client, if_match: bool, status: int, history: list[int]
+) -> None:
+    mira = await character(alice, attributes={"a": 1, "b": 1})
+    path = f"/v1/characters/{mira['id']}"
+    connection = await DB.get_new_connection()
+    try:
+        async with connection.transaction():
+            await connection.execute("SELECT FROM characters WHERE id = $1 FOR UPDATE", mira["id"])
+            first = asyncio.create_task(alice.patch(path, json={"attributes": {"a": 2}}))
+            await until_waiting(first)  # it has read, and cannot write yet
+            headers = _if_match(mira) if if_match else {}
+            second = asyncio.create_task(alice.patch(path, json={"attributes": {"b": 2}}, headers=headers))
+            await until_waiting(first, second)
+    finally:
+        await connection.close()
+    assert (await first).status_code == 200
+    assert (await second).status_code == status
+    assert (await alice.get(path)).json()["attributes"] == {"a": 2, "b": 1 if if_match else 2}
+    assert await _history(alice, path) == history
+
+
+async def test_a_visibility_that_others_overtake_is_recorded_once(alice: Client) -> None:
+    mira = await character(alice)
+    path = f"/v1/characters/{mira['id']}"
+    connection = await DB.get_new_connection()
+    try:
+        async with connection.transaction():
+            await connection.execute("UPDATE characters SET version = 2 WHERE id = $1", mira["id"])
+            change = asyncio.create_task(alice.patch(path, json={"visibility": "public"}))
+            await until_waiting(change)
+    finally:
+        await connection.close()
+    assert (await change).json()["version"] == 3
+    assert await AuditEntry.count().where(AuditEntry.row == mira["id"]) == 1
 
 
 @pytest.mark.parametrize(
