@@ -32,7 +32,6 @@ from service.users.tables import User
 BATCH_SIZE = 10  # rows; a character can have 800 KiB
 CARD_BATCH_SIZE = 1  # a card can have 8 MiB
 MAX_SECONDS = 600.0  # for the client to read it
-MAX_SECONDS_IN_LINE = 60.0
 MAX_QUERY_SECONDS = 300.0  # for PostgreSQL to send it; a connection is held
 MAX_BYTES = 4 * 1024**3  # of the temporary file
 PIECE = 256 * 1024  # bytes
@@ -168,7 +167,7 @@ async def _end(task: "asyncio.Task[None]") -> None:
 
 
 async def _write_in_turn(user: Caller, spool: _Spool) -> None:
-    async with _TURNS.turn(MAX_SECONDS_IN_LINE):
+    async with _TURNS.turn():
         await _write(user, spool)
 
 

@@ -12,6 +12,7 @@ from service.database.held import check_no_connection
 from service.database.shares import ON_BEHALF_OF
 from service.errors import Unavailable
 
+PATIENCE = 30.0  # seconds for which a request waits for one turn
 _LEFT = "The client closed the connection."
 _Waiting = deque[asyncio.Future[None]]
 _Callers = OrderedDict[Hashable, _Waiting]
@@ -42,16 +43,16 @@ class Turns:
         self._waiting: OrderedDict[str, _Callers] = OrderedDict()  # the address whose turn is next comes first
 
     @asynccontextmanager
-    async def turn(self, patience: float | None = None) -> AsyncIterator[None]:
-        """Waits for a turn, which lasts for the block. Raises Unavailable when too many wait, after ``patience``
-        seconds, and when the client has left meanwhile. No connection may be held."""
+    async def turn(self) -> AsyncIterator[None]:
+        """Waits for a turn, which lasts for the block. Raises Unavailable when too many wait, after PATIENCE, and when
+        the client has left meanwhile. No connection may be held."""
         check_no_connection("Waiting for a turn")
         client = CLIENT.get()
         if self._free:
             self._free -= 1
         else:
             try:
-                async with asyncio.timeout(patience):
+                async with asyncio.timeout(PATIENCE):
                     await self._wait(client.address if client else "", ON_BEHALF_OF.get())
             except TimeoutError:
                 raise Unavailable(self._refusal) from None

@@ -222,6 +222,21 @@ def test_actions_get_their_names_also_those_of_the_release_before(empty_database
 
 
 @pytest.mark.slow
+def test_texts_are_searched_by_the_same_words_as_before_they_were_made_faster(empty_database: str) -> None:
+    words = """
+        SELECT plain(text), character_words(text, text, ARRAY[text, 'X']), name_key(text) FROM (
+            SELECT chr(code) AS text FROM generate_series(1, 66000) AS code WHERE code NOT BETWEEN 55296 AND 57343
+            UNION ALL SELECT * FROM
+             unnest(ARRAY['', 'Mira "Dörte" OF the-Coast', 'ＡＢ ﬁn İI ΑΣ', 'Мира 夜の女王 x한국어 ไทย'])
+        ) AS texts
+    """
+    works(empty_database, "migrations", "forwards", "all")
+    now = rows(empty_database, words)
+    works(empty_database, "migrations", "backwards", "service", "2026-11-27T12:50:00:000000", "--auto_agree")
+    assert rows(empty_database, words) == now
+
+
+@pytest.mark.slow
 def test_a_worker_in_front_of_its_migrations_says_so_and_serves_after_them(empty_database: str) -> None:
     with worker_of_its_own(DATABASE_URL=empty_database) as worker, worker.start().client() as stranger:
         assert "Migrations are pending: 2026-" in worker.output

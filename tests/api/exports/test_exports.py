@@ -17,6 +17,7 @@ from service.database import embedded
 from service.database.engine import DB
 from service.errors import Unavailable
 from service.exports import queries
+from service.limits import turns
 from service.limits.budget import Budget
 from service.web.middleware import slow_readers
 from tests.conftest import PASSWORD, character, create, relationship, signed_in, template, with_key
@@ -180,7 +181,7 @@ async def test_exports_wait_for_their_turn(app: Any, alice: Client, monkeypatch:
         await asyncio.sleep(0.05)
         assert not waiting.done()
     assert await waiting
-    monkeypatch.setattr(queries, "MAX_SECONDS_IN_LINE", 0.05)
+    monkeypatch.setattr(turns, "PATIENCE", 0.05)
     async with queries._TURNS.turn(), queries._TURNS.turn():
         await assert_unavailable(alice)
     monkeypatch.setattr(queries, "MOST_OPEN", 0)
