@@ -56,5 +56,13 @@ async def about_entry(entry_id: UUID) -> list[Section]:
     ]
     if row["owner"] and row["kind"] != "user":
         rows.append(["Owner", {"id": str(row["owner"]), "text": str(row["owner"])}])
-    rows += [[name.capitalize(), shown_value(value)] for name, value in detail.items()]
+    rows += [[name.capitalize(), _named_row(value) or shown_value(value)] for name, value in detail.items()]
     return [{"title": "Entry", "rows": rows}]
+
+
+def _named_row(value: Any) -> Cell | None:
+    """Of an id, a cell that gets the name of the row."""
+    try:
+        return {"id": str(UUID(value)), "text": value}
+    except (AttributeError, TypeError, ValueError):
+        return None
