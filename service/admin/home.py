@@ -16,11 +16,10 @@ from service.admin.pages import row_page
 from service.audit.actions import label_of
 from service.database.prepared import Param, Prepared
 from service.health.checks import check_together
-from service.identifiers import first_id_since
+from service.identifiers import DAY, first_id_since
 
 MOST_COUNTED = 20_000  # rows of a table; a larger one is estimated
 _ENTRIES = 10
-_DAY = 24 * 60 * 60  # seconds
 
 # By the name of a count: its list, with a filter that shows the rows that are counted; their table and condition, for
 # which there is an index. Ids have the time of their creation.
@@ -78,7 +77,7 @@ async def _get_home(_: Request) -> Response:
 
 
 async def _counts() -> list[dict[str, str]]:
-    since = first_id_since(_DAY)
+    since = first_id_since(DAY)
     found = await _COUNTS.one(since=since, most=MOST_COUNTED + 1)
     return [
         {"name": name, "count": await _told(found[name], table, condition), "link": link.format(since=since)}
