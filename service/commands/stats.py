@@ -102,7 +102,9 @@ async def _read(name: str, query: Prepared) -> Any:
     try:
         async with DB.transaction():
             await DB.run_ddl(f"SET LOCAL statement_timeout = '{_SECONDS}s'")
-            since = {"day": first_id_since(DAY), "month": first_id_since(30 * DAY)} if name in _NEW else {}
+            since: dict[str, Any] = (
+                {"day": first_id_since(DAY), "month": first_id_since(30 * DAY)} if name in _NEW else {}
+            )
             rows = [dict(row) for row in await query.all(**since)]
     except asyncpg.PostgresError:
         return None

@@ -113,7 +113,7 @@ async function link() {
   const list = document.createElement("p");
   list.dataset.forms = wanted;
   heading.after(list);
-  const offered = new Set((await read("forms/") ?? []).map(({ slug }) => slug));  // to the operator's role
+  const offered = new Set(await read(`forms/of/${wanted}/`));  // to the operator's role, in the state of the row
   for (const { slug, name } of forms[table]) {
     if (!offered.has(slug)) continue;
     const anchor = document.createElement("a");
