@@ -95,7 +95,7 @@ def test_a_choice_replaces_what_the_link_asks_for(operator: Browser) -> None:
 
 def test_a_refused_list_says_why(operator: Browser) -> None:
     operator.open("/admin/#/characters/?owner=nonsense")
-    assert operator.wait_for("[data-note]").text == "The column cannot have this value."
+    assert operator.wait_for("[data-note]").text == "The filter by owner is 'nonsense', but must be an id."
     assert "Characters\nowner: nonsense" in headings(operator)
     assert operator.all(".table_wrapper") == []  # it may show the rows of the list before
     operator.look("admin-refused-list")

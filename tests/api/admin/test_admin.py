@@ -281,11 +281,45 @@ async def test_states_are_shown_and_filtered_as_choices(operator: Any, alice: ht
     await character(alice, visibility="public")
     path = "/admin/api/tables/characters/"
     schema = (await operator.get(f"{path}schema/")).json()
-    assert {"owner_inactive", "deleted_at"} <= {*schema["extra"]["visible_column_names"]}
+    assert {"visibility", "deleted_at"} <= {*schema["extra"]["visible_column_names"]}
     choices = schema["properties"]["visibility"]["extra"]["choices"]
     assert {choice["value"] for choice in choices.values()} == {"private", "unlisted", "public"}
     assert len((await operator.get(f"{path}?visibility=public")).json()["rows"]) == 1
     assert (await operator.get(f"{path}?visibility=private")).json()["rows"] == []
+
+
+@pytest.mark.parametrize(
+    ("query", "fault"),
+    [
+        (
+            "characters/?visibility=pub",
+            "The filter by visibility is 'pub', but must be one of private, unlisted, public.",
+        ),
+        (
+            "characters/?visibility[]=pub",
+            "The filter by visibility is 'pub', but must be one of private, unlisted, public.",
+        ),
+        ("users/?status=deleted", "The filter by status is 'deleted', but must be one of active, suspended."),
+        ("characters/?owner=nonsense", "The filter by owner is 'nonsense', but must be an id."),
+        ("audit_log/?row=alice&row__match=exact", "The filter by row is 'alice', but must be an id."),
+        ("audit_log/?member=alice", "The filter by member is 'alice', but must be an id."),
+        ("operator_sessions/?user_id=x", "The filter by user_id has a value that the column cannot have."),
+        ("operator_sessions/?user_id=99999999999", "The filter by user_id has a value that the column cannot have."),
+        ("users/?deleted_at=yesterday", "The filter by deleted_at has a value that the column cannot have."),
+        ("users/?deleted_at__operator=maybe&status=active", "Unrecognised __operator argument - maybe"),
+        ("users/?__order=password_hash", "Rows cannot be sorted by password_hash."),
+    ],
+)
+async def test_a_refused_list_names_the_column(operator: Any, query: str, fault: str) -> None:
+    answer = await operator.get(f"/admin/api/tables/{query}")
+    assert (answer.status_code, answer.json()) == (400, {"detail": fault})
+
+
+@pytest.mark.parametrize(
+    "query", ["characters/?visibility=null", "audit_log/?row=999999999", "card_assets/?file=a"]
+)
+async def test_a_filter_that_finds_nothing_is_no_fault(operator: Any, query: str) -> None:
+    assert (await operator.get(f"/admin/api/tables/{query}")).json()["rows"] == []
 
 
 @pytest.mark.parametrize("link", LINKS.values())
