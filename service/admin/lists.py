@@ -186,7 +186,7 @@ TABLES = [
     _table(CardDocument, "Characters", "id", "id"),
     _table(CardAsset, "Characters", "path card file", "path card file"),
     _table(Relationship, "Characters", "type source target label created_at", "type source target created_at"),
-    _table(Operator, "Operators", "username email active admin last_login", "username active admin"),
+    _table(Operator, "Operators", "username active admin last_login", "username active admin"),
     _table(OperatorRole, "Operators", "user_id role", "user_id role"),
     _table(OperatorSession, "Operators", "id user_id created_at expires_at", "user_id created_at"),
     _table(SecondFactor, "Operators", "id user_id active created_at", "user_id active created_at"),
