@@ -21,6 +21,7 @@ _LINK = re.compile(
     re.IGNORECASE,
 )
 _MASK = r"\1***"
+DAY = 24 * 60 * 60  # seconds
 _ENCODINGS = 3  # percent-encodings around each other that are looked through
 _MOST_ENCODED = 150  # encoded characters: a text with more is not decoded, which would take milliseconds
 
@@ -31,7 +32,9 @@ def uuid7() -> UUID:
 
 
 def first_id_since(seconds: float) -> UUID:
-    """The lowest id that ``uuid7`` may have returned in the last ``seconds``."""
+    """The lowest id that ``uuid7`` may have returned in the last ``seconds``. By it, the Home of the admin site and
+    ``stats`` count new rows, with the index of the ids. Rows of seeds and synthetic data have older ids: they are never
+    new."""
     return UUID(int=(int((time.time() - seconds) * 1000) << 80) | 7 << 76 | 2 << 62)
 
 

@@ -26,7 +26,7 @@ from service.cards.imports.queries import MAX_TOGETHER, START, Imported, NewCard
 from service.cards.imports.schemas import OnDuplicate
 from service.errors import ServiceError
 
-FILE_NAME = "card.json"
+_FILE_NAME = "card.json"  # by which the reader knows the format
 _CHOICES: tuple[str, ...] = get_args(OnDuplicate)
 DuplicateChoice = Annotated[
     str,
@@ -67,7 +67,7 @@ async def _to_import(data: CardImport) -> Preview:
     async def read() -> bytes:
         return content
 
-    card = await store_card(FILE_NAME, content[:START], read, room=MAX_TOGETHER, dry_run=not data.confirm)
+    card = await store_card(_FILE_NAME, content[:START], read, room=MAX_TOGETHER, dry_run=not data.confirm)
     if isinstance(card, ServiceError):
         raise _as_fault(card)
     notes = " ".join(card.notes)
@@ -85,7 +85,8 @@ async def _import(found: _Card, data: CardImport) -> str:
     if result.status == 200 and data.on_duplicate == "skip":
         raise refused("card", f"{owner.username} has imported it before, as {character['id']}.")
     action = Action.CREATE_CHARACTER if result.status == 201 else Action.UPDATE_CHARACTER
-    await record(action, "character", UUID(character["id"]), member=owner.id, card=FILE_NAME)
+    pasted = f"pasted JSON, Character Card {found.card.card.spec.upper()}"
+    await record(action, "character", UUID(character["id"]), member=owner.id, card=pasted)
     return f"{character['name']} of {owner.username} is imported."
 
 

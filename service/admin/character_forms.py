@@ -197,12 +197,19 @@ FORMS: list[FormConfig] = [
     operator_form(
         "Hide a character", _GROUP, "Makes it private. The owner can show it again.", CharacterForm, _to_hide, _hide
     ),
-    operator_form("Delete a character", _GROUP, "Moves it to its owner's trash.", CharacterForm, _to_delete, _delete),
+    operator_form(
+        "Delete a character",
+        _GROUP,
+        "Moves it to its owner's trash, from where it can be restored for 30 days.",
+        CharacterForm,
+        _to_delete,
+        _delete,
+    ),
     operator_form("Restore a character", _GROUP, "Takes it back from the trash.", CharacterForm, _to_restore, _restore),
     operator_form(
         "Delete a character for good",
         _GROUP,
-        "One that is in the trash. Cannot be undone.",
+        "One that is in the trash, at once. Nobody can restore it.",
         CharacterForm,
         _to_purge,
         _purge,

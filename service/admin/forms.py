@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from service.admin.json_texts import NotAnObject, line_of, read_object
-from service.admin.pages import page_of
+from service.admin.pages import page_of, row_page
 from service.audit.actions import Action
 from service.audit.queries import Recorded, on_behalf_of_operator
 from service.auth.token_cache import forget_tokens
@@ -96,11 +96,13 @@ def operator_form(
 
 
 def _page_of(recorded: list[Recorded]) -> str | None:
-    """The address of the row that a form made or changed, as the audit log has it; of a relationship that is gone, its
-    character's."""
+    """The address of the row that a form made or changed, as the audit log has it: a version, of which the row is the
+    template; of a relationship that is gone, its character's."""
     if not recorded:
         return None
     last = recorded[-1]
+    if version := last.detail.get("version"):
+        return row_page("template_versions", version)
     if last.action is Action.DELETE_RELATIONSHIP:
         return page_of("character", last.detail["character"])
     return page_of(last.kind, last.row)

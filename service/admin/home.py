@@ -11,15 +11,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from service.admin.additions import add_script, api_of
-from service.admin.pages import page_of
+from service.admin.names import Name, Names, find_names
+from service.admin.pages import row_page
 from service.audit.actions import label_of
 from service.database.prepared import Param, Prepared
 from service.health.checks import check_together
-from service.identifiers import first_id_since
+from service.identifiers import DAY, first_id_since
 
 MOST_COUNTED = 20_000  # rows of a table; a larger one is estimated
 _ENTRIES = 10
-_DAY = 24 * 60 * 60  # seconds
 
 # By the name of a count: its list, with a filter that shows the rows that are counted; their table and condition, for
 # which there is an index. Ids have the time of their creation.
@@ -57,9 +57,9 @@ _COUNTS = Prepared(_counts_of)
 _ESTIMATE = Prepared(lambda: QueryString("SELECT reltuples FROM pg_class WHERE oid = {}::regclass", Param("table")))
 _LAST = Prepared(
     lambda: QueryString(
-        "SELECT to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') AS at, action, kind, \"row\","
-        " coalesce(operator, (SELECT username FROM users WHERE id = member), CASE WHEN address IS NULL"
-        " THEN 'A command' ELSE 'Somebody unknown' END) AS who, detail ->> 'reason' AS reason"
+        "SELECT id::text, to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') AS at, action, kind, \"row\","
+        " member::text, operator, (SELECT id::text FROM piccolo_user WHERE username = operator) AS operator_id,"
+        " address IS NULL AS is_command, detail ->> 'reason' AS reason, detail ->> 'version' AS version"
         " FROM audit_log ORDER BY id DESC LIMIT {}",
         Param("limit"),
     )
@@ -77,7 +77,7 @@ async def _get_home(_: Request) -> Response:
 
 
 async def _counts() -> list[dict[str, str]]:
-    since = first_id_since(_DAY)
+    since = first_id_since(DAY)
     found = await _COUNTS.one(since=since, most=MOST_COUNTED + 1)
     return [
         {"name": name, "count": await _told(found[name], table, condition), "link": link.format(since=since)}
@@ -97,10 +97,35 @@ async def _state() -> list[dict[str, str]]:
     return [{"name": name, "state": state} for name, state in (await check_together()).items()]
 
 
-async def _entries() -> list[dict[str, str | None]]:
-    entries = []
-    for row in await _LAST.all(limit=_ENTRIES):
-        link = page_of(row["kind"], row["row"])
-        shown = {name: row[name] for name in ("at", "who", "kind", "reason")} | {"action": label_of(row["action"])}
-        entries.append(shown | {"link": link})
-    return entries
+async def _entries() -> list[dict[str, Any]]:
+    rows = await _LAST.all(limit=_ENTRIES)
+    ids = {row[column] for row in rows for column in ("row", "member", "operator_id", "version")}
+    names = await find_names([each for each in ids if each])
+    return [
+        {
+            "at": row["at"],
+            "who": _who(row, names),
+            "action": {"name": label_of(row["action"]), "link": row_page("audit_log", row["id"])},
+            "row": _row(row, names),
+            "reason": row["reason"],
+        }
+        for row in rows
+    ]
+
+
+def _who(row: Any, names: Names) -> Name:
+    if row["operator"]:
+        return names.get(row["operator_id"]) or {"name": row["operator"]}
+    if row["member"]:
+        return names.get(row["member"]) or {"name": row["member"]}
+    return {"name": "A command" if row["is_command"] else "Somebody unknown"}
+
+
+def _row(row: Any, names: Names) -> Name | None:
+    """None if it is who did it."""
+    if row["row"] in (None, row["member"], row["operator_id"]):
+        return None
+    found = names.get(row["row"]) or {"name": f"{row['kind'].replace('_', ' ')} {row['row']}"}
+    if version := names.get(row["version"]):
+        return version | {"name": f"{version['name']} of {found['name']}"}
+    return found

@@ -3,9 +3,11 @@
 All are read-only: the forms change rows, as the API's rules demand.
 """
 
+import re
 from collections.abc import Mapping
-from enum import Enum
+from enum import Enum, EnumMeta
 from typing import Any, Literal, get_args
+from uuid import UUID
 
 import asyncpg
 from piccolo.columns import JSON, Column
@@ -39,6 +41,8 @@ from service.schemas import Style, Visibility
 from service.templates.tables import Template, TemplateVersion
 from service.users.tables import ReservedUsername, User
 
+_ID = re.compile("[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", re.IGNORECASE)
+
 
 def refuse_bad_values(site: Any) -> None:
     """Piccolo Admin would answer 500 to a filter by a value that the column cannot have."""
@@ -47,21 +51,43 @@ def refuse_bad_values(site: Any) -> None:
         api.add_exception_handler(error, _refuse_value)
 
 
-async def _refuse_value(_: Request, __: Exception) -> Response:
-    return JSONResponse({"detail": "The column cannot have this value."}, 400)
+async def _refuse_value(request: Request, error: Exception) -> Response:
+    names = sorted({name for key in request.query_params if not (name := _column_of(key)).startswith("__")})
+    if isinstance(error, ValidationError):  # PostgreSQL does not say which column it is
+        names = [str(fault["loc"][0]) for fault in error.errors() if fault["loc"]] or names
+    return JSONResponse({"detail": f"The filter by {', '.join(names)} has a value that the column cannot have."}, 400)
+
+
+def _column_of(key: str) -> str:
+    """Of a parameter."""
+    return key.rstrip("[]").removesuffix("__operator").removesuffix("__match")
 
 
 def _check_query(piccolo_crud: PiccoloCRUD, request: Request) -> None:
-    """Refuses what Piccolo Admin would answer with status 500, and the order by a secret column, which it would use."""
+    """Refuses what Piccolo Admin would answer with status 500, the order by a secret column, which it would use, and
+    values for which it would find no row."""
     columns = {column._meta.name: column for column in piccolo_crud.table._meta.columns}
     for key, value in request.query_params.multi_items():
         if key.rstrip("[]") == "__order":
             for name in value.split(","):
                 if name.removeprefix("-") not in piccolo_crud.visible_fields_options:
                     raise HTTPException(400, f"Rows cannot be sorted by {name}.")
-        name = key.rstrip("[]").removesuffix("__operator").removesuffix("__match")
-        if isinstance(columns.get(name), JSON):
+        column = columns.get(name := _column_of(key))
+        if isinstance(column, JSON):
             raise HTTPException(400, f"Rows cannot be filtered by {name}.")
+        if column is not None and key.rstrip("[]") == name and value not in ("", "null"):
+            _check_value(column, value)
+
+
+def _check_value(column: Column, value: str) -> None:
+    name, choices = column._meta.name, column._meta.choices
+    if isinstance(choices, EnumMeta):
+        known = [each.value.value for each in choices]
+        if value not in known:
+            raise HTTPException(400, f"The filter by {name} is {value!r}, but must be one of {', '.join(known)}.")
+    is_id = column.value_type is UUID or column is AuditEntry.row
+    if is_id and not (_ID.fullmatch(value) or (column is AuditEntry.row and value.isdigit())):
+        raise HTTPException(400, f"The filter by {name} is {value!r}, but must be an id.")
 
 
 def _table(
@@ -124,7 +150,7 @@ TABLES = [
     _table(
         Template,
         "Templates",
-        "name owner owner_inactive visibility newest_version retired_at updated_at",
+        "name owner visibility newest_version retired_at updated_at",
         "name owner owner_inactive visibility style tags retired_at updated_at",
         visibility=_values(Visibility),
         style=_values(Style),
@@ -138,7 +164,7 @@ TABLES = [
     _table(
         Character,
         "Characters",
-        "name portrait owner owner_inactive template visibility updated_at deleted_at",
+        "name portrait owner template visibility updated_at deleted_at",
         "name owner template visibility tags deleted_at",
         visibility=_values(Visibility),
     ),
@@ -160,7 +186,7 @@ TABLES = [
     _table(CardDocument, "Characters", "id", "id"),
     _table(CardAsset, "Characters", "path card file", "path card file"),
     _table(Relationship, "Characters", "type source target label created_at", "type source target created_at"),
-    _table(Operator, "Operators", "username email active admin last_login", "username active admin"),
+    _table(Operator, "Operators", "username active admin last_login", "username active admin"),
     _table(OperatorRole, "Operators", "user_id role", "user_id role"),
     _table(OperatorSession, "Operators", "id user_id created_at expires_at", "user_id created_at"),
     _table(SecondFactor, "Operators", "id user_id active created_at", "user_id active created_at"),

@@ -123,7 +123,8 @@ async def _verify(row: Any, data: MemberForm) -> str:
 
 async def _to_delete(data: MemberForm) -> Preview:
     row = await find_open(data)
-    return Preview(row, f"{await _summary(row)} The account will be closed now, for good, and purged in 30 days.")
+    effect = "The account will be closed at once, for good. What it has stays for 30 days and is then purged."
+    return Preview(row, f"{await _summary(row)} {effect}")
 
 
 async def _delete(row: Any, data: MemberForm) -> str:
@@ -131,7 +132,7 @@ async def _delete(row: Any, data: MemberForm) -> str:
         await close_account(row["id"])
     except NotFound:
         raise refused("member", f"{row['username']} has deleted the account meanwhile.") from None
-    return f"The account of {row['username']} is deleted, and will be purged in 30 days."
+    return f"The account of {row['username']} is closed for good. What it has will be purged in 30 days."
 
 
 async def _to_export(data: MemberForm) -> Preview:
@@ -194,7 +195,7 @@ FORMS: list[FormConfig] = [
     operator_form(
         "Delete an account",
         _GROUP,
-        "Closes the account as its member can. This cannot be undone.",
+        "Closes the account at once, for good. What it has stays for 30 days and is then purged.",
         MemberForm,
         _to_delete,
         _delete,

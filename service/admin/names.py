@@ -2,6 +2,7 @@
 deleted account as any other."""
 
 import re
+from collections.abc import Collection
 from uuid import UUID
 
 from piccolo.querystring import QueryString
@@ -15,6 +16,9 @@ MOST_IDS = 50  # of a request; the script sends several
 _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _NUMBER = re.compile("[0-9]{1,9}")  # of operators
 
+Name = dict[str, str | None]  # the name and, if there are, the state of a row and the address of its page
+Names = dict[str, Name]  # by id
+
 # By table: the name and the state of a row. The state is NULL when there is nothing to mark.
 _SHOWN = {
     "users": (
@@ -22,7 +26,7 @@ _SHOWN = {
         "CASE WHEN deleted_at IS NOT NULL THEN 'deleted' WHEN status = 'suspended' THEN 'suspended' END",
     ),
     "characters": (
-        "name",
+        "coalesce(nullif(name, ''), id::text)",  # one that was deleted for good has no name
         "CASE WHEN ended THEN 'purged' WHEN deleted_at IS NOT NULL THEN 'in the trash'"
         " WHEN owner_inactive THEN 'owner inactive' END",
     ),
@@ -64,13 +68,15 @@ async def get_names(request: Request) -> Response:
     ids = request.query_params.get("ids", "").split(",")
     if len(ids) > MOST_IDS:
         return JSONResponse({"detail": f"At most {MOST_IDS} ids."}, 400)
+    return JSONResponse(await find_names(ids))
+
+
+async def find_names(ids: Collection[str]) -> Names:
     rows = await _NAMES.all(
         ids=[UUID(each) for each in ids if _UUID.fullmatch(each)],
         numbers=[int(each) for each in ids if _NUMBER.fullmatch(each)],
     )
-    return JSONResponse(
-        {
-            row["id"]: {"name": row["name"], "state": row["state"], "link": row_page(row["place"], row["id"])}
-            for row in rows
-        }
-    )
+    return {
+        row["id"]: {"name": row["name"], "state": row["state"], "link": row_page(row["place"], row["id"])}
+        for row in rows
+    }

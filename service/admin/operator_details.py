@@ -14,7 +14,8 @@ _ENTRY = prepared(
     "id",
 )
 _OPERATOR = prepared(
-    "SELECT username, active AND admin AS may_sign_in, coalesce(role, 'administrator') AS role, last_login,"
+    "SELECT username, nullif(email, username) AS email, active AND admin AS may_sign_in,"
+    " coalesce(role, 'administrator') AS role, last_login,"
     " coalesce((SELECT CASE WHEN active THEN 'active' ELSE 'not active yet' END FROM operator_second_factors"
     "  WHERE user_id = piccolo_user.id), 'none') AS second_factor"
     " FROM piccolo_user LEFT JOIN operator_roles ON user_id = piccolo_user.id WHERE piccolo_user.id = {}",
@@ -27,6 +28,7 @@ async def about_operator(operator_id: int) -> list[Section]:
     if row is None:
         return []
     rows: list[list[Cell]] = [
+        ["E-mail address", row["email"] or "none"],
         ["Role", row["role"]],
         ["State", "active" if row["may_sign_in"] else "disabled"],
         ["Second factor", row["second_factor"]],
@@ -56,5 +58,13 @@ async def about_entry(entry_id: UUID) -> list[Section]:
     ]
     if row["owner"] and row["kind"] != "user":
         rows.append(["Owner", {"id": str(row["owner"]), "text": str(row["owner"])}])
-    rows += [[name.capitalize(), shown_value(value)] for name, value in detail.items()]
+    rows += [[name.capitalize(), _named_row(value) or shown_value(value)] for name, value in detail.items()]
     return [{"title": "Entry", "rows": rows}]
+
+
+def _named_row(value: Any) -> Cell | None:
+    """Of an id, a cell that gets the name of the row."""
+    try:
+        return {"id": str(UUID(value)), "text": value}
+    except (AttributeError, TypeError, ValueError):
+        return None

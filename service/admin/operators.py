@@ -20,11 +20,11 @@ from starlette.exceptions import HTTPException
 
 from service.admin.operator_passwords import check_operators_password, hash_password
 from service.admin.second_factors import SecondFactor
+from service.admin.sign_in_attempts import begin, has_session, is_text
 from service.audit.actions import Action
-from service.audit.queries import has_signed_in, record
+from service.audit.queries import record
 from service.auth.secrets import digest
 from service.database.engine import DB
-from service.errors import TooManyRequests
 from service.identifiers import uuid7
 from service.limits.backoff import SignIn
 from service.log import REQUEST
@@ -53,13 +53,13 @@ class Operator(BaseUser, tablename="piccolo_user"):
         """The id of the active operator with this name and password, or None. Also called by the password form. Raises
         HTTPException, which the site answers, after too many failures of the network or for the name."""
         operator = None
-        if _is_text(username, cls.username.length) and _is_text(password, cls._max_password_length):
+        if is_text(username, cls.username.length) and is_text(password, cls._max_password_length):
             operator = (
                 await cls.select(cls.id, cls.username, cls.password)
                 .where(cls.username == username, cls.active.eq(True), cls.admin.eq(True))
                 .first()
             )
-            attempt = await _begin(username, operator["id"] if operator else None)
+            attempt = await begin(username, operator["id"] if operator else None)
             stored = operator["password"] if operator else _UNUSABLE_PASSWORD
             _, iterations, salt, _ = cls.split_stored_password(stored)
             hashed = await hash_password(password, salt, int(iterations))
@@ -75,8 +75,12 @@ class Operator(BaseUser, tablename="piccolo_user"):
                             await OperatorSession.keep(operator["id"], stored, hashed)
                 _checked.set(hashed)
                 return int(operator["id"])
-        known = {"username": operator["username"]} if operator else {}
-        await record(Action.REFUSE_PASSWORD, "operator", operator["id"] if operator else None, **known)
+        if operator is None:
+            await record(Action.REFUSE_PASSWORD, "operator", None)
+        else:
+            name = operator["username"]
+            by = name if has_session() else None
+            await record(Action.REFUSE_PASSWORD, "operator", operator["id"], operator=by, username=name)
         return None
 
     @classmethod
@@ -121,22 +125,6 @@ async def await_code() -> None:
     """The password was right, and the site asks for the code: this is neither a failure nor a success."""
     if attempt := _attempt.get():
         await attempt.take_back()
-
-
-async def _begin(username: str, operator_id: int | None) -> SignIn:
-    """An attempt of this request. Members' failures count for the network, too."""
-    scope = REQUEST.get()
-    address = scope["client"][0] if scope and scope.get("client") else "-"
-    attempt = SignIn(f"operator {username}", address)
-    try:
-        await attempt.begin(known=await has_signed_in(operator_id, address))
-    except TooManyRequests as error:
-        raise HTTPException(error.status, error.detail, dict(error.headers)) from None
-    return attempt
-
-
-def _is_text(value: Any, max_length: int | None) -> bool:
-    return isinstance(value, str) and "\0" not in value and len(value) <= (max_length or 0)
 
 
 # Stands in for an unknown operator's password, so that a refusal takes as long as for a known one

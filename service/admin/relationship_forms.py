@@ -104,18 +104,19 @@ async def _find(text: str) -> Any:
             Relationship.source,
             Relationship.source.name.as_alias("source_name"),
             Relationship.target.name.as_alias("target_name"),
+            Relationship.source.deleted_at.as_alias("source_deleted_at"),
+            Relationship.target.deleted_at.as_alias("target_deleted_at"),
             Relationship.source.owner.as_alias("owner"),
             Relationship.source.owner.username.as_alias("username"),  # type: ignore[union-attr] # a joined table
         )
-        .where(
-            Relationship.id == row_id("relationship", text),
-            Relationship.source.deleted_at.is_null(),
-            Relationship.target.deleted_at.is_null(),
-        )
+        .where(Relationship.id == row_id("relationship", text))
         .first()
     )
     if row is None:
-        raise refused("relationship", "There is no such relationship, or one of its characters is in the trash.")
+        raise refused("relationship", "There is no such relationship.")
+    for end in ("source", "target"):
+        if row[f"{end}_deleted_at"] is not None:
+            raise refused("relationship", f"{row[f'{end}_name']} is in the trash.")
     return row
 
 

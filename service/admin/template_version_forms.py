@@ -69,9 +69,13 @@ async def _to_create_version(data: NewVersion) -> Preview:
 
 
 async def _create_version(row: Any, data: NewVersion) -> str:
-    number, _ = await create_version(PLATFORM, row["id"], _new_version(data))
-    await record(Action.CREATE_TEMPLATE_VERSION, "template", row["id"], number=number)
+    number, version = await create_version(PLATFORM, row["id"], _new_version(data))
+    await _record(Action.CREATE_TEMPLATE_VERSION, row, version, number)
     return f"Version {number} of {row['name']} is a draft. Publish it to have characters use it."
+
+
+async def _record(action: Action, template: Any, version: Any, number: int) -> None:
+    await record(action, "template", template["id"], number=number, version=str(version["id"]))
 
 
 async def _find_version(data: VersionForm) -> tuple[Any, Any]:
@@ -92,8 +96,8 @@ async def _to_publish(data: VersionForm) -> Preview:
 
 
 async def _publish(row: Any, data: VersionForm) -> str:
-    await publish_version(PLATFORM, row["id"], data.number)
-    await record(Action.PUBLISH_TEMPLATE_VERSION, "template", row["id"], number=data.number)
+    version = await publish_version(PLATFORM, row["id"], data.number)
+    await _record(Action.PUBLISH_TEMPLATE_VERSION, row, version, data.number)
     return f"Version {data.number} of {row['name']} is published."
 
 
@@ -105,8 +109,8 @@ async def _to_deprecate(data: VersionForm) -> Preview:
 
 
 async def _deprecate(row: Any, data: VersionForm) -> str:
-    await deprecate_version(PLATFORM, row["id"], data.number)
-    await record(Action.DEPRECATE_TEMPLATE_VERSION, "template", row["id"], number=data.number)
+    version = await deprecate_version(PLATFORM, row["id"], data.number)
+    await _record(Action.DEPRECATE_TEMPLATE_VERSION, row, version, data.number)
     return f"Version {data.number} of {row['name']} is deprecated."
 
 

@@ -25,10 +25,23 @@ TABLES = (
     "SELECT format('%I.%I', nspname, relname) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace"
     " WHERE relkind = 'r' AND nspname = 'public' ORDER BY 1"
 )
+# What pg_dump needs and the role lacks
+_UNREADABLE = (
+    "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+    " AND CASE relkind WHEN 'r' THEN NOT has_table_privilege(oid, 'SELECT')"
+    " WHEN 'S' THEN NOT has_sequence_privilege(oid, 'SELECT') ELSE false END ORDER BY relname LIMIT 1"
+)
+_ROLES = (
+    "SELECT current_user AS role, pg_get_userbyid(datdba) AS owner FROM pg_database WHERE datname = current_database()"
+)
 _FILES = (
     "SELECT name, width IS NOT NULL AS is_picture, EXISTS (SELECT FROM card_assets WHERE file = files.name) AS is_asset"
     " FROM files ORDER BY name"
 )
+
+
+class _Refused(Exception):
+    """The message says in one line why no backup was begun."""
 
 
 class _Snapshot(NamedTuple):
@@ -71,7 +84,7 @@ async def _back_up(target: Path) -> None:
             sync_directory(target.parent)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-    except (DumpError, OSError, asyncpg.PostgresError) as error:
+    except (_Refused, DumpError, OSError, asyncpg.PostgresError) as error:
         raise SystemExit(f"No backup was made: {error}") from None
     size = sum(file.size for file in manifest.files)
     print(f"The backup is in {target}: {len(manifest.files)} files, {size:,} bytes.")
@@ -79,6 +92,7 @@ async def _back_up(target: Path) -> None:
 
 async def _write(directory: Path) -> Manifest:
     async with DB.connection() as connection:
+        await _check_role(connection)
         # Files that the dump refers to stay until they are copied
         await connection.execute(f"SELECT pg_advisory_lock_shared({LOCK})")
         version = await connection.fetchval("SELECT current_setting('server_version')")
@@ -100,6 +114,17 @@ async def _write(directory: Path) -> Manifest:
     )
     await write_manifest(directory, manifest)
     return manifest
+
+
+async def _check_role(connection: asyncpg.Connection) -> None:
+    if unreadable := await connection.fetchval(_UNREADABLE):
+        raise _Refused(await role_fault(connection, f"read {unreadable}"))
+
+
+async def role_fault(connection: asyncpg.Connection, lacking: str) -> str:
+    """Says in one line what the role may not do, and which role may."""
+    row = await connection.fetchrow(_ROLES)
+    return f"the role {row['role']} may not {lacking}. Use the role that owns the database, {row['owner']}."
 
 
 @asynccontextmanager

@@ -60,6 +60,9 @@ _ADVICE = {
 }
 
 
+_WITHOUT_DATABASE = {"service", "database", "storage", "smtp", "valkey"}
+
+
 class Fault(Exception):
     """The message says in one line what is wrong."""
 
@@ -72,21 +75,35 @@ async def doctor() -> None:
     service, before its first start and after a change of its surroundings.
 
     """
-    faults = 0
-    for name, examine in _examinations().items():
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                state, text = "ok", await examine()
-        except Unavailable as error:
-            state, text = "FAULT", str(error.__cause__ or error)
-        except TimeoutError:
-            state, text = "FAULT", f"no answer within {_PATIENCE:.0f} seconds"
-        except Exception as error:  # whatever it is, the operator wants to know it, and the other results
-            state, text = "FAULT", str(error) or type(error).__name__
+    examinations, faults, skipped = _examinations(), 0, []
+    is_database_usable = True
+    for name, examine in examinations.items():
+        if not is_database_usable and name not in _WITHOUT_DATABASE:
+            skipped.append(name)  # it would only find the same fault
+            continue
+        state, text, is_usable = await _result_of(examine)
         faults += state != "ok"
+        is_database_usable = is_database_usable and (is_usable or name != "database")
         print(f"{state:<5}  {name:<10}  {text}")
+    if skipped:
+        print(f"{'skip':<5}  {', '.join(skipped)}: they need the database")
     if faults:
-        raise SystemExit(f"{faults} of {len(_examinations())} examinations found a fault.")
+        raise SystemExit(f"{faults} of {len(examinations) - len(skipped)} examinations found a fault.")
+
+
+async def _result_of(examine: Callable[[], Awaitable[str]]) -> tuple[str, str, bool]:
+    """The state, a text, and whether what was examined can be used nevertheless."""
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            return "ok", await examine(), True
+    except Fault as fault:
+        return "FAULT", str(fault), True
+    except Unavailable as error:
+        return "FAULT", str(error.__cause__ or error), False
+    except TimeoutError:
+        return "FAULT", f"no answer within {_PATIENCE:.0f} seconds", False
+    except Exception as error:  # whatever it is, the operator wants to know it, and the other results
+        return "FAULT", str(error) or type(error).__name__, False
 
 
 def _examinations() -> Mapping[str, Callable[[], Awaitable[str]]]:

@@ -18,7 +18,8 @@ def operator(action: str = "", username: str = "", email: str = "", role: str = 
     """
     Create, change and list the operators of the admin site.
 
-    The password is asked for at a terminal, and is read from standard input otherwise.
+    The password is asked for at a terminal, and is read from standard input otherwise. A terminal is also asked for an
+    e-mail address that create lacks.
 
     :param action:
         create, password (sets a new one), role (sets another), disable (the operator is signed out and cannot sign in),
@@ -48,6 +49,7 @@ def _change(action: str, username: str, email: str, role: str) -> None:
     match action:
         case "create":
             chosen = _read_role(role or "administrator")
+            email = email or _read_email()
             _run(accounts.check_is_free(username, email))
             _run(accounts.create_operator(username, email, _read_password(), chosen))
             print(f"The {chosen} {username} is created.")
@@ -76,6 +78,10 @@ def _read_role(name: str) -> Role:
         return accounts.read_role(name)
     except ValueError as error:
         raise SystemExit(str(error)) from None
+
+
+def _read_email() -> str:
+    return input("E-mail address, or nothing: ").strip() if sys.stdin.isatty() else ""
 
 
 def _read_password() -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import asyncpg
 
-from service.commands.backup import TABLES, count_rows
+from service.commands.backup import TABLES, count_rows, role_fault
 from service.commands.manifest import DUMP, FILES, NAMES, DamagedBackup, Manifest, verified_manifest
 from service.commands.resync import resync
 from service.database import dumps
@@ -79,6 +79,8 @@ async def _refuse_files() -> None:
 
 async def _restore_database(source: Path, manifest: Manifest) -> None:
     async with DB.connection() as connection:
+        if not await connection.fetchval("SELECT has_schema_privilege('public', 'CREATE')"):
+            raise Refused(await role_fault(connection, "create tables"))
         tables = [row[0] for row in await connection.fetch(TABLES)]
         if tables == ["public.migration"] and not await connection.fetchval("SELECT count(*) FROM migration"):
             await connection.execute("DROP TABLE migration")  # Piccolo creates it before the first migration

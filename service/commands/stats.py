@@ -8,13 +8,14 @@ import msgspec
 from piccolo.querystring import QueryString
 
 from service.database.engine import DB
-from service.database.prepared import Prepared
+from service.database.prepared import Param, Prepared
+from service.identifiers import DAY, first_id_since
 
 _SECONDS = 5  # for each section
 
 
-def _prepared(text: str) -> Prepared:
-    return Prepared(lambda: QueryString(text))
+def _prepared(text: str, *names: str) -> Prepared:
+    return Prepared(lambda: QueryString(text, *map(Param, names)))
 
 
 _TABLES = _prepared(
@@ -25,13 +26,19 @@ _TABLES = _prepared(
 _FILES = _prepared("SELECT count(*) AS count, coalesce(sum(size), 0)::bigint AS bytes FROM files")
 
 
-def _lately(table: str, column: str, counted: str = "*") -> Prepared:
+def _new(table: str) -> Prepared:
     return _prepared(
-        f"SELECT count({counted}) FILTER (WHERE {column} >= date_trunc('day', now())) AS today,"  # noqa: S608 (our own names)
-        f" count({counted}) AS days_30 FROM {table} WHERE {column} >= now() - interval '30 days'"
+        "SELECT count(*) FILTER (WHERE id >= {}) AS hours_24, count(*) AS days_30"  # noqa: S608 (our own names)
+        f" FROM {table} WHERE id >= {{}}",
+        "day",
+        "month",
     )
 
 
+_ACTIVE = _prepared(
+    "SELECT count(DISTINCT \"user\") FILTER (WHERE last_used_at >= now() - interval '24 hours') AS hours_24,"
+    " count(DISTINCT \"user\") AS days_30 FROM tokens WHERE last_used_at >= now() - interval '30 days'"
+)
 _MAIL = _prepared(
     "SELECT count(*) AS waiting, coalesce(extract(epoch FROM now() - min(created_at)), 0)::float AS oldest_seconds"
     " FROM outbox"
@@ -53,14 +60,15 @@ _STANDBYS = _prepared(
 _SECTIONS = {
     "tables": _TABLES,
     "files": _FILES,
-    "new_characters": _lately("characters", "created_at"),
-    "new_users": _lately("users", "created_at"),
-    "active_users": _lately("tokens", "last_used_at", 'DISTINCT "user"'),
+    "new_characters": _new("characters"),
+    "new_users": _new("users"),
+    "active_users": _ACTIVE,
     "mail": _MAIL,
     "database": _DATABASE,
     "standbys": _STANDBYS,
 }
 _LISTS = {"tables", "standbys"}
+_NEW = {"new_characters", "new_users"}
 
 
 async def stats(json: bool = False) -> None:
@@ -71,7 +79,8 @@ async def stats(json: bool = False) -> None:
 
     - tables: the rows, as PostgreSQL estimates them, and the sizes of the table and of its indexes
     - files: the uploaded files and their bytes
-    - characters and users that are new, and users whose tokens were used: today (UTC) and in the last 30 days
+    - characters and users that are new (those of seeds never are), and users whose tokens were used: in the last 24
+      hours and in the last 30 days
     - mail that waits, and how old the oldest message is
     - the database: its size, its connections, and how long the longest transaction runs
     - standbys, and how far they are behind
@@ -93,7 +102,10 @@ async def _read(name: str, query: Prepared) -> Any:
     try:
         async with DB.transaction():
             await DB.run_ddl(f"SET LOCAL statement_timeout = '{_SECONDS}s'")
-            rows = [dict(row) for row in await query.all()]
+            since: dict[str, Any] = (
+                {"day": first_id_since(DAY), "month": first_id_since(30 * DAY)} if name in _NEW else {}
+            )
+            rows = [dict(row) for row in await query.all(**since)]
     except asyncpg.PostgresError:
         return None
     return rows if name in _LISTS else rows[0]
@@ -107,8 +119,9 @@ def _report(found: dict[str, Any]) -> Iterable[str]:
         yield from _table(("table", "rows", "size", "indexes"), rows)
     yield ""
     names = ("new_characters", "new_users", "active_users")
-    lately = [(name.replace("_", " "), *(found[name] or {"today": None, "days_30": None}).values()) for name in names]
-    yield from _table(("", "today", "30 days"), lately)
+    unknown = {"hours_24": None, "days_30": None}
+    lately = [(name.replace("_", " "), *(found[name] or unknown).values()) for name in names]
+    yield from _table(("", "24 hours", "30 days"), lately)
     yield ""
     files, mail, database = (found[name] for name in ("files", "mail", "database"))
     yield f"files: {files['count']:,}, {_size(files['bytes'])}" if files else "files: unknown"

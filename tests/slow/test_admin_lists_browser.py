@@ -1,6 +1,6 @@
 """Lists and pages of rows of the admin site in a real browser: their titles, filters and refusals."""
 
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx
 import pytest
@@ -66,6 +66,8 @@ def test_a_filter_keeps_what_the_link_asks_for(operator: Browser, trashed: str) 
     operator.open(TRASH)
     wait_until(lambda: {"Tam Orre", "Odo Brack"} <= set(operator.texts("tbody td:nth-child(2)")))
     operator.wait_for("[data-uitest=filter_button]").click()
+    assert value_of(operator, "deleted_at__operator") == "not_null"
+    assert operator.texts(".filter_wrapper [data-others]") == ["Also: ended: false"]
     operator.wait_for(".filter_wrapper input[name=name]").send_keys("Tam Orre")
     operator.wait_for("[data-uitest=submit_filter_button]").click()
     wait_until(lambda: [text.strip() for text in operator.texts("tbody td:nth-child(2)")] == ["Tam Orre"])
@@ -77,7 +79,71 @@ def test_a_filter_keeps_what_the_link_asks_for(operator: Browser, trashed: str) 
     wait_until(lambda: urlsplit(operator.driver.current_url).fragment == "/characters/")
     wait_until(lambda: "Tam Orrestad" in operator.texts("tbody td:nth-child(2)"))
     assert "Characters" in headings(operator)
+    assert (value_of(operator, "deleted_at__operator"), value_of(operator, "name")) == ("e", "")
+    assert operator.all(".filter_wrapper [data-others]") == []
     assert operator.complaints() == []
+
+
+def value_of(browser: Browser, field: str) -> str:
+    """Of a field of the filters."""
+    return str(browser.driver.find_element("css selector", f".filter_wrapper [name={field}]").get_property("value"))
+
+
+def asked(browser: Browser, table: str) -> dict[str, str]:
+    """What the list is asked for once the filters are applied, without how texts and times are compared."""
+    browser.driver.get_log("performance")
+    browser.wait_for("[data-uitest=submit_filter_button]").click()
+    sent: list[str] = []
+    wait_until(lambda: sent.extend(each for each in browser._requests() if f"/{table}/count/" in each) or sent)
+    wait_until(lambda: browser.all("#message_popup") == [])
+    compared = ("contains", "e")
+    return {name: each for name, each in parse_qsl(urlsplit(sent[0]).query) if each not in compared}
+
+
+@pytest.mark.parametrize(
+    ("table", "query", "fields", "others"),
+    [
+        ("users", {"status": "active", "deleted_at__operator": "is_null"}, {"status", "deleted_at__operator"}, []),
+        ("characters", {"owner": "{owner}", "visibility": "public"}, {"owner", "visibility"}, []),
+        ("audit_log", {"row": NOBODY, "row__match": "exact"}, {"row"}, []),
+        ("audit_log", {"operator__operator": "not_null"}, set(), ["Also: operator: is set"]),
+        ("users", {"id": NOBODY, "id__operator": "gte"}, set(), [f"Also: id: {NOBODY}, id: gte"]),
+    ],
+)
+def test_the_filters_show_what_the_link_asks_for(
+    operator: Browser, trashed: str, table: str, query: dict[str, str], fields: set[str], others: list[str]
+) -> None:
+    """Applied as they are, they ask for the same."""
+    owner = httpx.get(f"{operator.url}/v1/users/petra").json()["id"]
+    query = {name: each.format(owner=owner) for name, each in query.items()}
+    operator.open(f"/admin/#/{table}/?{urlencode(query)}")
+    operator.wait_for("[data-uitest=filter_button]").click()
+    operator.wait_for(".filter_wrapper form")
+    wait_until(lambda: all(value_of(operator, field) == query[field] for field in fields))
+    assert operator.texts(".filter_wrapper [data-others]") == others
+    if "owner" in fields:
+        wait_until(lambda: operator.wait_for(".key_search input[type=text]").get_property("value") == "petra")
+    assert asked(operator, table) == query
+
+    operator.wait_for("#sidebar-close").click()
+    wait_until(lambda: operator.all(".filter_wrapper") == [])
+    operator.wait_for("[data-uitest=filter_button]").click()
+    wait_until(lambda: all(value_of(operator, field) == query[field] for field in fields))
+    assert operator.complaints() == []
+
+
+def test_the_filters_fill_the_screen_of_a_phone(operator: Browser, trashed: str) -> None:
+    size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": False}
+    operator.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    operator.open(TRASH)
+    mark = "return getComputedStyle(document.querySelector('td a[data-state]'), '::after')"
+    operator.wait_for("td a[data-state]")
+    assert operator.driver.execute_script(f"{mark}.marginLeft") == "0px"
+    operator.wait_for("[data-uitest=filter_button]").click()
+    operator.wait_for(".filter_wrapper form")
+    assert operator.all(".left_column") == []
+    assert operator.driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    operator.look("admin-filters-390")
 
 
 def test_a_choice_replaces_what_the_link_asks_for(operator: Browser) -> None:
@@ -95,7 +161,7 @@ def test_a_choice_replaces_what_the_link_asks_for(operator: Browser) -> None:
 
 def test_a_refused_list_says_why(operator: Browser) -> None:
     operator.open("/admin/#/characters/?owner=nonsense")
-    assert operator.wait_for("[data-note]").text == "The column cannot have this value."
+    assert operator.wait_for("[data-note]").text == "The filter by owner is 'nonsense', but must be an id."
     assert "Characters\nowner: nonsense" in headings(operator)
     assert operator.all(".table_wrapper") == []  # it may show the rows of the list before
     operator.look("admin-refused-list")

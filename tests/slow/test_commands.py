@@ -213,14 +213,31 @@ def test_the_doctor_finds_every_fault(fresh_database: str, tmp_path: Path) -> No
     }
 
 
-def test_the_doctor_without_a_database_still_examines_the_rest(tmp_path: Path) -> None:
-    away = {"DATABASE_URL": "postgresql://service@127.0.0.1:1/x", "DATA_DIR": str(tmp_path)}
+@pytest.mark.parametrize(
+    ("of_database", "by", "fault"),
+    [
+        (r"service@", "nobody@", 'role "nobody" does not exist'),
+        (r"/fresh_\w+", "/nothing", 'database "nothing" does not exist'),
+        (r".+", "postgresql://service@127.0.0.1:1/x", "[Errno 111] Connection refused"),
+    ],
+)
+def test_the_doctor_says_once_that_it_cannot_use_the_database(
+    fresh_database: str, tmp_path: Path, of_database: str, by: str, fault: str
+) -> None:
+    """It still examines the rest."""
+    away = {"DATABASE_URL": re.sub(of_database, by, fresh_database), "DATA_DIR": str(tmp_path)}
     done = piccolo("service", "doctor", **PRODUCTION, **away)
     assert done.returncode == 1
     assert "Traceback" not in done.stdout + done.stderr
     found = examined(done)
-    assert found["database"] == ("FAULT", "[Errno 111] Connection refused")
-    assert found["storage"][0] == found["service"][0] == "ok"
+    assert found["database"] == ("FAULT", fault)
+    assert {name: state for name, (state, _) in found.items() if name != "database"} == {
+        "service": "ok",
+        "storage": "ok",
+    }
+    skipped = "skip   clock, extensions, migrations, writes, feed, privileges, indexes: they need the database"
+    assert done.stdout.splitlines()[-1] == skipped
+    assert done.stderr.splitlines()[-1] == "1 of 3 examinations found a fault."
 
 
 # Developers

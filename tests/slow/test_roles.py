@@ -88,6 +88,26 @@ def test_the_owner_makes_and_restores_backups(roles: None, tmp_path: Path) -> No
         asyncio.run(execute(administrator, "DROP DATABASE IF EXISTS characters_again WITH (FORCE)"))
 
 
+def test_the_role_of_the_service_neither_makes_nor_restores_backups(roles: None, tmp_path: Path) -> None:
+    """It says in one line which role is needed."""
+    owner = PRODUCTION | {"DATABASE_URL": address("characters_owner"), "DATA_DIR": str(tmp_path / "data")}
+    assert piccolo("service", "backup", str(tmp_path / "backup"), **owner).returncode == 0
+    web = owner | {"DATABASE_URL": address("characters_web")}
+    for command, fault in (
+        (("backup", str(tmp_path / "another")), r"No backup was made: the role characters_web may not read \w+\."),
+        (
+            ("restore", str(tmp_path / "backup")),
+            r"Nothing was restored: the role characters_web may not create tables\.",
+        ),
+    ):
+        done = piccolo("service", *command, **web)
+        assert done.returncode != 0
+        assert re.fullmatch(rf"{fault} Use the role that owns the database, characters_owner\.\n", done.stderr), (
+            done.stderr
+        )
+    assert not (tmp_path / "another").exists()
+
+
 def test_the_role_of_the_service_cannot_change_the_schema(roles: None) -> None:
     for statement in ("CREATE TABLE one (a int)", "DROP TABLE users", "TRUNCATE users", "ALTER TABLE users ADD a int"):
         with pytest.raises((asyncpg.InsufficientPrivilegeError, asyncpg.UndefinedTableError)):

@@ -7,6 +7,13 @@ function element(name, content, href) {
   return made;
 }
 
+function named({ name, link, state }) {
+  if (!link) return name;
+  const made = element("a", name, link);
+  if (state) made.dataset.state = state;
+  return made;
+}
+
 function list(items) {
   const made = document.createElement("ul");
   made.append(...items.map((parts) => {
@@ -29,8 +36,8 @@ async function show(welcome) {
   home.append(element("h2", "State"));
   home.append(list(state.map(({ name, state }) => [`${name}: ${state}`])));
   home.append(element("h2", "Last actions"));
-  home.append(list(entries.map(({ at, who, action, kind, link, reason }) => [
-    `${at} UTC: ${who} `, link ? element("a", action, link) : action, ` (${kind})${reason ? `: ${reason}` : ""}`,
+  home.append(list(entries.map(({ at, who, action, row, reason }) => [
+    `${at} UTC: `, named(who), " ", named(action), ...row ? [": ", named(row)] : [], reason ? ` (${reason})` : "",
   ])));
   home.append(element("a", "All entries of the audit log", "#/audit_log/"));
   welcome.append(home);

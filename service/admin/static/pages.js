@@ -4,7 +4,7 @@
 const forms = __FORMS__;  // by table: the address, the name and the field for the id of each form about a row
 const schemas = new Map();
 const asking = "confirm field - ";
-const isTime = /^\s*(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?Z\s*$/;
+const isTime = /^\s*(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?Z?\s*$/;  // Piccolo's own table has no time zones
 
 function place() {
   const [path, query] = location.hash.slice(1).split("?");
@@ -113,7 +113,7 @@ async function link() {
   const list = document.createElement("p");
   list.dataset.forms = wanted;
   heading.after(list);
-  const offered = new Set((await read("forms/") ?? []).map(({ slug }) => slug));  // to the operator's role
+  const offered = new Set(await read(`forms/of/${wanted}/`));  // to the operator's role, in the state of the row
   for (const { slug, name } of forms[table]) {
     if (!offered.has(slug)) continue;
     const anchor = document.createElement("a");

@@ -34,8 +34,27 @@ function titleOf(path, query) {
   return { name: known ?? conditions.map(([name, value]) => described(name, value)).join(", ") };
 }
 
+// Piccolo Admin names a table as the database does
+function rename() {
+  for (const shown of document.querySelectorAll("h1, .sidebar a[href$='/piccolo_user/']")) {
+    const nodes = document.createTreeWalker(shown, NodeFilter.SHOW_TEXT);
+    while (nodes.nextNode()) {
+      const { data } = nodes.currentNode;
+      const other = data.replace(/piccolo user/i, "operators");
+      if (other !== data) nodes.currentNode.data = other;
+    }
+  }
+}
+
+// Of a heading, without what is shown below it
+function textOf(heading) {
+  const own = [...heading?.childNodes ?? []].filter((each) => !each.dataset || !("title" in each.dataset));
+  return own.map((each) => each.textContent).join("").trim();
+}
+
 function update() {
-  const heading = [...document.querySelectorAll("h1")].find((each) => each.textContent.trim() !== site);
+  rename();
+  const heading = [...document.querySelectorAll("h1")].find((each) => !["", site].includes(textOf(each)));
   const [path, query] = location.hash.split("?");
   const { name = "", state = null } = heading ? titleOf(path, query) : {};
   let shown = heading?.querySelector(":scope > [data-title]");
@@ -50,8 +69,7 @@ function update() {
     if (state) shown.dataset.state = state;
     heading.append(shown);
   }
-  const own = [...heading?.childNodes ?? []].filter((each) => each !== shown).map((each) => each.textContent).join("");
-  const page = path.length > 2 ? own.trim().replace(/^./, (first) => first.toUpperCase()) : "";  // not of Home
+  const page = path.length > 2 ? textOf(heading).replace(/^./, (first) => first.toUpperCase()) : "";  // not of Home
   const title = [name, page, site].filter(Boolean).join(" – ");
   if (document.title !== title) document.title = title;
 }

@@ -2,10 +2,12 @@
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -17,6 +19,7 @@ from piccolo_api.encryption.providers import FernetProvider
 
 from service.admin import mount
 from service.admin.lists import LINKS
+from service.admin.lists import TABLES as LISTED
 from service.admin.operators import Operator
 from service.admin.roles import store_role
 from service.admin.second_factors import SecondFactor, encryption_key
@@ -30,6 +33,7 @@ from tests.support.cards import V3, imported, in_charx
 from tests.support.pictures import give_portrait
 
 TABLES = [table._meta.tablename for table in (*APP_CONFIG.table_classes, BaseUser)]
+RENAMED = {Operator: "Operators"}  # by a script, which tests/slow/test_browser.py looks at
 SECRETS = [
     ("users", "password_hash"),
     ("tokens", "digest"),
@@ -259,6 +263,21 @@ async def test_every_table_can_be_read_and_none_written(operator: Any, alice: ht
         assert (await operator.get(path, params={"__readable": "true"})).json()["rows"] == rows
 
 
+def test_the_documentation_names_the_tables_as_the_sidebar_does() -> None:
+    document = (Path(__file__).parents[3] / "docs/admin.md").read_text()
+    rows = re.findall(r"^\| (\w+) \| ([^|]+) \| `", document, re.MULTILINE) + re.findall(
+        r"^\| (Templates) \| ([^|]+) \| No `owner`", document, re.MULTILINE
+    )
+    documented = {(group, re.sub(r" \(.*\)", "", name)) for group, names in rows for name in names.split(", ")}
+    assert documented == {
+        (
+            config.menu_group,
+            RENAMED.get(config.table_class) or config.table_class._meta.tablename.replace("_", " ").title(),
+        )
+        for config in LISTED
+    }
+
+
 async def test_a_filter_never_fails(operator: Any, alice: httpx.AsyncClient) -> None:
     """Piccolo Admin would fail on a filter by a JSON column, and on values that a column cannot have."""
     await a_row_everywhere(alice)
@@ -281,11 +300,43 @@ async def test_states_are_shown_and_filtered_as_choices(operator: Any, alice: ht
     await character(alice, visibility="public")
     path = "/admin/api/tables/characters/"
     schema = (await operator.get(f"{path}schema/")).json()
-    assert {"owner_inactive", "deleted_at"} <= {*schema["extra"]["visible_column_names"]}
+    assert {"visibility", "deleted_at"} <= {*schema["extra"]["visible_column_names"]}
     choices = schema["properties"]["visibility"]["extra"]["choices"]
     assert {choice["value"] for choice in choices.values()} == {"private", "unlisted", "public"}
     assert len((await operator.get(f"{path}?visibility=public")).json()["rows"]) == 1
     assert (await operator.get(f"{path}?visibility=private")).json()["rows"] == []
+
+
+@pytest.mark.parametrize(
+    ("query", "fault"),
+    [
+        (
+            "characters/?visibility=pub",
+            "The filter by visibility is 'pub', but must be one of private, unlisted, public.",
+        ),
+        (
+            "characters/?visibility[]=pub",
+            "The filter by visibility is 'pub', but must be one of private, unlisted, public.",
+        ),
+        ("users/?status=deleted", "The filter by status is 'deleted', but must be one of active, suspended."),
+        ("characters/?owner=nonsense", "The filter by owner is 'nonsense', but must be an id."),
+        ("audit_log/?row=alice&row__match=exact", "The filter by row is 'alice', but must be an id."),
+        ("audit_log/?member=alice", "The filter by member is 'alice', but must be an id."),
+        ("operator_sessions/?user_id=x", "The filter by user_id has a value that the column cannot have."),
+        ("operator_sessions/?user_id=99999999999", "The filter by user_id has a value that the column cannot have."),
+        ("users/?deleted_at=yesterday", "The filter by deleted_at has a value that the column cannot have."),
+        ("users/?deleted_at__operator=maybe&status=active", "Unrecognised __operator argument - maybe"),
+        ("users/?__order=password_hash", "Rows cannot be sorted by password_hash."),
+    ],
+)
+async def test_a_refused_list_names_the_column(operator: Any, query: str, fault: str) -> None:
+    answer = await operator.get(f"/admin/api/tables/{query}")
+    assert (answer.status_code, answer.json()) == (400, {"detail": fault})
+
+
+@pytest.mark.parametrize("query", ["characters/?visibility=null", "audit_log/?row=999999999", "card_assets/?file=a"])
+async def test_a_filter_that_finds_nothing_is_no_fault(operator: Any, query: str) -> None:
+    assert (await operator.get(f"/admin/api/tables/{query}")).json()["rows"] == []
 
 
 @pytest.mark.parametrize("link", LINKS.values())

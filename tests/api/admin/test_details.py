@@ -104,6 +104,20 @@ async def test_rows_have_names_and_states(operator: Client, alice: Client, charl
     assert ["User", {"id": entry["row"], "text": entry["row"]}] in rows
 
 
+async def test_the_page_of_an_entry_names_the_rows_in_its_detail(operator: Client) -> None:
+    given = {"name": "Bard", "attribute_schema": '{"type": "object"}', "reason": "A test.", "confirm": True}
+    assert (await operator.post("/admin/api/forms/create-a-template/", json=given)).status_code == 200
+    given = given | {"template": (await newest(operator, "templates"))["id"]}
+    del given["name"]
+    assert (await operator.post("/admin/api/forms/new-template-version/", json=given)).status_code == 200
+    entry, version = await newest(operator, "audit_log"), (await newest(operator, "template_versions"))["id"]
+    rows = (await sections(operator, "audit_log", entry["id"]))["Entry"]["rows"]
+    assert ["Version", {"id": version, "text": version}] in rows
+    assert ["Number", "2"] in rows
+    named = (await operator.get("/admin/api/names", params={"ids": version})).json()[version]
+    assert named == {"name": "Version 2", "state": "draft", "link": f"#/template_versions/{version}/"}
+
+
 async def test_details_of_nothing_are_empty_and_strangers_get_none(
     app: Any, operator: Client, alice: Client, stranger: Client
 ) -> None:

@@ -365,23 +365,28 @@ async def test_a_new_version_is_a_draft_until_it_is_published(
 ) -> None:
     path = f"/v1/templates/{official}/versions"
     schema = json.dumps(SCHEMA)
-    done_so = await done(operator, "new-template-version", template=official, attribute_schema=schema)
-    assert done_so.startswith("Version 2 of Knight is a draft.")
-    assert await last_entry() == ("create_template_version", "template", official, {"number": 2, "reason": REASON})
+    told, draft = await done_on(operator, "new-template-version", template=official, attribute_schema=schema)
+    assert told.startswith("Version 2 of Knight is a draft.")
+    row = (await operator.get(f"/admin/api/tables/template_versions/{draft}/")).json()
+    assert (row["template"], row["number"], row["published_at"]) == (official, 2, None)
+    of_version = {"number": 2, "version": draft, "reason": REASON}
+    assert await last_entry() == ("create_template_version", "template", official, of_version)
     for member in (alice, stranger):  # nobody is the owner of an official template
         assert (await member.get(f"{path}/2")).status_code == 404
         assert [each["number"] for each in (await member.get(path)).json()["items"]] == [1]
     version = {"template": official, "number": 2}
     [(_, told)] = await faults(operator, "publish-a-version", **version, confirm=False)
     assert "/attributes/strength optional, widened" in told
-    assert await done(operator, "publish-a-version", **version) == "Version 2 of Knight is published."
-    assert await last_entry() == ("publish_template_version", "template", official, {"number": 2, "reason": REASON})
+    published = ("Version 2 of Knight is published.", draft)
+    assert await done_on(operator, "publish-a-version", **version) == published
+    assert await last_entry() == ("publish_template_version", "template", official, of_version)
     assert (await stranger.get(f"{path}/2")).json()["attribute_schema"] == SCHEMA
     assert (await stranger.get(f"/v1/templates/{official}")).json()["newest_version"] == 2
     fault = ("number", "Version 2 is published already.")
     assert await faults(operator, "publish-a-version", **version) == [fault]
-    assert await done(operator, "deprecate-a-version", **version) == "Version 2 of Knight is deprecated."
-    assert await last_entry() == ("deprecate_template_version", "template", official, {"number": 2, "reason": REASON})
+    deprecated = ("Version 2 of Knight is deprecated.", draft)
+    assert await done_on(operator, "deprecate-a-version", **version) == deprecated
+    assert await last_entry() == ("deprecate_template_version", "template", official, of_version)
     assert (await stranger.get(f"/v1/templates/{official}")).json()["newest_version"] == 1
     only = ("number", "Is the last one for new characters.")
     assert await faults(operator, "deprecate-a-version", template=official, number=1) == [only]

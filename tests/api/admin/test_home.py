@@ -11,7 +11,7 @@ from service.admin.operator_accounts import set_role
 from service.database.engine import DB
 from service.identifiers import uuid7
 from service.mail.tables import Message
-from tests.conftest import PASSWORD, browser, character, signed_in
+from tests.conftest import PASSWORD, browser, character, signed_in, template
 
 Client = httpx.AsyncClient
 
@@ -101,13 +101,53 @@ async def test_it_tells_the_state_and_the_last_actions(operator: Client, charlie
     shown: Any = (await operator.get(HOME)).json()
     states = {each["name"]: each["state"] for each in shown["state"]}
     assert (states["database"], states["migrations"], states["storage"]) == ("ok", "ok", "ok")
-    made = next(
-        each for each in shown["entries"] if each["action"] == "Suspended a member"
-    )  # no test empties the audit log
-    assert (made["who"], made["kind"], made["reason"]) == ("olga", "user", "Spam.")
-    table, row = made["link"].removeprefix("#/").rstrip("/").split("/")
-    assert (await operator.get(f"/admin/api/tables/{table}/{row}/")).json()["username"] == "charlie"
-    assert {"charlie"} <= {each["who"] for each in shown["entries"]}  # who signed in
+    made = await newest_of(operator, "Suspended a member")
+    assert (made["who"]["name"], made["reason"]) == ("olga", "Spam.")
+    assert (made["row"]["name"], made["row"]["state"]) == ("charlie", "suspended")
+
+
+async def newest_of(operator: Client, action: str) -> Any:
+    entries = (await operator.get(HOME)).json()["entries"]
+    return next(each for each in entries if each["action"]["name"] == action)  # no test empties the audit log
+
+
+async def test_each_of_the_last_actions_names_its_row_and_links_to_it(
+    operator: Client, alice: Client, stranger: Client
+) -> None:
+    """Each link leads to a row that is there."""
+    mira, gone = await character(alice), await character(alice, name="Gone")
+    published, given = await template(alice, name="Rules"), {"reason": "A test.", "confirm": True}
+    official: Any = {"name": "Paladin", "attribute_schema": '{"type": "object"}'}
+    for path, row in (("characters", mira), ("characters", gone), ("templates", published)):
+        assert (await alice.delete(f"/v1/{path}/{row['id']}")).status_code == 204
+    assert (await alice.delete(f"/v1/trash/{gone['id']}")).status_code == 204
+    assert (await operator.post("/admin/api/forms/create-a-template/", json=official | given)).status_code == 200
+    paladin = (await newest_of(operator, "Created a template"))["row"]
+    again = {"template": paladin["link"].split("/")[2], "attribute_schema": official["attribute_schema"]}
+    assert (await operator.post("/admin/api/forms/new-template-version/", json=again | given)).status_code == 200
+    signed_in = await stranger.post("/v1/sessions", json={"login": "alice", "password": PASSWORD})
+    assert signed_in.status_code == 201
+    wrong = {"username": "olga", "password": "not her password"}
+    assert (await operator.post("/admin/public/login/", json=wrong)).status_code == 401
+    shown = {}
+    for entry in (await operator.get(HOME)).json()["entries"][:8]:
+        row, who = entry["row"], entry["who"]
+        shown[entry["action"]["name"]] = (who["name"], row and row["name"])
+        for each in (entry["action"], row, who):
+            if each and each.get("link"):
+                page = f"/admin/api/tables/{each['link'].removeprefix('#/')}"
+                assert (await operator.get(page)).status_code == 200, each
+        assert row is None or row["link"], entry
+        assert who["name"] == "Somebody unknown" or who["link"], entry
+    assert shown == {
+        "Wrong password": ("Somebody unknown", "olga"),
+        "Signed in": ("alice", "session"),
+        "Created a template version": ("olga", "Version 2 of Paladin"),
+        "Created a template": ("olga", "Paladin"),
+        "Deleted a character for good": ("alice", gone["id"]),
+        "Retired a template": ("alice", "Rules"),
+        "Moved a character to the trash": ("alice", mira["name"]),
+    }
 
 
 async def test_readers_see_it_and_strangers_do_not(app: Any, operator: Client, stranger: Client) -> None:

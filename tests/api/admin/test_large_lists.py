@@ -33,7 +33,7 @@ async def names(operator: Client, query: str) -> list[str]:
         ("name=od&name__match=exact", []),
         ("tags[]=SEA", ["Odo", "Mira Halloran"]),
         ("visibility=public", ["Odo"]),
-        ("visibility=pub", []),
+        ("visibility=unlisted", []),
         ("deleted_at__operator=not_null", ["Odo"]),
         ("deleted_at__operator=not_null&name=hallor", []),
         ("name=null", []),

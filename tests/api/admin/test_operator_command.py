@@ -167,6 +167,7 @@ async def test_a_disabled_operator_keeps_the_name(app: Any, run: Any, operator: 
         rows = dict(shown["Operator"]["rows"])
         assert (rows["Role"], rows["State"], rows["Second factor"]) == ("administrator", "disabled", "none")
         assert rows["Last sign-in"].endswith(" UTC")
+        assert rows["E-mail address"] == "none"  # Piccolo wants a value, so the name is stored
         named = {}
         for each in shown["More"]["links"]:
             table, _, query = each["link"].removeprefix("#/").partition("/")
@@ -220,13 +221,17 @@ class Terminal(io.StringIO):
         return True
 
 
-async def test_a_terminal_is_asked_twice_and_shows_no_password(
+async def test_a_terminal_is_asked_for_an_address_and_twice_for_the_password(
     app: Any, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = [PASSWORD, "another", PASSWORD, PASSWORD]
     monkeypatch.setattr(command, "getpass", lambda _: answers.pop(0))
     monkeypatch.setattr(io, "StringIO", Terminal)
     with pytest.raises(SystemExit, match=r"The two passwords differ: nothing was changed\."):
+        await run("create", username="oscar", password="oscar@example.org")  # what is entered, here for the address
+    with pytest.raises(SystemExit, match="from standard input is no e-mail address"):
         await run("create", username="oscar", password="from standard input")
-    assert await run("create", username="oscar", password="from standard input")
+    assert await run("create", username="oscar", password="oscar@example.org")
     assert await status_of(app, "oscar", PASSWORD) == 200
+    found: Any = await BaseUser.select().where(BaseUser.username == "oscar").first()
+    assert found["email"] == "oscar@example.org"

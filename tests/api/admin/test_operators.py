@@ -89,6 +89,9 @@ async def test_the_log_names_operators(app: Any, operator: Client, alice: Client
         assert (await operator.post(f"/admin/api/forms/{form}/", json=SUSPEND)).status_code == 200
         assert await last_entry() == (deed, "user", member, "olga")
     passwords = {"new_password": "a newer password", "confirm_new_password": "a newer password"}
+    given = passwords | {"current_password": "not her password"}
+    assert (await operator.post(CHANGE_PASSWORD, json=given)).status_code == 422
+    assert await last_entry() == ("refuse_password", "operator", olga, "olga")  # the session identifies her
     given = passwords | {"current_password": OPERATORS_PASSWORD}
     assert (await operator.post(CHANGE_PASSWORD, json=given)).status_code == 303
     assert await last_entry() == ("change_password", "operator", olga, "olga")

@@ -107,13 +107,14 @@ async def test_a_faulty_relationship_names_its_field(
     assert (await alice.get(f"/v1/characters/{mira['id']}/relationships")).json()["items"] == []
 
 
-async def test_a_relationship_in_the_trash_is_not_found(operator: Client, alice: Client) -> None:
+async def test_a_relationship_in_the_trash_is_refused(operator: Client, alice: Client) -> None:
     mira, joss = await character(alice), await character(alice, name="Joss")
     row = (await relationship(alice, mira, joss))["id"]
     assert (await alice.delete(f"/v1/characters/{joss['id']}")).status_code == 204
     for form, more in [("edit-a-relationship", {"version": 1}), ("remove-a-relationship", {})]:
-        fault = "There is no such relationship, or one of its characters is in the trash."
-        assert await faults(operator, form, relationship=row, **more) == [("relationship", fault)]
+        assert await faults(operator, form, relationship=row, **more) == [("relationship", "Joss is in the trash.")]
+        missing = ("relationship", "There is no such relationship.")
+        assert await faults(operator, form, relationship=mira["id"], **more) == [missing]
     [(field, _)] = await faults(
         operator, "add-a-relationship", character=mira["id"], target=joss["id"], type="rival_of"
     )

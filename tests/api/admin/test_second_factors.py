@@ -311,6 +311,8 @@ async def test_adding_needs_the_password(operator: Client, clock: Clock) -> None
     for password in ("not her password", ""):
         assert (await submit(operator, "add", password)).status_code == 401
     assert await SecondFactor.count() == 0
+    entry: Any = await AuditEntry.select().order_by(AuditEntry.created_at, ascending=False).first()
+    assert (entry["action"], entry["operator"]) == ("refuse_password", "olga")  # the session identifies her
 
 
 async def test_wrong_codes_count_as_wrong_passwords(app: Any, phone: Phone, monkeypatch: pytest.MonkeyPatch) -> None:

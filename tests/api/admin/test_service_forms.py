@@ -59,9 +59,10 @@ async def test_an_export_that_is_too_large_is_refused(
 @pytest.mark.parametrize("document", [V2, V3], ids=["V2", "V3"])
 async def test_a_card_is_imported(operator: Client, alice: Client, document: dict[str, Any]) -> None:
     given = {"member": "alice", "card": json.dumps(document)}
+    pasted = f"pasted JSON, Character Card {'V3' if document is V3 else 'V2'}"
     told, row = await done_on(operator, "import-a-card", **given)
     assert told == "Mira Halloran of alice is imported."
-    assert await last_entry() == ("create_character", "character", row, {"card": "card.json", "reason": REASON})
+    assert await last_entry() == ("create_character", "character", row, {"card": pasted, "reason": REASON})
     made = (await alice.get(f"/v1/characters/{row}")).json()
     assert (made["name"], made["visibility"]) == ("Mira Halloran", "private")
     card = (await alice.get(f"/v1/characters/{row}/card", params={"format": "json"})).json()
