@@ -5,7 +5,8 @@ from uuid import UUID
 import msgspec
 
 from service.characters.schemas import CharacterSummary
-from service.schemas import AllTags, AnyTags, ListQuery, Style, Time
+from service.parameters import AllTags, AnyTags, ListQuery
+from service.schemas import Style, Time
 
 
 class TrashedCharacter(CharacterSummary, kw_only=True):
@@ -17,6 +18,7 @@ class TrashedCharacter(CharacterSummary, kw_only=True):
 class TrashQuery(ListQuery, kw_only=True, frozen=True):
     """Filters of the trash. A character must match all of them."""
 
+    whole: ClassVar[type[msgspec.Struct]] = TrashedCharacter
     sorts: ClassVar[Sequence[str]] = ("deleted_at",)
 
     style: Style | None = None
