@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from service.errors import Violation
-from service.schemas import NAME_LENGTH, Time
+from service.schemas import NAME_LENGTH, Style, Time, Visibility
 
 MAX_PARAMETERS = 100  # in a query string
 CURSOR_LENGTH = 2_000
@@ -40,6 +40,10 @@ SearchValue = Annotated[
 AllTags = Annotated[Names, Meta(max_length=20, description="Items with all of these tags: `a,b`.")]
 AnyTags = Annotated[Names, Meta(max_length=20, description="Items with any of these tags: `a,b`.")]
 NoTags = Annotated[Names, Meta(max_length=20, description="Items with none of these tags: `a,b`.")]
+AnyStyles = Annotated[tuple[Style, ...], Meta(max_length=100, description="Items with any of these styles: `a,b`.")]
+AnyVisibilities = Annotated[
+    tuple[Visibility, ...], Meta(max_length=100, description="Items with any of these values: `a,b`.")
+]
 AnyIds = Annotated[tuple[UUID, ...], Meta(max_length=100, description="Items with these ids, up to 100.")]
 NameValue = Annotated[
     str, Meta(min_length=1, max_length=NAME_LENGTH, description="Items with this name, without case and accents.")
@@ -151,7 +155,7 @@ class OwnerQuery(ListQuery, kw_only=True, frozen=True):
 
 
 class ContentQuery(OwnerQuery, kw_only=True, frozen=True):
-    """A list that is searched, and filtered by id, name, tags and times."""
+    """A list that is searched, and filtered by id, name, tags, times, style and visibility."""
 
     sorts: ClassVar[Sequence[str]] = ("created_at", "updated_at", "name", "rank")
 
@@ -165,6 +169,10 @@ class ContentQuery(OwnerQuery, kw_only=True, frozen=True):
     created_at_lt: Before | None = msgspec.field(name="created_at.lt", default=None)
     updated_at_gte: From | None = msgspec.field(name="updated_at.gte", default=None)
     updated_at_lt: Before | None = msgspec.field(name="updated_at.lt", default=None)
+    style: Style | None = None
+    style_in: AnyStyles | None = msgspec.field(name="style.in", default=None)
+    visibility: Visibility | None = None
+    visibility_in: AnyVisibilities | None = msgspec.field(name="visibility.in", default=None)
 
     @classmethod
     def violations(cls, given: Given) -> Iterator[Violation]:

@@ -9,7 +9,7 @@ from piccolo.columns.combination import WhereRaw
 
 from service.callers import Caller
 from service.characters.attributes import attribute_filter
-from service.characters.filters import BY_NAME, FILTERS, RANK, STYLES
+from service.characters.filters import BY_NAME, FILTERS, RANK
 from service.characters.schemas import (
     CharacterCreate,
     CharacterQuery,
@@ -79,7 +79,7 @@ CHARACTERS = Listing(
     summary=SUMMARY,
     fields=CHARACTER,
     expand={"owner": json_object(profile_fields(Character.owner)), "template": _TEMPLATE_SHOWN},
-    filters=FILTERS | {"style": STYLES},
+    filters=FILTERS,
     open_filter=attribute_filter,
     sorts={
         "created_at": SortKey(Character.created_at, datetime),

@@ -171,8 +171,6 @@ class CharacterQuery(ContentQuery, kw_only=True, frozen=True):
     whole: ClassVar[type[msgspec.Struct]] = CharacterRead
     expanded: ClassVar[Mapping[str, Any]] = CharacterFields.expanded
 
-    style: Style | None = None
-    visibility: Visibility | None = None
     template: UUID | None = None
     template_version: VersionNumber | None = None
 

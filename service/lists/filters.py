@@ -16,7 +16,8 @@ class Filters:
     """The filters of one list by name.
 
     ``filters`` has an entry for each parameter that only ``query`` declares: a Filter with one Param (named
-    like the parameter, ``_`` for ``.``), or a Filter without Params for each value. ``open_filter`` finds the Filter of
+    like the parameter, ``_`` for ``.``), or a Filter without Params for each value, or for each set of values, a
+    sorted tuple. ``open_filter`` finds the Filter of
     each name that ``query.read_open`` returns. Raises TypeError if a declared parameter has no filter, or a filter no
     parameter.
     """
@@ -60,7 +61,7 @@ class Filters:
                 prepare = self._filters[name].prepare
                 given[name] = {param: prepare(value) if prepare else value}
             else:
-                given[f"{name}={value}"] = {}
+                given[f"{name}={tuple(sorted({*value})) if isinstance(value, tuple) else value}"] = {}
         return given | query.open
 
 

@@ -69,12 +69,16 @@ class RelationshipRead(msgspec.Struct, kw_only=True):
     updated_at: Time
 
 
+AnyTypes = Annotated[tuple[TypeName, ...], Meta(max_length=100, description="Those of any of these types: `a,b`.")]
+
+
 class RelationshipQuery(ListQuery, kw_only=True, frozen=True):
     """Filters a character's relationships by type, as read from its side."""
 
     whole: ClassVar[type[msgspec.Struct]] = RelationshipRead
 
     type: TypeName | None = None
+    type_in: AnyTypes | None = msgspec.field(name="type.in", default=None)
 
 
 Side = Annotated[UUID, Meta(description="The character from whose side the relationship is read. Default: the source.")]

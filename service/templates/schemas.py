@@ -80,6 +80,3 @@ class TemplateQuery(ContentQuery, kw_only=True, frozen=True):
 
     whole: ClassVar[type[msgspec.Struct]] = TemplateSummary
     expanded: ClassVar[Mapping[str, Any]] = {"owner": Profile}
-
-    style: Style | None = None
-    visibility: Visibility | None = None

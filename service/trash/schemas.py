@@ -5,7 +5,7 @@ from uuid import UUID
 import msgspec
 
 from service.characters.schemas import CharacterSummary
-from service.parameters import AllTags, AnyTags, ListQuery
+from service.parameters import AllTags, AnyStyles, AnyTags, ListQuery
 from service.schemas import Style, Time
 
 
@@ -22,6 +22,7 @@ class TrashQuery(ListQuery, kw_only=True, frozen=True):
     sorts: ClassVar[Sequence[str]] = ("deleted_at",)
 
     style: Style | None = None
+    style_in: AnyStyles | None = msgspec.field(name="style.in", default=None)
     template: UUID | None = None
     tags: AllTags | None = None
     tags_any: AnyTags | None = msgspec.field(name="tags.any", default=None)

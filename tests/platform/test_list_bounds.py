@@ -99,6 +99,7 @@ COMMON_AND_RARE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "tags": ({"tags": ("common",)}, {"tags": ("rare",)}),
     "tags.any": ({"tags_any": ("common", "x")}, {"tags_any": ("rare", "x")}),
     "style": ({"style": "fantasy"}, {"style": "vintage"}),
+    "style.in": ({"style_in": ("fantasy", "minimalist")}, {"style_in": ("vintage", "minimalist")}),
     "template": ({"template": COMMON_TEMPLATE}, {"template": RARE_TEMPLATE}),
     "equal": (opened({"attributes.race": "elf"}), opened({"attributes.title": "king"})),
     "in": (opened({"attributes.race.in": "elf,x"}), opened({"attributes.title.in": "king,x"})),
@@ -221,6 +222,18 @@ async def test_a_short_period_is_found_by_its_index_in_any_order(
     cost = await cost_of(connection, plan, statement(whose, query))
     assert cost.characters <= 2 * (LIMIT + 1)
     assert cost.buffers <= 150
+
+
+@every_plan
+@pytest.mark.parametrize("whose", [LIGHT_OWN, BOTH, STRANGER])
+@pytest.mark.parametrize("bounded", [False, True])
+async def test_what_is_not_public_is_not_searched_among_the_public(
+    connection: asyncpg.Connection, whose: str, bounded: bool, plan: str
+) -> None:
+    query = CharacterQuery(visibility_in=("private", "unlisted"))
+    cost = await cost_of(connection, plan, statement(whose, query, bounded=bounded))
+    assert cost.characters <= 2 * LIGHTS
+    assert cost.buffers <= 300
 
 
 @every_plan
