@@ -25,12 +25,7 @@ from service.lists.statements import Filter, SortKey
 from service.schemas import Style
 from service.templates.rules.prompts import prompt_violations
 from service.templates.rules.subset import schema_violations
-from service.templates.schemas import (
-    TemplateCreate,
-    TemplateQuery,
-    TemplateSummary,
-    TemplateUpdate,
-)
+from service.templates.schemas import TemplateCreate, TemplateQuery, TemplateSummary, TemplateUpdate
 from service.templates.tables import Template, TemplateVersion
 from service.users.queries import profile_fields
 from service.users.scopes import has_active_owner, is_public
