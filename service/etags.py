@@ -8,7 +8,7 @@ are shown by ``expand`` only, as responses with it have no ETag. tests/contracts
 import re
 from uuid import UUID
 
-from service.errors import BadRequest, PreconditionFailed, Violation
+from service.errors import PreconditionFailed, Violation
 
 _WEAK = "A weak ETag (W/) in If-Match never matches (RFC 9110). Send the ETag as it was read, without W/."
 _ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
@@ -18,17 +18,25 @@ def etag(row_id: UUID | None, version: int) -> str:
     return f'"{row_id}-{version}"'
 
 
+def if_match_fault(if_match: str) -> str | None:
+    """A sentence if the header is neither ``*`` nor a list of ETags."""
+    if if_match.strip() == "*" or all(_ETAG.fullmatch(tag) for tag in _tags(if_match)):
+        return None
+    return 'Must be * or ETags in double quotes, as in "…-3".'
+
+
 def check_if_match(if_match: str | None, row_id: UUID | None, version: int) -> None:
     """Raises PreconditionFailed, with the current ETag, if the header is present but is neither ``*`` nor names this
-    row's version, BadRequest if it is not a list of ETags."""
+    row's version."""
     if if_match is None or if_match.strip() == "*":
         return
-    tags = [tag.strip() for tag in if_match.split(",")]
-    if not all(_ETAG.fullmatch(tag) for tag in tags):
-        fault = Violation('Must be * or ETags in double quotes, as in "…-3".', header="If-Match")
-        raise BadRequest("The If-Match header is not valid.", errors=[fault])
+    tags = _tags(if_match)
     if etag(row_id, version) not in tags:
         if any(tag.startswith("W/") for tag in tags):
             raise PreconditionFailed(_WEAK, errors=[Violation("Must be a strong ETag, without W/.", header="If-Match")])
         fault = Violation(f"Is not the current version, which is {version}.", header="If-Match")
         raise PreconditionFailed(errors=[fault], headers={"ETag": etag(row_id, version)})
+
+
+def _tags(if_match: str) -> list[str]:
+    return [tag.strip() for tag in if_match.split(",")]

@@ -1,12 +1,11 @@
-"""Wire types that features share: bounded aliases, pages and query parameters."""
+"""Wire types that features share: bounded aliases and pages."""
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from itertools import chain, groupby
-from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
-from uuid import UUID
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -59,8 +58,6 @@ LONG_DESCRIPTION_LENGTH = 100_000
 PROMPT_LENGTH = 4_000
 TAG_LENGTH = 100
 MOST_TAGS = 200
-MAX_PARAMETERS = 100  # in a query string
-CURSOR_LENGTH = 2_000
 EXTENSIONS_SIZE = 256 * 1024  # bytes of JSON
 
 Name = Annotated[str, line(NAME_LENGTH, "Mira Halloran")]
@@ -108,112 +105,3 @@ def check_same(struct: type[msgspec.Struct], declared: Iterable[str], names: Ite
     """Raises TypeError unless ``what`` has exactly the names that ``struct`` has declared."""
     if differing := set(declared) ^ set(names):
         raise TypeError(f"{struct.__name__} and {what} differ in: {', '.join(sorted(differing))}.")
-
-
-Names = tuple[Annotated[str, Meta(min_length=1)], ...]  # written as a,b,c
-LimitValue = Annotated[int, Meta(ge=1, le=100, description="The maximum number of items.")]
-CursorValue = Annotated[str, Meta(max_length=CURSOR_LENGTH, description="The `next_cursor` of the previous page.")]
-
-_OWNER = "`me` (requires a token), `platform`, or a username. Default: your own and all public ones."
-OwnerValue = Annotated[str, Meta(min_length=1, max_length=32, description=_OWNER)]
-SearchValue = Annotated[
-    str,
-    Meta(
-        min_length=1,
-        max_length=200,
-        description="Searches name, description and tags for these words. Tolerates misspelt names. Finds any part of a"
-        " text in Chinese, Japanese, Korean, Thai, Lao, Khmer, Burmese or Tibetan.",
-    ),
-]
-AllTags = Annotated[Names, Meta(max_length=20, description="Items with all of these tags: `a,b`.")]
-AnyTags = Annotated[Names, Meta(max_length=20, description="Items with any of these tags: `a,b`.")]
-NoTags = Annotated[Names, Meta(max_length=20, description="Items with none of these tags: `a,b`.")]
-AnyIds = Annotated[tuple[UUID, ...], Meta(max_length=100, description="Items with these ids, up to 100.")]
-NameValue = Annotated[
-    str, Meta(min_length=1, max_length=NAME_LENGTH, description="Items with this name, without case and accents.")
-]
-From = Annotated[Time, Meta(description="Not before this time. A day, as in `2026-11-25`, is its beginning in UTC.")]
-Before = Annotated[Time, Meta(description="Before this time. A day, as in `2026-11-25`, is its beginning in UTC.")]
-
-
-class Query(msgspec.Struct, kw_only=True, frozen=True):
-    """The query parameters of a route. ``open`` holds those whose names start with ``open_prefix``, as in
-    ``attributes.<name>``."""
-
-    open_prefix: ClassVar[str] = ""
-
-    open: dict[str, str] = msgspec.field(default_factory=dict, name="_open")
-
-
-class FieldsQuery(Query, kw_only=True, frozen=True):
-    """The members of a resource to return.
-
-    ``whole`` is the Struct whose members ``fields`` takes, if it is not that of the response. ``expanded`` has the
-    Struct of each member that ``expand`` takes.
-    """
-
-    whole: ClassVar[Any] = None
-    expanded: ClassVar[Mapping[str, Any]] = {}
-
-    fields: Annotated[Names, Meta(description="The fields to return, besides `id`.")] | None = None
-    expand: Annotated[Names, Meta(description="Related objects to return in full.")] | None = None
-
-
-class DryRunQuery(Query, kw_only=True, frozen=True):
-    """A write that can be previewed."""
-
-    dry_run: Annotated[
-        bool,
-        Meta(
-            description="Preview the result without saving it. The response is 200, or 204 for a deletion, without"
-            " `Location` and `ETag`."
-        ),
-    ] = False
-
-
-class PageQuery(Query, kw_only=True, frozen=True):
-    """A page of a list that has only one order."""
-
-    limit: LimitValue = 20
-    cursor: CursorValue | None = None
-
-
-class ListQuery(FieldsQuery, kw_only=True, frozen=True):
-    """A page of a list: its members, its order and its total. ``sorts`` are its sort keys."""
-
-    sorts: ClassVar[Sequence[str]] = ("created_at",)
-
-    limit: LimitValue = 20
-    cursor: CursorValue | None = None
-    sort: Annotated[Names, Meta(description="Sort keys; `-` sorts in descending order.")] | None = None
-    count: (
-        Annotated[
-            Literal["exact", "estimated"],
-            Meta(description="Adds `total`. `exact` counts up to 10,000; `estimated` estimates larger totals."),
-        ]
-        | None
-    ) = None
-
-
-class OwnerQuery(ListQuery, kw_only=True, frozen=True):
-    """A list of rows that have owners."""
-
-    owner: OwnerValue | None = None
-    owner_id: Annotated[UUID, Meta(description="The id of a user, instead of `owner`.")] | None = None
-
-
-class ContentQuery(OwnerQuery, kw_only=True, frozen=True):
-    """A list that is searched, and filtered by id, name, tags and times."""
-
-    sorts: ClassVar[Sequence[str]] = ("created_at", "updated_at", "name", "rank")
-
-    q: SearchValue | None = None
-    id_in: AnyIds | None = msgspec.field(name="id.in", default=None)
-    name: NameValue | None = None
-    tags: AllTags | None = None
-    tags_any: AnyTags | None = msgspec.field(name="tags.any", default=None)
-    tags_none: NoTags | None = msgspec.field(name="tags.none", default=None)
-    created_at_gte: From | None = msgspec.field(name="created_at.gte", default=None)
-    created_at_lt: Before | None = msgspec.field(name="created_at.lt", default=None)
-    updated_at_gte: From | None = msgspec.field(name="updated_at.gte", default=None)
-    updated_at_lt: Before | None = msgspec.field(name="updated_at.lt", default=None)

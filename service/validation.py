@@ -129,7 +129,8 @@ def _inner_violations(value: Any, expected: Any, at: str) -> Iterator[Violation]
 
 def fault_message(error: msgspec.ValidationError, expected: Any, value: Any) -> str:
     """A sentence for the client that says why ``value`` is not of the type ``expected``."""
-    return _message_from_type(expected, value) or sentence(str(error))
+    is_of_length = _LENGTH.match(str(error)) is not None  # of a text or a list, whatever its type says of its parts
+    return (None if is_of_length else _message_from_type(expected, value)) or sentence(str(error))
 
 
 def _message_from_type(expected: Any, value: Any) -> str | None:

@@ -75,12 +75,9 @@ class Operator(BaseUser, tablename="piccolo_user"):
                             await OperatorSession.keep(operator["id"], stored, hashed)
                 _checked.set(hashed)
                 return int(operator["id"])
-        if operator is None:
-            await record(Action.REFUSE_PASSWORD, "operator", None)
-        else:
-            name = operator["username"]
-            by = name if has_session() else None
-            await record(Action.REFUSE_PASSWORD, "operator", operator["id"], operator=by, username=name)
+        known = {"username": operator["username"]} if operator else {}
+        by = operator["username"] if operator and has_session() else None
+        await record(Action.REFUSE_PASSWORD, "operator", operator and operator["id"], operator=by, **known)
         return None
 
     @classmethod

@@ -23,7 +23,7 @@ from service.characters.store import check_own, lock_own, touch
 from service.characters.tables import Character
 from service.database.engine import DB
 from service.database.prepared import Param, Prepared, utc
-from service.errors import BadRequest, NotFound, TooLarge, Violation
+from service.errors import NotFound, TooLarge
 from service.etags import check_if_match
 from service.limits.turns import Turns
 from service.media.queries import file_name
@@ -72,9 +72,7 @@ class ExportedCard(msgspec.Struct):
 
 
 async def get_card(user: Caller, character_id: UUID, query: CardQuery) -> ExportedCard:
-    """Raises NotFound if the caller may not see the character, BadRequest for CHARX as V2."""
-    if query.format == "charx" and query.spec == "v2":
-        raise BadRequest.of([Violation("Must be v3: CHARX exists only in V3.", parameter="spec")])
+    """Raises NotFound if the caller may not see the character."""
     if query.format != "json":
         return await _export_with_files(user, character_id, query)
     async with nullcontext() if DB.is_dry_run else _TURNS_OF_JSON.turn():  # in a transaction, nothing waits for a turn

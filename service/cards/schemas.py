@@ -1,10 +1,12 @@
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from service.errors import Violation
 from service.inputs import Input
-from service.schemas import Query
+from service.parameters import Given, Query
 
 Format = Literal["json", "png", "charx"]
 UnixTime = Annotated[int, Meta(ge=0, le=2**53, description="Seconds since 1970.")]
@@ -23,6 +25,12 @@ class CardQuery(Query, kw_only=True, frozen=True):
         ]
         | None
     ) = None
+
+    @classmethod
+    def violations(cls, given: Given) -> Iterator[Violation]:
+        yield from super().violations(given)
+        if given.get("format") == "charx" and given.get("spec") == "v2":
+            yield Violation("Must be v3: CHARX exists only in V3.", parameter="spec")
 
 
 class CardUpdate(Input, kw_only=True):

@@ -1,8 +1,10 @@
 import asyncio
+from typing import Annotated
 
 from litestar import Controller
 from litestar.datastructures.headers import Accept
 from litestar.enums import MediaType
+from litestar.params import HeaderParameter
 
 from service.callers import Caller
 from service.changes import queries
@@ -11,7 +13,7 @@ from service.changes.schemas import ChangePage, ChangeQuery
 from service.changes.streams import opened
 from service.errors import BadRequest, Violation
 from service.limits.budget import address_of, clients_of
-from service.schemas import CURSOR_LENGTH
+from service.parameters import CURSOR_LENGTH
 from service.web.event_stream import EVENT_STREAM, EventStream
 from service.web.guards import READ_CHARACTERS, CurrentUser
 from service.web.middleware.rate_limit import Cost
@@ -20,13 +22,24 @@ from service.web.requests import StrictRequest
 from service.web.responses import Rendered
 from service.web.routes import get
 
+LastEventId = Annotated[
+    str | None,
+    HeaderParameter(
+        name="Last-Event-ID",
+        description="Continues a stream behind this event. It takes precedence over `after`.",
+        schema_extra={"maxLength": CURSOR_LENGTH},
+    ),
+]
+
 
 class ChangeController(Controller):
     path = "/changes"
     tags = ("Changes",)
 
     @get("/", guards=[READ_CHARACTERS], operation_class=EventStreamOperation, middleware=[Cost(2)])
-    async def list_changes(self, request: StrictRequest[ChangeQuery], user: CurrentUser) -> Rendered[ChangePage]:
+    async def list_changes(
+        self, request: StrictRequest[ChangeQuery], user: CurrentUser, last_event_id: LastEventId = None
+    ) -> Rendered[ChangePage]:
         """List the changes of your characters, templates and relationships.
 
         `kind` selects the kinds, by default characters. An API key also needs the scope `templates:read` for templates.
@@ -40,12 +53,9 @@ class ChangeController(Controller):
         The event id is a cursor: `Last-Event-ID` or `after` continues. An event `complete` with `next_cursor` says that
         everything until now was sent. `limit` has no effect on a stream.
         """
-        query, last_event = request.parameters, request.headers.get("last-event-id")
-        if last_event and len(last_event) > CURSOR_LENGTH:
-            fault = Violation(f"Must be at most {CURSOR_LENGTH:,} characters.", header="Last-Event-ID")
-            raise BadRequest("A header is not valid.", errors=[fault])
+        query = request.parameters
         if Accept(request.headers.get("accept", "")).best_match([MediaType.JSON, EVENT_STREAM]) == EVENT_STREAM:
-            feed = await _feed(user, query, last_event)
+            feed = await _feed(user, query, last_event_id)
             end, address = asyncio.Event(), address_of(request.scope)
             return EventStream(follow(feed, clients_of(request.scope)), end, opened(user, address, end))
         items, cursor = await queries.list_changes(user, query.kind, query.limit, query.after)
@@ -53,11 +63,11 @@ class ChangeController(Controller):
         return Rendered(body, headers={"Vary": "Accept"})
 
 
-async def _feed(user: Caller, query: ChangeQuery, last_event: str | None) -> queries.Feed:
-    if not last_event:
+async def _feed(user: Caller, query: ChangeQuery, last_event_id: str | None) -> queries.Feed:
+    if not last_event_id:
         return await queries.Feed.after(user, query.kind, query.after)
     try:
-        return await queries.Feed.after(user, query.kind, last_event)
+        return await queries.Feed.after(user, query.kind, last_event_id)
     except BadRequest as error:
         faults = [Violation(fault.detail, header="Last-Event-ID") for fault in error.errors]
         raise BadRequest(error.detail, errors=faults) from None

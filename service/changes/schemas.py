@@ -5,8 +5,8 @@ import msgspec
 from msgspec import Meta
 
 from service.characters.schemas import CharacterRead
+from service.parameters import CURSOR_LENGTH, LimitValue, Query
 from service.relationships.schemas import RelationshipRead
-from service.schemas import CURSOR_LENGTH, LimitValue, Query
 from service.templates.schemas import TemplateRead
 
 ChangeKind = Literal["character", "template", "relationship"]

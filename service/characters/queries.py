@@ -8,8 +8,8 @@ import msgspec
 from piccolo.columns.combination import WhereRaw
 
 from service.callers import Caller
-from service.characters.attributes import ATTRIBUTES
-from service.characters.filters import BY_NAME, FILTERS, RANK, STYLES
+from service.characters.attributes import attribute_filter
+from service.characters.filters import BY_NAME, FILTERS, RANK
 from service.characters.schemas import (
     CharacterCreate,
     CharacterQuery,
@@ -48,7 +48,8 @@ from service.inputs import given
 from service.lists.listing import Listing, Rows
 from service.lists.search import GENERATED, ranked
 from service.lists.statements import SortKey
-from service.schemas import EXTENSIONS_SIZE, FieldsQuery
+from service.parameters import FieldsQuery
+from service.schemas import EXTENSIONS_SIZE
 from service.templates.rules.bounds import bounds_violations
 from service.templates.rules.validator import Rules
 from service.templates.versions.queries import get_rules, usable_version
@@ -79,8 +80,8 @@ CHARACTERS = Listing(
     summary=SUMMARY,
     fields=CHARACTER,
     expand={"owner": json_object(profile_fields(Character.owner)), "template": _TEMPLATE_SHOWN},
-    filters=FILTERS | {"style": STYLES},
-    open_filters=ATTRIBUTES,
+    filters=FILTERS,
+    open_filter=attribute_filter,
     sorts={
         "created_at": SortKey(Character.created_at, datetime),
         "updated_at": SortKey(Character.updated_at, datetime),

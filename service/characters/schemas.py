@@ -7,21 +7,12 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from service.characters.attribute_parameters import read_attribute_filters
 from service.errors import ServiceError, Violation
 from service.inputs import Input, OrDefault, TaggedInput
 from service.media.schemas import Portrait
-from service.schemas import (
-    ContentQuery,
-    FieldsQuery,
-    LongDescription,
-    Name,
-    Prompt,
-    Style,
-    Tags,
-    Time,
-    VersionNumber,
-    Visibility,
-)
+from service.parameters import ContentQuery, FieldsQuery
+from service.schemas import LongDescription, Name, Prompt, Style, Tags, Time, VersionNumber, Visibility
 from service.text.json_values import merge_patch
 from service.users.schemas import Owner, Profile
 
@@ -168,6 +159,7 @@ class CharacterRead(CharacterSummary, kw_only=True):
 class CharacterFields(FieldsQuery, kw_only=True, frozen=True):
     """The fields of a character to return."""
 
+    whole: ClassVar[type[msgspec.Struct]] = CharacterRead
     expanded: ClassVar[Mapping[str, Any]] = {"owner": Profile, "template": ExpandedTemplate}
 
 
@@ -176,10 +168,12 @@ class CharacterQuery(ContentQuery, kw_only=True, frozen=True):
     `.contains` and `.exists` after it compare in other ways."""
 
     open_prefix: ClassVar[str] = "attributes."
-    whole: ClassVar[Any] = CharacterRead
+    whole: ClassVar[type[msgspec.Struct]] = CharacterRead
     expanded: ClassVar[Mapping[str, Any]] = CharacterFields.expanded
 
-    style: Style | None = None
-    visibility: Visibility | None = None
     template: UUID | None = None
     template_version: VersionNumber | None = None
+
+    @classmethod
+    def read_open(cls, given: Mapping[str, str]) -> tuple[dict[str, Any], list[Violation]]:
+        return read_attribute_filters(given)

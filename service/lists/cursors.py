@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 
 from service.errors import BadRequest, Violation
+from service.parameters import NO_CURSOR
 from service.settings import settings
 
-_SIGNATURE_SIZE = 9  # bytes
+_SIGNATURE_SIZE = 9  # bytes; service/parameters.py knows the form of a cursor
 
 
 def encode_cursor(keys: Sequence[Any], shape: str) -> str:
@@ -29,8 +30,7 @@ def decode_cursor(cursor: str, shape: str, types: Sequence[Any], parameter: str 
             return list(msgspec.convert(msgspec.json.decode(text), tuple.__class_getitem__(tuple(types))))
     except (binascii.Error, ValueError, msgspec.DecodeError):
         pass
-    fault = Violation("Is not a cursor of this list; start again without it.", parameter=parameter)
-    raise BadRequest("The cursor is not valid.", errors=[fault])
+    raise BadRequest("The cursor is not valid.", errors=[Violation(NO_CURSOR, parameter=parameter)])
 
 
 def _base64(raw: bytes) -> str:

@@ -5,7 +5,7 @@ of each shape is written once.
 """
 
 import time
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -15,9 +15,9 @@ import msgspec
 from piccolo.querystring import QueryString, Selectable
 
 from service.database.prepared import Prepared, json_object
-from service.errors import BadRequest, Unauthorized, Violation
+from service.errors import Unauthorized
 from service.lists.cursors import decode_cursor
-from service.lists.filters import Filters, OpenFilters
+from service.lists.filters import Filters
 from service.lists.sizes import is_exceeded
 from service.lists.statements import (
     MAX_COUNTED,
@@ -29,7 +29,8 @@ from service.lists.statements import (
     Source,
     Statements,
 )
-from service.schemas import FieldsQuery, ListQuery, OwnerQuery, check_members, check_same
+from service.parameters import FieldsQuery, ListQuery, OwnerQuery
+from service.schemas import check_members, check_same
 
 UNINDEXED_TIMEOUT = 1.0  # seconds, for an unindexed filter
 
@@ -58,8 +59,8 @@ class Listing:
     """The list of a table: how its rows are rendered, and its allow-lists.
 
     Raises TypeError unless each parameter of ``query`` has its filter, each of its sort keys and expanded members its
-    expression, and so has each member: ``summary`` renders ``item``, and ``fields`` render ``query.whole`` (by default
-    the same).
+    expression, and so has each member: ``summary`` renders ``item``, and ``fields`` (by default the same) render
+    ``query.whole``.
     """
 
     def __init__(
@@ -73,18 +74,18 @@ class Listing:
         fields: Mapping[str, Selectable] | None = None,
         expand: Mapping[str, Selectable] | None = None,
         filters: Mapping[str, Filter | Mapping[Any, Filter]] | None = None,
-        open_filters: OpenFilters | None = None,
+        open_filter: Callable[[str], Filter] | None = None,
         sorts: Mapping[str, SortKey] | None = None,
         default_sort: str = "-created_at",
         hidden: Sequence[str] = (),
     ) -> None:
         check_members(item, summary, "what its list renders")
-        check_members(query.whole or item, fields or summary, "what its list can render")
+        check_members(query.whole, fields or summary, "what its list can render")
         self.table = table
         self.summary = summary
         self.fields = fields or summary
         self.expand = expand or {}
-        self.filters = Filters(query, filters or {}, open_filters)
+        self.filters = Filters(query, filters or {}, open_filter)
         self.sorts = sorts or {"created_at": SortKey(table.created_at, datetime)}
         self.default_sort = (default_sort,)
         check_same(query, query.expanded, self.expand, "what its list can expand")
@@ -114,9 +115,6 @@ class Listing:
         """The page for a table whose rows have owners. The scopes follow from the owner in ``query`` and from ``user``,
         which is None for an anonymous caller."""
         if query.owner_id is not None:
-            if query.owner is not None:
-                fault = Violation("Must not be given with owner.", parameter="owner_id")
-                raise BadRequest.of([fault])
             return await self.rows(query, scopes=["owner_id"], user=user, owner_id=query.owner_id)
         if query.owner is None:
             return await self.rows(query, scopes=["mine", "others"] if user else ["public"], user=user)
@@ -131,17 +129,16 @@ class Listing:
     async def rows(self, query: ListQuery, *, scopes: Sequence[str], **values: Any) -> Rows:
         """The page of the rows that are in one of the disjoint ``scopes`` and match all filters of ``query``.
 
-        ``values`` are those of the scopes' Params. Raises BadRequest for names that are in no allow-list, and for the
-        cursor of another list.
+        ``values`` are those of the scopes' Params. Raises BadRequest for the cursor of another list.
         """
         filters = self.filters.given(query)
-        sort = self._sort(query.sort or self.default_sort)
+        sort = _sort(query.sort or self.default_sort)
         shape = Shape(
             scopes=tuple(scopes),
             filters=tuple(sorted(filters)),
             sort=sort,
-            fields=_allowed(query.fields, self.fields, "fields"),
-            expand=_allowed(query.expand, self.expand, "expand"),
+            fields=_names(query.fields),
+            expand=_names(query.expand),
             after=query.cursor is not None,
             counted=query.count,
             limit=next(limit for limit in PAGE_SIZES if query.limit <= limit),
@@ -164,8 +161,7 @@ class Listing:
 
     def one(self, query: FieldsQuery, where: Any) -> Prepared:
         """The row that matches ``where``, with the fields of ``query`` (by default all). Compiled once for each."""
-        fields = _allowed(query.fields, self.fields, "fields") or tuple(self.fields)
-        return self._one(fields, _allowed(query.expand, self.expand, "expand"), where)
+        return self._one(_names(query.fields) or tuple(self.fields), _names(query.expand), where)
 
     def _item(self, fields: Sequence[str], expand: Sequence[str]) -> QueryString:
         names = fields or tuple(self.summary)
@@ -200,24 +196,11 @@ class Listing:
         plan = await self._estimate_of(shape).value(**given)
         return int(msgspec.json.decode(plan)[0]["Plan"]["Plan Rows"])
 
-    def _sort(self, names: Sequence[str]) -> tuple[tuple[str, bool], ...]:
-        keys = tuple((name.removeprefix("-"), name.startswith("-")) for name in names)
-        faults = [name for name, _ in keys if name not in self.sorts]
-        if faults or len({name for name, _ in keys}) < len(keys):
-            fault = Violation(
-                f"Must be one or more of {', '.join(self.sorts)}, each once. A leading - means descending.",
-                parameter="sort",
-            )
-            raise BadRequest.of([fault])
-        return keys
+
+def _sort(names: Sequence[str]) -> tuple[tuple[str, bool], ...]:
+    """The sort keys, each with whether it descends."""
+    return tuple((name.removeprefix("-"), name.startswith("-")) for name in names)
 
 
-def _allowed(names: Sequence[str] | None, among: Mapping[str, Any], parameter: str) -> tuple[str, ...]:
-    if unknown := [name for name in names or () if name not in among]:
-        text = (
-            f"Unknown: {', '.join(unknown)[:200]}. There are: {', '.join(among)}."
-            if among
-            else "Is not supported by this list."
-        )
-        raise BadRequest.of([Violation(text, parameter=parameter)])
+def _names(names: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(sorted(set(names or ())))

@@ -8,9 +8,8 @@ from piccolo.columns.combination import WhereRaw
 from piccolo.querystring import QueryString
 
 from service.database.prepared import Param, sql
-from service.errors import BadRequest, Violation
 from service.lists.statements import Filter, SortKey
-from service.schemas import ListQuery
+from service.parameters import ListQuery
 from service.text.folding import tag_keys
 
 GENERATED = ("search", "tag_keys", "name_key")  # columns that PostgreSQL generates and Piccolo does not know
@@ -108,12 +107,8 @@ def _generated(table: Any, name: str) -> QueryString:
 
 
 def ranked(query: Any) -> Any:
-    """The list ``query``, sorted by rank if it searches and names no order. Raises BadRequest for a rank without a
-    search."""
+    """The list ``query``, sorted by rank if it searches and names no order."""
     if query.sort is None and query.q is not None:
         ordered: ListQuery = msgspec.structs.replace(query, sort=("-rank",))
         return ordered
-    if query.q is None and any(name.endswith("rank") for name in query.sort or ()):
-        fault = Violation("Only a search with q has ranks.", parameter="sort")
-        raise BadRequest.of([fault])
     return query

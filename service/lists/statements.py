@@ -37,6 +37,7 @@ class Filter(NamedTuple):
     ``selective``: the filter may match few rows of many, and has an index that finds them. ``column``: that index is
     in the order of this column. ``unindexed``: the filter may have to test every row.
     ``row_test``: the form of the condition that is cheaper to test on single rows; it may read ``ctes``.
+    ``scopes``: those in which it may match; all by default.
     ``alternatives``: conditions with an index each. They exclude each other; any of them is the condition.
     ``prepare``: makes the value of the Param from that of the request.
     """
@@ -48,6 +49,7 @@ class Filter(NamedTuple):
     row_test: Any = None
     ctes: Mapping[str, QueryString] = {}
     alternatives: tuple[Any, ...] = ()
+    scopes: frozenset[str] | None = None
     prepare: Callable[[Any], Any] | None = None
 
 
@@ -88,8 +90,9 @@ class Statements:
         self.table = source.table
         self.name = source.table._meta.tablename
         self.item = source.item(shape.fields, shape.expand)
-        self.scopes = [source.scopes[name] for name in shape.scopes]
         self.filters = [source.filters[name] for name in shape.filters]
+        read = [name for name in shape.scopes if all(name in (each.scopes or {name}) for each in self.filters)]
+        self.scopes = [source.scopes[name] for name in read] or [WhereRaw("false")]
         self.sorts = [source.sorts[name] for name, _ in shape.sort]
         directions = [descending for _, descending in shape.sort]
         self.keys = [(key.expression, descends) for key, descends in zip(self.sorts, directions, strict=True)]

@@ -3,7 +3,8 @@ from typing import Annotated, Literal, get_args
 import msgspec
 from msgspec import Meta
 
-from service.schemas import END, Query, Time
+from service.parameters import Query
+from service.schemas import END, Time
 
 Size = Literal["64", "256", "512", "1024", "original"]
 SIZES: tuple[Size, ...] = get_args(Size)

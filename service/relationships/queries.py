@@ -83,6 +83,8 @@ _MOST = Prepared(  # of the two characters, the more relationships; stops counti
 )
 
 
+_TYPE = by_end(Relationship.type, Relationship.inverse_type)
+
 RELATIONSHIPS = Listing(
     Relationship,
     query=RelationshipQuery,
@@ -92,7 +94,10 @@ RELATIONSHIPS = Listing(
         "as_target": (Relationship.target == Param("side")) & listed_to(Param("user"), Relationship.source),
     },
     summary=RELATIONSHIP,
-    filters={"type": Filter(WhereRaw("{} = {}", by_end(Relationship.type, Relationship.inverse_type), Param("type")))},
+    filters={
+        "type": Filter(WhereRaw("{} = {}", _TYPE, Param("type"))),
+        "type.in": Filter(WhereRaw("{} = ANY({}::text[])", _TYPE, Param("type_in"))),
+    },
 )
 
 

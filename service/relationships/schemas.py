@@ -1,13 +1,14 @@
-from typing import Annotated
+from typing import Annotated, ClassVar
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from service.inputs import Input, OrDefault
+from service.parameters import DryRunQuery, ListQuery, Query
 from service.relationships.tables import LABEL_LENGTH
 from service.relationships.types import Category, TypeName
-from service.schemas import Description, DryRunQuery, ListQuery, Query, Time, line
+from service.schemas import Description, Time, line
 
 Attitude = Annotated[int, Meta(ge=-100, le=100, description="From −100 (hatred) to 100 (devotion).")]
 Label = Annotated[str, line(LABEL_LENGTH, "haunted by")]
@@ -68,10 +69,16 @@ class RelationshipRead(msgspec.Struct, kw_only=True):
     updated_at: Time
 
 
+AnyTypes = Annotated[tuple[TypeName, ...], Meta(max_length=100, description="Those of any of these types: `a,b`.")]
+
+
 class RelationshipQuery(ListQuery, kw_only=True, frozen=True):
     """Filters a character's relationships by type, as read from its side."""
 
+    whole: ClassVar[type[msgspec.Struct]] = RelationshipRead
+
     type: TypeName | None = None
+    type_in: AnyTypes | None = msgspec.field(name="type.in", default=None)
 
 
 Side = Annotated[UUID, Meta(description="The character from whose side the relationship is read. Default: the source.")]

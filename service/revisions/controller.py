@@ -6,9 +6,10 @@ from litestar.params import FromPath
 
 from service.characters.schemas import CharacterRead
 from service.lists.pages import page
+from service.parameters import PageQuery
 from service.revisions import queries
 from service.revisions.schemas import AgainstQuery, RevisionDifferences, RevisionRead, RevisionSummary
-from service.schemas import Page, PageQuery
+from service.schemas import Page
 from service.web.guards import READ_CHARACTERS, WRITE_CHARACTERS, CurrentUser
 from service.web.openapi_content import QUOTA
 from service.web.requests import IfMatch, Number, StrictRequest

@@ -24,8 +24,8 @@ from service.lists.cursors import decode_cursor
 from service.lists.listing import Rows
 from service.lists.sizes import within_page
 from service.media.queries import get_past_picture
+from service.parameters import PageQuery
 from service.revisions.schemas import Difference, RevisionDifferences
-from service.schemas import PageQuery
 from service.settings import settings
 from service.text.json_values import is_same
 from service.validation import pointer

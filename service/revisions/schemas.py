@@ -4,7 +4,8 @@ import msgspec
 from msgspec import Meta
 
 from service.characters.schemas import CharacterRead
-from service.schemas import Query, Time, VersionNumber
+from service.parameters import Query
+from service.schemas import Time, VersionNumber
 
 
 class RevisionSummary(msgspec.Struct, kw_only=True):

@@ -4,7 +4,7 @@ from uuid import UUID
 import msgspec
 
 from service.errors import Violation
-from service.schemas import CursorValue, DryRunQuery, LimitValue
+from service.parameters import CursorValue, DryRunQuery, LimitValue
 
 
 class Move(msgspec.Struct, kw_only=True):

@@ -18,17 +18,14 @@ from service.errors import Forbidden, NotFound, Unprocessable
 from service.etags import check_if_match
 from service.identifiers import uuid7
 from service.inputs import given
+from service.lists.choices import any_of, any_visibility
 from service.lists.listing import Listing, Rows
 from service.lists.search import GENERATED, by_name, filters_of, ranked, searched
 from service.lists.statements import Filter, SortKey
+from service.schemas import Style
 from service.templates.rules.prompts import prompt_violations
 from service.templates.rules.subset import schema_violations
-from service.templates.schemas import (
-    TemplateCreate,
-    TemplateQuery,
-    TemplateSummary,
-    TemplateUpdate,
-)
+from service.templates.schemas import TemplateCreate, TemplateQuery, TemplateSummary, TemplateUpdate
 from service.templates.tables import Template, TemplateVersion
 from service.users.queries import profile_fields
 from service.users.scopes import has_active_owner, is_public
@@ -132,7 +129,9 @@ TEMPLATES = Listing(
     | {
         "q": _SEARCHED,
         "style": Filter(Template.style == Param("style"), unindexed=True),
+        "style.in": any_of(Template.style, Style, unindexed=True),
         "visibility": Filter(Template.visibility == Param("visibility"), unindexed=True),
+        "visibility.in": any_visibility(Template.visibility, unindexed=True),
     },
     sorts={
         "created_at": SortKey(Template.created_at, datetime),

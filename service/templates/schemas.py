@@ -6,7 +6,8 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from service.inputs import OrDefault, TaggedInput
-from service.schemas import ContentQuery, Description, Name, Prompt, Style, Tags, Time, Visibility
+from service.parameters import ContentQuery
+from service.schemas import Description, Name, Prompt, Style, Tags, Time, Visibility
 from service.users.schemas import Owner, Profile
 
 _EXAMPLE_SCHEMA = {
@@ -77,7 +78,5 @@ class TemplateRead(TemplateSummary, kw_only=True):
 class TemplateQuery(ContentQuery, kw_only=True, frozen=True):
     """Filters are joined by and."""
 
+    whole: ClassVar[type[msgspec.Struct]] = TemplateSummary
     expanded: ClassVar[Mapping[str, Any]] = {"owner": Profile}
-
-    style: Style | None = None
-    visibility: Visibility | None = None

@@ -5,7 +5,7 @@ from uuid import UUID
 from service.audit.actions import Action
 from service.audit.queries import record
 from service.callers import Caller
-from service.characters.filters import FILTERS, STYLE
+from service.characters.filters import FILTERS
 from service.characters.purging import clear, leave_empty, mark_purged
 from service.characters.scopes import SUMMARY
 from service.characters.store import change, lock_own
@@ -13,8 +13,10 @@ from service.characters.tables import Character
 from service.database.engine import DB
 from service.database.failures import CONTENTION
 from service.database.prepared import Param, utc
+from service.lists.choices import any_of
 from service.lists.listing import Listing, Rows
-from service.lists.statements import SortKey
+from service.lists.statements import Filter, SortKey
+from service.schemas import Style
 from service.trash.schemas import TrashedCharacter, TrashQuery
 from service.users.credentials import keep_user
 
@@ -28,7 +30,10 @@ TRASH = Listing(
         "mine": (Character.owner == Param("user")) & Character.deleted_at.is_not_null() & Character.ended.eq(False)
     },
     summary=SUMMARY | {"deleted_at": utc(Character.deleted_at)},
-    filters={"style": STYLE}
+    filters={
+        "style": Filter(Character.style == Param("style")),
+        "style.in": any_of(Character.style, Style),
+    }
     | {name: FILTERS[name]._replace(selective=False) for name in ("tags", "tags.any", "template")},
     sorts={"deleted_at": SortKey(Character.deleted_at, datetime)},
     default_sort="-deleted_at",

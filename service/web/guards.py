@@ -1,7 +1,5 @@
 """Guards: the requirements of a route for its caller and its parameters."""
 
-import re
-from collections.abc import Iterator
 from typing import Any
 
 from litestar import Request
@@ -11,11 +9,9 @@ from litestar.handlers import BaseRouteHandler
 from litestar.types import Guard
 
 from service.callers import Caller, Scope
-from service.errors import BadRequest, Forbidden, Unauthorized, Violation
-from service.web.middleware.headers import request_header
+from service.errors import BadRequest, Forbidden, Unauthorized
+from service.web.parameters import header_violations, path_violations
 from service.web.requests import StrictRequest
-
-_IDEMPOTENCY_KEY = re.compile(rb"[!-~]{1,255}")
 
 
 def requires(scope: Scope) -> Guard:
@@ -51,27 +47,20 @@ async def authenticated(connection: ASGIConnection[Any, Any, Any, Any], handler:
 
 
 async def known_parameters(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """On every route: allows only the query parameters that the handler names, and an Idempotency-Key only where the
-    route has ``idempotent=True``."""
-    faults: list[Violation] = []
+    """On every route: allows only what the handler names in the query, the headers and the path, and reports the faults
+    of all three together."""
+    unreadable, faults = "", []
     if connection.scope["query_string"] and isinstance(connection, StrictRequest):
         try:
             connection.parameters  # noqa: B018 # reads them, and keeps them for the handler
         except BadRequest as error:
-            if not error.errors:
-                raise
-            faults += error.errors
-    if (key := request_header(connection.scope, b"idempotency-key")) is not None:
-        faults += _key_violations(handler, key)
+            unreadable, faults = "" if error.errors else error.detail, error.errors
+    faults += header_violations(connection.scope, handler)
+    faults += path_violations(connection.scope["path_params"], handler)
+    if unreadable:
+        raise BadRequest(unreadable, errors=faults)
     if faults:
         raise BadRequest.of(faults)
-
-
-def _key_violations(handler: BaseRouteHandler, key: bytes) -> Iterator[Violation]:
-    if not handler.opt.get("idempotent"):
-        yield Violation("Is not supported by this operation.", header="Idempotency-Key")
-    elif not _IDEMPOTENCY_KEY.fullmatch(key):
-        yield Violation("Must be 1 to 255 visible ASCII characters.", header="Idempotency-Key")
 
 
 async def current_user(request: Request[Caller, Any, Any]) -> Caller:

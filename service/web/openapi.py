@@ -5,16 +5,16 @@ refuse unknown fields. Problems, scopes, headers and query parameters are added 
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from inspect import cleandoc
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 from litestar import Litestar
 from litestar.handlers.http_handlers import HTTPRouteHandler
 
 from service.errors import PROBLEMS, Problem
-from service.schemas import FieldsQuery
+from service.parameters import FieldsQuery
 from service.web.guards import requires_session
 from service.web.openapi_config import Json
 from service.web.openapi_examples import PATH_EXAMPLES, examples_of
@@ -72,7 +72,7 @@ def openapi_document(app: Litestar) -> Json:
         kind for handler in handlers.values() for kind in (_body_of(handler), _answer_of(handler)) if _named(kind)
     }
     for handler in handlers.values():
-        wanted |= {*_expanded(handler).values()}
+        wanted |= {*_expanded(handler).values(), *_whole(handler)}
     kinds = [Problem, *sorted(wanted, key=str)]
     schema_of, components = struct_components(kinds)
     _expand(handlers.values(), schema_of, components)
@@ -80,9 +80,8 @@ def openapi_document(app: Litestar) -> Json:
     for (path, method), handler in handlers.items():
         operation = document["paths"][path][method]
         _complete(operation, handler, path, method, schema_of)
-        if issubclass(query := query_of(handler), FieldsQuery):
-            whole = schema_of.get(query.whole, {"$ref": ""})
-            _narrow(operation["responses"]["200"], components, component_name(whole["$ref"]))
+        for whole in _whole(handler):
+            _narrow(operation["responses"]["200"], components, component_name(schema_of[whole]["$ref"]))
         used |= {component_name(answer["$ref"]) for answer in operation["responses"].values() if "$ref" in answer}
     for component in components.values():
         if "description" in component:
@@ -100,7 +99,7 @@ def _expand(handlers: Iterable[HTTPRouteHandler], schema_of: dict[Any, Json], co
     """Adds the schemas of expanded members."""
     for handler in handlers:
         for member, kind in _expanded(handler).items():
-            for answer in (_answer_of(handler), getattr(query_of(handler), "whole", None)):
+            for answer in (_answer_of(handler), *_whole(handler)):
                 if answer in schema_of:
                     component = components[component_name(schema_of[answer]["$ref"])]
                     if "items" in component["properties"]:
@@ -117,7 +116,7 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str
         remove_null(parameter)
         if method == "get" and handler.opt.get("public") and parameter["in"] == "path":
             parameter["example"] = PATH_EXAMPLES[parameter["name"]]
-    parameters += query_parameters(query_of(handler), _members_of(handler))
+    parameters += query_parameters(query_of(handler))
     if handler.opt.get("idempotent"):
         parameters.append(IDEMPOTENCY_KEY)
     if parameters:
@@ -217,16 +216,14 @@ def _answer_of(handler: HTTPRouteHandler) -> Any:
     )
 
 
-def _members_of(handler: HTTPRouteHandler) -> Sequence[str]:
-    """The members of the row that a route answers, or of the rows in its page."""
-    answer = _answer_of(handler)
-    kind = (get_args(answer) or (answer,))[0]
-    return getattr(kind, "__struct_fields__", ())
-
-
 def _expanded(handler: HTTPRouteHandler) -> Mapping[str, Any]:
     query = query_of(handler)
     return query.expanded if issubclass(query, FieldsQuery) else {}
+
+
+def _whole(handler: HTTPRouteHandler) -> list[Any]:
+    query = query_of(handler)
+    return [query.whole] if issubclass(query, FieldsQuery) else []
 
 
 def _named(kind: Any) -> bool:

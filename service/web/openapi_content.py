@@ -11,14 +11,12 @@ from litestar.openapi.spec import (
     OpenAPIResponse,
     OpenAPIType,
     Operation,
-    Parameter,
     Reference,
     RequestBody,
     Schema,
 )
 
 from service.errors import Problem
-from service.schemas import CURSOR_LENGTH
 from service.web.event_stream import EVENT_STREAM
 
 NOT_FOUND = {404: ResponseSpec(Problem, generate_examples=False)}
@@ -135,13 +133,6 @@ class EventStreamOperation(Operation):
 
     def __post_init__(self) -> None:
         _add_content(self, EVENT_STREAM, _TEXT)
-        last_event_id = Parameter(
-            name="Last-Event-ID",
-            param_in="header",
-            description="Continues a stream behind this event. It takes precedence over `after`.",
-            schema=Schema(type=OpenAPIType.STRING, max_length=CURSOR_LENGTH),
-        )
-        self.parameters = [*(self.parameters or []), last_event_id]
 
 
 def _form(file: Schema) -> dict[str, OpenAPIMediaType]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from service.schemas import FieldsQuery, ListQuery, Query
+from service.parameters import FieldsQuery, ListQuery, Query
 from service.web.openapi_config import Json
 from service.web.openapi_examples import PATH_EXAMPLES
 
@@ -36,10 +36,10 @@ _SHOWN = {  # up to two of those that a list has
 }
 
 
-def query_parameters(query: type[Query], members: Sequence[str]) -> list[Json]:
-    """The parameters that ``query`` declares. ``members`` are those of the response."""
+def query_parameters(query: type[Query]) -> list[Json]:
+    """The parameters that ``query`` declares."""
     parameters = []
-    allowed = _choices(query, members)
+    allowed = _choices(query)
     for field in msgspec.structs.fields(query):
         if field.name == "open" or allowed.get(field.name) == []:
             continue
@@ -67,11 +67,11 @@ def query_parameters(query: type[Query], members: Sequence[str]) -> list[Json]:
     return parameters
 
 
-def _choices(query: type[Query], members: Sequence[str]) -> dict[str, list[str]]:
+def _choices(query: type[Query]) -> dict[str, list[str]]:
     choices = {}
     if issubclass(query, FieldsQuery):
         choices = {
-            "fields": [*(query.whole.__struct_fields__ if query.whole else members)],
+            "fields": [*query.whole.__struct_fields__],
             "expand": [*query.expanded],
         }
     if issubclass(query, ListQuery):

@@ -1,14 +1,12 @@
 """Turns errors into responses: problem documents (RFC 9457)."""
 
-from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
 import msgspec
 from litestar import Request, Response
-from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions import HTTPException
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
-from litestar.params import ParameterKwarg
 from litestar.types import Scope
 from loguru import logger
 
@@ -24,9 +22,7 @@ from service.errors import (
     ServiceError,
     TooLarge,
     Unavailable,
-    Violation,
 )
-from service.validation import sentence
 
 MEDIA_TYPE = "application/problem+json"
 _BY_STATUS = {kind.status: kind for kind in PROBLEMS.values() if kind is not QuotaExceeded}  # 403 is Forbidden
@@ -34,8 +30,6 @@ _BY_STATUS = {kind.status: kind for kind in PROBLEMS.values() if kind is not Quo
 
 def to_problem(error: Exception, handler: BaseRouteHandler | None = None) -> ServiceError:
     """The ServiceError for any error, including those of Litestar."""
-    if isinstance(error, ValidationException):
-        return _parameters_refused(error, handler)
     if isinstance(error, HTTPException):
         kind = _BY_STATUS.get(HTTPStatus(error.status_code), BadRequest if error.status_code < 500 else InternalError)
         if kind is MethodNotAllowed:
@@ -79,24 +73,3 @@ def log_failure(error: Exception, problem: ServiceError) -> None:
         logger.opt(exception=error).error("The request failed.")
     elif isinstance(problem, Unavailable) and not isinstance(problem, Overloaded):
         logger.warning("The request could not be served: {!r}", error)
-
-
-def sent_name(handler: BaseRouteHandler, argument: str) -> str:
-    """The name of the handler's ``argument`` in a request, such as ``If-Match`` for ``if_match``."""
-    field = handler.parsed_fn_signature.parameters.get(argument)
-    definition = field.kwarg_definition if field else None
-    return (isinstance(definition, ParameterKwarg) and definition.name) or argument
-
-
-def _parameters_refused(error: ValidationException, handler: BaseRouteHandler | None) -> BadRequest:
-    found = [fault for fault in error.extra if isinstance(fault, dict)] if isinstance(error.extra, list) else []
-    return BadRequest.of([_parameter_violation(fault, handler) for fault in found])
-
-
-def _parameter_violation(fault: Mapping[str, Any], handler: BaseRouteHandler | None) -> Violation:
-    detail = sentence(str(fault.get("message", ""))).replace(
-        ", not a string", ""
-    )  # every parameter is sent as a string
-    argument = str(fault.get("key", ""))
-    name = sent_name(handler, argument) if handler else argument
-    return Violation(detail, header=name) if fault.get("source") == "header" else Violation(detail, parameter=name)

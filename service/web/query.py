@@ -16,7 +16,7 @@ import msgspec
 from litestar.handlers import BaseRouteHandler
 
 from service.errors import BadRequest, Violation
-from service.schemas import MAX_PARAMETERS, DryRunQuery, Query
+from service.parameters import MAX_PARAMETERS, DryRunQuery, Query
 from service.text.quoting import split_quoted
 from service.validation import fault_message
 
@@ -50,11 +50,11 @@ def read_query(text: bytes, wanted: type[Q]) -> Q:
         raise BadRequest("The query string cannot be read.") from error
     fields = _fields(wanted)
     values: dict[str, Any] = {}
-    others: dict[str, str] = {}
+    opened: dict[str, str] = {}
     lists: dict[str, list[str]] = {}
     faults: list[Violation] = []
     for name, value in pairs:
-        if name in values or name in others:
+        if name in values or name in opened:
             faults.append(Violation("Must be given only once.", parameter=name))
         elif "\0" in name or "\0" in value:
             faults.append(Violation("Must not contain the NUL character.", parameter=name))
@@ -63,15 +63,18 @@ def read_query(text: bytes, wanted: type[Q]) -> Q:
         elif name in fields and name != "_open":
             values[name] = _read_value(name, value, fields[name].type, faults)
         elif wanted.open_prefix and name.startswith(wanted.open_prefix):
-            others[name] = value
+            opened[name] = value
         else:
             faults.append(Violation("Is not a known parameter.", parameter=name))
     for name, given in lists.items():
         values[name] = _read_list(name, given, fields[name].type, faults)
+    faults += wanted.violations(values)
+    read, faults_of_open = wanted.read_open(opened) if opened else ({}, [])
+    faults += faults_of_open
     if faults:
         raise BadRequest.of(faults)
     by_name = {fields[name].name: value for name, value in values.items()}
-    return wanted(**by_name, open=others)
+    return wanted(**by_name, open=read)
 
 
 @cache

@@ -8,7 +8,7 @@ import pytest
 
 from service.auth.suspensions import suspend_user
 from service.auth.token_cache import forget_tokens
-from service.schemas import ListQuery, PageQuery
+from service.parameters import ListQuery, PageQuery
 from service.users.tables import User
 from service.web.query import query_of
 from tests.conftest import FIGHTER, PASSWORD, character, client, create, relationship, template, with_key

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from service.schemas import MAX_PARAMETERS
+from service.parameters import MAX_PARAMETERS
 from service.validation import MAX_DEPTH
 from service.web.middleware.size_limits import MAX_HEADER_BYTES, MAX_HEADERS, MAX_URL
 from service.web.requests import LARGE, MAX_VALUES, read_json

@@ -9,8 +9,10 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from service.characters.attribute_parameters import read_attribute_filters
 from service.characters.queries import CHARACTERS
 from service.characters.schemas import CharacterQuery
+from service.lists.listing import _sort
 from service.lists.statements import MAX_COUNTED, MAX_READ_PER_ROW, MAX_SORTED, Shape
 from tests.support.servers import piccolo
 
@@ -86,16 +88,23 @@ DEEP: dict[str, tuple[Any, ...]] = {
     "updated_at": (BEGINNING + timedelta(minutes=50_000, days=50), MIDDLE),
     "name": ("8", MIDDLE),
 }
+
+
+def opened(parameters: dict[str, str]) -> dict[str, Any]:
+    return {"open": read_attribute_filters(parameters)[0]}
+
+
 # By name: a filter that about half of the characters match, and one that five match.
 COMMON_AND_RARE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "tags": ({"tags": ("common",)}, {"tags": ("rare",)}),
     "tags.any": ({"tags_any": ("common", "x")}, {"tags_any": ("rare", "x")}),
     "style": ({"style": "fantasy"}, {"style": "vintage"}),
+    "style.in": ({"style_in": ("fantasy", "minimalist")}, {"style_in": ("vintage", "minimalist")}),
     "template": ({"template": COMMON_TEMPLATE}, {"template": RARE_TEMPLATE}),
-    "equal": ({"open": {"attributes.race": "elf"}}, {"open": {"attributes.title": "king"}}),
-    "in": ({"open": {"attributes.race.in": "elf,x"}}, {"open": {"attributes.title.in": "king,x"}}),
-    "exists": ({"open": {"attributes.motto.exists": "true"}}, {"open": {"attributes.title.exists": "true"}}),
-    "nested": ({"open": {"attributes.stats.race": "elf"}}, {"open": {"attributes.stats.title": "king"}}),
+    "equal": (opened({"attributes.race": "elf"}), opened({"attributes.title": "king"})),
+    "in": (opened({"attributes.race.in": "elf,x"}), opened({"attributes.title.in": "king,x"})),
+    "exists": (opened({"attributes.motto.exists": "true"}), opened({"attributes.title.exists": "true"})),
+    "nested": (opened({"attributes.stats.race": "elf"}), opened({"attributes.stats.title": "king"})),
     "updated_at.gte": (
         {"updated_at_gte": BEGINNING},
         {"updated_at_gte": BEGINNING + timedelta(minutes=100_000, days=98)},
@@ -216,6 +225,18 @@ async def test_a_short_period_is_found_by_its_index_in_any_order(
 
 
 @every_plan
+@pytest.mark.parametrize("whose", [LIGHT_OWN, BOTH, STRANGER])
+@pytest.mark.parametrize("bounded", [False, True])
+async def test_what_is_not_public_is_not_searched_among_the_public(
+    connection: asyncpg.Connection, whose: str, bounded: bool, plan: str
+) -> None:
+    query = CharacterQuery(visibility_in=("private", "unlisted"))
+    cost = await cost_of(connection, plan, statement(whose, query, bounded=bounded))
+    assert cost.characters <= 2 * LIGHTS
+    assert cost.buffers <= 300
+
+
+@every_plan
 async def test_counting_stops(connection: asyncpg.Connection, plan: str) -> None:
     cost = await cost_of(connection, plan, statement(STRANGER, CharacterQuery(count="exact")))
     assert MAX_COUNTED <= cost.characters <= 1.5 * MAX_COUNTED
@@ -235,7 +256,7 @@ def statement(
     shape = Shape(
         scopes=scopes,
         filters=tuple(sorted(filters)),
-        sort=CHARACTERS._sort(query.sort or (("-rank",) if query.q else CHARACTERS.default_sort)),
+        sort=_sort(query.sort or (("-rank",) if query.q else CHARACTERS.default_sort)),
         fields=(),
         expand=(),
         after=after is not None,

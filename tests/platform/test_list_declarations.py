@@ -7,10 +7,9 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from service.lists.filters import OpenFilters
 from service.lists.listing import Listing
 from service.lists.statements import Filter
-from service.schemas import ListQuery, OwnerQuery
+from service.parameters import ListQuery, OwnerQuery
 from service.templates.tables import Template
 
 
@@ -42,7 +41,7 @@ class OpenQuery(ListQuery, kw_only=True, frozen=True):
 
 
 class SummaryQuery(Query, kw_only=True, frozen=True):
-    whole: ClassVar[Any] = None
+    whole: ClassVar[Any] = Item
 
 
 class ExpandingQuery(Query, kw_only=True, frozen=True):
@@ -58,7 +57,6 @@ NAME = Filter(Template.name == "Mira")
 SUMMARY = {"id": Template.id, "name": Template.name}
 WHOLE = SUMMARY | {"style": Template.style}
 FILTERS = {"style": STYLE, "name.like": NAME}
-OPEN = OpenFilters(lambda parameters: {name: {} for name in parameters}, lambda name: NAME)
 
 
 def listing(**changes: Any) -> Listing:
@@ -82,9 +80,9 @@ def test_a_filter_may_have_a_condition_for_each_value() -> None:
     assert filters["style=anime"] is STYLE
 
 
-def test_open_parameters_are_read_by_their_own_function() -> None:
-    filters = listing(query=OpenQuery, filters={}, open_filters=OPEN).filters
-    assert filters.given(OpenQuery(open={"attributes.level": "3"})) == {"attributes.level": {}}
+def test_open_parameters_have_their_own_filters() -> None:
+    filters = listing(query=OpenQuery, filters={}, open_filter=lambda name: NAME).filters
+    assert filters.given(OpenQuery(open={"attributes.level": {}})) == {"attributes.level": {}}
     assert filters["attributes.level"] is NAME
 
 
@@ -96,7 +94,7 @@ def test_open_parameters_are_read_by_their_own_function() -> None:
         ({"filters": FILTERS, "query": OwnedQuery}, "OwnedQuery and the filters of its list differ in: name.like."),
         ({"filters": None}, "Query and the filters of its list differ in: name.like, style."),
         ({"filters": {}, "query": OpenQuery}, "OpenQuery and the filters of its list differ in: open parameters."),
-        ({"open_filters": OPEN}, "Query and the filters of its list differ in: open parameters."),
+        ({"open_filter": lambda name: NAME}, "Query and the filters of its list differ in: open parameters."),
         ({"summary": {"id": Template.id}}, "Item and what its list renders differ in: name."),
         ({"summary": WHOLE}, "Item and what its list renders differ in: style."),
         ({"fields": SUMMARY}, "Whole and what its list can render differ in: style."),

@@ -5,7 +5,7 @@ import pytest
 from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 
-from service.schemas import CURSOR_LENGTH
+from service.parameters import CURSOR_LENGTH
 from service.web.query import query_of
 from tests.conftest import character, faults
 
@@ -47,11 +47,61 @@ async def test_no_end_of_a_relationship_is_null(alice: httpx.AsyncClient) -> Non
     assert faults(answer) == {"from": "Is not a valid UUID."}
 
 
-async def test_faults_of_query_and_headers_are_reported_together(alice: httpx.AsyncClient) -> None:
-    answer = await alice.get("/v1/characters?limit=0&other=1", headers={"Idempotency-Key": "a"})
-    assert answer.status_code == 400
+NOBODY = "0199c0de-0000-7000-8000-000000000000"
+OF_NO_LIST = "cursor=AAAAAAAAAAAAW10"
+TOGETHER = [  # a request, its headers, and the names of all its faults
+    (
+        "GET /v1/characters?limit=0&other=1&style=x&id.in=x&sort=x&fields=x&expand=x&cursor=x&attributes.a.like=1"
+        "&attributes.b.exists=x&created_at.lt=x&owner=alice&owner_id=x&name=a%00",
+        {"Idempotency-Key": "a"},
+        "limit other style id.in sort fields expand cursor attributes.a.like attributes.b.exists created_at.lt"
+        " owner_id owner_id name Idempotency-Key",
+    ),
+    ("GET /v1/templates?sort=rank&fields=prompt&expand=template&cursor=x", {}, "sort fields expand cursor"),
+    ("GET /v1/templates?q=&sort=rank", {}, "q"),  # whether there are ranks depends on a faulty parameter
+    (f"GET /v1/templates?limit=0&{OF_NO_LIST}", {}, "limit"),
+    (f"GET /v1/templates?{OF_NO_LIST}", {}, "cursor"),
+    ("GET /v1/trash?sort=name&fields=x&expand=owner&cursor=x&tags.any=", {}, "sort fields expand cursor tags.any"),
+    (
+        f"GET /v1/characters/{NOBODY}/relationships?type=x&sort=name&fields=x&expand=x&cursor=x",
+        {},
+        "type sort fields expand cursor",
+    ),
+    (f"GET /v1/characters/{NOBODY}?fields=x&expand=x&x=1", {}, "fields expand x"),
+    (f"GET /v1/characters/{NOBODY}/card?format=charx&spec=v2&x=1", {}, "spec x"),
+    (f"GET /v1/characters/{NOBODY}/revisions/0/changes?against=0", {}, "against number"),
+    (f"GET /v1/characters/{NOBODY}/revisions?limit=0&cursor=x", {"Idempotency-Key": "a"},
+     "limit cursor Idempotency-Key"),
+    ("GET /v1/changes?kind=x&limit=0&after=x", {"Last-Event-ID": "x"}, "kind limit after Last-Event-ID"),
+    (
+        f"POST /v1/characters/{NOBODY}/revisions/0/restorations?dry_run=1",
+        {"If-Match": "3", "Idempotency-Key": "a"},
+        "dry_run number If-Match Idempotency-Key",
+    ),
+    (f"PATCH /v1/relationships/{NOBODY}?from=x&dry_run=1", {"If-Match": "3"}, "from dry_run If-Match"),
+    (f"DELETE /v1/templates/{NOBODY}?dry_run=1&x=1", {"If-Match": "W/3"}, "dry_run x If-Match"),
+    (
+        f"POST /v1/templates/{NOBODY}/versions/99999999999/migration?limit=0&cursor=x&dry_run=1",
+        {"Idempotency-Key": "a"},
+        "number limit cursor dry_run Idempotency-Key",
+    ),
+    ("POST /v1/characters?dry_run=1&x=1", {"Idempotency-Key": " "}, "dry_run x Idempotency-Key"),
+    (f"PUT /v1/characters/{NOBODY}/portrait?dry_run=1", {"If-Match": "3"}, "dry_run If-Match"),
+    ("GET /v1/characters?name=%FF", {"Idempotency-Key": "a"}, "Idempotency-Key"),
+    ("GET /v1/characters?" + "&".join(f"attributes.a{number:02}=x" for number in range(12)), {},
+     "attributes.a10 attributes.a11"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("request_line", "headers", "expected"), TOGETHER)
+async def test_all_faults_of_query_headers_and_path_are_reported_together(
+    alice: httpx.AsyncClient, request_line: str, headers: dict[str, str], expected: str
+) -> None:
+    method, url = request_line.split()
+    answer = await alice.request(method, url, headers=headers)
+    assert answer.status_code == 400, answer.text
     found = [error.get("parameter") or error.get("header") for error in answer.json()["errors"]]
-    assert found == ["limit", "other", "Idempotency-Key"]
+    assert sorted(found) == sorted(expected.split())
 
 
 async def test_a_route_that_names_no_parameter_takes_none(alice: httpx.AsyncClient) -> None:

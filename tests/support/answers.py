@@ -16,7 +16,7 @@ import msgspec
 from litestar.handlers.http_handlers import HTTPRouteHandler
 from msgspec import UNSET, UnsetType
 
-from service.schemas import FieldsQuery
+from service.parameters import FieldsQuery
 from service.web.query import query_of
 
 OF_A_LIBRARY = re.compile(

@@ -7,7 +7,7 @@ from msgspec import UNSET, Meta, UnsetType
 from service.cards.tables import FILE_LENGTH
 from service.characters.schemas import CharacterSummary
 from service.errors import Problem
-from service.schemas import DryRunQuery
+from service.parameters import DryRunQuery
 
 OnDuplicate = Literal["keep", "skip", "update"]
 

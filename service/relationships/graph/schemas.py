@@ -4,8 +4,9 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
+from service.parameters import Query
 from service.relationships.types import TypeName
-from service.schemas import Query, Style, Visibility
+from service.schemas import Style, Visibility
 
 
 class GraphQuery(Query, kw_only=True, frozen=True):

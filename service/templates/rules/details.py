@@ -14,17 +14,17 @@ TYPES = {
     "object": "an object",
 }
 _LIST_LENGTH = 400  # characters
-FORMATS = {
+FORMATS = {  # each with a valid example, because inputs of HTML give other forms of times: 13:45, 2026-11-27T13:45
     "date": "a date such as 2025-03-21",
-    "date-time": "a date and time such as 2025-03-21T18:30:00Z",
-    "time": "a time such as 18:30:00Z",
+    "date-time": "a date and time with seconds and a zone, such as 2025-03-21T18:30:00Z",
+    "time": "a time with seconds and a zone, such as 18:30:00Z",
     "duration": "a duration such as P1DT12H",
-    "email": "an e-mail address",
-    "hostname": "a host name",
-    "ipv4": "an IPv4 address",
-    "ipv6": "an IPv6 address",
-    "uri": "an absolute URI",
-    "uuid": "a UUID",
+    "email": "an e-mail address such as mira@example.org",
+    "hostname": "a host name such as www.example.org",
+    "ipv4": "an IPv4 address such as 192.0.2.1",
+    "ipv6": "an IPv6 address such as 2001:db8::1",
+    "uri": "an absolute URI such as https://example.org/mira",
+    "uuid": "a UUID such as 01920000-0000-7000-8000-000000000001",
 }
 
 

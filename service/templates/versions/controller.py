@@ -6,7 +6,8 @@ from litestar.params import FromPath, JSONBody
 
 from service.etags import etag
 from service.lists.pages import page
-from service.schemas import Page, PageQuery
+from service.parameters import PageQuery
+from service.schemas import Page
 from service.templates.queries import lock_own
 from service.templates.versions import queries
 from service.templates.versions.schemas import TemplateChanges, TemplateVersionCreate, TemplateVersionRead

@@ -13,7 +13,7 @@ from service.errors import Conflict, NotFound, QuotaExceeded, Violation
 from service.lists.cursors import decode_cursor
 from service.lists.listing import Rows
 from service.lists.sizes import within_page
-from service.schemas import PageQuery
+from service.parameters import PageQuery
 from service.settings import settings
 from service.templates.queries import (
     check_version,

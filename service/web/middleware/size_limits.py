@@ -3,7 +3,7 @@
 from typing import Any
 
 from service.errors import BadRequest, HeadersTooLarge, UrlTooLong
-from service.schemas import MAX_PARAMETERS
+from service.parameters import MAX_PARAMETERS
 from service.web.middleware.headers import Headers
 
 MAX_URL = 8 * 1024  # bytes, with the query

@@ -17,7 +17,7 @@ from litestar.types import ASGIApp, Message, Receive, Send
 from service.database.engine import DB
 from service.errors import TooLarge
 from service.web.problems import answer_problem
-from service.web.requests import FORM, MAX_PARTS, is_dry_run, prepared
+from service.web.requests import FORM, MAX_PARTS, StrictRequest, is_dry_run, prepared
 
 MAX_KEPT = 1024 * 1024  # bytes of a stored response
 
@@ -127,7 +127,7 @@ def _replayed(kept: tuple[int, dict[str, str], bytes]) -> Answer:
 
 async def _authorize(request: Request[Any, Any, Any]) -> None:
     """A caller without permission learns nothing about keys."""
-    await request.scope["route_handler"].authorize_connection(request)
+    await request.scope["route_handler"].authorize_connection(StrictRequest[Any](request.scope))
 
 
 class BodyDigest:

@@ -100,7 +100,8 @@ async def test_the_last_event_id_takes_precedence_and_must_be_valid(server: str,
     await character(alice)
     async with stream(server, alice) as reader:
         start = await reader.begin(1)
-    async with stream(server, alice, "x", **{"Last-Event-ID": start.id}) as reader:
+    of_no_list = f"{'A' * 12}W10"
+    async with stream(server, alice, of_no_list, **{"Last-Event-ID": start.id}) as reader:
         await reader.begin()
     async with stream(server, alice, **{"Last-Event-ID": "x"}) as reader:
         assert reader.response.status_code == 400

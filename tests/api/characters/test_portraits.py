@@ -204,6 +204,20 @@ async def test_a_private_portrait_is_shown_to_its_owner_only(alice: Client, char
     assert mine.headers["vary"] == "Accept, Authorization, Accept-Encoding, Origin"
 
 
+@pytest.mark.parametrize("visibility", ["private", "unlisted", "public"])
+async def test_a_listed_thumbnail_is_shown_to_those_whose_list_has_it(
+    alice: Client, charlie: Client, stranger: Client, visibility: str
+) -> None:
+    await put(alice, await character(alice, visibility=visibility), draw_picture(width=200))
+    for member in (alice, charlie, stranger):
+        for item in (await member.get("/v1/characters")).json()["items"]:
+            thumbnail = await member.get(f"{item['portrait']['url']}&size=64")
+            assert (thumbnail.status_code, thumbnail.headers["content-type"]) == (200, "image/webp")
+    (mine,) = (await alice.get("/v1/characters?owner=me")).json()["items"]
+    shown = (await stranger.get(f"{mine['portrait']['url']}&size=64")).status_code
+    assert shown == (404 if visibility == "private" else 200)
+
+
 async def test_the_url_changes_when_the_picture_does_and_only_then(alice: Client) -> None:
     mira = await public(alice)
 

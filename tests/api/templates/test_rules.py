@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.templates.rules.bounds import bounds_violations
+from service.templates.rules.details import FORMATS
 from service.templates.rules.nodes import compile_schema
 from service.templates.rules.subset import DIALECT, schema_violations
 from service.templates.rules.validator import Rules
@@ -86,6 +87,42 @@ def test_a_valid_schema_and_character() -> None:
 )
 def test_each_rule_has_a_message(name: str, value: object, detail: str) -> None:
     assert faults({"strength": 1, "race": "elf", name: value})[f"/attributes/{name}"] == detail
+
+
+OF_FORMATS = [  # a format, values that it refuses, and its sentence
+    ("date", ["2026-11", "2026-W48", "27.11.2026", "2026-11-27T13:45"], "Must be a date such as 2025-03-21."),
+    (
+        "date-time",
+        ["2026-11-27T13:45", "2026-11-27T13:45:00", "2026-11-27 13:45:00Z", "2026-11-27T13:45Z", "2026-11-27"],
+        "Must be a date and time with seconds and a zone, such as 2025-03-21T18:30:00Z.",
+    ),
+    (
+        "time",
+        ["13:45", "13:45:00", "13:45Z", "1:45:00Z"],
+        "Must be a time with seconds and a zone, such as 18:30:00Z.",
+    ),
+    ("duration", ["12:00", "12h"], "Must be a duration such as P1DT12H."),
+    ("email", ["mira"], "Must be an e-mail address such as mira@example.org."),
+    ("hostname", ["https://example.org", "a_b"], "Must be a host name such as www.example.org."),
+    ("ipv4", ["192.0.2", "::1"], "Must be an IPv4 address such as 192.0.2.1."),
+    ("ipv6", ["192.0.2.1"], "Must be an IPv6 address such as 2001:db8::1."),
+    ("uri", ["example.org/mira", "/mira"], "Must be an absolute URI such as https://example.org/mira."),
+    ("uuid", ["1"], "Must be a UUID such as 01920000-0000-7000-8000-000000000001."),
+]
+
+
+@pytest.mark.parametrize(("kind", "refused_values", "sentence"), OF_FORMATS)
+def test_each_format_is_refused_with_an_example_that_is_valid(
+    kind: str, refused_values: list[str], sentence: str
+) -> None:
+    schema = {"type": "object", "properties": {"value": {"type": "string", "format": kind}}}
+    for value in ("", *refused_values):
+        assert faults({"value": value}, schema) == {"/attributes/value": sentence}, value
+    assert faults({"value": sentence.rpartition(" ")[2].removesuffix(".")}, schema) == {}
+
+
+def test_every_format_has_its_sentence() -> None:
+    assert {kind for kind, *_ in OF_FORMATS} == FORMATS.keys()
 
 
 def test_all_violations_are_reported_at_their_members() -> None:
