@@ -77,7 +77,7 @@ class Operator(BaseUser, tablename="piccolo_user"):
                 return int(operator["id"])
         known = {"username": operator["username"]} if operator else {}
         by = operator["username"] if operator and has_session() else None
-        await record(Action.REFUSE_PASSWORD, "operator", operator and operator["id"], operator=by, **known)
+        await record(Action.REFUSE_PASSWORD, "operator", operator["id"] if operator else None, operator=by, **known)
         return None
 
     @classmethod
