@@ -17,8 +17,8 @@
       const page = this.getResponseHeader(__SET_UP_HEADER__);
       if (page) location.assign(page);
       const text = ["", "text"].includes(this.responseType) ? this.responseText : "";  // a form may return a file
-      const { pathname: path } = new URL(this.responseURL);
-      const detail = { path, status: this.status, refusal: this.status >= 400 ? refusalOf(text) : "" };
+      const { pathname: path, search: query } = new URL(this.responseURL);
+      const detail = { path, query, status: this.status, refusal: this.status >= 400 ? refusalOf(text) : "" };
       document.dispatchEvent(new CustomEvent("answer", { detail }));
     });
     return send.apply(this, given);

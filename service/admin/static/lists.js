@@ -9,10 +9,16 @@ let note = "";  // why the list is not shown
 let isRefused = false;  // then the rows are those of the list before
 let gone = "";  // the table of a row that does not exist
 
-let chosen = null;  // what the filters ask for since they were used; before, it is what the link asks for
+let applied = { table: "", query: "" };  // what the list was asked for last
+let kept = { hash: "", conditions: [] };  // what no filter can show, once the filters of a link were used
+
+function tableOfPage() {
+  return location.hash.split(/[/?]/)[1];
+}
 
 function conditions() {
-  return chosen ?? new URLSearchParams(location.hash.split("?")[1] ?? "");
+  const query = applied.table === tableOfPage() ? applied.query : location.hash.split("?")[1];
+  return [...new URLSearchParams(query)].filter(([name]) => !name.startsWith("__"));
 }
 
 function showNote() {
@@ -28,7 +34,7 @@ function showNote() {
   list.before(made);
 }
 
-document.addEventListener("answer", ({ detail: { path, status, refusal } }) => {
+document.addEventListener("answer", ({ detail: { path, query, status, refusal } }) => {
   const [, table, count] = path.match(ofTable) ?? [];
   const [, tableOfRow] = path.match(ofRow) ?? [];
   if (status === 404 && tableOfRow) {
@@ -41,13 +47,13 @@ document.addEventListener("answer", ({ detail: { path, status, refusal } }) => {
     gone = "";
     isRefused = false;
   }
+  if (count) applied = { table, query };
   showNote();
 });
 
 // Piccolo Admin offers a part of the text
 function hideMatches() {
-  const [, table] = location.hash.split(/[/?]/);
-  for (const column of exact[table] ?? []) {
+  for (const column of exact[tableOfPage()] ?? []) {
     const match = document.querySelector(`.filter_wrapper select[name="${column}__match"]:not([hidden])`);
     if (match) match.hidden = true;
   }
@@ -83,49 +89,48 @@ function fill(field, value) {
 function showConditions() {
   const form = document.querySelector(".filter_wrapper form:has([name])");
   if (!form) return;
-  const asked = `${location.hash} ${chosen ?? ""}`;
+  const asked = `${location.hash} ${applied.query}`;
   const others = [];
   for (const [name, value] of conditions()) {
     const field = form.elements[name];
-    if (!field && !name.startsWith("__")) others.push(`${columnOf(name)}: ${(states[value] ?? value).toLowerCase()}`);
+    if (!field) others.push(`${columnOf(name)}: ${(states[value] ?? value).toLowerCase()}`);
     if (!field || field.dataset.asked === asked) continue;
     field.dataset.asked = asked;
     fill(field, value);
   }
-  let kept = form.querySelector("[data-others]");
+  let shown = form.querySelector("[data-others]");
   const text = others.length ? `Also: ${others.join(", ")}` : "";
-  if ((kept?.textContent ?? "") === text) return;
-  kept?.remove();
+  if ((shown?.textContent ?? "") === text) return;
+  shown?.remove();
   if (!text) return;
-  kept = document.createElement("p");
-  kept.dataset.others = "";
-  kept.textContent = text;
-  form.prepend(kept);
+  shown = document.createElement("p");
+  shown.dataset.others = "";
+  shown.textContent = text;
+  form.prepend(shown);
 }
 
 // Piccolo Admin sends only what its form has. What the form cannot show stays, unless it asks for the column otherwise.
 document.addEventListener("submit", ({ target }) => {
   if (!target.closest(".filter_wrapper")) return;
-  for (const kept of target.querySelectorAll("[data-kept]")) kept.remove();
-  const given = new FormData(target);
-  for (const [name, value] of conditions()) {
-    if (name.startsWith("__") || target.elements[name] || given.get(columnOf(name))) continue;
-    const kept = document.createElement("input");
-    Object.assign(kept, { type: "hidden", name, value });
-    kept.dataset.kept = "";
-    target.append(kept);
-  }
-  chosen = new URLSearchParams([...new FormData(target)].filter(([, value]) => value && value !== "all"));
+  const others = conditions().filter(([name]) => !target.elements[name]);
+  if (others.length) kept = { hash: location.hash, conditions: others };
 }, true);
+
+const { open } = XMLHttpRequest.prototype;
+XMLHttpRequest.prototype.open = function (method, address, ...given) {
+  const asked = new URL(address, document.baseURI);
+  if (kept.hash === location.hash && ofTable.test(asked.pathname)) {
+    const others = kept.conditions.filter(([name]) => !asked.searchParams.get(columnOf(name)));
+    for (const [name, value] of others) asked.searchParams.set(name, value);
+  }
+  return open.call(this, method, asked.href, ...given);
+};
 
 document.addEventListener("click", ({ target }) => {
   if (!target.closest(".filter_wrapper > button")) return;
-  const { size } = conditions();
-  chosen = null;
-  if (size && location.hash.includes("?")) location.hash = location.hash.split("?")[0];
-});
-
-addEventListener("hashchange", () => { chosen = null; });
+  kept = { hash: "", conditions: [] };
+  if (location.hash.includes("?")) location.hash = location.hash.split("?")[0];
+}, true);
 
 new MutationObserver(() => {
   showNote();
