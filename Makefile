@@ -32,7 +32,7 @@ test-faults: $(VENV)/.installed  ## break what the service needs, and look for l
 test-cluster: $(VENV)/.installed $(CLUSTER)/.venv/.installed  ## the same on Patroni with etcd and HAProxy (10 minutes)
 	@$(VENV)/bin/python -m pytest -m cluster $(CLUSTER)
 
-bench: $(VENV)/.installed peers  ## compare the speed with other stacks (25 minutes)
+bench: $(VENV)/.installed peers  ## compare the speed with other stacks (45 minutes)
 	@$(VENV)/bin/python -m benchmarks.compare
 
 clients: $(CLIENTS)/node_modules/.installed  ## build the TypeScript and the Python client into deploy/clients/build

@@ -1,12 +1,14 @@
 """The database of the benchmarks: migrated, filled with synthetic data, and kept for the next run."""
 
 import asyncio
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -14,6 +16,11 @@ from benchmarks.servers import ROOT, Server, with_programs
 from service.database import embedded
 
 DIRECTORY = ROOT / ".data/benchmarks"
+# What an author of another stack would make for its lists, filters and search
+INDEXES_OF_PEERS = (
+    "characters_owned", "characters_public", "characters_style", "characters_tags", "characters_search",
+    "characters_template",
+)  # fmt: skip
 BENCH = {"email": "bench@example.org", "username": "bench", "password": "only for measuring on one machine"}
 
 
@@ -40,6 +47,37 @@ def database(characters: int, users: int, directory: Path = DIRECTORY, *, durabl
         yield dsn
     finally:
         share.stop()
+
+
+@contextmanager
+def copy_for_peers(dsn: str) -> Iterator[str]:
+    """The address of a copy of the database, in which the characters have only the indexes that the other stacks need,
+    and no trigger. Nobody may be connected to the database."""
+    name = f"{urlsplit(dsn).path[1:]}_of_peers"
+    operator = re.sub("service@/[^?]*", "postgres@/postgres", dsn)
+    copy = re.sub("@/[^?]*", f"@/{name}", dsn)
+    setting = asyncio.run(fetch(dsn, "SELECT current_setting('synchronous_commit') AS now"))[0]["now"]
+    try:
+        asyncio.run(execute(operator, f"DROP DATABASE IF EXISTS {name}"))
+        asyncio.run(execute(operator, f"CREATE DATABASE {name} TEMPLATE {urlsplit(dsn).path[1:]} OWNER service"))
+        asyncio.run(execute(operator, f"ALTER DATABASE {name} SET synchronous_commit = {setting}"))
+        asyncio.run(execute(copy, _SIMPLER))
+        asyncio.run(execute(copy, "VACUUM ANALYZE"))
+        yield copy
+    finally:
+        asyncio.run(execute(operator, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+
+
+_SIMPLER = f"""
+    DO $$ DECLARE each text; BEGIN
+        FOR each IN SELECT format('DROP INDEX %I', relname) FROM pg_index JOIN pg_class ON oid = indexrelid
+            WHERE indrelid = 'characters'::regclass AND NOT indisprimary
+             AND relname <> ALL ('{{{",".join(INDEXES_OF_PEERS)}}}')
+        UNION ALL SELECT format('DROP TRIGGER %I ON characters', tgname) FROM pg_trigger
+            WHERE tgrelid = 'characters'::regclass AND NOT tgisinternal
+        LOOP EXECUTE each; END LOOP;
+    END $$
+"""
 
 
 def sign_in(server: Server) -> str:

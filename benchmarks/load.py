@@ -39,6 +39,7 @@ class Job(msgspec.Struct):
 
 
 class Result(msgspec.Struct):
+    answers: int  # in all, also while warming up
     per_second: float
     latencies: list[float]  # seconds, sorted
     failures: int
@@ -107,6 +108,7 @@ class _Load:
         self.selector = selectors.DefaultSelector()
         for connection in self.idle:
             self.selector.register(connection.socket, selectors.EVENT_READ, connection)
+        self.answers = 0
         self.latencies: list[float] = []
         self.failures = 0
         self.failure = ""
@@ -125,10 +127,12 @@ class _Load:
                 if (answer := key.data.receive()) is not None:
                     self._count(key.data, answer, counted, end)
                     self.idle.append(key.data)
-        return Result(len(self.latencies) / self.job.seconds, sorted(self.latencies), self.failures, self.failure)
+        per_second = len(self.latencies) / self.job.seconds
+        return Result(self.answers, per_second, sorted(self.latencies), self.failures, self.failure)
 
     def _count(self, connection: _Connection, answer: bytes, counted: float, end: float) -> None:
         now = time.perf_counter()
+        self.answers += 1
         if int(answer[9:12]) != connection.expected:
             self.failures += 1
             self.failure = self.failure or answer[:1000].decode(errors="replace")

@@ -42,6 +42,10 @@ class Workload(NamedTuple):
     writes: bool = False
     each_its_own: bool = False  # each connection changes its own character and tracks its ETag
 
+    @property
+    def is_write(self) -> bool:
+        return self.writes or self.each_its_own
+
     def is_for(self, server: Server) -> bool:
         return self.by is None or server.name in self.by
 

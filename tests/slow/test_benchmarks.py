@@ -63,15 +63,21 @@ def figure(cell: str) -> float:
     return float(re.sub(r"[*,×µs ]|±.*", "", cell))
 
 
-def test_the_comparison_prints_rates_and_ratios(comparison: str) -> None:
+def test_the_comparison_prints_rates_ratios_and_costs(comparison: str) -> None:
     printed_rows = rows_of(comparison)
-    names = printed_rows["requests a second"]
-    assert names == [OURS, *peers()]
+    names = [OURS, *peers()]
+    assert printed_rows["requests a second"] == names * 3, "one table for each way"
     for work, workload in WORKLOADS.items():
         able = len([name for name in names if workload.by is None or name in workload.by])
-        rates, ratios = printed_rows[work][: len(names)], printed_rows[work][len(names) :]
-        assert [figure(rate) > 0 for rate in rates if rate != "–"] == [True] * able
-        assert len([ratio for ratio in ratios if ratio != "–"]) == able - 1
+        cells = iter(printed_rows[work])
+        for _ in range(3 if workload.is_write else 1):
+            rates = [next(cells) for _ in names]
+            assert [figure(rate) > 0 for rate in rates if rate != "–"] == [True] * able
+            ratios = [next(cells) for _ in names[1:]]
+            assert len([ratio for ratio in ratios if ratio != "–"]) == able - 1
+            costs = [next(cells).split(" + ") for _ in names]
+            assert [float(cost[0]) > 0 < float(cost[1]) for cost in costs if len(cost) == 2] == [True] * able
+        assert [*cells] == []
 
 
 def test_the_comparison_has_the_peers_on_node(comparison: str) -> None:
