@@ -138,9 +138,10 @@ Before = Annotated[Time, Meta(description="Before this time. A day, as in `2026-
 
 class Query(msgspec.Struct, kw_only=True, frozen=True):
     """The query parameters of a route. ``open`` holds those whose names start with ``open_prefix``, as in
-    ``attributes.<name>``."""
+    ``attributes.<name>``. Those that also end with ``open_list`` are lists."""
 
     open_prefix: ClassVar[str] = ""
+    open_list: ClassVar[str] = ".in"
 
     open: dict[str, str] = msgspec.field(default_factory=dict, name="_open")
 

@@ -208,7 +208,7 @@ class Feed:
         now = datetime.now(UTC)
         self._earlier = started = self._position
         page = _page(self._kinds)
-        after = {"written_in": started.written_in, "id": started.id}
+        after: dict[str, Any] = {"written_in": started.written_in, "id": started.id}
         rows = await page.all(user=self.user.id, side=None, limit=limit, most=most, **after)
         read = shown(rows, limit, most)
         last = read[-1] if read else started._asdict()
