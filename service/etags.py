@@ -28,7 +28,7 @@ def check_if_match(if_match: str | None, row_id: UUID | None, version: int) -> N
         fault = Violation('Must be * or ETags in double quotes, as in "…-3".', header="If-Match")
         raise BadRequest("The If-Match header is not valid.", errors=[fault])
     if etag(row_id, version) not in tags:
-        if any(tag.startswith("W/") for tag in tags):
-            raise PreconditionFailed(_WEAK, errors=[Violation("Must be a strong ETag, without W/.", header="If-Match")])
-        fault = Violation(f"Is not the current version, which is {version}.", header="If-Match")
-        raise PreconditionFailed(errors=[fault], headers={"ETag": etag(row_id, version)})
+        is_weak = any(tag.startswith("W/") for tag in tags)
+        text = "Must be a strong ETag, without W/." if is_weak else f"Is not the current version, which is {version}."
+        faults, current = [Violation(text, header="If-Match")], {"ETag": etag(row_id, version)}
+        raise PreconditionFailed(_WEAK if is_weak else "", errors=faults, headers=current)

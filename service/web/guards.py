@@ -23,12 +23,15 @@ def requires(scope: Scope) -> Guard:
     """Requires a session, or an API key with this scope."""
 
     async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        caller: Caller = connection.user
-        if caller.kind == "key" and scope not in caller.scopes:
-            raise Forbidden(f"This API key lacks the scope {scope}.")
+        check_scope(connection.user, scope)
 
     guard.scope = scope  # type: ignore[attr-defined] # for the OpenAPI document
     return guard
+
+
+def check_scope(caller: Caller, scope: Scope) -> None:
+    if caller.kind == "key" and scope not in caller.scopes:
+        raise Forbidden(f"This API key lacks the scope {scope}.")
 
 
 READ_CHARACTERS = requires("characters:read")
