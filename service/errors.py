@@ -92,6 +92,11 @@ class BadRequest(ServiceError):
     def of(cls, errors: Iterable[Violation]) -> "BadRequest":
         return cls("The request's parameters are not valid.", errors=errors)
 
+    @classmethod
+    def missing_body(cls) -> "BadRequest":
+        detail = "The body is missing."
+        return cls(detail, errors=[Violation(detail, pointer="")])
+
 
 class Unauthorized(ServiceError):
     status = HTTPStatus.UNAUTHORIZED
@@ -174,7 +179,8 @@ class TooLarge(ServiceError):
 
     @classmethod
     def over(cls, bytes_allowed: int) -> "TooLarge":
-        return cls(f"The request's body may have at most {bytes_allowed // 1024**2} MiB.")
+        detail = f"The request's body may have at most {bytes_allowed // 1024**2} MiB."
+        return cls(detail, errors=[Violation(detail, pointer="")])
 
 
 class UrlTooLong(ServiceError):
@@ -189,6 +195,11 @@ class UnsupportedMediaType(ServiceError):
     slug = "unsupported-media-type"
     meaning = "This URL does not accept bodies of this Content-Type or Content-Encoding."
     advice = "Send a body of a type that the detail names, without compression."
+
+    @classmethod
+    def of(cls, detail: str, headers: Mapping[str, str] | None = None) -> "UnsupportedMediaType":
+        """For the Content-Type of a request."""
+        return cls(detail, errors=[Violation(detail, header="Content-Type")], headers=headers)
 
 
 class Unprocessable(ServiceError):

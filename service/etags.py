@@ -32,10 +32,10 @@ def check_if_match(if_match: str | None, row_id: UUID | None, version: int) -> N
         return
     tags = _tags(if_match)
     if etag(row_id, version) not in tags:
-        if any(tag.startswith("W/") for tag in tags):
-            raise PreconditionFailed(_WEAK, errors=[Violation("Must be a strong ETag, without W/.", header="If-Match")])
-        fault = Violation(f"Is not the current version, which is {version}.", header="If-Match")
-        raise PreconditionFailed(errors=[fault], headers={"ETag": etag(row_id, version)})
+        is_weak = any(tag.startswith("W/") for tag in tags)
+        text = "Must be a strong ETag, without W/." if is_weak else f"Is not the current version, which is {version}."
+        faults, current = [Violation(text, header="If-Match")], {"ETag": etag(row_id, version)}
+        raise PreconditionFailed(_WEAK if is_weak else "", errors=faults, headers=current)
 
 
 def _tags(if_match: str) -> list[str]:

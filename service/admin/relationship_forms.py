@@ -151,7 +151,9 @@ async def _to_edit(data: RelationshipEdit) -> Preview:
 async def _edit(row: Any, data: RelationshipEdit) -> str:
     changed = _changed(row, data)
     try:
-        await update_relationship(owner_of(row), row["id"], None, _update(changed), etag(row["id"], data.version))
+        await update_relationship(
+            owner_of(row), row["id"], row["source"], _update(changed), etag(row["id"], data.version)
+        )
     except PreconditionFailed:
         raise refused("version", "It has changed meanwhile. Read it again.") from None
     await record(Action.UPDATE_RELATIONSHIP, "relationship", row["id"], member=row["owner"], fields=sorted(changed))

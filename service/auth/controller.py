@@ -83,7 +83,7 @@ class ApiKeyController(Controller):
         """Create an API key.
 
         Only this response contains the token. An e-mail informs you of the new key. A wrong `current_password` is
-        refused with 403, and so is one that a reset replaces while the request is running.
+        refused with 403. It is also refused if a reset replaces the password while the request is running.
         """
         key_id, key = await api_keys.create_api_key(user, data)
         wake_worker()
@@ -178,8 +178,8 @@ class AccountController(Controller):
     async def update_password(self, user: CurrentUser, data: JSONBody[PasswordUpdate]) -> None:
         """Change your password.
 
-        Your other sessions end. A wrong `current_password` is refused with 403, and so is one that a reset replaces
-        while the request is running.
+        Your other sessions end. A wrong `current_password` is refused with 403. It is also refused if a reset replaces
+        the password while the request is running.
         """
         await password.update_password(user, data)
         forget_tokens()
@@ -189,8 +189,8 @@ class AccountController(Controller):
     async def delete_account(self, user: CurrentUser, data: JSONBody[AccountDelete]) -> None:
         """Delete your account.
 
-        Sign-in is disabled immediately. The account is deleted permanently after 30 days. A wrong `password` is refused
-        with 403, and so is one that a reset replaces while the request is running.
+        Sign-in is disabled immediately. The account is deleted permanently after 30 days. This cannot be cancelled. A
+        wrong `password` is refused with 403. It is also refused if a reset replaces it while the request is running.
         """
         await password.delete_account(user, data.password)
         forget_tokens()

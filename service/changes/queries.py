@@ -28,7 +28,7 @@ from service.database.prepared import Param, Prepared, json_object, sql
 from service.errors import BadRequest, Forbidden, Unavailable, Violation
 from service.lists.cursors import decode_cursor, encode_cursor
 from service.lists.sizes import MAX_PAGE_SIZE, shown, within_page
-from service.relationships.scopes import FROM_SOURCE, visible_to
+from service.relationships.scopes import RELATIONSHIP, visible_to
 from service.relationships.tables import Relationship
 from service.templates.queries import TEMPLATE
 from service.templates.tables import Template
@@ -108,7 +108,7 @@ def _others(kind: str, table: Any, fields: Mapping[str, Any], *readable: Any) ->
 _QUERIES: Mapping[str, Callable[[], QueryString]] = {
     "character": _characters,
     "template": lambda: _others("template", Template, TEMPLATE),
-    "relationship": lambda: _others("relationship", Relationship, FROM_SOURCE, visible_to(Param("user"))),
+    "relationship": lambda: _others("relationship", Relationship, RELATIONSHIP, visible_to(Param("user"))),
 }
 
 
@@ -208,7 +208,8 @@ class Feed:
         now = datetime.now(UTC)
         self._earlier = started = self._position
         page = _page(self._kinds)
-        rows = await page.all(user=self.user.id, written_in=started.written_in, id=started.id, limit=limit, most=most)
+        after: dict[str, Any] = {"written_in": started.written_in, "id": started.id}
+        rows = await page.all(user=self.user.id, side=None, limit=limit, most=most, **after)
         read = shown(rows, limit, most)
         last = read[-1] if read else started._asdict()
         self.is_complete = len(read) == len(rows) < limit

@@ -3,6 +3,8 @@ from typing import Any
 from uuid import UUID
 
 from litestar import Controller, Request
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
 from litestar.params import FromPath, JSONBody
 
 from service.characters import queries
@@ -18,7 +20,7 @@ from service.characters.store import check_own
 from service.errors import Violation
 from service.lists.pages import page
 from service.schemas import Page
-from service.web.guards import READ_CHARACTERS, WRITE_CHARACTERS, CurrentUser
+from service.web.guards import READ_CHARACTERS, WRITE_CHARACTERS, CurrentUser, check_scope
 from service.web.middleware.rate_limit import Cost, Parameters, list_cost
 from service.web.openapi_content import QUOTA
 from service.web.requests import IfMatch, StrictRequest, check_of
@@ -46,6 +48,12 @@ def _list_cost(parameters: Parameters) -> int:
     return list_cost(parameters) + bool(fields & _LARGE_FIELDS)
 
 
+async def _may_expand(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """An API key that may not read templates may not expand them, either."""
+    if isinstance(connection, StrictRequest) and "template" in (connection.parameters.expand or ()):
+        check_scope(connection.user, "templates:read")
+
+
 class CharacterController(Controller):
     path = "/characters"
     tags = ("Characters",)
@@ -59,7 +67,7 @@ class CharacterController(Controller):
         row = await queries.create_character(user, data)
         return resource(row, created_at=f"/v1/characters/{row['id']}")
 
-    @get("/", public=True, guards=[READ_CHARACTERS], middleware=[Cost(_list_cost)])
+    @get("/", public=True, guards=[READ_CHARACTERS, _may_expand], middleware=[Cost(_list_cost)])
     async def list_characters(self, request: StrictRequest[CharacterQuery]) -> Rendered[Page[CharacterSummary]]:
         """List your own characters and the public ones of all users.
 
@@ -72,13 +80,14 @@ class CharacterController(Controller):
         query = request.parameters
         return page(request, await queries.list_characters(request.user, query), query.limit)
 
-    @get("/{character_id:uuid}", public=True, guards=[READ_CHARACTERS])
+    @get("/{character_id:uuid}", public=True, guards=[READ_CHARACTERS, _may_expand])
     async def get_character(
         self, request: StrictRequest[CharacterFields], character_id: FromPath[UUID]
     ) -> Rendered[CharacterRead]:
         """Get a character.
 
-        With `fields` or `expand` the response has no ETag.
+        With `fields` or `expand` the response has no ETag. For `expand=template`, an API key also needs the scope
+        `templates:read`.
         """
         query = request.parameters
         row = await queries.get_character(request.user, character_id, query)

@@ -1,6 +1,7 @@
 """Shared by the lists of characters and templates: the search by words, parts of words and similar names, the order by
 name, and the filters by id, name, tags and times. Their tables have the columns GENERATED."""
 
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -102,7 +103,9 @@ def _on_time(column: Any, operator: str, value: Param) -> Filter:
     return Filter(WhereRaw(f"{{}} {operator} {{}}", column, value), selective=True, column=column)
 
 
+@cache
 def _generated(table: Any, name: str) -> QueryString:
+    """The same object for each use: a page that sorts by two keys selects a column of both only once."""
     return QueryString(f'"{table._meta.tablename}"."{name}"', alias=name)
 
 

@@ -36,7 +36,7 @@ _EMBEDDABLE = {"Cross-Origin-Resource-Policy": "cross-origin"}  # any site may s
 @asynccontextmanager
 async def uploaded_picture(request: Request[Any, Any, Any]) -> AsyncGenerator[IO[bytes], None]:
     """The picture in a body, or in a form with one file, until the end of the block. A large one is on disk. Raises
-    TooLarge, UnsupportedMediaType, Unprocessable."""
+    BadRequest if the body is missing, TooLarge, UnsupportedMediaType, Unprocessable."""
     media_type, _ = request.content_type
     with ExitStack() as opened:
         if media_type == FORM:
@@ -47,14 +47,18 @@ async def uploaded_picture(request: Request[Any, Any, Any]) -> AsyncGenerator[IO
             async for piece in request.stream():
                 file.write(piece)
         else:
-            raise UnsupportedMediaType(f"The body must be a picture, or a form ({FORM}) with one picture as 'file'.")
+            raise UnsupportedMediaType.of(f"The body must be a picture, or a form ({FORM}) with one picture as 'file'.")
         try:
-            if file.seek(0, SEEK_END) > MAX_UPLOAD:
+            size = file.seek(0, SEEK_END)
+            if not size and media_type != FORM:
+                raise BadRequest.missing_body()
+            if not size:
+                raise Unprocessable("The file is empty.")
+            if size > MAX_UPLOAD:
                 raise TooLarge(f"A file may have at most {MAX_UPLOAD // 1024**2} MiB.")
             yield file
         except (TooLarge, UnsupportedMediaType, Unprocessable) as error:
-            if media_type == FORM:
-                error.errors = [Violation(error.detail, pointer="/file")]
+            error.errors = [Violation(error.detail, pointer="/file" if media_type == FORM else "")]
             raise
 
 

@@ -92,7 +92,7 @@ class RelationshipController(Controller):
         This character is the `type` of `target`.
         """
         row = await queries.create_relationship(user, character_id, data)
-        return resource(row, created_at=f"/v1/relationships/{row['id']}?from={character_id}")
+        return resource(row, created_at=f"/v1/relationships/{row['id']}")
 
     @get(
         "/characters/{character_id:uuid}/relationships",
@@ -133,8 +133,8 @@ class RelationshipController(Controller):
 
         The two characters and the type cannot change, but the labels of the type `custom` can. `attitude` and `label`
         are those of the character in `from`. Without `from`, they are those of the `source` in the body, if a row is
-        sent back, and otherwise those of the stored source. To change a row of a character's list, send that
-        character's id as `from`, or the row's `source`.
+        sent back, and otherwise those of the character from which it was created. To change a row of a character's
+        list, send that character's id as `from`, or the row's `source`.
         """
         side = await _side(request)
         return resource(await queries.update_relationship(user, relationship_id, side, data, if_match))

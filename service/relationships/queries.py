@@ -49,7 +49,7 @@ _ENDS = (Relationship.source.as_alias("one"), Relationship.target.as_alias("othe
 _GET = Prepared(lambda: _read().columns(*_ENDS).where(Relationship.id == Param("id"), visible_to(Param("user"))))
 _COLUMNS = (
     "id", "source", "target", "type", "inverse_type", "label", "inverse_label", "description", "source_attitude",
-    "target_attitude",
+    "target_attitude", "created_from_target",
 )  # fmt: skip
 
 
@@ -155,12 +155,13 @@ def _columns(character_id: UUID, data: RelationshipCreate) -> dict[str, Any]:
         "description": data.description,
         "source_attitude": source_attitude,
         "target_attitude": target_attitude,
+        "created_from_target": is_swapped,
     }
 
 
 async def get_relationship(user: Caller, relationship_id: UUID, side: UUID | None) -> Any:
-    """``side`` is the id of the end that it is read from. Raises NotFound unless the caller may see both ends, and
-    BadRequest if ``side`` is neither."""
+    """``side`` is the id of the end that it is read from; None is the one from which it was created. Raises NotFound
+    unless the caller may see both ends, and BadRequest if ``side`` is neither."""
     row = await _GET.one(id=relationship_id, user=user.id, side=side)
     if row is None:
         raise NotFound
@@ -178,7 +179,7 @@ async def update_relationship(
     async with DB.transaction():
         row = await lock_own(user, relationship_id)
         check_if_match(if_match, relationship_id, row["version"])
-        from_target = side == row["target"]
+        from_target = row["created_from_target"] if side is None else side == row["target"]
         columns = {
             "description": Relationship.description,
             "label": Relationship.inverse_label if from_target else Relationship.label,
@@ -210,7 +211,7 @@ async def lock_own(user: Caller, relationship_id: UUID) -> Any:
     """Raises NotFound unless the caller may see it, Forbidden unless they own it."""
     row = await (
         Relationship.select(
-            *(getattr(Relationship, name) for name in ("version", "target", "type", *LABELS)),
+            *(getattr(Relationship, name) for name in ("version", "target", "type", "created_from_target", *LABELS)),
             Relationship.source.owner.as_alias("owner"),
         )
         .where(Relationship.id == relationship_id, visible_to(user.id))

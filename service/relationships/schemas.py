@@ -51,7 +51,7 @@ class End(msgspec.Struct, kw_only=True):
 
 
 class RelationshipRead(msgspec.Struct, kw_only=True):
-    """`source` is the `type` of `target`. Read from the target's side, the two are swapped and the type is the inverse.
+    """`source` is the `type` of `target`. Read from the other side, the two are swapped and the type is the inverse.
     `attitude` is how the source feels about the target, `returned_attitude` how the target feels about the source. Only
     the type `custom` has a `label`, and the `inverse_label` that the other side reads as its `label`."""
 
@@ -81,7 +81,10 @@ class RelationshipQuery(ListQuery, kw_only=True, frozen=True):
     type_in: AnyTypes | None = msgspec.field(name="type.in", default=None)
 
 
-Side = Annotated[UUID, Meta(description="The character from whose side the relationship is read. Default: the source.")]
+Side = Annotated[
+    UUID,
+    Meta(description="The character from whose side it is read. Default: the one in the URL of its creation."),
+]
 
 
 class SideQuery(Query, kw_only=True, frozen=True):

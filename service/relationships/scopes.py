@@ -1,6 +1,5 @@
 """The rows of relationships that a caller sees, and how one is rendered."""
 
-from collections.abc import Callable
 from typing import Any
 
 from piccolo.querystring import QueryString
@@ -11,38 +10,33 @@ from service.relationships.tables import Relationship
 
 
 def by_end(from_source: Any, from_target: Any) -> QueryString:
-    """``from_target`` when the Param ``side`` is the target's id, else ``from_source``."""
-    return QueryString(
-        "CASE WHEN {} = {}::uuid THEN {} ELSE {} END", Relationship.target, Param("side"), from_target, from_source
+    """``from_target`` when the Param ``side`` is the target's id, else ``from_source``. If ``side`` is None, the side
+    from which the relationship was created decides."""
+    is_target = QueryString(
+        "coalesce({} = {}::uuid, {})", Relationship.target, Param("side"), Relationship.created_from_target
     )
+    return QueryString("CASE WHEN {} THEN {} ELSE {} END", is_target, from_target, from_source)
 
 
 _SOURCE = json_object({"id": Relationship.source.id, "name": Relationship.source.name})
 _TARGET = json_object({"id": Relationship.target.id, "name": Relationship.target.name})
 
 
-def _fields(either: Callable[[Any, Any], Any]) -> dict[str, Any]:
-    """``either`` chooses between the values as read from the source and from the target.
-
-    The names come from other rows: a trigger raises the version when one changes (service/etags.py says why)."""
-    return {
-        "id": Relationship.id,
-        "version": Relationship.version,
-        "type": either(Relationship.type, Relationship.inverse_type),
-        "label": QueryString("nullif({}, '')", either(Relationship.label, Relationship.inverse_label)),
-        "inverse_label": QueryString("nullif({}, '')", either(Relationship.inverse_label, Relationship.label)),
-        "source": either(_SOURCE, _TARGET),
-        "target": either(_TARGET, _SOURCE),
-        "description": Relationship.description,
-        "attitude": either(Relationship.source_attitude, Relationship.target_attitude),
-        "returned_attitude": either(Relationship.target_attitude, Relationship.source_attitude),
-        "created_at": utc(Relationship.created_at),
-        "updated_at": utc(Relationship.updated_at),
-    }
-
-
-RELATIONSHIP = _fields(by_end)
-FROM_SOURCE = _fields(lambda from_source, from_target: from_source)
+# The names come from other rows: a trigger raises the version when one changes (service/etags.py says why)
+RELATIONSHIP = {
+    "id": Relationship.id,
+    "version": Relationship.version,
+    "type": by_end(Relationship.type, Relationship.inverse_type),
+    "label": QueryString("nullif({}, '')", by_end(Relationship.label, Relationship.inverse_label)),
+    "inverse_label": QueryString("nullif({}, '')", by_end(Relationship.inverse_label, Relationship.label)),
+    "source": by_end(_SOURCE, _TARGET),
+    "target": by_end(_TARGET, _SOURCE),
+    "description": Relationship.description,
+    "attitude": by_end(Relationship.source_attitude, Relationship.target_attitude),
+    "returned_attitude": by_end(Relationship.target_attitude, Relationship.source_attitude),
+    "created_at": utc(Relationship.created_at),
+    "updated_at": utc(Relationship.updated_at),
+}
 
 
 def visible_to(user: Any) -> Any:

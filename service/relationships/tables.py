@@ -1,4 +1,4 @@
-from piccolo.columns import UUID, ForeignKey, Integer, OnDelete, OnUpdate, Text, Timestamptz, Varchar
+from piccolo.columns import UUID, Boolean, ForeignKey, Integer, OnDelete, OnUpdate, Text, Timestamptz, Varchar
 from piccolo.columns.defaults import TimestamptzNow
 from piccolo.constraints import Check
 from piccolo.table import Table
@@ -22,6 +22,9 @@ class Relationship(
     description = Text(default="", null=False)
     source_attitude = Integer(default=None, null=True, help_text="The source's attitude to the target, −100 to 100.")
     target_attitude = Integer(default=None, null=True, help_text="The target's attitude to the source, −100 to 100.")
+    created_from_target = Boolean(
+        default=False, null=False, help_text="A request that names no side reads it from the target's side."
+    )
     version = Integer(default=1, null=False)
     created_at = Timestamptz(default=TimestamptzNow(), null=False)
     updated_at = Timestamptz(default=TimestamptzNow(), null=False)

@@ -48,10 +48,10 @@ class UserController(Controller):
     ) -> Rendered[Me]:
         """Update your account.
 
-        A new e-mail address requires `current_password`. A wrong one answers 403, and so does one that a reset replaces
-        while the request is running. A taken address answers 409. Requests with `email` are limited as sign-ups and
-        e-mails are. An account that was read can be sent back: read-only fields are ignored if they have not changed,
-        and so is the same `email` without a password.
+        A new e-mail address requires `current_password`. A wrong one is refused with 403. It is also refused if a reset
+        replaces the password while the request is running. A taken address answers 409. Requests with `email` are
+        limited as sign-ups and e-mails are. An account that was read can be sent back: read-only fields are ignored if
+        they have not changed, and so is the same `email` without a password.
         """
         data = await queries.without_same_email(user, data)
         if data.email is not UNSET:  # as a sign-up, it sends a message and tells whether an address is taken

@@ -13,9 +13,9 @@ import msgspec
 from litestar import Litestar
 from litestar.handlers.http_handlers import HTTPRouteHandler
 
-from service.errors import PROBLEMS, Problem
+from service.errors import Problem
 from service.parameters import FieldsQuery
-from service.web.guards import requires_session
+from service.web.guards import requires_session, scope_of
 from service.web.openapi_config import Json
 from service.web.openapi_examples import PATH_EXAMPLES, examples_of
 from service.web.openapi_parameters import (
@@ -23,16 +23,15 @@ from service.web.openapi_parameters import (
     query_parameters,
     remove_null,
 )
+from service.web.openapi_problems import DEFAULT, common_problems, problem_response, problems_of
 from service.web.openapi_samples import add_samples
 from service.web.openapi_schemas import (
     complete_schemas,
     component_name,
     expand_member,
     partial_of,
-    reference_to,
     struct_components,
 )
-from service.web.problems import MEDIA_TYPE
 from service.web.query import query_of
 
 _HEADERS = {
@@ -48,13 +47,6 @@ _DESCRIPTIONS = {
     "204": "No content.",
 }
 _UNCHANGED = "Nothing changed: the resource as it is. In a dry run the resource that would be created, without ETag."
-_COMMON = (
-    "unauthorized", "request-timeout", "too-large", "url-too-long", "unsupported-media-type", "too-many-requests",
-    "headers-too-large", "internal", "unavailable",
-)  # fmt: skip
-_DEFAULT = "common-problem"
-_WITH_BODY = ("not-found", "conflict", "validation")
-_QUOTED = re.compile(r"(?<!\w)'([^']+)'(?!\w)")  # as code in Markdown, which would drop an angle bracket
 
 
 def openapi_document(app: Litestar) -> Json:
@@ -88,7 +80,7 @@ def openapi_document(app: Litestar) -> Json:
             component["description"] = cleandoc(component["description"])  # Python 3.13 has done so already
     document["components"]["schemas"] = components
     document["components"]["responses"] = {
-        slug: _common_problems() if slug == _DEFAULT else _problem_response(slug) for slug in sorted(used)
+        slug: common_problems() if slug == DEFAULT else problem_response(slug) for slug in sorted(used)
     }
     complete_schemas(document, app.opt["enums"])
     add_samples(document)
@@ -138,17 +130,11 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str
             answers["200"] |= {"description": _UNCHANGED, "headers": {"ETag": _header("ETag")}}
     answers |= {other: operation["responses"][other] for other in operation["responses"] if "300" <= other < "400"}
     has_quota = "403" in operation["responses"]
-    operation["responses"] = answers | {
-        str(PROBLEMS[slug].status.value): {"$ref": f"#/components/responses/{slug}"}
-        for slug in sorted(_problems_of(handler, operation, path, method), key=lambda slug: PROBLEMS[slug].status)
-    }
-    if has_quota:
-        operation["responses"]["403"] = {"$ref": "#/components/responses/quota-exceeded"}
-    operation["responses"]["default"] = {"$ref": f"#/components/responses/{_DEFAULT}"}
-    scope = next((guard.scope for guard in handler.guards or () if hasattr(guard, "scope")), None)
+    operation["responses"] = answers | problems_of(handler, operation, path, method, has_quota=has_quota)
+    scope = scope_of(handler)
     operation["security"] = [{"token": []}]
-    if handler.opt.get("public"):  # where no scope is asked for, a token changes nothing
-        operation["security"] = [{"token": []}, {}] if scope else []
+    if handler.opt.get("public"):
+        operation["security"] = [{"token": []}, {}] if scope or _uses_caller(handler) else []
     if scope:
         operation["x-scope"] = scope
     operation["description"] = "\n\n".join(filter(None, (description.strip(), _access(handler, scope))))
@@ -156,25 +142,17 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str, method: str
 
 def _access(handler: HTTPRouteHandler, scope: str | None) -> str:
     if handler.opt.get("public"):
-        return f"A token is optional. An API key needs the scope `{scope}`." if scope else "Needs no token."
+        if scope:
+            return f"A token is optional. An API key needs the scope `{scope}`."
+        optional = "A token is optional" if _uses_caller(handler) else "Needs no token"
+        return f"{optional}; one that is not valid is ignored."
     if scope:
         return f"Needs a session or an API key with the scope `{scope}`."
     return "Needs a session." if requires_session in handler.resolve_guards() else "Needs a token."
 
 
-def _problems_of(handler: HTTPRouteHandler, operation: Json, path: str, method: str) -> set[str]:
-    slugs = {"bad-request"}
-    if handler.guards or not handler.opt.get("public"):
-        slugs.add("forbidden")
-    if "{" in path or "404" in operation["responses"]:
-        slugs.add("not-found")
-    if "requestBody" in operation:
-        slugs |= {*_WITH_BODY}
-    if "if_match" in handler.parsed_fn_signature.parameters:
-        slugs.add("precondition-failed")
-    if method == "put":
-        slugs.add("conflict")
-    return slugs
+def _uses_caller(handler: HTTPRouteHandler) -> bool:
+    return "user" in handler.parsed_fn_signature.parameters
 
 
 def _narrow(answer: Json, components: Json, whole: str) -> None:
@@ -229,19 +207,3 @@ def _whole(handler: HTTPRouteHandler) -> list[Any]:
 def _named(kind: Any) -> bool:
     origin = getattr(kind, "__origin__", kind)
     return isinstance(origin, type) and issubclass(origin, msgspec.Struct)
-
-
-def _problem_response(slug: str) -> Json:
-    slugs = ["forbidden", slug] if slug == "quota-exceeded" else [slug]  # both have the status 403
-    return _response(" Or: ".join(f"{PROBLEMS[each].meaning} [Example](/problems/{each})" for each in slugs))
-
-
-def _common_problems() -> Json:
-    kinds = [PROBLEMS[slug] for slug in _COMMON]
-    listed = ", ".join(f"[{kind.status.value} {kind.title()}](/problems/{kind.slug})" for kind in kinds)
-    return _response(f"A problem that any operation can return: {listed}.")
-
-
-def _response(text: str) -> Json:
-    content = {MEDIA_TYPE: {"schema": {"$ref": reference_to("Problem")}}}
-    return {"description": _QUOTED.sub(r"`\1`", text), "content": content}

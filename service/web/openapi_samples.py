@@ -9,7 +9,8 @@ from service.web.openapi_schemas import component_name
 
 _ID = "0199c0de-0000-7000-8000-0000000000{}"
 _CHARACTER, _USER, _TEMPLATE, _OTHER, _RELATIONSHIP = (_ID.format(f"0{number}") for number in range(1, 6))
-_NOW, _LATER = "2026-11-25T12:00:00.000000Z", "2026-12-25T12:00:00.000000Z"
+_NOW, _SOON, _LATER = (f"2026-{time}.000000Z" for time in ("11-25T12:00:00", "11-25T12:10:00", "12-25T12:00:00"))
+_SIZES = ("64", "256", "512", "1024", "original")
 _FAULT = {"pointer": "/attributes/wits", "detail": "30 is greater than the maximum of 20."}
 
 # For each member, or for a member of one component. Other members are made of their own, or have one value only.
@@ -20,7 +21,7 @@ _MEMBERS: dict[str, Any] = {
     "RelationshipRead.id": _RELATIONSHIP, "Edge.id": _RELATIONSHIP,
     "version": 1, "newest_version": 1, "number": 1, "before": 1, "after": 2,
     "created_at": _NOW, "updated_at": _NOW, "last_used_at": _NOW, "published_at": _NOW, "deleted_at": _NOW,
-    "expires_at": _LATER, "deprecated_at": None, "retired_at": None,
+    "expires_at": _LATER, "PortraitLinks.expires_at": _SOON, "deprecated_at": None, "retired_at": None,
     "name": "Mira Halloran", "TemplateRead.name": "Night detective", "TemplateSummary.name": "Night detective",
     "ApiKey.name": "Image generator", "ApiKeyCreated.name": "Image generator",
     "RelationshipTypeRead.name": "mentor_of", "RelationshipTypeRead.inverse": "student_of",
@@ -33,7 +34,7 @@ _MEMBERS: dict[str, Any] = {
     "attribute_schema": EXAMPLES["create_template"]["attribute_schema"],
     "url": f"/v1/characters/{_CHARACTER}/portrait?v=8f14e45f0000", "width": 768, "height": 1024, "color": "#7a5c43",
     "Link.title": "Story generator", "Link.url": "https://example.org/ada",
-    "PortraitLinks.links": {size: f"/media/{_CHARACTER}-{size}.webp" for size in ("64", "256", "512", "1024")},
+    "PortraitLinks.links": {size: f"/media/{_CHARACTER}-{size}.webp" for size in _SIZES},
     "username": "ada", "display_name": "Ada", "bio": "Writes detectives.", "links": [], "avatar": None,
     "email": "ada@example.org", "email_verified": True, "device": "Firefox on Linux", "address": "192.0.2.7",
     "current": True, "token": "chs_" + 43 * "A" + "00000000", "ApiKeyCreated.token": "chk_" + 43 * "A" + "00000000",

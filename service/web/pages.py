@@ -19,8 +19,12 @@ _STYLE = NAVIGATION_STYLE + (
     ".contents::details-content { content-visibility: visible; block-size: auto } "
     ".contents ul { display: flex; flex-wrap: wrap; gap: 0 1.2em } } } "
     "pre, table { overflow-x: auto } pre { padding: 1em; border: 1px solid; border-radius: 4px } "
-    "table { display: block } td, th { padding: .2em 1em .2em 0; text-align: left; vertical-align: top } "
-    "td { min-width: 6em }"
+    "table { display: block; border-collapse: collapse } "
+    "td, th { padding: .3em .8em .3em 0; text-align: left; vertical-align: top } "
+    "tr { border-bottom: 1px solid color-mix(in srgb, currentColor 20%, transparent) } td { min-width: 6em } "
+    # Long names wrap instead of taking the width of the texts beside them
+    "@media (max-width: 40em) { td, th { padding-right: .6em } td { min-width: 3em } "
+    "td code { overflow-wrap: anywhere } td:first-child:nth-last-child(2) { width: 30% } }"
 )
 
 

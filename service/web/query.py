@@ -54,7 +54,9 @@ def read_query(text: bytes, wanted: type[Q]) -> Q:
     lists: dict[str, list[str]] = {}
     faults: list[Violation] = []
     for name, value in pairs:
-        if name in values or name in opened:
+        if name in opened and name.removeprefix(wanted.open_prefix).endswith(wanted.open_list):
+            opened[name] += f",{value}"
+        elif name in values or name in opened:
             faults.append(Violation("Must be given only once.", parameter=name))
         elif "\0" in name or "\0" in value:
             faults.append(Violation("Must not contain the NUL character.", parameter=name))

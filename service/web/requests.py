@@ -29,6 +29,8 @@ _BRACKETS = bytes.maketrans(b"{}", b"[]")
 _TOO_DEEP = b"[" * (MAX_DEPTH + 1)
 _ALL_ELSE = bytes(set(range(256)) - set(b"[]{}"))
 
+JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
 FORM = "multipart/form-data"
 MAX_PARTS = 200  # of a form
 MAX_JSON = 1024 * 1024  # bytes of a JSON body
@@ -67,7 +69,7 @@ class StrictRequest(Request[Caller, Any, Any], Generic[Q]):
         body = await super().body()
         if not body and (field := self.route_handler.parsed_data_field) and not field.is_optional:
             async with refused_callers_first(self):
-                raise BadRequest("The body is missing.")
+                raise BadRequest.missing_body()
         return body
 
     async def json(self) -> Any:
@@ -83,11 +85,10 @@ class StrictRequest(Request[Caller, Any, Any], Generic[Q]):
             if not await self.body():
                 return None
             wanted = field.inner_types[0].annotation  # null is no body
-        media_type, _ = self.content_type
+        media_type, options = self.content_type
         if media_type == FORM and "or_form" in self.route_handler.opt:
             return self.route_handler.opt["or_form"]
-        if media_type != "application/json" and not media_type.endswith("+json"):
-            raise UnsupportedMediaType("The body must be JSON, with 'Content-Type: application/json'.")
+        self._check_media_type(media_type, options)
         body = await self.body()
         if len(body) > MAX_JSON:
             raise TooLarge.over(MAX_JSON)
@@ -97,6 +98,17 @@ class StrictRequest(Request[Caller, Any, Any], Generic[Q]):
             return read_json(body, wanted)
         except Unprocessable as error:
             return await self._read_row(body, wanted, error)
+
+    def _check_media_type(self, media_type: str, options: dict[str, str]) -> None:
+        """Other kinds of JSON mean something else: a JSON Patch is no row. Raises UnsupportedMediaType."""
+        accepted = (JSON, MERGE_PATCH) if self.method == "PATCH" else (JSON,)
+        charset = options.get("charset", "utf-8").lower()
+        if media_type in accepted and options.keys() <= {"charset"} and charset in ("utf-8", "utf8"):
+            return
+        types = " or ".join(f"'{name}'" for name in accepted)
+        form = f", or a form ({FORM})" if "or_form" in self.route_handler.opt else ""
+        headers = {"Accept-Patch": ", ".join(accepted)} if self.method == "PATCH" else {}
+        raise UnsupportedMediaType.of(f"The body must be JSON in UTF-8, with the Content-Type {types}{form}.", headers)
 
     async def _read_row(self, body: bytes, wanted: Any, error: Unprocessable) -> Any:
         """Accepts the body after all if it is the route's ``current`` row, with changes. Else raises ``error``."""

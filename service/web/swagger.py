@@ -12,6 +12,7 @@ ASSETS_PACKAGE, ASSETS_PATH = "fastapi_swagger", "/docs-assets"
 # - The colours are those of the system.
 # - The tab keeps the token until it is closed. A copy elsewhere would outlive the session.
 # - An operation for which a token is optional shows no lock, but gets the token.
+# - Filters by attributes can be tried. They have any name, and generators of clients would send them with another one.
 # - A list of ids is edited like a list of strings: Swagger UI would log that it has no component for them.
 _SCRIPT = """
 const dark = matchMedia("(prefers-color-scheme: dark)")
@@ -27,10 +28,20 @@ const Components = ({React, getComponent}) => ({
   components: {JsonSchema_string_uuid: props => React.createElement(getComponent("JsonSchema_string"), props)}
 })
 
+const byAttributes = {
+  name: "attributes", in: "query", style: "form", explode: true,
+  description: 'Filters by attributes, such as `{"attributes.wits.gte": "10"}`. Not in `/openapi.json`.',
+  schema: {type: "object", additionalProperties: {type: "string"}, default: {}}
+}
+const OpenParameters = {statePlugins: {spec: {wrapActions: {updateJsonSpec: original => spec => {
+  spec.paths?.["/v1/characters"]?.get.parameters.push(byAttributes)
+  return original(spec)
+}}}}}
+
 const tokenOf = ui => ui.getState().getIn(["auth", "authorized", "token", "value"])
 const ui = SwaggerUIBundle({
   url: "/openapi.json", dom_id: "#documentation", deepLinking: true, showCommonExtensions: true,
-  defaultModelsExpandDepth: 0, plugins: [Components],
+  defaultModelsExpandDepth: 0, plugins: [Components, OpenParameters],
   onComplete: () => {
     const stored = sessionStorage.getItem("token")
     if (stored) ui.preauthorizeApiKey("token", stored)

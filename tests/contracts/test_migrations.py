@@ -221,6 +221,22 @@ def test_actions_get_their_names_also_those_of_the_release_before(empty_database
     assert rows(empty_database, read) == sorted([*RENAMED] * 2)
 
 
+def test_relationships_of_the_release_before_count_as_created_from_their_source(empty_database: str) -> None:
+    made = """
+        INSERT INTO relationships (id, source, target, type, inverse_type, source_attitude)
+        VALUES (md5('row')::uuid, md5('mira')::uuid, md5('trashed')::uuid, 'mentor_of', 'student_of', 10)
+    """
+    read = "SELECT type, source_attitude, created_from_target FROM relationships"
+    works(empty_database, "migrations", "forwards", "all")
+    run(empty_database, SOME_ROWS)
+    run(empty_database, made)  # as the release before does beside this one
+    assert rows(empty_database, read) == [("mentor_of", 10, False)]
+    run(empty_database, "UPDATE relationships SET created_from_target = true")
+    works(empty_database, "migrations", "backwards", "service", "2026-11-27T06:00:00:000000", "--auto_agree")
+    works(empty_database, "migrations", "forwards", "all")
+    assert rows(empty_database, read) == [("mentor_of", 10, False)]
+
+
 @pytest.mark.slow
 def test_texts_are_searched_by_the_same_words_as_before_they_were_made_faster(empty_database: str) -> None:
     words = """

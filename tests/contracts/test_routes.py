@@ -80,6 +80,25 @@ async def test_each_route_answers_each_caller_as_declared(
         assert await all_of(alice, ids) == before
 
 
+async def test_an_invalid_token_is_ignored_where_none_is_needed(app: Any, alice: Client) -> None:
+    """A route of which an API key needs a scope may show more to a caller, so it refuses the token."""
+    ids = await belongings(alice, "public")
+    ids["target"] = (await character(alice))["id"]
+    stale = client(app, Authorization=alice.headers["Authorization"][:-1] + "!")
+    ended = await signed_in_again(app, "alice")
+    assert (await ended.delete("/v1/sessions/current")).status_code == 204
+    expected = {}
+    for row in ROWS:
+        if row.route in V1:
+            needs_token = ":" in row.needs or row.answer("stranger", "public") == 401
+            expected[row.route] = 401 if needs_token else row.answer("stranger", "public")
+    assert {route: (await call(stale, route, ids)).status_code for route in expected} == expected
+    reads = [route for route in expected if route.startswith("GET")]
+    assert {route: (await call(ended, route, ids)).status_code for route in reads} == {
+        route: expected[route] for route in reads
+    }
+
+
 async def belongings(alice: Client, visibility: str) -> dict[str, str]:
     """The ids of one of each that Alice has."""
     fighter = await template(alice, visibility=visibility)

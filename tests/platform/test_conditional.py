@@ -71,6 +71,7 @@ async def test_a_stale_change_is_refused(alice: Client, kind: str) -> None:
         assert (answer.status_code, answer.json()["type"]) == (412, "/problems/precondition-failed")
         is_weak = not_matching.startswith("W/")
         assert (list(faults(answer)), "never matches" in answer.json()["detail"]) == (["If-Match"], is_weak)
+        assert answer.headers["etag"] == now.headers["etag"]
     assert (await alice.get(path)).content == now.content
 
 

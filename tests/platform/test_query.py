@@ -1,13 +1,19 @@
 """The query string: a route takes only the parameters that it names, and only values of their types."""
 
+from collections.abc import Iterator
+from typing import Any, Literal, get_args, get_origin
+from uuid import UUID
+
 import httpx
+import msgspec
 import pytest
 from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 
 from service.parameters import CURSOR_LENGTH
-from service.web.query import query_of
-from tests.conftest import character, faults
+from service.web.query import _is_list, query_of, read_query
+from tests.conftest import character, create, faults
+from tests.support.routes import HANDLERS, V1
 
 
 @pytest.mark.parametrize(
@@ -151,3 +157,54 @@ async def test_an_invalid_value_is_refused_before_the_resource_is_looked_for(
     answer = await alice.get(path.replace("/?", "?"))
     assert answer.status_code == 400, answer.text
     assert [error["parameter"] for error in answer.json()["errors"]] == [path.partition("?")[2].partition("=")[0]]
+
+
+def lists() -> Iterator[tuple[Any, str, list[str]]]:
+    """Each list parameter of each route, with three of its values."""
+    for route in sorted(V1):
+        wanted = query_of(HANDLERS[route])
+        for field in msgspec.structs.fields(wanted):
+            if _is_list(field.type):
+                values = literals(field.type) or [str(UUID(int=number)) for number in range(3)]
+                yield wanted, field.encode_name, [*values, *values, *values][:3]
+        if wanted.open_prefix:
+            for name in ("a.in", "a.b.in", 'a."b.c".in'):
+                yield wanted, f"{wanted.open_prefix}{name}", ["1", "x", "true"]
+
+
+def literals(kind: Any) -> list[str]:
+    """The values of a Literal within ``kind``."""
+    if get_origin(kind) is Literal:
+        return [*get_args(kind)]
+    return [value for part in get_args(kind) for value in literals(part)]
+
+
+def test_a_list_takes_commas_repetitions_and_both() -> None:
+    names = set()
+    for wanted, name, (first, second, third) in lists():
+        names.add(name)
+        forms = [
+            f"{name}={first},{second},{third}",
+            f"{name}={first}&{name}={second}&{name}={third}",
+            f"{name}={first},{second}&{name}={third}",
+        ]
+        by_commas, *others = [read_query(form.encode(), wanted) for form in forms]
+        assert others == [by_commas, by_commas], (wanted, name)
+    assert {"id.in", "tags", "fields", "sort", "types", "kind", "attributes.a.in"} <= names
+
+
+async def test_an_attribute_is_compared_with_values_that_are_repeated(alice: httpx.AsyncClient) -> None:
+    for wits in (3, 4, 5, "a,b"):
+        await create(alice, "/v1/characters", name=f"{wits}", attributes={"wits": wits, "in": wits})
+    for query, expected in (
+        ("attributes.wits.in=3&attributes.wits.in=4", ["3", "4"]),
+        ("attributes.wits.in=3,5&attributes.wits.in=4", ["3", "4", "5"]),
+        ('attributes.wits.in="a,b"&attributes.wits.in=3', ["3", "a,b"]),
+    ):
+        answer = await alice.get(f"/v1/characters?sort=name&{query}")
+        assert [row["name"] for row in answer.json()["items"]] == expected, query
+    for name in ("attributes.wits", "attributes.wits.gte", "attributes.in"):
+        answer = await alice.get(f"/v1/characters?{name}=3&{name}=4")
+        assert (answer.status_code, faults(answer)) == (400, {name: "Must be given only once."})
+    many = "&".join("attributes.wits.in=" + ",".join("1" * 60) for _ in range(2))
+    assert (await alice.get(f"/v1/characters?{many}")).status_code == 400

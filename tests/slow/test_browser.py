@@ -297,6 +297,21 @@ def test_an_operation_is_one_row_on_a_phone(browser: Browser) -> None:
     assert wrapped == []
 
 
+def test_filters_by_attributes_can_be_tried(browser: Browser) -> None:
+    browser.open("/docs#/Characters/list_characters")
+    browser.wait_for(".try-out__btn").click()
+    field = browser.wait_for("tr[data-param-name=attributes] textarea")
+    for sent, query in (("{}", ""), ('{"attributes.wits.gte": "10"}', "&attributes.wits.gte=10")):
+        field.clear()
+        field.send_keys(sent)
+        browser.wait_for(".execute").click()
+        wait_until(
+            lambda query=query: browser.texts(".request-url pre") == [f"{browser.url}/v1/characters?limit=20{query}"]
+        )
+    assert browser.texts(".live-responses-table .response-col_status")[1:] == ["200"]
+    assert browser.complaints() == []
+
+
 def luminance(browser: Browser) -> float:
     """The brightness of the page's upper left corner, from 0 to 255."""
     with Image.open(BytesIO(browser.driver.get_screenshot_as_png())) as picture:

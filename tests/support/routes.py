@@ -57,7 +57,7 @@ GET    /v1/characters/{character_id}/revisions                            charac
 GET    /v1/characters/{character_id}/revisions/{number}                   characters:read  401     200 404     200 401   tells
 GET    /v1/characters/{character_id}/revisions/{number}/changes           characters:read  401     200 404     200 401   tells
 GET    /v1/characters/{character_id}/validation                           characters:read  404/200 200 404/200 200 401   tells
-GET    /v1/relationship-types                                             -                200     200 200     200 401
+GET    /v1/relationship-types                                             -                200     200 200     200 200
 GET    /v1/relationships/{relationship_id}                                characters:read  404/200 200 404/200 200 401   etag tells
 GET    /v1/sessions                                                       session          401     200 200     403 401
 GET    /v1/templates                                                      templates:read   200     200 200     200 401   list
@@ -72,17 +72,17 @@ GET    /v1/users/me                                                       sessio
 GET    /v1/users/me/avatar                                                session          401     200 404     403 401   etag
 GET    /v1/users/me/export                                                session          401     200 200     403 401   tells
 GET    /v1/users/me/usage                                                 characters:read  401     200 200     200 401
-GET    /v1/users/{username}                                               -                200     200 200     200 401
-GET    /v1/users/{username}/avatar                                        -                200     200 200     200 401   etag
+GET    /v1/users/{username}                                               -                200     200 200     200 404
+GET    /v1/users/{username}/avatar                                        -                200     200 200     200 404   etag
 POST   /v1/api-keys                                                       session          401     201 201     403 401
 POST   /v1/characters                                                     characters:write 401     201 201     403 401   dry-run key
 POST   /v1/characters/bulk                                                characters:write 401     200 200     403 401   dry-run key tells
 POST   /v1/characters/{character_id}/copies                               characters:write 401     201 404/201 403 401   dry-run key tells
 POST   /v1/characters/{character_id}/relationships                        characters:write 401     201 404     403 401   dry-run key tells
 POST   /v1/characters/{character_id}/revisions/{number}/restorations      characters:write 401     200 404/403 403 401   dry-run if-match tells
-POST   /v1/email-verifications                                            session          202     202 202     403 401
+POST   /v1/email-verifications                                            session          202     202 202     403 202
 POST   /v1/imports                                                        characters:write 401     200 200     403 401   dry-run key
-POST   /v1/password-resets                                                session          202     202 202     403 401
+POST   /v1/password-resets                                                session          202     202 202     403 202
 GET    /v1/tokens/current                                                 -                401     200 200     200 401
 POST   /v1/sessions                                                       session          201     201 201     403 401
 POST   /v1/templates                                                      templates:write  401     201 201     403 401   dry-run key
@@ -90,11 +90,11 @@ POST   /v1/templates/{template_id}/copies                                 templa
 POST   /v1/templates/{template_id}/versions                               templates:write  401     201 404/403 403 401   dry-run key
 POST   /v1/templates/{template_id}/versions/{number}/migration            characters:write 401     200 404/200 403 401   dry-run tells
 POST   /v1/trash/{character_id}/restorations                              characters:write 401     201 404     403 401   dry-run tells
-POST   /v1/users                                                          -                201     201 201     201 401
+POST   /v1/users                                                          -                201     201 201     201 201
 PUT    /v1/characters/{character_id}/card                                 characters:write 401     200 404/403 403 401   dry-run if-match tells
 PUT    /v1/characters/{character_id}/portrait                             characters:write 401     200 404/403 403 401   dry-run if-match tells
-PUT    /v1/email-verifications                                            session          404     404 404     403 401
-PUT    /v1/password-resets                                                session          404     404 404     403 401
+PUT    /v1/email-verifications                                            session          404     404 404     403 404
+PUT    /v1/password-resets                                                session          404     404 404     403 404
 PUT    /v1/templates/{template_id}/versions/{number}/deprecation          templates:write  401     409 404/403 403 401   dry-run
 PUT    /v1/templates/{template_id}/versions/{number}/publication          templates:write  401     200 404/403 403 401   dry-run
 PUT    /v1/users/me/avatar                                                session          401     200 200     403 401   if-match

@@ -21,7 +21,7 @@ MAX_BODY = 50 * 1024 * 1024
 async def _prepare(request: Request[Any, Any, Any]) -> list[tuple[str, queries.NewCard | ServiceError]]:
     """Each file's name, and its card or the reason why it is refused."""
     if request.content_type[0] != FORM:
-        raise UnsupportedMediaType(f"The body must be a form ({FORM}) with one or more files as 'file'.")
+        raise UnsupportedMediaType.of(f"The body must be a form ({FORM}) with one or more files as 'file'.")
     cards, room, dry_run = [], queries.MAX_TOGETHER, is_dry_run(request)
     files = await read_files(request, most=MAX_FILES)
     await spend(request.scope, queries.COST * len(files))

@@ -11,6 +11,7 @@ from service.characters.tables import Character
 from service.database.prepared import Param, Prepared, json_object
 from service.database.replicas import from_replica
 from service.errors import NotFound
+from service.relationships.scopes import RELATIONSHIP, by_end
 from service.relationships.tables import Relationship
 from service.relationships.types import TYPES
 
@@ -29,13 +30,9 @@ _NODE = json_object(
 _EDGE = json_object(
     {
         "id": Relationship.id,
-        "source": Relationship.source,
-        "target": Relationship.target,
-        "type": Relationship.type,
-        "label": QueryString("nullif({}, '')", Relationship.label),
-        "inverse_label": QueryString("nullif({}, '')", Relationship.inverse_label),
-        "attitude": Relationship.source_attitude,
-        "returned_attitude": Relationship.target_attitude,
+        "source": by_end(Relationship.source, Relationship.target),
+        "target": by_end(Relationship.target, Relationship.source),
+        **{name: RELATIONSHIP[name] for name in ("type", "label", "inverse_label", "attitude", "returned_attitude")},
     }
 )
 
@@ -142,7 +139,9 @@ async def get_graph(user: Caller, character_id: UUID, depth: int, types: Sequenc
     """The characters within ``depth`` steps that the caller may see, MAX_NODES at most, and the relationships between
     them. Raises NotFound when the caller may not see the character itself."""
     stored_types = sorted({TYPES[name][0].name for name in types}) if types is not None else None
-    nodes, edges, truncated, size = await _QUERY.one(root=character_id, depth=depth, types=stored_types, user=user.id)
+    nodes, edges, truncated, size = await _QUERY.one(
+        root=character_id, depth=depth, types=stored_types, user=user.id, side=None
+    )
     if nodes is None:
         raise NotFound
     return FoundGraph(nodes, edges, bool(truncated), size)

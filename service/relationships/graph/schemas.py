@@ -29,8 +29,8 @@ class Node(msgspec.Struct, kw_only=True):
 
 
 class Edge(msgspec.Struct, kw_only=True):
-    """A relationship: `source` is the `type` of `target`. A custom one has a `label`, and an `inverse_label` from the
-    side of the target."""
+    """A relationship, as read from the character in the URL of its creation: `source` is the `type` of `target`. A
+    custom one has a `label`, and an `inverse_label` from the side of the target."""
 
     id: UUID
     source: UUID

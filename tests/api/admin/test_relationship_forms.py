@@ -43,7 +43,7 @@ async def test_a_relationship_is_added_edited_and_removed(operator: Client, alic
     assert await done(operator, "edit-a-relationship", **edit) == "The relationship of Joss and Mira is saved."
     fields = ["description", "source_attitude", "target_attitude"]
     assert await last_entry() == ("update_relationship", "relationship", row, {"fields": fields, "reason": REASON})
-    after = (await alice.get(path)).json()
+    after = (await alice.get(path, params={"from": joss["id"]})).json()
     assert (after["version"], after["description"]) == (2, "Since the war.")
     assert (after["attitude"], after["returned_attitude"]) == (-5, None)
     assert await in_feed(alice, row) == [2]

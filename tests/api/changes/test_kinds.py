@@ -180,7 +180,7 @@ async def test_pages_of_other_kinds_are_read_from_their_index(alice: Client, app
     )
     await DB.run_ddl("ANALYZE changed_rows")
     sql, arguments = _page(("character", "template", "relationship"))._bind(
-        {"user": UUID(me), "written_in": 0, "id": UUID(int=0), "limit": 20, "most": 2**22}
+        {"user": UUID(me), "written_in": 0, "id": UUID(int=0), "limit": 20, "most": 2**22, "side": None}
     )
     rows = await DB._run_in_new_connection(f"EXPLAIN (ANALYZE, FORMAT TEXT) {sql}", arguments)
     plan = "\n".join(row["QUERY PLAN"] for row in rows)

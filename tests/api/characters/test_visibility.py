@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from tests.conftest import PASSWORD, character, client, create, template
+from tests.conftest import PASSWORD, character, client, create, template, with_key
 from tests.support.pictures import give_portrait
 from tests.support.routes import routes_with
 
@@ -57,7 +57,7 @@ MINE_TO_RELATE = COPIED | {"charlie": "404 404 404 404"}
 MINE_TO_MOVE = COPIED | {"charlie": "hidden hidden hidden hidden", "alice": "seen seen seen hidden"}
 MINE_TO_CHANGE = COPIED | {"charlie": "404 403 403 404"}
 MINE_TO_DELETE = MINE_TO_CHANGE | {"alice": "hidden hidden hidden 404"}
-NO_PICTURE = MINE_TO_CHANGE | {"alice": "415 415 415 404"}  # the probe sends none
+NO_PICTURE = MINE_TO_CHANGE | {"alice": "400 400 400 404"}  # the probe sends none
 PORTRAIT_TO_DELETE = MINE_TO_CHANGE | {"alice": "hidden hidden hidden 404"}
 RELATED_TO_CHANGE = MINE_TO_CHANGE | {"charlie": "404 404 403 404"}
 RELATED_TO_DELETE = RELATED_TO_CHANGE | {"alice": "hidden hidden hidden 404"}
@@ -314,3 +314,21 @@ async def test_a_copy_does_not_reveal_its_private_original(alice: Client, charli
     forked_from = (await charlie.get(f"/v1/characters/{copy['id']}")).json()["forked_from"]
     assert forked_from == mira["id"]
     assert (await charlie.get(f"/v1/characters/{forked_from}")).status_code == 404
+
+
+async def test_a_key_expands_templates_only_if_it_may_read_them(app: Any, alice: Client) -> None:
+    fighter = await template(alice, name="Secret rules")
+    mira = await character(alice, template=fighter["id"])
+    without = await with_key(app, alice, "characters:read")
+    both = await with_key(app, alice, "characters:read", "templates:read")
+    for path in (f"/v1/characters/{mira['id']}", "/v1/characters"):
+        for expand in ("template", "owner,template"):
+            refused = await without.get(path, params={"expand": expand})
+            assert (refused.status_code, refused.json()["detail"]) == (
+                403,
+                "This API key lacks the scope templates:read.",
+            )
+            shown = await both.get(path, params={"expand": expand})
+            assert "Secret rules" in shown.text
+        owned = await without.get(path, params={"expand": "owner"})
+        assert (owned.status_code, "Secret rules" in owned.text) == (200, False)

@@ -88,8 +88,8 @@ async def test_an_edge_reads_from_source_to_target(alice: Client) -> None:
     await _relate(alice, cast["Child"], "child_of", cast["Parent"], attitude=1, returned_attitude=2)
     for root in cast.values():
         (edge,) = (await _graph(alice, root))["edges"]
-        assert (edge["source"], edge["type"], edge["target"]) == (cast["Parent"], "parent_of", cast["Child"])
-        assert (edge["attitude"], edge["returned_attitude"], edge["label"]) == (2, 1, None)
+        assert (edge["source"], edge["type"], edge["target"]) == (cast["Child"], "child_of", cast["Parent"])
+        assert (edge["attitude"], edge["returned_attitude"], edge["label"]) == (1, 2, None)
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,9 @@ async def world(alice: Client) -> AsyncIterator[World]:
 
 async def _rows_read(owner: UUID, root: int, depth: int, types: list[str] | None, plan: str) -> int:
     """Rows of characters and relationships that the query reads, whether it keeps them or not. Never a whole table."""
-    sql, arguments = _QUERY._bind({"root": _number(1, root), "depth": depth, "types": types, "user": owner})
+    sql, arguments = _QUERY._bind(
+        {"root": _number(1, root), "depth": depth, "types": types, "user": owner, "side": None}
+    )
     given = ", ".join(_literal(argument) for argument in arguments)
     connection: asyncpg.Connection = await DB.get_new_connection()
     try:

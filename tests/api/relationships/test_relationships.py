@@ -1,6 +1,7 @@
 """Relationships: one row, read from both sides."""
 
 import asyncio
+import json
 from typing import Any
 
 import httpx
@@ -320,3 +321,39 @@ async def test_a_target_that_is_not_ones_own_is_pointed_at(alice: Client, charli
     ):
         answer = await alice.post(of({"id": source}), json={"target": target, "type": "ally_of"})
         assert (answer.status_code, faults(answer)) == (404, expected)
+
+
+SYMMETRIC_AND_INVERSE = ("student_of", "mentor_of", "friend_of", "custom", "haunts")
+
+
+@pytest.mark.parametrize("type_name", SYMMETRIC_AND_INVERSE)
+@pytest.mark.parametrize("creator", ["mira", "sol"])
+async def test_a_request_that_names_no_side_uses_the_side_of_the_creation(
+    alice: Client, mira: Any, sol: Any, type_name: str, creator: str
+) -> None:
+    source, target = (mira, sol) if creator == "mira" else (sol, mira)
+    body: dict[str, Any] = {"target": target["id"], "type": type_name, "attitude": 10, "returned_attitude": 20}
+    if type_name in ("custom", "haunts"):
+        body |= {"type": "custom", "label": "haunts"} | ({"inverse_label": "fears"} if type_name == "haunts" else {})
+    made = await alice.post(of(source), json=body)
+    path = made.headers["location"]
+    assert path == f"/v1/relationships/{made.json()['id']}"
+    assert (await alice.get(path)).content == made.content
+    assert (await alice.patch(path, json={})).content == made.content
+    sent_back = await alice.patch(path, json=made.json(), headers={"If-Match": made.headers["etag"]})
+    assert sent_back.json() | {name: made.json()[name] for name in ("version", "updated_at")} == made.json()
+    made = await alice.get(path)
+    (change,) = (await alice.get("/v1/changes?kind=relationship")).json()["items"]
+    assert change["relationship"] == made.json()
+    assert made.json()["source"]["id"] == source["id"]
+    exported = [json.loads(line) for line in (await alice.get("/v1/users/me/export")).text.splitlines()]
+    assert [line for line in exported if line["kind"] == "relationship"] == [{"kind": "relationship", **made.json()}]
+    for root in (mira, sol):
+        (edge,) = (await alice.get(f"/v1/characters/{root['id']}/graph")).json()["edges"]
+        assert edge == {name: made.json()[name] for name in edge} | {"source": source["id"], "target": target["id"]}
+    wrong_type = await alice.patch(path, json={"type": TYPES[type_name][0].name if type_name == "student_of" else "x"})
+    assert (wrong_type.status_code, [*faults(wrong_type)]) == (422, ["/type"])
+    changed = (await alice.patch(path, json={"type": body["type"], "attitude": 77})).json()
+    assert (changed["source"]["id"], changed["attitude"], changed["returned_attitude"]) == (source["id"], 77, 20)
+    other = (await alice.get(f"{path}?from={target['id']}")).json()
+    assert (other["source"]["id"], other["attitude"], other["returned_attitude"]) == (target["id"], 20, 77)
