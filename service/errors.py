@@ -1,16 +1,5 @@
 """The errors of the service, and their problem documents (RFC 9457, ``application/problem+json``).
 
-ServiceError
-├── BadRequest 400             ├── UrlTooLong 414
-├── Unauthorized 401           ├── UnsupportedMediaType 415
-├── QuotaExceeded 403          ├── Unprocessable 422
-├── Forbidden 403              ├── FailedDependency 424
-├── NotFound 404               ├── TooManyRequests 429
-├── MethodNotAllowed 405       ├── HeadersTooLarge 431
-├── RequestTimeout 408         ├── InternalError 500
-├── Conflict 409               └── Unavailable 503
-├── PreconditionFailed 412         └── Overloaded
-└── TooLarge 413
 A class has a status; an instance has a detail, a complete sentence for a person.
 """
 

@@ -10,6 +10,7 @@ import pytest
 from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 
+from service.errors import BadRequest
 from service.parameters import CURSOR_LENGTH
 from service.web.query import _is_list, query_of, read_query
 from tests.conftest import character, create, faults
@@ -179,6 +180,14 @@ def literals(kind: Any) -> list[str]:
     return [value for part in get_args(kind) for value in literals(part)]
 
 
+def outcome(query: str, wanted: Any) -> Any:
+    """What was read, or the faults: `fields` and `sort` take few names."""
+    try:
+        return read_query(query.encode(), wanted)
+    except BadRequest as error:
+        return error.errors
+
+
 def test_a_list_takes_commas_repetitions_and_both() -> None:
     names = set()
     for wanted, name, (first, second, third) in lists():
@@ -188,7 +197,7 @@ def test_a_list_takes_commas_repetitions_and_both() -> None:
             f"{name}={first}&{name}={second}&{name}={third}",
             f"{name}={first},{second}&{name}={third}",
         ]
-        by_commas, *others = [read_query(form.encode(), wanted) for form in forms]
+        by_commas, *others = [outcome(form, wanted) for form in forms]
         assert others == [by_commas, by_commas], (wanted, name)
     assert {"id.in", "tags", "fields", "sort", "types", "kind", "attributes.a.in"} <= names
 
