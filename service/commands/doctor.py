@@ -173,8 +173,8 @@ async def _examine_replicas() -> str:
 
 
 async def _examine_storage() -> str:
-    if (state := await asyncio.to_thread(check_storage, settings.data_dir)) != "ok":
-        raise Fault(f"DATA_DIR is {state}")
+    if (state := await asyncio.to_thread(check_storage, settings.data_dir / "files")) != "ok":
+        raise Fault(f"{settings.data_dir}/files is {state}")
     name, content = f"doctor-{uuid7()}", b"examined"
     try:
         await STORAGE.put(name, content)

@@ -59,6 +59,6 @@ async def _check_database() -> dict[str, str]:
 async def _check_storage() -> str:
     try:
         async with asyncio.timeout(_PATIENCE):
-            return await asyncio.to_thread(check_storage, settings.data_dir)
+            return await asyncio.to_thread(check_storage, settings.data_dir / "files")
     except OSError:  # TimeoutError is one
         return "not writable"
