@@ -8,7 +8,10 @@ from functools import partial
 
 from piccolo.querystring import QueryString
 
+from service.commands.stored_files import find_missing, owners_of
+from service.database.engine import DB
 from service.database.prepared import Prepared
+from service.database.privileges import grants, lacking_privileges
 from service.database.replicas import REPLICAS
 from service.errors import Unavailable
 from service.health.queries import checks
@@ -22,6 +25,7 @@ from service.settings import VERSION, settings
 _PATIENCE = 15.0  # seconds for each examination
 _OLDEST_POSTGRES = 150000
 _CLOCK = 2.0  # seconds that the clocks may differ
+_SHOWN = 5  # of many names
 _LOOKS = 40  # at the replicas, ten a second
 
 _DATABASE = Prepared(
@@ -35,13 +39,6 @@ _MISSING_EXTENSIONS = Prepared(
     lambda: QueryString(
         "SELECT name FROM unnest(ARRAY['pg_trgm', 'unaccent']) AS needed (name)"
         " WHERE name NOT IN (SELECT extname FROM pg_extension)"
-    )
-)
-_WITHOUT_PRIVILEGES = Prepared(
-    lambda: QueryString(
-        "SELECT relname AS name FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
-        " AND NOT (has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT')"
-        " AND has_table_privilege(oid, 'UPDATE') AND has_table_privilege(oid, 'DELETE')) ORDER BY relname"
     )
 )
 _INVALID_INDEXES = Prepared(
@@ -114,9 +111,10 @@ def _examinations() -> Mapping[str, Callable[[], Awaitable[str]]]:
         "extensions": lambda: _examine_list(_MISSING_EXTENSIONS, "missing, an administrator can create them"),
         **{name: _stated(check) for name, check in checks().items()},
         **({"replicas": _examine_replicas} if settings.database_replica_urls else {}),
-        "privileges": lambda: _examine_list(_WITHOUT_PRIVILEGES, "the role may not read and write them"),
+        "privileges": _examine_privileges,
         "indexes": lambda: _examine_list(_INVALID_INDEXES, "not valid, REINDEX repairs them"),
         "storage": _examine_storage,
+        "files": _examine_files,
         **({"smtp": _examine_mail_server} if settings.smtp_host else {}),
         **({"valkey": partial(_examine_valkey, valkey)} if valkey else {}),
     }
@@ -151,6 +149,14 @@ async def _examine_list(query: Prepared, fault: str) -> str:
     return "all there" if query is _MISSING_EXTENSIONS else "all of them are right"
 
 
+async def _examine_privileges() -> str:
+    if lacking := await lacking_privileges():
+        shown = [f"{each.name} ({each.privileges})" for each in lacking[:_SHOWN]]
+        more = f" and {len(lacking) - _SHOWN} more" if len(lacking) > _SHOWN else ""
+        raise Fault(f"the role lacks {', '.join(shown)}{more}: run as the owner of the tables {grants(lacking)}")
+    return "all of them are right"
+
+
 def _stated(check: Callable[[], Awaitable[str]]) -> Callable[[], Awaitable[str]]:
     """A check of readiness."""
 
@@ -183,6 +189,18 @@ async def _examine_storage() -> str:
     finally:
         await STORAGE.delete([name])
     return settings.storage_url or f"{settings.data_dir}/files"
+
+
+async def _examine_files() -> str:
+    found = await find_missing(_PATIENCE / 2)
+    examined = f"{found.examined:,} that the database names{'' if found.is_complete else ', not all in the time,'}"
+    if not found.names:
+        return f"{examined} are there"
+    async with DB.connection() as connection:
+        owners = await owners_of(connection, found.names[:1])
+    raise Fault(
+        f"{len(found.names):,} of {examined} are missing; the first is {found.names[0]} ({owners[found.names[0]]})"
+    )
 
 
 async def _examine_mail_server() -> str:

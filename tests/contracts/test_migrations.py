@@ -427,7 +427,9 @@ def test_a_service_is_ready_once_its_migrations_ran(empty_database: str) -> None
         works(empty_database, "migrations", "forwards")
         ready = client.get("/health/ready")
         assert ready.status_code == 200
-        assert ready.json()["checks"] == dict.fromkeys(["database", "migrations", "writes", "feed", "storage"], "ok")
+        assert ready.json()["checks"] == dict.fromkeys(
+            ["database", "migrations", "writes", "privileges", "feed", "storage"], "ok"
+        )
 
 
 def test_commands_work_beside_a_running_service(running_service: Service) -> None:

@@ -31,7 +31,7 @@ from tests.support.servers import ROOT, end_connections, execute
 OPERATOR = embedded.dsn(DATA_DIR).replace("service@/service", "postgres@/postgres")
 
 
-ALL_OK = dict.fromkeys(["database", "migrations", "writes", "feed", "storage"], "ok")
+ALL_OK = dict.fromkeys(["database", "migrations", "writes", "privileges", "feed", "storage"], "ok")
 
 
 # What only degrades: storage
@@ -227,6 +227,20 @@ async def test_metrics_tell_what_waits(stranger: httpx.AsyncClient) -> None:
     found = await read_metrics(stranger)
     assert found["outbox_messages"] == 1
     assert 20 * 60 <= found["outbox_oldest_seconds"] < 20 * 60 + 10
+
+
+async def test_without_a_mail_server_no_message_waits(
+    stranger: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So the alert does not fire for what nobody sends."""
+    await queue(120)
+    assert (await read_metrics(stranger))["outbox_oldest_seconds"] >= 7200, "development logs e-mails"
+    production = msgspec.structs.replace(settings, environment="production")
+    for smtp_host, messages in (("", 0), ("mail.example.org", 1)):
+        sends = msgspec.structs.replace(production, smtp_host=smtp_host)
+        monkeypatch.setattr("service.health.metrics.settings", sends)
+        found = await read_metrics(stranger)
+        assert (found["outbox_messages"], found["outbox_oldest_seconds"] > 3600) == (messages, messages > 0)
 
 
 async def test_metrics_tell_of_the_transaction_that_delays_the_feed(stranger: httpx.AsyncClient) -> None:
