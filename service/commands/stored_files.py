@@ -17,12 +17,12 @@ NAMED_FILES = (
 _PAGE = f"{NAMED_FILES.removesuffix(' ORDER BY name')} WHERE name > $1 ORDER BY name LIMIT 200"
 _OWNERS = """
     SELECT name, string_agg(DISTINCT owner, ', ' ORDER BY owner) AS owners FROM (
-        SELECT portrait, 'portrait of character ' || id FROM characters WHERE portrait = ANY($1)
-        UNION ALL SELECT avatar, 'avatar of user ' || id FROM users WHERE avatar = ANY($1)
+        SELECT portrait, 'portrait of character ' || id FROM characters WHERE portrait = ANY($1::text[])
+        UNION ALL SELECT avatar, 'avatar of user ' || id FROM users WHERE avatar = ANY($1::text[])
         UNION ALL SELECT replaced ->> 'portrait', 'earlier portrait of character ' || character FROM revisions
-            WHERE replaced ->> 'portrait' = ANY($1)
-        UNION ALL SELECT file, 'card of character ' || character FROM card_assets JOIN cards ON cards.id = card
-            WHERE file = ANY($1)
+            WHERE replaced ->> 'portrait' = ANY($1::text[])
+        UNION ALL SELECT card_assets.file, 'card of character ' || character
+            FROM card_assets JOIN cards ON cards.id = card WHERE card_assets.file = ANY($1::text[])
     ) AS found (name, owner) GROUP BY name
 """
 

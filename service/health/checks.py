@@ -25,7 +25,8 @@ async def check_together() -> dict[str, str]:
 
 async def _check() -> dict[str, str]:
     checks = await _check_database()
-    checks["storage"] = await _check_storage()
+    if not settings.storage_url:
+        checks["storage"] = await _check_storage()
     if valkey is not None:
         checks["limits"] = "not shared" if valkey.is_away else "ok"
     if settings.database_replica_urls:
