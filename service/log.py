@@ -73,9 +73,13 @@ class _ToLoguru(logging.Handler):
             line["name"], line["function"], line["line"] = record.name, record.funcName, record.lineno
 
         level = record.levelname if record.levelname in _LEVELS else record.levelno
-        logger.patch(set_origin).opt(exception=record.exc_info).log(level, "{}", record.getMessage())
+        message, failure = record.getMessage(), record.exc_info
+        if failure and record.name in _WITHOUT_TRACEBACKS:
+            message, failure = f"{message.rstrip('.')}: {failure[1]!r}", None
+        logger.patch(set_origin).opt(exception=failure).log(level, "{}", message)
 
 
+_WITHOUT_TRACEBACKS = {"asyncpg.pool"}  # while PostgreSQL is away, its reason says all
 _LEVELS = {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}
 
 
@@ -144,7 +148,7 @@ def _complete(record: "Record") -> None:
 def _write_json(message: "Message") -> None:
     record = message.record
     line: dict[str, Any] = {
-        "time": record["time"].astimezone(UTC),
+        "time": datetime.fromtimestamp(record["time"].timestamp(), UTC),  # msgspec does not know loguru's own class
         "level": record["level"].name,
         "logger": record["name"],
         "message": record["message"],

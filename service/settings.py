@@ -182,7 +182,14 @@ def _production_faults(settings: Settings, given: Mapping[str, Any]) -> list[str
     return faults
 
 
+def asks_for_help() -> bool:
+    """Whether this process was started to print its help, and to do nothing else."""
+    return not {"--help", "-h"}.isdisjoint(sys.argv[1:])
+
+
 def _read_or_exit() -> Settings:
+    if asks_for_help():
+        return Settings()  # who asks for help may be mending theirs
     load_dotenv(Path.cwd() / ".env")
     try:
         return read_settings(os.environ)

@@ -26,7 +26,7 @@ from service.database.prepared import Param, Prepared, utc
 from service.errors import NotFound, TooLarge
 from service.etags import check_if_match
 from service.limits.turns import Turns
-from service.media.queries import file_name
+from service.media.queries import file_name, read_file
 from service.media.storage import STORAGE
 from service.text.json_values import is_same, stored_size
 
@@ -116,7 +116,7 @@ async def _write_files(target: IO[bytes], row: Any, export: Export, query: CardQ
         writer = await asyncio.to_thread(CharxCard, target, export, icon)
     try:
         for asset in await ASSETS.all(character=row["id"]):
-            await asyncio.to_thread(writer.add, asset["path"], await STORAGE.get(asset["file"]))
+            await asyncio.to_thread(writer.add, asset["path"], await read_file(asset["file"]))
     finally:
         await asyncio.to_thread(writer.end)  # zipfile complains if its file is closed before
 
@@ -129,7 +129,7 @@ async def _portrait(name: str) -> bytes:
         original = b""
     if png.is_png(original):  # the bytes of another file may have the same name, metadata and all
         return await asyncio.to_thread(png.without_metadata, original)
-    return await STORAGE.get(file_name(name, PORTRAIT_SIZE))
+    return await read_file(file_name(name, PORTRAIT_SIZE))
 
 
 async def update_card(user: Caller, character_id: UUID, data: CardUpdate, if_match: str | None) -> ExportedCard:

@@ -7,16 +7,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import asyncpg
 
 from service.commands.collect_files import LOCK
 from service.commands.manifest import DUMP, FILES, NAMES, Manifest, files_below, write_durably, write_manifest
+from service.commands.stored_files import NAMED_FILES, expected_names, owners_of
 from service.database.dumps import DumpError, dump
 from service.database.engine import DB
 from service.database.held import slow_work_allowed
-from service.media.queries import stored_names
 from service.media.storage import STORAGE, Directory, sync_directory
 from service.settings import VERSION
 
@@ -34,10 +34,9 @@ _UNREADABLE = (
 _ROLES = (
     "SELECT current_user AS role, pg_get_userbyid(datdba) AS owner FROM pg_database WHERE datname = current_database()"
 )
-_FILES = (
-    "SELECT name, width IS NOT NULL AS is_picture, EXISTS (SELECT FROM card_assets WHERE file = files.name) AS is_asset"
-    " FROM files ORDER BY name"
-)
+
+
+_SHOWN = 20  # of the missing files
 
 
 class _Refused(Exception):
@@ -101,6 +100,7 @@ async def _write(directory: Path) -> Manifest:
         print(f"database: {sum(snapshot.rows.values())} rows of {len(snapshot.rows)} tables")
         with slow_work_allowed():
             missing = await _write_files(directory, snapshot.stored)
+        await _print_missing(connection, missing)
     manifest = Manifest(
         version=VERSION,
         made_at=datetime.now(UTC),
@@ -134,20 +134,13 @@ async def _snapshot(connection: asyncpg.Connection) -> AsyncIterator[_Snapshot]:
         await connection.execute("SET LOCAL statement_timeout = 0")
         await connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         migrations = await connection.fetch("SELECT app_name, name FROM migration ORDER BY 1, 2")
-        files = await connection.fetch(_FILES)
+        files = await connection.fetch(NAMED_FILES)
         yield _Snapshot(
             name=await connection.fetchval("SELECT pg_export_snapshot()"),
             migrations=[(row["app_name"], row["name"]) for row in migrations],
             rows=await count_rows(connection),
-            stored={name: is_expected for row in files for name, is_expected in _stored(row).items()},
+            stored={name: is_expected for row in files for name, is_expected in expected_names(row).items()},
         )
-
-
-def _stored(row: Any) -> dict[str, bool]:
-    """The names under which the storage may have the file, and whether it must have them. A picture may be stored as it
-    was uploaded, too: as the portrait of an imported card, and as a file of a card."""
-    upload, *sizes = stored_names(row["name"])
-    return {upload: row["is_asset"] or not row["is_picture"]} | dict.fromkeys(sizes, row["is_picture"])
 
 
 async def count_rows(connection: asyncpg.Connection) -> dict[str, int]:
@@ -170,6 +163,13 @@ async def _write_files(directory: Path, stored: dict[str, bool]) -> list[str]:
         except FileNotFoundError:
             missing += [name] if is_expected else []
     print(f"files: {count} copied")
-    if missing:  # or an upload that broke off
-        print(f"files: {len(missing)} that the database names are not in the storage, the first is {missing[0]}")
     return missing
+
+
+async def _print_missing(connection: asyncpg.Connection, missing: list[str]) -> None:
+    """With what belongs to them: nothing refers to those of an upload that broke off."""
+    if not missing:
+        return
+    print(f"files: {len(missing)} that the database names are not in the storage; the manifest lists all")
+    for name, owners in (await owners_of(connection, missing[:_SHOWN])).items():
+        print(f"  {name}: {owners}")

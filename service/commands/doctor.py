@@ -2,13 +2,23 @@
 
 import asyncio
 import platform
+import tempfile
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
-from piccolo.querystring import QueryString
-
-from service.database.prepared import Prepared
+from service.commands.doctor_database import (
+    Fault,
+    NoTables,
+    examine_clock,
+    examine_database,
+    examine_extensions,
+    examine_indexes,
+    examine_migrations,
+    examine_privileges,
+)
+from service.commands.stored_files import find_missing, owners_of
+from service.database.engine import DB
 from service.database.replicas import REPLICAS
 from service.errors import Unavailable
 from service.health.queries import checks
@@ -20,51 +30,17 @@ from service.media.storage import STORAGE
 from service.settings import VERSION, settings
 
 _PATIENCE = 15.0  # seconds for each examination
-_OLDEST_POSTGRES = 150000
-_CLOCK = 2.0  # seconds that the clocks may differ
 _LOOKS = 40  # at the replicas, ten a second
 
-_DATABASE = Prepared(
-    lambda: QueryString(
-        "SELECT current_setting('server_version_num')::int AS number, current_setting('server_version') AS version,"
-        " current_user AS role, current_database() AS name, clock_timestamp() AS now,"
-        " current_setting('max_connections')::int AS most"
-    )
-)
-_MISSING_EXTENSIONS = Prepared(
-    lambda: QueryString(
-        "SELECT name FROM unnest(ARRAY['pg_trgm', 'unaccent']) AS needed (name)"
-        " WHERE name NOT IN (SELECT extname FROM pg_extension)"
-    )
-)
-_WITHOUT_PRIVILEGES = Prepared(
-    lambda: QueryString(
-        "SELECT relname AS name FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
-        " AND NOT (has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT')"
-        " AND has_table_privilege(oid, 'UPDATE') AND has_table_privilege(oid, 'DELETE')) ORDER BY relname"
-    )
-)
-_INVALID_INDEXES = Prepared(
-    lambda: QueryString(
-        "SELECT indexrelid::regclass::text AS name FROM pg_index JOIN pg_class ON oid = indexrelid"
-        " WHERE relnamespace = 'public'::regnamespace AND NOT (indisvalid AND indisready) ORDER BY 1"
-    )
-)
-
-
 _ADVICE = {
-    "pending": ": run piccolo migrations forwards, or give the role its privileges, without which it sees no migration",
     "needs resync": ": run piccolo service resync",
     "in recovery": ": DATABASE_URL leads to a standby",
     "failing": ": a message has waited for more than an hour",
 }
 
 
-_WITHOUT_DATABASE = {"service", "database", "storage", "smtp", "valkey"}
-
-
-class Fault(Exception):
-    """The message says in one line what is wrong."""
+_WITHOUT_DATABASE = {"service", "temporary", "database", "storage", "smtp", "valkey"}
+_WITH_TABLES = {"feed", "mail", "files"}
 
 
 async def doctor() -> None:
@@ -76,17 +52,20 @@ async def doctor() -> None:
 
     """
     examinations, faults, skipped = _examinations(), 0, []
-    is_database_usable = True
+    unusable = set[str]()
     for name, examine in examinations.items():
-        if not is_database_usable and name not in _WITHOUT_DATABASE:
+        if ("database" in unusable and name not in _WITHOUT_DATABASE) or (
+            "migrations" in unusable and name in _WITH_TABLES
+        ):
             skipped.append(name)  # it would only find the same fault
             continue
         state, text, is_usable = await _result_of(examine)
         faults += state != "ok"
-        is_database_usable = is_database_usable and (is_usable or name != "database")
+        unusable |= set() if is_usable else {name}
         print(f"{state:<5}  {name:<10}  {text}")
     if skipped:
-        print(f"{'skip':<5}  {', '.join(skipped)}: they need the database")
+        needed = "database" if "database" in unusable else "migrations"
+        print(f"{'skip':<5}  {', '.join(skipped)}: they need the {needed}")
     if faults:
         raise SystemExit(f"{faults} of {len(examinations) - len(skipped)} examinations found a fault.")
 
@@ -96,6 +75,8 @@ async def _result_of(examine: Callable[[], Awaitable[str]]) -> tuple[str, str, b
     try:
         async with asyncio.timeout(_PATIENCE):
             return "ok", await examine(), True
+    except NoTables as fault:
+        return "FAULT", str(fault), False
     except Fault as fault:
         return "FAULT", str(fault), True
     except Unavailable as error:
@@ -109,14 +90,17 @@ async def _result_of(examine: Callable[[], Awaitable[str]]) -> tuple[str, str, b
 def _examinations() -> Mapping[str, Callable[[], Awaitable[str]]]:
     return {
         "service": _examine_service,
-        "database": _examine_database,
-        "clock": _examine_clock,
-        "extensions": lambda: _examine_list(_MISSING_EXTENSIONS, "missing, an administrator can create them"),
+        "temporary": _examine_temporary_files,
+        "database": examine_database,
+        "clock": examine_clock,
+        "extensions": examine_extensions,
         **{name: _stated(check) for name, check in checks().items()},
+        "migrations": examine_migrations,
         **({"replicas": _examine_replicas} if settings.database_replica_urls else {}),
-        "privileges": lambda: _examine_list(_WITHOUT_PRIVILEGES, "the role may not read and write them"),
-        "indexes": lambda: _examine_list(_INVALID_INDEXES, "not valid, REINDEX repairs them"),
+        "privileges": examine_privileges,
+        "indexes": examine_indexes,
         "storage": _examine_storage,
+        "files": _examine_files,
         **({"smtp": _examine_mail_server} if settings.smtp_host else {}),
         **({"valkey": partial(_examine_valkey, valkey)} if valkey else {}),
     }
@@ -124,31 +108,6 @@ def _examinations() -> Mapping[str, Callable[[], Awaitable[str]]]:
 
 async def _examine_service() -> str:
     return f"{VERSION} in {settings.environment}, Python {platform.python_version()}"
-
-
-async def _examine_database() -> str:
-    found = await _DATABASE.one()
-    if found["number"] < _OLDEST_POSTGRES:
-        raise Fault(f"PostgreSQL {found['version']} is too old: 15 is needed")
-    if settings.database_pool_size >= found["most"]:
-        raise Fault(f"DATABASE_POOL_SIZE is {settings.database_pool_size}, max_connections only {found['most']}")
-    return f"PostgreSQL {found['version']}, {found['name']} as {found['role']}"
-
-
-async def _examine_clock() -> str:
-    before = datetime.now(UTC)
-    found = await _DATABASE.one()
-    after = datetime.now(UTC)
-    difference = max((before - found["now"]).total_seconds(), (found["now"] - after).total_seconds(), 0)
-    if difference > _CLOCK:
-        raise Fault(f"differs by {difference:.1f} seconds from that of the database")
-    return "is that of the database"
-
-
-async def _examine_list(query: Prepared, fault: str) -> str:
-    if found := [row["name"] for row in await query.all()]:
-        raise Fault(f"{', '.join(found)}: {fault}")
-    return "all there" if query is _MISSING_EXTENSIONS else "all of them are right"
 
 
 def _stated(check: Callable[[], Awaitable[str]]) -> Callable[[], Awaitable[str]]:
@@ -172,9 +131,27 @@ async def _examine_replicas() -> str:
     raise Fault("; ".join(f"{name}: {reason}" for name, reason in left_out.items()))
 
 
+async def _examine_temporary_files() -> str:
+    directory, kind = await asyncio.to_thread(_temporary_directory)
+    if kind in ("tmpfs", "ramfs") and settings.in_production:
+        raise Fault(f"{directory} is memory ({kind}): set TMPDIR to a directory on a disk")
+    return str(directory)
+
+
+def _temporary_directory() -> tuple[Path, str]:
+    """With the kind of its file system."""
+    directory = Path(tempfile.gettempdir()).resolve()
+    mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
+    above = [(at, kind) for at, kind in mounts if directory.is_relative_to(at)]
+    return directory, max(above, key=lambda mount: len(mount[0]))[1]
+
+
 async def _examine_storage() -> str:
-    if (state := await asyncio.to_thread(check_storage, settings.data_dir)) != "ok":
-        raise Fault(f"DATA_DIR is {state}")
+    files = settings.data_dir / "files"
+    if not settings.storage_url:
+        if (state := await asyncio.to_thread(check_storage, files)) != "ok":
+            raise Fault(f"{files} is {state}")
+        return str(files)
     name, content = f"doctor-{uuid7()}", b"examined"
     try:
         await STORAGE.put(name, content)
@@ -182,7 +159,19 @@ async def _examine_storage() -> str:
             raise Fault("a file was read otherwise than it was written")
     finally:
         await STORAGE.delete([name])
-    return settings.storage_url or f"{settings.data_dir}/files"
+    return settings.storage_url
+
+
+async def _examine_files() -> str:
+    found = await find_missing(_PATIENCE / 2)
+    examined = f"{found.examined:,} that the database names{'' if found.is_complete else ', not all in the time,'}"
+    if not found.names:
+        return f"{examined} are there"
+    async with DB.connection() as connection:
+        owners = await owners_of(connection, found.names[:1])
+    raise Fault(
+        f"{len(found.names):,} of {examined} are missing; the first is {found.names[0]} ({owners[found.names[0]]})"
+    )
 
 
 async def _examine_mail_server() -> str:

@@ -15,6 +15,11 @@ from service.errors import Unavailable
 from service.media.storage import STORAGE, Directory
 from service.settings import VERSION, settings
 
+_ARE_SHARED = (
+    "SELECT EXISTS (SELECT FROM pg_class, aclexplode(relacl)"
+    " WHERE pg_class.oid = to_regclass('public.users') AND grantee <> relowner)"
+)
+
 
 class Refused(Exception):
     """The message says in one line why nothing was restored."""
@@ -51,6 +56,7 @@ async def _restore(source: Path) -> None:
     try:
         await _restore_files(source, manifest)
         await resync()
+        await _print_grants()
     except (Unavailable, OSError, asyncpg.PostgresError) as error:
         raise SystemExit(
             f"The database was restored, the rest was not: {error}. Empty the database and {settings.data_dir}/files,"
@@ -107,6 +113,18 @@ async def _restore_files(source: Path, manifest: Manifest) -> None:
     for name in names:
         await STORAGE.put(name, await backup.get(name))
     print(f"files: {len(names)} restored")
+
+
+async def _print_grants() -> None:
+    """A backup has no privileges, as its roles may not exist here: those of the new database apply, if it has any."""
+    async with DB.connection() as connection:
+        are_shared = await connection.fetchval(_ARE_SHARED)
+    if settings.in_production and not are_shared:
+        print(
+            "privileges: only the owner may use the tables. If another role serves, let it:"
+            " GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO ROLE;"
+            " GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO ROLE;"
+        )
 
 
 def _next_step(manifest: Manifest) -> str:

@@ -43,6 +43,9 @@ _MISSING = (
     asyncpg.UndefinedFunctionError,
 )
 
+# A privilege was revoked, or never given: an operator has to give it
+_REFUSED = asyncpg.InsufficientPrivilegeError
+
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 # Too few files or too little memory, or a network that is away
 _PASSING = {
@@ -81,6 +84,8 @@ def to_service_error(error: Exception) -> ServiceError:
         return QuotaExceeded(_QUOTAS[error.constraint_name])
     if isinstance(error, asyncpg.exceptions.ReadOnlySQLTransactionError):
         return Unavailable("The database accepts no changes at the moment.")
+    if isinstance(error, _REFUSED):
+        return Unavailable("The database refuses what the service needs for this request.")
     if isinstance(error, _MISSING) and _migrations_are_pending:
         return Unavailable("The database lacks migrations of this release of the service.")
     if isinstance(error, TRANSIENT):
@@ -90,6 +95,13 @@ def to_service_error(error: Exception) -> ServiceError:
     if isinstance(error, asyncpg.DataError):
         return BadRequest("The request holds a value that cannot be stored.")
     return InternalError()
+
+
+def fault_of_deployment(error: Exception) -> str:
+    """What PostgreSQL says about a fault that only an operator can mend; empty for all other errors."""
+    if isinstance(error, ExceptionGroup):
+        return fault_of_deployment(error.exceptions[0])
+    return f"The role of the service lacks a privilege: {error}" if isinstance(error, _REFUSED) else ""
 
 
 def _system_error(error: OSError) -> ServiceError:

@@ -16,10 +16,16 @@ _NEXT_HOST = (OSError, TimeoutError, asyncpg.CannotConnectNowError, TargetServer
 
 
 async def connect(dsn: str, **options: Any) -> asyncpg.Connection:
-    """A new connection, with the options of asyncpg.connect. With several hosts, raises ConnectionError with the reason
-    of each."""
-    hosts = _hosts(dsn)
-    return await (asyncpg.connect(dsn, **options) if hosts is None else hosts.connect(**options))
+    """A new connection, with the options of asyncpg.connect. Raises ConnectionError with the host and the reason, for
+    each of several hosts."""
+    if hosts := _hosts(dsn):
+        return await hosts.connect(**options)
+    try:
+        return await asyncpg.connect(dsn, **options)
+    except TimeoutError:
+        raise
+    except OSError as error:
+        raise ConnectionError(f"{name_of(dsn)}: {_reason(error)}") from error
 
 
 class _Hosts:

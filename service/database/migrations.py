@@ -24,7 +24,7 @@ def make_migrations_safe() -> None:
     records are stored together or not at all."""
     forwards.forwards.__defaults__ = ("all", "all", False, False)
     forwards.run_forwards = _in_one_transaction(forwards.run_forwards, before=_refuse_unknown_migrations)
-    backwards.run_backwards = _in_one_transaction(backwards.run_backwards)
+    backwards.run_backwards = _in_one_transaction(backwards.run_backwards, before=_refuse_to_delete_people)
 
 
 def add_statements(manager: MigrationManager, statements: Sequence[tuple[str, str | None]]) -> None:
@@ -44,7 +44,8 @@ def add_statements(manager: MigrationManager, statements: Sequence[tuple[str, st
     manager.add_raw_backwards(undo)
 
 
-def _in_one_transaction(run: Any, before: Callable[[], Awaitable[None]] | None = None) -> Any:
+def _in_one_transaction(run: Any, before: Callable[..., Awaitable[None]]) -> Any:
+    """``before`` gets the arguments of ``run``, and may raise SystemExit."""
     if hasattr(run, "__wrapped__"):
         return run
 
@@ -52,8 +53,7 @@ def _in_one_transaction(run: Any, before: Callable[[], Awaitable[None]] | None =
         try:
             async with DB.transaction():
                 await DB.run_ddl(_LOCK)
-                if before is not None:
-                    await before()
+                await before(*args, **kwargs)
                 return await run(*args, **kwargs)
         except Unavailable as error:
             raise SystemExit(f"The database cannot be reached: {error.__cause__ or error}") from error
@@ -72,7 +72,7 @@ async def pending_migrations() -> list[str]:
     return pending
 
 
-async def _refuse_unknown_migrations() -> None:
+async def _refuse_unknown_migrations(*_: Any, **__: Any) -> None:
     """Raises SystemExit when the database has migrations of our apps that this release does not have, and lacks others.
     A database that is only newer is accepted: an older release must run on it after a rollback."""
     known, applied = set(known_migrations()), await applied_migrations()
@@ -89,6 +89,40 @@ async def _refuse_unknown_migrations() -> None:
         f"The database has migrations that this release does not have ({', '.join(unknown)}), so nothing was changed: "
         "run the release that has them, or set DATABASE_URL to another database."
     )
+
+
+async def _refuse_to_delete_people(app_name: str, migration_id: str = "1", *_: Any, **options: Any) -> None:
+    """Raises SystemExit when an undo would reach the oldest migration of an app, and so remove the tables of people who
+    are in them. The id of that migration does it on purpose: "all" is too near to ``forwards all``."""
+    if options.get("preview"):
+        return
+    applied = await applied_migrations()
+    people: list[str] = []
+    on_purpose: list[str] = []
+    for app, counts in _PEOPLE.items():
+        ids = sorted(name for of, name in applied if of == app)
+        chosen = "all" if app_name == "all" else migration_id if app_name == app else None
+        if ids and (chosen == "all" or (chosen == "1" and len(ids) == 1)):
+            found = [text for table, words in counts.items() if (text := await _count(table, words))]
+            people += found
+            on_purpose += [f"piccolo migrations backwards {app} {ids[0]}"] if found else []
+    if people:
+        raise SystemExit(
+            f"Nothing was undone, as it would delete {' and '.join(people)} with all that is theirs: to do it on"
+            f" purpose, name the oldest migration ({', '.join(on_purpose)})."
+        )
+
+
+# By app and table, what a row is, and rows are
+_PEOPLE = {"user": {"piccolo_user": ("operator", "operators")}, "service": {"users": ("user", "users")}}
+
+
+async def _count(table: str, words: tuple[str, str]) -> str:
+    """The number of rows in words; empty if there are none."""
+    if not (await DB.run_ddl(f"SELECT to_regclass('{table}') IS NOT NULL AS exists"))[0]["exists"]:
+        return ""
+    count = (await DB.run_ddl(f"SELECT count(*) AS rows FROM {table}"))[0]["rows"]  # noqa: S608 (our own names)
+    return f"{count:,} {words[count != 1]}" if count else ""
 
 
 def known_migrations() -> list[tuple[str, str]]:

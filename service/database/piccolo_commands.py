@@ -12,17 +12,20 @@ from piccolo.apps.migrations.commands import backwards
 
 from service.errors import Unavailable
 from service.log import set_up_logging
-from service.settings import settings
+from service.settings import asks_for_help, settings
 
 
 def complete_commands() -> None:
     """Changes Piccolo's commands in this process. ``migrations backwards`` means ``backwards service``: it undoes the
     newest migration. ``schema generate`` lists the indexes that Piccolo has no method for, instead of failing. The
-    service's own commands are without Piccolo's advice to migrate, which would be wrong before a restore."""
+    service's own commands, and all help, are without Piccolo's look at the migrations: it needs the database, and its
+    advice would be wrong before a restore."""
     if main := sys.modules.get("piccolo.main"):  # only the command `piccolo` imports it
         set_up_logging(settings, of_command=True)
-        if sys.argv[1:2] == ["service"]:
-            main.colored_warning = _say_nothing  # type: ignore[attr-defined] # a module
+        if sys.argv[1:2] == ["service"] or asks_for_help():
+            main.CheckMigrationManager = _NoMigrations  # type: ignore[attr-defined] # a module
+        if asks_for_help():
+            _complete_help()
     backwards.backwards.__defaults__ = ("service", "1", False, False, False)
     if generate := sys.modules.get("piccolo.apps.schema.commands.generate"):  # only the command `piccolo` imports it
         generate.Index = _index_of(generate.Index)  # type: ignore[attr-defined] # a module
@@ -45,8 +48,19 @@ def in_one_line(command: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def _say_nothing(**_: Any) -> None:
-    pass
+class _NoMigrations:
+    def __init__(self, **_: Any) -> None:
+        pass
+
+    async def havent_ran_count(self) -> int:
+        return 0
+
+
+def _complete_help() -> None:
+    """Piccolo knows ``piccolo GROUP COMMAND --help``, but neither ``-h`` nor a group or nothing before it. All of them
+    list the commands, as ``piccolo`` alone does."""
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    sys.argv[1:] = [*words, "--help"] if len(words) > 1 else []
 
 
 def _index_of(parsed: Any) -> Any:

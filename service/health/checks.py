@@ -25,7 +25,8 @@ async def check_together() -> dict[str, str]:
 
 async def _check() -> dict[str, str]:
     checks = await _check_database()
-    checks["storage"] = await _check_storage()
+    if not settings.storage_url:
+        checks["storage"] = await _check_storage()
     if valkey is not None:
         checks["limits"] = "not shared" if valkey.is_away else "ok"
     if settings.database_replica_urls:
@@ -59,6 +60,6 @@ async def _check_database() -> dict[str, str]:
 async def _check_storage() -> str:
     try:
         async with asyncio.timeout(_PATIENCE):
-            return await asyncio.to_thread(check_storage, settings.data_dir)
+            return await asyncio.to_thread(check_storage, settings.data_dir / "files")
     except OSError:  # TimeoutError is one
         return "not writable"

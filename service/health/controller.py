@@ -14,8 +14,8 @@ from service.web.routes import get
 
 _FROM_PROXIES = ("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "forwarded", "via")
 # Other states only degrade: a load balancer that removed a busy worker would overload the others, and one that removed
-# all workers of a database that only reads would end the reads, too
-_PREVENTS_SERVING = {"away", "pending", "not writable"}
+# all workers of a database or a disk that only reads would end the reads, too
+_PREVENTS_SERVING = {"away", "pending"}
 
 
 class HealthController(Controller):

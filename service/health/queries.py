@@ -8,6 +8,7 @@ from piccolo.querystring import QueryString
 from service.changes.queries import is_resynced
 from service.database.migrations import pending_migrations
 from service.database.prepared import Prepared
+from service.database.privileges import lacking_privileges
 from service.mail.outbox import waiting_messages
 from service.settings import settings
 
@@ -48,6 +49,10 @@ async def _check_writes() -> str:
     return str(await _WRITES.value())
 
 
+async def _check_privileges() -> str:
+    return "missing" if await lacking_privileges() else "ok"
+
+
 async def _check_feed() -> str:
     return "ok" if await is_resynced() else "needs resync"
 
@@ -59,7 +64,12 @@ async def _check_mail() -> str:
 def checks() -> Mapping[str, Callable[[], Awaitable[str]]]:
     """By name, a function that returns the state of one part. It may raise any error."""
     of_mail = {"mail": _check_mail} if settings.smtp_host else {}
-    return {"migrations": _check_migrations, "writes": _check_writes, "feed": _check_feed, **of_mail}
+    return {
+        "migrations": _check_migrations,
+        "writes": _check_writes,
+        "privileges": _check_privileges,
+        "feed": _check_feed,
+    } | of_mail
 
 
 class Transactions(NamedTuple):

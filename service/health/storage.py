@@ -1,4 +1,4 @@
-"""Whether DATA_DIR can be written and has space."""
+"""Whether files can be stored, and have space."""
 
 import shutil
 import tempfile
@@ -9,11 +9,13 @@ _FREE_SHARE = 0.05
 _FREE_BYTES = 5 * 1024**3
 
 
-def check_storage(data_dir: Path) -> str:
-    """Raises OSError when no file can be written. Permissions alone prove nothing: root has them all, and a disk can be
-    full or read-only."""
-    data_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=data_dir) as file:
+def check_storage(files: Path) -> str:
+    """Examines the directory of files, which may be a mount of its own; if it does not exist yet, the nearest one above
+    it. Creates neither. Raises OSError when no file can be written. Permissions alone prove nothing: root has them all,
+    and a disk can be full or read-only."""
+    directory = next(each for each in (files, *files.absolute().parents) if each.exists())
+    with tempfile.TemporaryFile(dir=directory) as file:
         file.write(b"health")
-    disk = shutil.disk_usage(data_dir)
+        file.flush()
+    disk = shutil.disk_usage(directory)
     return "nearly full" if disk.free < min(_FREE_BYTES, disk.total * _FREE_SHARE) else "ok"

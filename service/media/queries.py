@@ -13,13 +13,16 @@ from io import BytesIO
 from typing import IO, Any
 
 import msgspec
+from loguru import logger
 from piccolo.querystring import QueryString
 
 from service.database.engine import DB
 from service.database.held import check_no_connection
 from service.database.prepared import Param, Prepared, json_object
 from service.database.shares import ON_BEHALF_OF
+from service.errors import NotFound
 from service.limits.rate_limits import STORED_BYTES
+from service.log import REQUEST, OncePerMinute
 from service.media.images.workers import clean
 from service.media.schemas import PICTURE_VERSION_LENGTH, SIZES
 from service.media.storage import STORAGE, derived_key
@@ -28,6 +31,7 @@ from service.media.tables import StoredFile
 LINK_SECONDS = 600
 BLOCK = 4096  # bytes of the disk that each file takes at least
 
+_LOST = OncePerMinute()  # lines in the log for each file
 _KEY = derived_key("names of files")
 _COLUMNS = ("name", "size", "width", "height", "color")
 _UPSERT = Prepared(
@@ -133,6 +137,17 @@ async def content_name(file: IO[bytes]) -> str:
 def _keyed_hash(file: Any) -> str:
     file.seek(0)
     return hashlib.file_digest(file, partial(hmac.new, _KEY, digestmod="sha256")).hexdigest()
+
+
+async def read_file(name: str) -> bytes:
+    """A file that the database names. Raises NotFound if it is lost: the storage does not have it."""
+    try:
+        return await STORAGE.get(name)
+    except FileNotFoundError:
+        if times := _LOST.count(name):
+            path = scope["path"] if (scope := REQUEST.get()) else ""
+            logger.bind(times=times).error("The storage has no file {}, which {} needs.", name, path or "a command")
+        raise NotFound("The file is lost: the storage of the server does not have it.") from None
 
 
 def file_name(name: str, size: str) -> str:

@@ -42,6 +42,9 @@ class Storage(Protocol):
     async def get(self, name: str) -> bytes:
         """Raises FileNotFoundError."""
 
+    async def lacks(self, names: Sequence[str]) -> list[str]:
+        """Those that it does not have, in their order."""
+
     async def delete(self, names: Iterable[str]) -> None:
         """Missing names are ignored."""
 
@@ -73,6 +76,10 @@ class Directory:
     async def get(self, name: str) -> bytes:
         check_no_connection("Reading a file")
         return await asyncio.to_thread(self._path(name).read_bytes)
+
+    async def lacks(self, names: Sequence[str]) -> list[str]:
+        check_no_connection("Looking for files")
+        return await asyncio.to_thread(lambda: [name for name in names if not self._path(name).exists()])
 
     async def delete(self, names: Iterable[str]) -> None:
         check_no_connection("Deleting files")
@@ -164,6 +171,20 @@ class Bucket:
         with _storage_errors(name):
             found = await self.store.get_async(name)
             return bytes(await found.bytes_async())
+
+    async def lacks(self, names: Sequence[str]) -> list[str]:
+        check_no_connection("Looking for files")
+        at_once = asyncio.Semaphore(AT_ONCE)
+
+        async def is_lacking(name: str) -> bool:
+            async with at_once:
+                with suppress(FileNotFoundError), _storage_errors(name):
+                    await self.store.head_async(name)
+                    return False
+            return True
+
+        lacking = await asyncio.gather(*map(is_lacking, names))
+        return [name for name, is_missing in zip(names, lacking, strict=True) if is_missing]
 
     async def delete(self, names: Iterable[str]) -> None:
         check_no_connection("Deleting files")

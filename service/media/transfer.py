@@ -16,7 +16,7 @@ from litestar.types import Empty
 from multipart import MultipartSegment, ParserError, ParserLimitReached, PushMultipartParser
 
 from service.errors import BadRequest, TooLarge, Unprocessable, UnsupportedMediaType, Violation
-from service.media.queries import LINK_SECONDS, file_name, picture_version
+from service.media.queries import LINK_SECONDS, file_name, picture_version, read_file
 from service.media.schemas import MAX_UPLOAD, SIZES, PictureQuery, PortraitLinks
 from service.media.storage import STORAGE, WEBP
 from service.validation import pointer
@@ -141,14 +141,14 @@ async def show_picture(
         return Rendered("", status=307, headers=headers)
     caching = (_DAY if has_version else _REVALIDATED) if public else "private, no-cache"
     headers = {"ETag": f'"{row["name"]}-{query.size}"', "Vary": "Accept", "Cache-Control": caching}
-    return Response(await STORAGE.get(name), media_type=WEBP, headers=headers | _EMBEDDABLE)
+    return Response(await read_file(name), media_type=WEBP, headers=headers | _EMBEDDABLE)
 
 
 async def show_linked_file(name: str, expires: int) -> Response[bytes]:
     """The file behind a link that expires at ``expires``, in seconds since 1970."""
     left = max(0, expires - int(time.time()))
     headers = {"ETag": f'"{name}"', "Cache-Control": f"private, max-age={left}", "Vary": "Accept"}
-    return Response(await STORAGE.get(name), media_type=WEBP, headers=headers | _EMBEDDABLE)
+    return Response(await read_file(name), media_type=WEBP, headers=headers | _EMBEDDABLE)
 
 
 async def _links(row: Any) -> PortraitLinks:

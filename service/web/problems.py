@@ -10,7 +10,7 @@ from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.types import Scope
 from loguru import logger
 
-from service.database.failures import to_service_error, without_frames
+from service.database.failures import fault_of_deployment, to_service_error, without_frames
 from service.errors import (
     PROBLEMS,
     BadRequest,
@@ -23,8 +23,10 @@ from service.errors import (
     TooLarge,
     Unavailable,
 )
+from service.log import OncePerMinute
 
 MEDIA_TYPE = "application/problem+json"
+_DEPLOYMENT = OncePerMinute()  # such a fault meets every request until an operator has mended it
 _BY_STATUS = {kind.status: kind for kind in PROBLEMS.values() if kind is not QuotaExceeded}  # 403 is Forbidden
 
 
@@ -69,7 +71,10 @@ def allowed(methods: str) -> list[str]:
 
 def log_failure(error: Exception, problem: ServiceError) -> None:
     """Logs an error of the service. Errors of clients are not logged here."""
-    if isinstance(problem, InternalError):
+    if fault := fault_of_deployment(error):
+        if times := _DEPLOYMENT.count(fault):
+            logger.bind(times=times).error("{}", fault)
+    elif isinstance(problem, InternalError):
         logger.opt(exception=error).error("The request failed.")
     elif isinstance(problem, Unavailable) and not isinstance(problem, Overloaded):
         logger.warning("The request could not be served: {!r}", error)

@@ -112,6 +112,48 @@ SOME_ROWS = """
 """
 
 
+OLDEST = "2026-11-25T13:00:00:000000"  # of the service
+OLDEST_OF_OPERATORS = "2019-11-14T21:52:21"
+AN_OPERATOR = """
+    INSERT INTO piccolo_user (username, password, email, active, admin, superuser)
+    VALUES ('ada', '', '', true, true, false)
+"""
+
+
+@pytest.mark.parametrize("undo", ["all", "service all", "user all", "service 1"])
+def test_people_are_deleted_only_by_the_id_of_the_oldest_migration(empty_database: str, undo: str) -> None:
+    works(empty_database, "migrations", "forwards", "all")
+    if undo == "service 1":  # it leads to the oldest when no other is left
+        second = works(
+            empty_database, "migrations", "backwards", "service", "2026-11-25T13:10:00:000000", "--auto_agree"
+        )
+        assert "[backwards]" in second
+        run(
+            empty_database,
+            "INSERT INTO users (id, username, created_at, updated_at) VALUES (md5('a')::uuid, 'a', now(), now())",
+        )
+    else:
+        run(empty_database, SOME_ROWS)
+    run(empty_database, AN_OPERATOR)
+    before = rows(empty_database, CATALOG), recorded(empty_database)
+    people = {"user": "1 operator", "service": "1 user" if undo == "service 1" else "2 users"}
+    commands = {
+        "user": f"piccolo migrations backwards user {OLDEST_OF_OPERATORS}",
+        "service": f"piccolo migrations backwards service {OLDEST}",
+    }
+    apps = ["user", "service"] if undo == "all" else [undo.partition(" ")[0]]
+    done = piccolo("migrations", "backwards", *undo.split(), "--auto_agree", DATABASE_URL=empty_database)
+    assert done.returncode == 1, done.stdout
+    assert done.stderr == (
+        f"Nothing was undone, as it would delete {' and '.join(people[app] for app in apps)} with all that is theirs:"
+        f" to do it on purpose, name the oldest migration ({', '.join(commands[app] for app in apps)}).\n"
+    )
+    assert (rows(empty_database, CATALOG), recorded(empty_database)) == before
+    for app in apps:
+        works(empty_database, *commands[app].split()[1:], "--auto_agree")
+        assert app not in {of for of, _ in recorded(empty_database)}
+
+
 def test_usage_is_counted_anew_when_it_is_undone_and_redone_with_rows(empty_database: str) -> None:
     counted = 'SELECT username, characters, stored_bytes FROM user_usage JOIN users ON users.id = "user" ORDER BY 1'
     works(empty_database, "migrations", "forwards", "all")
@@ -401,7 +443,9 @@ def test_a_service_is_ready_once_its_migrations_ran(empty_database: str) -> None
         works(empty_database, "migrations", "forwards")
         ready = client.get("/health/ready")
         assert ready.status_code == 200
-        assert ready.json()["checks"] == dict.fromkeys(["database", "migrations", "writes", "feed", "storage"], "ok")
+        assert ready.json()["checks"] == dict.fromkeys(
+            ["database", "migrations", "writes", "privileges", "feed", "storage"], "ok"
+        )
 
 
 def test_commands_work_beside_a_running_service(running_service: Service) -> None:

@@ -120,7 +120,7 @@ def test_the_process_lives_and_is_not_ready(service: Service, member: httpx.Clie
         assert member.get("/health/live").status_code == 200
         ready = member.get("/health/ready")
         assert ready.status_code == 503
-        assert ready.json()["checks"] == dict.fromkeys(["migrations", "writes", "feed"], "unknown") | {
+        assert ready.json()["checks"] == dict.fromkeys(["migrations", "writes", "privileges", "feed"], "unknown") | {
             "database": "away",
             "storage": "ok",
         }

@@ -15,6 +15,7 @@ import asyncpg
 import httpx
 import pytest
 from asyncpg import exceptions
+from loguru import logger
 from msgspec.structs import replace
 from piccolo.querystring import QueryString
 
@@ -23,6 +24,7 @@ from service.auth.token_cache import forget_tokens
 from service.database.engine import DB
 from service.database.failures import to_service_error
 from service.database.prepared import Prepared
+from service.log import OncePerMinute
 from service.settings import settings
 from tests.conftest import character, client
 from tests.support.pictures import draw_picture
@@ -65,6 +67,7 @@ STATUS_OF_ERROR = {
     "ClientConfigurationError": 503,
     "FatalPostgresError": 500,
     "IdleInTransactionSessionTimeoutError": 503,
+    "InsufficientPrivilegeError": 503,
     "InterfaceError": 503,
     "InternalClientError": 503,
     "InvalidCachedStatementError": 503,
@@ -231,3 +234,30 @@ async def test_a_missing_table_passes_only_while_migrations_are_pending(alice: h
         await execute(dsn, "ALTER TABLE later RENAME TO characters")
     assert (await alice.get("/health/ready")).json()["checks"]["migrations"] == "ok"
     assert (await alice.get("/v1/characters")).status_code == 200
+
+
+async def test_a_revoked_privilege_is_a_fault_of_the_deployment(
+    alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is answered 503, logged once, and readiness says so."""
+    monkeypatch.setattr("service.web.problems._DEPLOYMENT", OncePerMinute())
+    lines: list[Any] = []
+    sink = logger.add(lines.append, level="WARNING")
+    await execute(DB.config["dsn"], "REVOKE INSERT ON characters FROM service")
+    try:
+        for _ in range(3):
+            answer = await alice.post("/v1/characters", json={"name": "Mira"})
+            assert_unavailable(answer, "The database refuses what the service needs for this request.")
+        ready = await alice.get("/health/ready")
+        assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+        assert ready.json()["checks"]["privileges"] == "missing"
+        assert (await alice.get("/v1/characters")).status_code == 200
+    finally:
+        logger.remove(sink)
+        await execute(DB.config["dsn"], "GRANT INSERT ON characters TO service")
+    (line,) = lines
+    assert line.record["level"].name == "ERROR"
+    fault = "The role of the service lacks a privilege: permission denied for table characters"
+    assert line.record["message"] == fault
+    assert line.record["exception"] is None
+    assert (await alice.get("/health/ready")).json()["checks"]["privileges"] == "ok"

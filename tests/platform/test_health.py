@@ -31,11 +31,14 @@ from tests.support.servers import ROOT, end_connections, execute
 OPERATOR = embedded.dsn(DATA_DIR).replace("service@/service", "postgres@/postgres")
 
 
-ALL_OK = dict.fromkeys(["database", "migrations", "writes", "feed", "storage"], "ok")
+ALL_OK = dict.fromkeys(["database", "migrations", "writes", "privileges", "feed", "storage"], "ok")
+
+
+# What only degrades: storage
 
 
 @pytest.mark.parametrize("below", ["", "data"])
-async def test_storage_at_a_file_is_not_ready(
+async def test_storage_at_a_file_degrades(
     stranger: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, below: str
 ) -> None:
     file = tmp_path / "file"
@@ -43,7 +46,7 @@ async def test_storage_at_a_file_is_not_ready(
     await assert_not_writable(stranger, monkeypatch, file / below)
 
 
-async def test_storage_that_refuses_writes_is_not_ready(
+async def test_storage_that_refuses_writes_degrades(
     stranger: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await assert_not_writable(stranger, monkeypatch, Path("/proc/self"))  # refuses writes from root, too
@@ -77,9 +80,16 @@ async def test_metrics_are_for_this_machine_or_the_token(
 async def assert_not_writable(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
     monkeypatch.setattr("service.health.checks.settings", msgspec.structs.replace(settings, data_dir=directory))
     ready = await client.get("/health/ready")
-    assert (ready.status_code, ready.json()["status"]) == (503, "unavailable")
+    assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
     assert ready.json()["checks"] == ALL_OK | {"storage": "not writable"}
-    assert ready.headers["Retry-After"] == "1"
+
+
+async def test_the_directory_of_files_counts_not_the_one_that_it_is_in(
+    stranger: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It may be a mount of its own."""
+    (tmp_path / "files").symlink_to("/proc/self")
+    await assert_not_writable(stranger, monkeypatch, tmp_path)
 
 
 async def test_the_check_leaves_no_file(
@@ -88,7 +98,10 @@ async def test_the_check_leaves_no_file(
     data_dir = tmp_path / "new"
     monkeypatch.setattr("service.health.checks.settings", msgspec.structs.replace(settings, data_dir=data_dir))
     assert (await stranger.get("/health/ready")).json() == {"status": "ok", "version": VERSION, "checks": ALL_OK}
-    assert list(data_dir.iterdir()) == []
+    assert not data_dir.exists()
+    (data_dir / "files").mkdir(parents=True)
+    assert (await stranger.get("/health/ready")).json()["checks"] == ALL_OK
+    assert list((data_dir / "files").iterdir()) == []
 
 
 async def test_the_service_tells_its_version(stranger: httpx.AsyncClient) -> None:
@@ -214,6 +227,20 @@ async def test_metrics_tell_what_waits(stranger: httpx.AsyncClient) -> None:
     found = await read_metrics(stranger)
     assert found["outbox_messages"] == 1
     assert 20 * 60 <= found["outbox_oldest_seconds"] < 20 * 60 + 10
+
+
+async def test_without_a_mail_server_no_message_waits(
+    stranger: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So the alert does not fire for what nobody sends."""
+    await queue(120)
+    assert (await read_metrics(stranger))["outbox_oldest_seconds"] >= 7200, "development logs e-mails"
+    production = msgspec.structs.replace(settings, environment="production")
+    for smtp_host, messages in (("", 0), ("mail.example.org", 1)):
+        sends = msgspec.structs.replace(production, smtp_host=smtp_host)
+        monkeypatch.setattr("service.health.metrics.settings", sends)
+        found = await read_metrics(stranger)
+        assert (found["outbox_messages"], found["outbox_oldest_seconds"] > 3600) == (messages, messages > 0)
 
 
 async def test_metrics_tell_of_the_transaction_that_delays_the_feed(stranger: httpx.AsyncClient) -> None:

@@ -3,8 +3,11 @@
 import asyncio
 import io
 import json
+import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from urllib.parse import quote
 
 import httpx
@@ -84,3 +87,27 @@ def test_an_error_invents_no_line(monkeypatch: pytest.MonkeyPatch, environment: 
     first, *others = lines
     assert "It failed: before" in first
     assert all(line.startswith("    ") for line in others)
+
+
+def test_all_times_have_one_format(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the access log, which bypasses loguru, and of all other lines."""
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", stream)
+        set_up_logging(msgspec.structs.replace(settings, environment="production", log_level="INFO"))
+        logger.info("A line.")
+    set_up_logging(settings)
+    stream.seek(0)
+    (time,) = (json.loads(line)["time"] for line in stream)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", time)
+    assert msgspec.json.encode(datetime.now(UTC)).decode()[-2:] == 'Z"', "as msgspec writes an AccessLine"
+
+
+def test_a_pool_that_cannot_connect_logs_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    with written(monkeypatch, "development") as lines:
+        try:
+            raise ConnectionRefusedError(111, "Connection refused")
+        except OSError as error:
+            logging.getLogger("asyncpg.pool").warning("Failed to restore the pool connection.", exc_info=error)
+    (line,) = lines
+    assert "Failed to restore the pool connection: ConnectionRefusedError(111, 'Connection refused')" in line

@@ -39,6 +39,7 @@ async def test_files_are_stored_until_they_are_deleted(stored: Storage) -> None:
         assert await stored.get(NAME) == content
     await stored.put("cd34" * 16, b"other")
     await stored.delete([NAME, "ef56" * 16])
+    assert await stored.lacks(["ef56" * 16, "cd34" * 16, NAME]) == ["ef56" * 16, NAME]
     with pytest.raises(FileNotFoundError):
         await stored.get(NAME)
     assert await stored.get("cd34" * 16) == b"other"

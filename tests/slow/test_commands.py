@@ -133,7 +133,7 @@ COMMANDS = [
 @pytest.mark.parametrize(
     ("address", "reason"),
     [
-        ("postgresql://service@127.0.0.1:1/service", "[Errno 111] Connection refused"),
+        ("postgresql://service@127.0.0.1:1/service", "127.0.0.1:1: [Errno 111] Connection refused"),
         ("nobody@/service", 'role "nobody" does not exist'),
         ("service@/nothing", 'database "nothing" does not exist'),
     ],
@@ -171,8 +171,8 @@ def test_the_doctor_finds_nothing_in_a_service_that_works(service: Service) -> N
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     found = examined(done)
     assert {state for state, _ in found.values()} == {"ok"}
-    names = ["service", "database", "clock", "extensions", "migrations", "writes", "feed", "privileges", "indexes"]
-    assert list(found) == [*names, "storage"]
+    of_database = ["database", "clock", "extensions", "migrations", "writes", "privileges", "feed", "indexes"]
+    assert list(found) == ["service", "temporary", *of_database, "storage", "files"]
     assert not list((service.data_dir / "files").rglob("doctor*"))
 
 
@@ -184,17 +184,28 @@ def test_the_doctor_finds_every_fault(fresh_database: str, tmp_path: Path) -> No
         "MAIL_FROM": "no-reply@example.org",
         "VALKEY_URL": "valkey://127.0.0.1:1",
         "DATA_DIR": "/proc/self",
-        "DATABASE_POOL_SIZE": "500",
+        "WEB_CONCURRENCY": "4",
+        "DATABASE_POOL_SIZE": "30",
+        "TMPDIR": "/dev/shm",
     }
     done = piccolo("service", "doctor", **production, **faults)
     assert done.returncode == 1
     found = examined(done)
-    assert found["migrations"] == (
-        "FAULT",
-        "pending: run piccolo migrations forwards, or give the role its privileges, without which it sees no migration",
+    state, text = found["migrations"]
+    assert state == "FAULT"
+    assert re.fullmatch(
+        r"20\S+(, 20\S+){4} and \d+ more pending: run piccolo migrations forwards as the owner of the"
+        r" database",
+        text,
     )
-    assert found["extensions"] == ("FAULT", "pg_trgm, unaccent: missing, an administrator can create them")
-    for name in ("database", "storage", "smtp", "valkey", "feed", "mail"):
+    assert found["extensions"] == ("ok", "pg_trgm, unaccent: the first migration creates them")
+    assert found["privileges"] == ("ok", "there are no tables yet")
+    assert "skip   feed, mail, files: they need the migrations" in done.stdout
+    assert found["database"][1].startswith(
+        "4 workers (WEB_CONCURRENCY) with 31 connections each (DATABASE_POOL_SIZE) need 124, max_connections leaves "
+    )
+    assert found["temporary"] == ("FAULT", "/dev/shm is memory (tmpfs): set TMPDIR to a directory on a disk")
+    for name in ("storage", "smtp", "valkey"):
         assert found[name][0] == "FAULT", name
     assert found["clock"][0] == found["writes"][0] == found["service"][0] == "ok"
     assert piccolo("migrations", "forwards", **production).returncode == 0
@@ -203,13 +214,17 @@ def test_the_doctor_finds_every_fault(fresh_database: str, tmp_path: Path) -> No
         "REVOKE DELETE ON characters FROM service",
         "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'users_pkey'::regclass",
         "UPDATE feed_cluster SET system_identifier = 1",
+        "INSERT INTO files (name, size, width, height, color, stored_at) VALUES ('lost', 1, 1, 1, '#000000', now())",
     ):
         asyncio.run(execute(operator, statement))
-    found = examined(piccolo("service", "doctor", **production, DATA_DIR=str(tmp_path)))
+    found = examined(piccolo("service", "doctor", **production, DATA_DIR=str(tmp_path / "new")))
+    assert not (tmp_path / "new").exists(), "it changes nothing"
     assert {name: text for name, (state, text) in found.items() if state != "ok"} == {
-        "privileges": "characters: the role may not read and write them",
+        "privileges": "the role lacks characters (DELETE): run as the owner of the tables"
+        " GRANT DELETE ON TABLE characters TO service;",
         "indexes": "users_pkey: not valid, REINDEX repairs them",
         "feed": "needs resync: run piccolo service resync",
+        "files": "5 of 5 that the database names are missing; the first is lost-64.webp (nothing refers to it)",
     }
 
 
@@ -218,7 +233,7 @@ def test_the_doctor_finds_every_fault(fresh_database: str, tmp_path: Path) -> No
     [
         (r"service@", "nobody@", 'role "nobody" does not exist'),
         (r"/fresh_\w+", "/nothing", 'database "nothing" does not exist'),
-        (r".+", "postgresql://service@127.0.0.1:1/x", "[Errno 111] Connection refused"),
+        (r".+", "postgresql://service@127.0.0.1:1/x", "127.0.0.1:1: [Errno 111] Connection refused"),
     ],
 )
 def test_the_doctor_says_once_that_it_cannot_use_the_database(
@@ -233,14 +248,39 @@ def test_the_doctor_says_once_that_it_cannot_use_the_database(
     assert found["database"] == ("FAULT", fault)
     assert {name: state for name, (state, _) in found.items() if name != "database"} == {
         "service": "ok",
+        "temporary": "ok",
         "storage": "ok",
     }
-    skipped = "skip   clock, extensions, migrations, writes, feed, privileges, indexes: they need the database"
+    skipped = "skip   clock, extensions, migrations, writes, privileges, feed, indexes, files: they need the database"
     assert done.stdout.splitlines()[-1] == skipped
-    assert done.stderr.splitlines()[-1] == "1 of 3 examinations found a fault."
+    assert done.stderr.splitlines()[-1] == "1 of 4 examinations found a fault."
 
 
 # Developers
+
+
+@pytest.mark.parametrize("option", ["--help", "-h"])
+@pytest.mark.parametrize(
+    "words", ["", "service", "service doctor", "service restore", "migrations", "migrations backwards"]
+)
+def test_help_starts_nothing_and_needs_no_settings(words: str, option: str, tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    for settings in ({}, {"SECRET_KEY": "short", "ENVIRONMENT": "nowhere"}):
+        done = piccolo(*words.split(), option, DATA_DIR=str(data_dir), **settings)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "Unrecognised" not in done.stdout
+        *_, last = ["", *words.split()]
+        expected = last if words.count(" ") else "collect_files"  # of one command, or the list of all
+        assert expected in done.stdout
+        assert not data_dir.exists()
+
+
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help_of_the_service_needs_no_settings(option: str) -> None:
+    with service_of_its_own(("-m", "service", option), SECRET_KEY="short") as service:
+        service.launch()
+        assert service.wait() == 0
+        assert service.output.startswith("usage: python -m service")
 
 
 def test_help_needs_no_database() -> None:

@@ -1,5 +1,6 @@
 """deploy/nginx.conf with Debian's nginx in front of the real service. Only the two addresses in it are changed."""
 
+import json
 import os
 import shutil
 import signal
@@ -141,6 +142,9 @@ def test_no_spelling_of_the_metrics_passes(service: Service, port: int, path: st
     assert answer.startswith(b"HTTP/1.1 404 ")
     assert b"http_requests" not in answer
     assert b"X-Request-ID" not in answer, "the service was not asked"
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"Content-Type: application/problem+json" in head
+    assert json.loads(body)["type"] == "/problems/not-found"
 
 
 @pytest.mark.parametrize(

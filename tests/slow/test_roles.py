@@ -84,6 +84,17 @@ def test_the_owner_makes_and_restores_backups(roles: None, tmp_path: Path) -> No
         done = piccolo("service", "restore", str(tmp_path / "backup"), **again)
         assert done.returncode == 0, done.stderr
         assert piccolo("service", "doctor", **again).returncode == 0
+        # The database had no default privileges, so the role of the service has none
+        (statements,) = re.findall(r"^privileges: only the owner .+ let it: (.+)$", done.stdout, re.MULTILINE)
+        web = again | {"DATABASE_URL": address("characters_web", "characters_again")}
+        examined = piccolo("service", "doctor", **web)
+        assert examined.returncode == 1
+        assert "FAULT  migrations  the role may not read which ran: give it its privileges" in examined.stdout
+        grants = statements.replace("TO ROLE", "TO characters_web")
+        assert "run as the owner of the tables " + grants.split(";")[0] in examined.stdout
+        asyncio.run(execute(again["DATABASE_URL"], grants))
+        examined = piccolo("service", "doctor", **web)
+        assert examined.returncode == 0, examined.stdout
     finally:
         asyncio.run(execute(administrator, "DROP DATABASE IF EXISTS characters_again WITH (FORCE)"))
 

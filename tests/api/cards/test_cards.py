@@ -357,6 +357,6 @@ async def test_an_edit_of_a_tag_keeps_those_that_only_the_card_has(alice: Client
 async def test_a_card_whose_file_is_missing_fails_alone(alice: Client, kind: str) -> None:
     made = (await imported(alice, in_charx(V3, **{"assets/x.bin": b"123"})))["character"]
     await STORAGE.delete([await content_name(io.BytesIO(b"123"))])
-    assert (await alice.get(f"/v1/characters/{made['id']}/card?format={kind}")).status_code == 500
+    assert (await alice.get(f"/v1/characters/{made['id']}/card?format={kind}")).status_code == 404
     gc.collect()  # nothing complains that its file was closed
     assert (await alice.get(f"/v1/characters/{(await character(alice))['id']}/card?format={kind}")).status_code == 200

@@ -5,9 +5,10 @@ from typing import Any
 
 import httpx
 import pytest
+from loguru import logger
 
 from service.media.schemas import MAX_UPLOAD, SIZES
-from service.media.storage import STORAGE
+from service.media.storage import STORAGE, Directory
 from tests.conftest import character, faults, public
 from tests.support.pictures import draw_picture, give_portrait, opened
 
@@ -327,3 +328,34 @@ async def test_a_dry_run_checks_the_picture_and_stores_nothing(alice: Client) ->
         assert dry.json()["portrait"]["width"] == 77, dry.text
     assert (await alice.put(path, content=b"GIF89a", headers=PNG)).status_code == 422
     assert (await alice.get(f"/v1/characters/{mira['id']}")).json() == mira
+
+
+async def test_a_lost_file_is_not_found(alice: Client, stranger: Client) -> None:
+    """By each URL of the picture, and in a card; a line in the log names the file and who asked."""
+    mira = await character(alice)
+    url = (await put(alice, mira, draw_picture())).json()["portrait"]["url"]
+    path = f"/v1/characters/{mira['id']}/portrait"
+    link = (await alice.get(path, headers={"Accept": "application/json"})).json()["links"]["original"]
+    again = (await put(alice, mira, draw_picture(width=41))).json()["portrait"]["url"]
+    past = (await alice.get(f"/v1/characters/{mira['id']}/revisions/2")).json()["character"]["portrait"]["url"]
+    assert isinstance(STORAGE, Directory)
+    for version in (each.partition("?v=")[2] for each in (url, again)):
+        for file in STORAGE.root.rglob(f"{version}*.webp"):
+            file.unlink()
+    lines: list[Any] = []
+    sink = logger.add(lines.append, level="WARNING")
+    try:
+        answers = [
+            await member.get(each) for member, each in ((alice, url), (alice, path), (stranger, link), (stranger, past))
+        ] + [await alice.get(f"/v1/characters/{mira['id']}/card", params={"format": each}) for each in ("png", "charx")]
+    finally:
+        logger.remove(sink)
+    lost = "The file is lost: the storage of the server does not have it."
+    assert [(answer.status_code, answer.json()["detail"]) for answer in answers] == [(404, lost)] * len(answers)
+    texts = [line.record["message"] for line in lines]
+    assert len(texts) == 3, "one for each file"
+    assert all(text.startswith("The storage has no file ") for text in texts)
+    assert mira["id"] in texts[0]
+    assert all(line.record["exception"] is None for line in lines)
+    assert (await put(alice, mira, draw_picture())).status_code == 200, "an upload stores it again"
+    assert (await alice.get(path)).status_code == 200
