@@ -53,9 +53,9 @@ async def test_a_query_that_waits_is_logged(
             await asyncio.sleep(0.2)
         assert (await change).status_code == 200
     (line,) = lines
-    assert (line["query"], line["request_id"], line["times"]) == ("characters.store._LOCK", ID, 1)
+    assert (line["query"], line["request_id"], line["times"]) == ("characters.store._update", ID, 1)
     assert 0.15 < line["seconds"] < 2
-    assert line["message"] == f"The query characters.store._LOCK took {line['seconds']:.3f} s."
+    assert line["message"] == f"The query characters.store._update took {line['seconds']:.3f} s."
     assert mira["id"] not in line["all"]
     assert "Mirabel" not in line["all"]
 
@@ -65,7 +65,8 @@ async def test_a_query_that_waits_is_logged(
     [
         ("GET", "/v1/characters", None, ["lists.CharacterQuery.page"]),
         ("GET", "/v1/characters/{id}", None, ["characters.store._GET"]),  # coalesced
-        ("PATCH", "/v1/characters/{id}", {"name": "A"}, ["BEGIN", "characters.store._update", "COMMIT"]),
+        ("PATCH", "/v1/characters/{id}", {"name": "A"}, ["characters.store._OWN", "characters.store._update"]),
+        ("DELETE", "/v1/characters/{id}", None, ["BEGIN", "characters.store._LOCK", "COMMIT"]),
         ("GET", "/v1/sessions", None, ["auth.queries._LIST_SESSIONS"]),
         ("PATCH", "/v1/users/me", {"display_name": "A"}, ["UPDATE users"]),  # by Piccolo
     ],

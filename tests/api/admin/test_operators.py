@@ -16,6 +16,7 @@ from service.admin.operators import Operator, OperatorSession
 from service.audit.tables import AuditEntry
 from service.commands.purge import purge_everything
 from service.database.engine import DB
+from service.identifiers import uuid7
 from tests.conftest import OPERATORS_PASSWORD, browser, character, sign_in
 from tests.support.backoff import allow_failures
 
@@ -136,12 +137,11 @@ async def test_wrong_passwords_are_counted_for_all_workers(
     """In the database: this worker's own count, of 20 at the settings of the tests times 10,000, never fires here."""
     monkeypatch.setattr(mount, "MOST_REFUSED", 3)
     address = f"192.0.2.{uuid4().int % 250}"
-    other_worker = (
-        "INSERT INTO audit_log (id, action, kind, address)"
-        f" VALUES (gen_random_uuid(), 'refuse_password', 'operator', '{address}')"
-    )
-    for _ in range(2):
-        await DB.run_ddl(other_worker)
+    for _ in range(2):  # by another worker
+        await DB.run_ddl(
+            "INSERT INTO audit_log (id, action, kind, address)"
+            f" VALUES ('{uuid7()}', 'refuse_password', 'operator', '{address}')"
+        )
     async with browser(app, address) as guesser:
         assert (await sign_in(guesser, "olga", "a third guess")).status_code == 401
         for path in ("/admin/public/login/", "/admin/public/login/x", CHANGE_PASSWORD):
