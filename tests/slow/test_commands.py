@@ -5,10 +5,11 @@ import json
 import os
 import pty
 import re
+import select
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,8 @@ def test_an_operator_is_created_with_a_password_from_standard_input(service: Ser
 
 
 def test_an_operator_is_created_at_a_terminal(service: Service) -> None:
-    output = typed(service, "service operator create --username=typed", "Password: ", "Once more: ")
+    answers = {"E-mail address, or nothing: ": "", "Password: ": PASSWORD, "Once more: ": PASSWORD}
+    output = typed(service, "service operator create --username=typed", answers)
     assert "The administrator typed is created." in output
     assert PASSWORD not in output
     assert sign_in(service, "typed") == 200
@@ -80,8 +82,8 @@ def test_the_command_of_piccolo_creates_operators_too(service: Service) -> None:
     assert sign_in(service, "own") == 200
 
 
-def typed(service: Service, command: str, *prompts: str) -> str:
-    """The output of the command at a terminal, where the password is typed at each prompt."""
+def typed(service: Service, command: str, answers: Mapping[str, str]) -> str:
+    """The output of the command at a terminal, where the answer to each prompt is typed."""
     outer, inner = pty.openpty()
     program = Path(sys.executable).with_name("piccolo")
     environment = environment_of(DATA_DIR=str(service.data_dir))
@@ -96,10 +98,11 @@ def typed(service: Service, command: str, *prompts: str) -> str:
     ) as process:
         os.close(inner)
         output = ""
-        for prompt in prompts:
+        for prompt, answer in answers.items():
             while not output.endswith(prompt):
+                assert select.select([outer], [], [], 60)[0], f"It does not ask for {prompt!r}: {output}"
                 output += os.read(outer, 4096).decode()
-            os.write(outer, f"{PASSWORD}\n".encode())
+            os.write(outer, f"{answer}\n".encode())
         while chunk := _read(outer):
             output += chunk
         assert process.wait(20) == 0, output
