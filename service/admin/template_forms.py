@@ -208,7 +208,7 @@ FORMS: list[FormConfig] = [
     operator_form(
         "Retire a template",
         _GROUP,
-        "Of the platform. Its characters keep it; new ones cannot use it.",
+        "Of the platform, for good. Its characters keep it; new ones cannot use it.",
         TemplateForm,
         _to_retire,
         _retire,

@@ -138,7 +138,7 @@ FORMS: list[FormConfig] = [
     operator_form(
         "Deprecate a version",
         _GROUP,
-        "New characters use it only by its number.",
+        "For good. New characters use it only by its number.",
         VersionForm,
         _to_deprecate,
         _deprecate,
