@@ -9,6 +9,7 @@ from piccolo_admin.endpoints import FormConfig
 from pydantic import ConfigDict, Field
 
 from service.admin.forms import (
+    STALE,
     Confirm,
     Line,
     LongText,
@@ -36,6 +37,7 @@ from service.trash.queries import purge_character, restore_character
 from service.validation import convert
 
 ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_AN_ID = "019b2f5e-8d3c-7a61-b0c4-2f9e6d1a7b35"
 RowId = Annotated[Line, Field(description="An id, or an address that has it.")]
 FilledFrom = Annotated[RowId, Field(description="An id, or an address that has it. Fills the other fields.")]
 StyleName = Annotated[str, Field(json_schema_extra={"enum": ["", *get_args(Style)]})]
@@ -69,7 +71,7 @@ def row_id(field: str, text: str) -> UUID:
     """Raises Unprocessable if there is no id in ``text``."""
     if found := ID.search(text):
         return UUID(found[0])
-    raise refused(field, "Has no id.")
+    raise refused(field, f"Must be an id (such as {_AN_ID}), or an address that has it, not a name.")
 
 
 async def find_character(text: str, *, field: str = "character", in_trash: bool = False) -> Any:
@@ -108,7 +110,7 @@ async def _to_hide(data: CharacterForm) -> Preview:
 
 async def _hide(row: Any, data: CharacterForm) -> str:
     await update_character(owner_of(row), row["id"], CharacterUpdate(visibility="private"), None)
-    return f"{row['name']} of {row['username']} is private."
+    return f"{row['name']} of {row['username']} is hidden: it is private now."
 
 
 async def _to_delete(data: CharacterForm) -> Preview:
@@ -163,7 +165,7 @@ def _before(row: Any) -> dict[str, Any]:
 async def _to_edit(data: CharacterEdit) -> Preview:
     row = await find_character(data.character)
     if data.version != row["version"]:
-        raise refused("version", f"{row['name']} has changed: its version is {row['version']}. Read it again.")
+        raise refused("version", f"{row['name']} has changed: its version is {row['version']}. {STALE}")
     changes = differences(_before(row), _after(data))
     if not changes:
         raise refused("character", "Nothing differs from what is stored.")
@@ -179,7 +181,7 @@ async def _edit(row: Any, data: CharacterEdit) -> str:
         update = convert(changed, CharacterUpdate)
         await update_character(owner_of(row), row["id"], update, etag(row["id"], data.version))
     except PreconditionFailed:
-        raise refused("version", "It has changed meanwhile. Read it again.") from None
+        raise refused("version", f"It has changed meanwhile. {STALE}") from None
     await record(Action.UPDATE_CHARACTER, "character", row["id"], member=row["owner"], fields=sorted(changed))
     return f"{after['name']} of {row['username']} is saved."
 

@@ -4,15 +4,25 @@ It calls the functions that the API's requests call, so versions, revisions, the
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, NamedTuple, NoReturn, TypeVar
+from typing import Annotated, Any, NamedTuple, NoReturn, Self, TypeVar
 
 import msgspec
 from loguru import logger
 from piccolo_admin.endpoints import FileResponse, FormConfig
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from service.admin.field_faults import in_plain_words
 from service.admin.json_texts import NotAnObject, line_of, read_object
 from service.admin.pages import page_of, row_page
 from service.audit.actions import Action
@@ -24,6 +34,7 @@ from service.mail.outbox import wake_worker
 from service.text.json_values import is_same
 from service.validation import text_fault
 
+STALE = "Open its page and the form again."  # which reads the version of now
 SHOWN_LENGTH = 80  # characters of a value that a preview shows
 
 
@@ -47,6 +58,14 @@ Confirm = Annotated[bool, Field(description="False: shows what would happen. Tru
 
 class OperatorForm(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _check(cls, given: Any, check: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return check(given)
+        except ValidationError as error:
+            raise in_plain_words(cls.__name__, error) from None
 
 
 class Preview(NamedTuple):

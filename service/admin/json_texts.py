@@ -19,6 +19,8 @@ class NotAnObject(Exception):
 
 def read_object(text: str) -> dict[str, Any]:
     """Raises NotAnObject, which names line and column."""
+    if not text.strip():
+        raise NotAnObject("Must not be empty.")
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
     except msgspec.ValidationError as error:

@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field
 
 from service.admin.character_forms import FilledFrom, RowId, find_character, owner_of, row_id
 from service.admin.forms import (
+    STALE,
     Confirm,
     LongText,
     OperatorForm,
@@ -80,12 +81,16 @@ def _new(data: NewRelationship) -> RelationshipCreate:
     return convert(given | labels | {"target": str(row_id("target", data.target))}, RelationshipCreate)
 
 
+def _words(type_name: str) -> str:
+    return type_name.replace("_", " ")
+
+
 async def _to_create(data: NewRelationship) -> Preview:
     row, target = await find_character(data.character), await find_character(data.target, field="target")
     if target["owner"] != row["owner"]:
         raise refused("target", f"{target['name']} is {target['username']}'s, and {row['name']} {row['username']}'s.")
     new = _new(data)
-    return Preview(row, f"{row['name']} of {row['username']} will be {new.label or new.type} {target['name']}.")
+    return Preview(row, f"{row['name']} of {row['username']} will be {new.label or _words(new.type)} {target['name']}.")
 
 
 async def _create(row: Any, data: NewRelationship) -> str:
@@ -102,6 +107,7 @@ async def _find(text: str) -> Any:
         await Relationship.select(
             *columns,
             Relationship.source,
+            Relationship.target,
             Relationship.source.name.as_alias("source_name"),
             Relationship.target.name.as_alias("target_name"),
             Relationship.source.deleted_at.as_alias("source_deleted_at"),
@@ -121,7 +127,7 @@ async def _find(text: str) -> Any:
 
 
 def _summary(row: Any) -> str:
-    type_name = row["label"] or row["type"]
+    type_name = row["label"] or _words(row["type"])
     return f"{row['source_name']} of {row['username']} is {type_name} {row['target_name']}, version {row['version']}."
 
 
@@ -141,7 +147,7 @@ def _update(changed: dict[str, Any]) -> RelationshipUpdate:
 async def _to_edit(data: RelationshipEdit) -> Preview:
     row = await _find(data.relationship)
     if data.version != row["version"]:
-        raise refused("version", f"It has changed: its version is {row['version']}. Read it again.")
+        raise refused("version", f"It has changed: its version is {row['version']}. {STALE}")
     changed = _changed(row, data)
     if not changed:
         raise refused("relationship", "Nothing differs from what is stored.")
@@ -155,7 +161,7 @@ async def _edit(row: Any, data: RelationshipEdit) -> str:
             owner_of(row), row["id"], row["source"], _update(changed), etag(row["id"], data.version)
         )
     except PreconditionFailed:
-        raise refused("version", "It has changed meanwhile. Read it again.") from None
+        raise refused("version", f"It has changed meanwhile. {STALE}") from None
     await record(Action.UPDATE_RELATIONSHIP, "relationship", row["id"], member=row["owner"], fields=sorted(changed))
     return f"The relationship of {row['source_name']} and {row['target_name']} is saved."
 
@@ -167,9 +173,8 @@ async def _to_remove(data: RelationshipForm) -> Preview:
 
 async def _remove(row: Any, data: RelationshipForm) -> str:
     await delete_relationship(owner_of(row), row["id"], None)
-    await record(
-        Action.DELETE_RELATIONSHIP, "relationship", row["id"], member=row["owner"], character=str(row["source"])
-    )
+    ends = {"character": str(row["source"]), "target": str(row["target"])}  # nothing else has them any more
+    await record(Action.DELETE_RELATIONSHIP, "relationship", row["id"], member=row["owner"], **ends, type=row["type"])
     return f"The relationship of {row['source_name']} and {row['target_name']} is deleted."
 
 

@@ -71,12 +71,14 @@ _NONE = """You have no second factor: you sign in with your password alone. An a
 codes that you enter after your password when you sign in."""
 _BEGUN = """Your second factor is not active yet: you sign in with your password alone. Its set-up was begun at {time}.
 Enter a code of the app to make it active."""
-_AGAIN = "To get another picture and other recovery codes, begin again. The earlier picture and codes do not work then."
+_AGAIN = """The picture, the key and the recovery codes were shown once. If you have not kept the recovery codes, or the
+app has no key yet, begin again: the earlier ones do not work then."""
 _ACTIVE = "Your second factor is active: you sign in with a code of an authenticator app. You can remove it."
 _ADDED = """<p>Scan this picture with an authenticator app.</p>
 <img src="data:image/png;base64,{picture}" alt="QR code">
 <p>Without a camera, enter this key in the app: <code>{key}</code></p>
-<p>Keep these recovery codes in a safe place. Each one replaces a code of the app once. They are not shown again.</p>
+<p>Keep these recovery codes in a safe place. Each one replaces a code of the app once. They are not shown again,
+also not after a wrong code: keep them before you enter one.</p>
 <pre>{codes}</pre>
 <p>Then enter a code of the app. Until then, the second factor is not active, and you sign in with your password
 alone.</p>"""

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field
 
 from service.admin.character_forms import FilledFrom, RowId, StyleName, TagLines, row_id
 from service.admin.forms import (
+    STALE,
     Confirm,
     LongText,
     OperatorForm,
@@ -139,7 +140,7 @@ async def _create(_: Any, data: NewTemplate) -> str:
 async def _to_edit(data: TemplateEdit) -> Preview:
     row = await find_own(data.template)
     if data.version != row["version"]:
-        raise refused("version", f"{row['name']} has changed: its version is {row['version']}. Read it again.")
+        raise refused("version", f"{row['name']} has changed: its version is {row['version']}. {STALE}")
     changes = differences(row, _given(data))
     if not changes:
         raise refused("template", "Nothing differs from what is stored.")
@@ -151,7 +152,7 @@ async def _edit(row: Any, data: TemplateEdit) -> str:
     try:
         await update_template(PLATFORM, row["id"], convert(changed, TemplateUpdate), etag(row["id"], data.version))
     except PreconditionFailed:
-        raise refused("version", "It has changed meanwhile. Read it again.") from None
+        raise refused("version", f"It has changed meanwhile. {STALE}") from None
     await record(Action.UPDATE_TEMPLATE, "template", row["id"], fields=sorted(changed))
     return f"{data.name} is saved."
 
@@ -183,7 +184,7 @@ async def _to_hide(data: TemplateForm) -> Preview:
 async def _hide(row: Any, data: TemplateForm) -> str:
     owner = Caller(id=row["owner"], username=row["username"])
     await update_template(owner, row["id"], TemplateUpdate(visibility="private"), None)
-    return f"{row['name']} of {row['username']} is private."
+    return f"{row['name']} of {row['username']} is hidden: it is private now."
 
 
 _GROUP = "Templates"
@@ -207,7 +208,7 @@ FORMS: list[FormConfig] = [
     operator_form(
         "Retire a template",
         _GROUP,
-        "Of the platform. Its characters keep it; new ones cannot use it.",
+        "Of the platform, for good. Its characters keep it; new ones cannot use it.",
         TemplateForm,
         _to_retire,
         _retire,

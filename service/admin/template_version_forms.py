@@ -91,7 +91,9 @@ async def _to_publish(data: VersionForm) -> Preview:
     if version["published_at"] is not None:
         raise refused("number", f"Version {data.number} is published already.")
     changes = await _changes(row, row["newest_version"], msgspec.json.decode(version["attribute_schema"]))
-    effect = f"{changes} Prompt: {shortened(version['prompt'])}. Version {data.number} will be published, for good."
+    newest = f"The newest version will be {max(data.number, row['newest_version'])}."
+    published = f"Version {data.number} will be published, for good. {newest}"
+    effect = f"{changes} Prompt: {shortened(version['prompt'])}. {published}"
     return Preview(row, f"{summary_of(row)} {effect}")
 
 
@@ -105,7 +107,8 @@ async def _to_deprecate(data: VersionForm) -> Preview:
     row, version = await _find_version(data)
     if version["deprecated_at"] is not None:
         raise refused("number", f"Version {data.number} is deprecated already.")
-    return Preview(row, f"{summary_of(row)} New characters will use version {data.number} only if they name it.")
+    effect = f"New characters will use version {data.number} only if they name it. This is for good."
+    return Preview(row, f"{summary_of(row)} {effect}")
 
 
 async def _deprecate(row: Any, data: VersionForm) -> str:
@@ -135,7 +138,7 @@ FORMS: list[FormConfig] = [
     operator_form(
         "Deprecate a version",
         _GROUP,
-        "New characters use it only by its number.",
+        "For good. New characters use it only by its number.",
         VersionForm,
         _to_deprecate,
         _deprecate,

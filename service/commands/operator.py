@@ -16,7 +16,7 @@ _ACTIONS = "create|password|role|disable|enable|list"
 
 def operator(action: str = "", username: str = "", email: str = "", role: str = "") -> None:
     """
-    Create, change and list the operators of the admin site.
+    Create, change and list the operators of the admin site: "piccolo service operator create --username=NAME".
 
     The password is asked for at a terminal, and is read from standard input otherwise. A terminal is also asked for an
     e-mail address that create lacks.

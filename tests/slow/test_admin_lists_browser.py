@@ -43,6 +43,11 @@ def headings(browser: Browser) -> list[str]:
             "The platform's templates – Templates – Character service",
         ),
         ("/users/?status=active", "Users\nstatus: active", "status: active – Users – Character service"),
+        (
+            "/users/?id=019b2f5e-8d3c-7a61-b0c4-2f9e6d1a7b35&id__operator=gte&deleted_at__operator=is_null",
+            "Users\ncreated since 2025-12-18 02:51 UTC, deleted_at is empty",
+            "created since 2025-12-18 02:51 UTC, deleted_at is empty – Users – Character service",
+        ),
         ("/characters/{}/", "View Characters\nOdo Brack", "Odo Brack – View characters – Character service"),
         (f"/revisions/{NOBODY}/", "Revisions", "Revisions – Character service"),
         ("/forms/suspend-a-member/", "Suspend A Member", "Suspend a member – Character service"),
@@ -82,6 +87,44 @@ def test_a_filter_keeps_what_the_link_asks_for(operator: Browser, trashed: str) 
     assert (value_of(operator, "deleted_at__operator"), value_of(operator, "name")) == ("e", "")
     assert operator.all(".filter_wrapper [data-others]") == []
     assert operator.complaints() == []
+
+
+def test_applied_filters_stay_in_the_address(operator: Browser, trashed: str) -> None:
+    """For the way back from a row, for a reload and for another operator."""
+    operator.open(TRASH)
+    operator.wait_for("[data-uitest=filter_button]").click()
+    operator.wait_for(".filter_wrapper input[name=name]").send_keys("Tam Orre")
+    operator.wait_for("[data-uitest=submit_filter_button]").click()
+    asked = {"deleted_at__operator": "not_null", "ended": "false", "name": "Tam Orre"}
+    wait_until(lambda: dict(parse_qsl(urlsplit(operator.driver.current_url).fragment.partition("?")[2])) == asked)
+    wait_until(lambda: shown(operator) == ["Tam Orre"])
+
+    operator.wait_for("tbody td:nth-child(2) a").click()
+    wait_until(lambda: "View Characters\nTam Orre" in headings(operator))
+    operator.driver.back()
+    wait_until(lambda: shown(operator) == ["Tam Orre"])
+    operator.driver.refresh()
+    wait_until(lambda: shown(operator) == ["Tam Orre"])
+    operator.wait_for("[data-uitest=filter_button]").click()
+    wait_until(lambda: value_of(operator, "name") == "Tam Orre")
+    assert operator.texts(".filter_wrapper [data-others]") == ["Also: ended: false"]
+    assert operator.complaints() == []
+
+
+def shown(browser: Browser) -> list[str]:
+    """The names of a list of characters."""
+    return [text.strip() for text in browser.texts("tbody td:nth-child(2)")]
+
+
+def test_a_refused_filter_is_not_applied(operator: Browser) -> None:
+    operator.open("/admin/#/audit_log/")
+    operator.wait_for("tbody tr")
+    operator.wait_for("[data-uitest=filter_button]").click()
+    operator.wait_for(".filter_wrapper input[name=row]").send_keys("nonsense")
+    operator.wait_for("[data-uitest=submit_filter_button]").click()
+    operator.wait_for("[data-note=refused]")
+    assert operator.all("#message_popup:not(.error, .neutral)") == []
+    assert urlsplit(operator.driver.current_url).fragment == "/audit_log/"
 
 
 def value_of(browser: Browser, field: str) -> str:
@@ -195,6 +238,23 @@ def test_the_page_of_a_missing_row_leads_to_its_list(operator: Browser) -> None:
     operator.open("/admin/#/users/")
     wait_until(lambda: "Users" in headings(operator))
     wait_until(lambda: operator.all("[data-note]") == [])
+
+
+def test_a_form_asks_again_after_a_fault(operator: Browser, trashed: str) -> None:
+    operator.open("/admin/#/forms/suspend-a-member/")
+    operator.wait_for("form textarea[name=reason]").send_keys("A test of the question.")
+    operator.wait_for("form [name=member]").send_keys("nobody_of_this_name")
+    enter(operator, "confirm", "true")
+    operator.wait_for("[data-uitest=submit_custom_form_button]").click()
+    wait_until(lambda: any("There is no such member." in text for text in operator.texts(".errors li")))
+    field = operator.wait_for("form [name=member]")
+    field.clear()
+    field.send_keys("petra")
+    operator.wait_for("[data-uitest=submit_custom_form_button]").click()
+    wait_until(lambda: any("Choose True to confirm." in text for text in operator.texts(".errors li")))
+    assert httpx.get(f"{operator.url}/v1/users/petra").status_code == 200, "nothing is done"
+    enter(operator, "confirm", "true")
+    assert operator.wait_for("form [name=confirm]").get_property("value") == "true"
 
 
 def test_the_answer_of_a_form_links_to_the_row(operator: Browser, sign_up: SignUp) -> None:

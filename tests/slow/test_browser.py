@@ -460,6 +460,7 @@ def test_operators_use_a_second_factor(browser: Browser) -> None:
     for wrong in ("000000", phone.at(time.time() - 600)):
         enter_code(browser, wrong)
         wait_until(lambda: "Problem logging in" in browser.driver.page_source)
+        assert browser.wait_for("[data-wait]").text.startswith("The code is not right, or was used before.")
     browser.look("second-factor-wrong-code")
     code = phone.now()
     enter_code(browser, code)

@@ -5,8 +5,10 @@ const ofRow = /\/api\/tables\/([a-z_]+)\/([0-9a-f-]+)\/$/;
 const { alert } = window;
 const exact = __EXACT__;  // by table: the columns that are equal to their filter, or do not match
 const states = { is_null: "Is empty", not_null: "Is set" };  // operators of links that the filters lack
+const usual = { match: "contains", operator: "e" };  // comparisons
 let note = "";  // why the list is not shown
 let isRefused = false;  // then the rows are those of the list before
+let isApplying = false;  // from "Apply" on, until the rows arrive
 let gone = "";  // the table of a row that does not exist
 
 let applied = { table: "", query: "" };  // what the list was asked for last
@@ -48,8 +50,29 @@ document.addEventListener("answer", ({ detail: { path, query, status, refusal } 
     isRefused = false;
   }
   if (count) applied = { table, query };
+  if (isApplying && table && !count) {
+    isApplying = false;
+    if (!isRefused) keepInAddress();
+  }
   showNote();
 });
+
+// Back, a reload and a copied address ask for the same. A comparison is left out if it is the usual one.
+function keepInAddress() {
+  const [path, query] = location.hash.split("?");
+  const settings = [...new URLSearchParams(query)].filter(([name]) => name.startsWith("__"));
+  const own = conditions().filter(([name, value]) => value !== usual[name.match(/__(operator|match)$/)?.[1]]);
+  const asked = new URLSearchParams([...own, ...settings]).toString();
+  const address = asked ? `${path}?${asked}` : path;
+  if (kept.hash === location.hash) kept.hash = address;
+  history.replaceState({ ...history.state, current: address.slice(1) }, "", address);  // as the router keeps it
+}
+
+// Piccolo Admin says so also when it gets no rows
+function hideSuccess() {
+  const popup = document.querySelector("#message_popup:not(.error, .neutral)");
+  if (isRefused && /Successfully (applied|cleared) filter/.test(popup?.textContent)) popup.querySelector("a")?.click();
+}
 
 // Piccolo Admin offers a part of the text
 function hideMatches() {
@@ -112,6 +135,7 @@ function showConditions() {
 // Piccolo Admin sends only what its form has. What the form cannot show stays, unless it asks for the column otherwise.
 document.addEventListener("submit", ({ target }) => {
   if (!target.closest(".filter_wrapper")) return;
+  isApplying = true;
   const others = conditions().filter(([name]) => !target.elements[name]);
   if (others.length) kept = { hash: location.hash, conditions: others };
 }, true);
@@ -134,6 +158,7 @@ document.addEventListener("click", ({ target }) => {
 
 new MutationObserver(() => {
   showNote();
+  hideSuccess();
   hideMatches();
   showConditions();
 }).observe(document, { childList: true, subtree: true });

@@ -63,7 +63,8 @@ function completeField(input, property) {
   let field = input;
   if (property.enum) {
     field = replace(input, "select");
-    for (const choice of property.enum) field.add(new Option(choice || "none", choice));
+    const words = (choice) => field.name === "type" ? choice.replaceAll("_", " ") : choice;
+    for (const choice of property.enum) field.add(new Option(words(choice) || "none", choice));
     field.value = property.default ?? property.enum[0];
   } else if (property.widget === "text-area") {
     field = replace(input, "textarea");
@@ -150,6 +151,12 @@ function showFaults() {
     faults.scrollIntoView({ block: "center" });
   }
 }
+
+// After any fault, the next submission shows again what it would do.
+document.addEventListener("answer", ({ detail: { path, status } }) => {
+  const confirm = document.querySelector("form [name=confirm]");
+  if (confirm && status >= 400 && /\/api\/forms\/[a-z-]+\/$/.test(path)) confirm.value = "false";
+});
 
 // A form that asks for confirmation answers with an error, so that its fields stay filled.
 function showQuestion() {

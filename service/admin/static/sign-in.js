@@ -13,6 +13,9 @@ function tell(text) {
 
 function read(status, refusal) {
   if (refusal === "Login failed") return "The username or the password is not right.";
+  if (refusal === "MFA failed") {
+    return "The code is not right, or was used before. Wait for the next code of the app, or enter a recovery code.";
+  }
   return status === 429 ? refusal || "Too many attempts. Wait for 5 minutes." : "";  // Piccolo's own has no words
 }
 

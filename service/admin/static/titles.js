@@ -3,6 +3,8 @@
 const site = __SITE__;
 const links = __LINKS__;  // of the sidebar: the address by its name
 const isId = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+const states = { is_null: "is empty", not_null: "is set" };
+const signs = { gte: " ≥ ", lte: " ≤ ", gt: " > ", lt: " < ", ne: " ≠ " };
 const found = new Map();  // by id: the name, the state and the address of a row, once they are known
 
 function rowOf(id) {
@@ -17,8 +19,18 @@ async function find(id) {
   update();
 }
 
-function described(name, value) {
-  return `${name.replace("__operator", "")}: ${isId.test(value) ? rowOf(value).name ?? value : value}`;
+// An id of version 7 begins with the milliseconds of its time
+function timeOf(id) {
+  return `${new Date(parseInt(id.replace("-", "").slice(0, 12), 16)).toISOString().slice(0, 16).replace("T", " ")} UTC`;
+}
+
+function described(column, conditions) {
+  const comparison = conditions.get(`${column}__operator`);
+  if (comparison in states) return `${column} ${states[comparison]}`;
+  const values = conditions.getAll(column);
+  if (column === "id" && comparison === "gte" && isId.test(values[0])) return `created since ${timeOf(values[0])}`;
+  const shown = values.map((value) => isId.test(value) ? rowOf(value).name ?? value : value);
+  return `${column}${signs[comparison] ?? ": "}${shown.join(", ")}`;
 }
 
 function titleOf(path, query) {
@@ -30,8 +42,10 @@ function titleOf(path, query) {
   }
   if (!query) return {};
   const [known] = Object.entries(links).find(([, link]) => link === `${path}?${query}`) ?? [];
-  const conditions = [...new URLSearchParams(query)].filter(([name]) => !/^__|__match$/.test(name));
-  return { name: known ?? conditions.map(([name, value]) => described(name, value)).join(", ") };
+  const conditions = new URLSearchParams(query);
+  const names = [...conditions.keys()].filter((name) => !/^__|__match$/.test(name));
+  const columns = new Set(names.map((name) => name.replace(/__operator$/, "")));
+  return { name: known ?? [...columns].map((column) => described(column, conditions)).join(", ") };
 }
 
 // Piccolo Admin names a table as the database does

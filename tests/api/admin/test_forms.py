@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextvars import Context
 from datetime import UTC, datetime
@@ -135,26 +136,58 @@ MEMBER_FORMS = [
 async def test_only_members_are_found(operator: Client, alice: Client, form: str) -> None:
     for member in ("nobody", "", "x" * 64, NOBODY):
         assert await faults(operator, form, member=member) == [("member", "There is no such member.")]
-    assert await faults(operator, form, member="al\0ice") == [
-        ("member", "Value error, Must not contain the NUL character.")
-    ]
+    assert await faults(operator, form, member="al\0ice") == [("member", "Must not contain the NUL character.")]
     assert (await alice.request("DELETE", "/v1/users/me", json={"password": PASSWORD})).status_code == 204
     [(field, fault)] = await faults(operator, form, member="alice")
     assert (field, fault) == ("member", "alice has deleted the account, or an operator has.")
 
 
 @pytest.mark.parametrize(
-    ("field", "value"),
-    [("reason", ""), ("reason", " x "), ("reason", "x" * 501), ("reason", "a\0b."), ("confirm", "maybe"), ("more", 1)],
+    ("field", "value", "words"),
+    [
+        ("reason", "", "Must have at least 3 characters."),
+        ("reason", " x ", "Must have at least 3 characters."),
+        ("reason", "x" * 501, "Must have at most 500 characters."),
+        ("reason", "a\0b.", "Must not contain the NUL character."),
+        ("reason", 7, "Must be a text."),
+        ("confirm", "maybe", "Must be true or false."),
+        ("confirm", [], "Must be true or false."),
+        ("more", 1, "Is no field of this form."),
+    ],
 )
-async def test_a_fault_names_its_field(operator: Client, alice: Client, field: str, value: Any) -> None:
-    [(name, _)] = await faults(operator, "suspend-a-member", **{"member": "alice", field: value})
-    assert name == field
+async def test_a_fault_names_its_field(operator: Client, alice: Client, field: str, value: Any, words: str) -> None:
+    assert await faults(operator, "suspend-a-member", **{"member": "alice", field: value}) == [(field, words)]
     assert (await alice.get("/v1/users/me")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        ("two", "Must be a whole number."),
+        ("", "Must be a whole number."),
+        (1.5, "Must be a whole number."),
+        (None, "Must be a whole number."),
+        (0, "Must be at least 1."),
+        (2**31, "Must be at most 2147483647."),
+        ("9" * 5000, "Is too large."),
+    ],
+)
+async def test_a_faulty_number_is_told_in_plain_words(operator: Client, number: Any, words: str) -> None:
+    assert await faults(operator, "publish-a-version", template=NOBODY, number=number) == [("number", words)]
+
+
+async def test_a_missing_field_is_told_in_plain_words(operator: Client) -> None:
+    found = await faults(operator, "publish-a-version")
+    assert found == [("template", "Must not be missing."), ("number", "Must not be missing.")]
 
 
 async def test_sessions_and_keys_of_a_member_end(operator: Client, alice: Client) -> None:
     alice_id = await id_of(alice)
+    for name in ("one", "two"):
+        key = {"name": name, "scopes": ["characters:read"], "current_password": PASSWORD}
+        assert (await alice.post("/v1/api-keys", json=key)).status_code == 201
+    [(_, told)] = await faults(operator, "end-sessions-and-keys", member="alice", confirm=False)
+    assert " All their sessions and API keys will end: 1 session and 2 API keys. " in told
     assert await done(operator, "end-sessions-and-keys", member="alice")
     assert await last_entry() == ("sign_out", "user", alice_id, {"reason": REASON})
     assert await Token.count() == 0
@@ -238,7 +271,7 @@ async def test_a_character_is_hidden(operator: Client, alice: Client, stranger: 
     mira = await character(alice, visibility="public")
     path = f"/v1/characters/{mira['id']}"
     done_so = await done(operator, "hide-a-character", character=f"https://example.org{path}")
-    assert done_so == "Mira of alice is private."
+    assert done_so == "Mira of alice is hidden: it is private now."
     detail = {"before": "public", "after": "private", "reason": REASON}
     assert await last_entry() == ("change_visibility", "character", mira["id"], detail)
     assert (await stranger.get(path)).status_code == 404
@@ -270,7 +303,9 @@ async def test_a_character_is_deleted_and_restored(operator: Client, alice: Clie
 @pytest.mark.parametrize("form", ["hide-a-character", "delete-a-character", "restore-a-character"])
 async def test_only_characters_are_found(operator: Client, form: str) -> None:
     assert await faults(operator, form, character=NOBODY) == [("character", "There is no such character.")]
-    assert await faults(operator, form, character="Mira") == [("character", "Has no id.")]
+    [(field, told)] = await faults(operator, form, character="Mira")
+    assert field == "character"
+    assert re.fullmatch(r"Must be an id \(such as [0-9a-f-]{36}\), or an address that has it, not a name\.", told)
 
 
 async def test_a_character_is_edited_as_its_owner_would(operator: Client, alice: Client) -> None:
@@ -329,7 +364,7 @@ async def test_a_change_in_between_is_not_overwritten(
         return await update_character(*given)
 
     monkeypatch.setattr("service.admin.character_forms.update_character", update_later)
-    fault = ("version", "It has changed meanwhile. Read it again.")
+    fault = ("version", "It has changed meanwhile. Open its page and the form again.")
     assert await faults(operator, "edit-a-character", **edit(mira, description="Theirs."), confirm=True) == [fault]
     assert (await alice.get(f"/v1/characters/{mira['id']}")).json()["description"] == "Mine."
 
@@ -377,6 +412,7 @@ async def test_a_new_version_is_a_draft_until_it_is_published(
     version = {"template": official, "number": 2}
     [(_, told)] = await faults(operator, "publish-a-version", **version, confirm=False)
     assert "/attributes/strength optional, widened" in told
+    assert "Version 2 will be published, for good. The newest version will be 2." in told
     published = ("Version 2 of Knight is published.", draft)
     assert await done_on(operator, "publish-a-version", **version) == published
     assert await last_entry() == ("publish_template_version", "template", official, of_version)
@@ -384,6 +420,8 @@ async def test_a_new_version_is_a_draft_until_it_is_published(
     assert (await stranger.get(f"/v1/templates/{official}")).json()["newest_version"] == 2
     fault = ("number", "Version 2 is published already.")
     assert await faults(operator, "publish-a-version", **version) == [fault]
+    [(_, told)] = await faults(operator, "deprecate-a-version", **version, confirm=False)
+    assert "only if they name it. This is for good." in told
     deprecated = ("Version 2 of Knight is deprecated.", draft)
     assert await done_on(operator, "deprecate-a-version", **version) == deprecated
     assert await last_entry() == ("deprecate_template_version", "template", official, of_version)
@@ -493,7 +531,8 @@ async def test_forms_of_official_templates_refuse_those_of_members(operator: Cli
 
 async def test_a_template_of_a_member_is_hidden(operator: Client, alice: Client, official: str) -> None:
     rules = await template(alice, visibility="public")
-    assert await done(operator, "hide-a-template", template=rules["id"]) == "Fighter of alice is private."
+    done_so = await done(operator, "hide-a-template", template=rules["id"])
+    assert done_so == "Fighter of alice is hidden: it is private now."
     detail = {"before": "public", "after": "private", "reason": REASON}
     assert await last_entry() == ("change_visibility", "template", rules["id"], detail)
     fault = ("template", "Knight is the platform's: edit or retire it.")

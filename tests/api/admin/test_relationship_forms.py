@@ -47,14 +47,14 @@ async def test_a_relationship_is_added_edited_and_removed(operator: Client, alic
     assert (after["version"], after["description"]) == (2, "Since the war.")
     assert (after["attitude"], after["returned_attitude"]) == (-5, None)
     assert await in_feed(alice, row) == [2]
-    stale = ("version", "It has changed: its version is 2. Read it again.")
+    stale = ("version", "It has changed: its version is 2. Open its page and the form again.")
     assert await faults(operator, "edit-a-relationship", **edit) == [stale]
     same = ("relationship", "Nothing differs from what is stored.")
     assert await faults(operator, "edit-a-relationship", **edit | {"version": 2}) == [same]
 
     removed = "The relationship of Joss and Mira is deleted."
     assert await done_on(operator, "remove-a-relationship", relationship=row) == (removed, joss["id"])
-    detail = {"character": joss["id"], "reason": REASON}
+    detail = {"character": joss["id"], "target": mira["id"], "type": "parent_of", "reason": REASON}
     assert await last_entry() == ("delete_relationship", "relationship", row, detail)
     assert (await alice.get(path)).status_code == 404
     assert await in_feed(alice, row) == [None]

@@ -101,6 +101,8 @@ async def test_a_fault_in_the_json_of_a_card_names_its_line(operator: Client, al
     cut = json.dumps(V2, indent=1)[:-1]
     [(field, told)] = await faults(operator, "import-a-card", member="alice", card=cut)
     assert (field, told) == ("card", f"Line {cut.count(chr(10)) + 1}, column 1: the text ends too early.")
+    for empty in ("", " \n"):
+        assert await faults(operator, "import-a-card", member="alice", card=empty) == [("card", "Must not be empty.")]
 
 
 # Housekeeping
