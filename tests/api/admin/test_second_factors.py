@@ -154,6 +154,7 @@ async def test_a_second_factor_is_needed_after_its_first_right_code(
     for wrong in ("000000", "", "\u0661" * 6, phone.code(2), phone.code(-2), phone.recovery_codes[0]):
         refused = await submit(operator, "activate", code=wrong)
         assert (refused.status_code, "The code is not right." in refused.text) == (401, True), wrong
+        assert "recovery codes were shown once. If you have not kept" in refused.text
         assert (await actions())[0] == "refuse_code"
     assert (await log_in(app, None)).status_code == 200
     code = phone.code()
