@@ -337,6 +337,7 @@ def test_a_standby_serves_reads_and_says_that_it_is_one(service: Service) -> Non
                 "database": "ok",
                 "migrations": "ok",
                 "writes": "in recovery",
+                "privileges": "ok",
                 "feed": "ok",
                 "storage": "ok",
             }
