@@ -13,7 +13,15 @@ from service.database import embedded
 from service.database.held import HOLD, Hold, check_no_connection
 from service.database.hosts import connect
 from service.database.measured import measured, summary
-from service.database.pool import READ_FROM, WAITS, IdleConnections, create_pool, is_open, session_settings
+from service.database.pool import (
+    READ_FROM,
+    WAITS,
+    IdleConnections,
+    create_pool,
+    end_statement,
+    is_open,
+    session_settings,
+)
 from service.database.shares import FROM_ADDRESS, ON_BEHALF_OF, SHARES, SHARES_OF_ADDRESSES, Shares
 from service.errors import Overloaded, Unavailable
 from service.settings import settings
@@ -129,6 +137,9 @@ class Database(PostgresEngine):
             try:
                 yield connection
                 is_reusable = True
+            except asyncpg.DataError:
+                await end_statement(connection)
+                raise
             finally:
                 hold.ended = True
                 if is_open(connection) and connection.is_in_transaction():

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import suppress
 from contextvars import Context, ContextVar
 from typing import Any
 
@@ -12,6 +13,7 @@ from service.metrics import Counter
 from service.settings import settings
 
 _MAX_IDLE_TIME = 300  # seconds
+_PATIENCE = 5.0  # seconds for PostgreSQL to end a statement
 _PAUSE = 0.1  # seconds between attempts while PostgreSQL gives no more connections
 
 # Of the pool, of the share of the caller, or because of the limit of the role, the database or the server
@@ -119,6 +121,13 @@ class IdleConnections:
 
 # The connections that the running task reads from, if they are not those of the engine's pool
 READ_FROM: ContextVar[IdleConnections | None] = ContextVar("read_from", default=None)
+
+
+async def end_statement(connection: asyncpg.Connection) -> None:
+    """After a DataError. asyncpg prepares a statement before it looks at the values. If it refuses one, PostgreSQL
+    waits for the rest of the statement, and keeps its locks until the connection is used again."""
+    with suppress(asyncpg.InterfaceError, asyncpg.PostgresError, OSError, TimeoutError):  # it broke
+        await connection.execute("SELECT", timeout=_PATIENCE)
 
 
 def is_open(connection: asyncpg.Connection) -> bool:

@@ -25,6 +25,7 @@ from service.admin.roles import store_role
 from service.admin.second_factors import SecondFactor, encryption_key
 from service.admin.site import AllowedHosts
 from service.auth.tables import EmailToken
+from service.database.engine import DB
 from service.mail.tables import Message
 from service.piccolo_app import APP_CONFIG
 from service.users.tables import ReservedUsername
@@ -332,6 +333,12 @@ async def test_states_are_shown_and_filtered_as_choices(operator: Any, alice: ht
 async def test_a_refused_list_names_the_column(operator: Any, query: str, fault: str) -> None:
     answer = await operator.get(f"/admin/api/tables/{query}")
     assert (answer.status_code, answer.json()) == (400, {"detail": fault})
+    other = await DB.get_new_connection()  # the same connection would end the statement
+    try:
+        locks = "SELECT FROM pg_locks WHERE relation = $1::text::regclass"
+        assert await other.fetch(locks, query.partition("/")[0]) == [], "a connection waits within a statement"
+    finally:
+        await other.close()
 
 
 @pytest.mark.parametrize("query", ["characters/?visibility=null", "audit_log/?row=999999999", "card_assets/?file=a"])
