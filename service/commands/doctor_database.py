@@ -109,7 +109,7 @@ async def examine_privileges() -> str:
         more = f" and {len(lacking) - _SHOWN} more" if len(lacking) > _SHOWN else ""
         raise Fault(f"the role lacks {', '.join(shown)}{more}: run as the owner of the tables {grants(lacking)}")
     tables = await _TABLES.one()
-    if not tables["number"]:
+    if tables["number"] <= 1:
         return "there are no tables yet"
     if tables["are_owned"] and settings.in_production:
         return "all of them are right; the role owns the tables, which the service does not need: serve with another"
