@@ -437,6 +437,7 @@ def test_a_service_is_ready_once_its_migrations_ran(empty_database: str) -> None
             "database": "ok",
             "migrations": "pending",
             "writes": "ok",
+            "privileges": "ok",
             "feed": "unknown",
             "storage": "ok",
         }
