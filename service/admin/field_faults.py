@@ -1,4 +1,4 @@
-"""What is wrong with a field of a form, in words for operators."""
+"""The faults of fields of a form, in plain words for operators."""
 
 from typing import Any
 

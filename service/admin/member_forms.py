@@ -134,7 +134,7 @@ async def _verify(row: Any, data: MemberForm) -> str:
 
 async def _to_delete(data: MemberForm) -> Preview:
     row = await find_open(data)
-    effect = "The account will be closed at once, for good. What it has stays for 30 days and is then purged."
+    effect = "The account will be closed at once, for good. Its characters and other data are purged after 30 days."
     return Preview(row, f"{await _summary(row)} {effect}")
 
 
@@ -143,7 +143,9 @@ async def _delete(row: Any, data: MemberForm) -> str:
         await close_account(row["id"])
     except NotFound:
         raise refused("member", f"{row['username']} has deleted the account meanwhile.") from None
-    return f"The account of {row['username']} is closed for good. What it has will be purged in 30 days."
+    return (
+        f"The account of {row['username']} is closed for good. Its characters and other data are purged after 30 days."
+    )
 
 
 async def _to_export(data: MemberForm) -> Preview:
@@ -206,7 +208,7 @@ FORMS: list[FormConfig] = [
     operator_form(
         "Delete an account",
         _GROUP,
-        "Closes the account at once, for good. What it has stays for 30 days and is then purged.",
+        "Closes the account at once, for good. Its characters and other data are purged after 30 days.",
         MemberForm,
         _to_delete,
         _delete,

@@ -1,4 +1,4 @@
-"""What a request to sign in, or with the own password, may try, and whom its session identifies."""
+"""Attempts of operators to sign in or to enter their own password: their number is bounded."""
 
 from typing import Any
 

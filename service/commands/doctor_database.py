@@ -1,4 +1,4 @@
-"""What the doctor examines in the database."""
+"""The doctor's examinations of the database."""
 
 import os
 from datetime import UTC, datetime

@@ -68,7 +68,6 @@ _SECTIONS = {
     "standbys": _STANDBYS,
 }
 _LISTS = {"tables", "standbys"}
-_NEW = {"new_characters", "new_users"}
 
 
 async def stats(json: bool = False) -> None:
@@ -102,10 +101,7 @@ async def _read(name: str, query: Prepared) -> Any:
     try:
         async with DB.transaction():
             await DB.run_ddl(f"SET LOCAL statement_timeout = '{_SECONDS}s'")
-            since: dict[str, Any] = (
-                {"day": first_id_since(DAY), "month": first_id_since(30 * DAY)} if name in _NEW else {}
-            )
-            rows = [dict(row) for row in await query.all(**since)]
+            rows = [dict(row) for row in await query.all(day=first_id_since(DAY), month=first_id_since(30 * DAY))]
     except asyncpg.PostgresError:
         return None
     return rows if name in _LISTS else rows[0]

@@ -10,11 +10,12 @@ from service.database.engine import DB
 from service.media.queries import stored_names
 from service.media.storage import STORAGE
 
-NAMED_FILES = (
+_FILES = (
     "SELECT name, width IS NOT NULL AS is_picture, EXISTS (SELECT FROM card_assets WHERE file = files.name) AS is_asset"
-    " FROM files ORDER BY name"
+    " FROM files"
 )
-_PAGE = f"{NAMED_FILES.removesuffix(' ORDER BY name')} WHERE name > $1 ORDER BY name LIMIT 200"
+NAMED_FILES = f"{_FILES} ORDER BY name"
+_PAGE = f"{_FILES} WHERE name > $1 ORDER BY name LIMIT 200"
 _OWNERS = """
     SELECT name, string_agg(DISTINCT owner, ', ' ORDER BY owner) AS owners FROM (
         SELECT portrait, 'portrait of character ' || id FROM characters WHERE portrait = ANY($1::text[])
