@@ -15,11 +15,10 @@ Given = dict[str, dict[str, Any]]  # the filters of a request by name, with the 
 class Filters:
     """The filters of one list by name.
 
-    ``filters`` has an entry for each parameter that only ``query`` declares: a Filter with one Param (named
-    like the parameter, ``_`` for ``.``), or a Filter without Params for each value, or for each set of values, a
-    sorted tuple. ``open_filter`` finds the Filter of
-    each name that ``query.read_open`` returns. Raises TypeError if a declared parameter has no filter, or a filter no
-    parameter.
+    ``filters`` has an entry for each parameter that only ``query`` declares: a Filter with one Param (named like the
+    parameter, ``_`` for ``.``), or a Filter without Params for each value, or for each set of values, a sorted tuple.
+    ``open_filter`` finds the Filter of each name that ``query.read_open`` returns. Raises TypeError if a declared
+    parameter has no filter, or a filter no parameter.
     """
 
     def __init__(
