@@ -16,7 +16,7 @@ from benchmarks.servers import ROOT, Server, with_programs
 from service.database import embedded
 
 DIRECTORY = ROOT / ".data/benchmarks"
-# What an author of another stack would make for its lists, filters and search
+# The indexes that an author of another stack would make for lists, filters and search
 INDEXES_OF_PEERS = (
     "characters_owned", "characters_public", "characters_style", "characters_tags", "characters_search",
     "characters_template",

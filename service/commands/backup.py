@@ -25,7 +25,7 @@ TABLES = (
     "SELECT format('%I.%I', nspname, relname) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace"
     " WHERE relkind = 'r' AND nspname = 'public' ORDER BY 1"
 )
-# What pg_dump needs and the role lacks
+# A table or sequence that pg_dump needs and the role may not read
 _UNREADABLE = (
     "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
     " AND CASE relkind WHEN 'r' THEN NOT has_table_privilege(oid, 'SELECT')"

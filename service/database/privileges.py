@@ -1,4 +1,4 @@
-"""What the role of the service may not do with its tables, and the statements that let it."""
+"""The privileges that the role of the service lacks on its tables, and the statements that grant them."""
 
 from collections import defaultdict
 from typing import NamedTuple
