@@ -161,7 +161,10 @@ def stored(name: str, kept: Any) -> Any:
 
 
 async def touch(row: Any) -> None:
-    """Writes the next version of the locked ``row`` with the same columns, because related data changed."""
+    """Writes the next version of the locked ``row`` with the same columns, because related data changed.
+
+    It writes nothing if ``change`` has written the next version already.
+    """
     await _write(row, {}, {})
 
 

@@ -27,6 +27,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(*given, **named)
         self._in_head = False
         self._head_size = 0
+        self._read_size = 0
         self._lines = 0
         self._is_refused = False
         self._timer: asyncio.TimerHandle | None = None
@@ -42,9 +43,10 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._is_refused:
             return
+        self._read_size = len(data)
         super().data_received(data)
         if self._in_head:
-            self._head_size += len(data)
+            self._head_size += self._read_size
             if self._head_size > MAX_HEAD:
                 self._refuse(HeadersTooLarge(f"The request line and the headers are larger than {MAX_HEAD} bytes."))
             self._await_head()
@@ -56,7 +58,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._in_head, self._lines, self._head_size = True, 0, 0
+        self._in_head, self._lines = True, 0
+        self._head_size = -self._read_size  # a read may bring much of earlier requests in front of a head
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._lines += 1

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -39,11 +40,14 @@ async def answer(port: int, start: bytes, piece: bytes = b"", count: int = 1) ->
     """All that the server sends before it ends the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     sending = asyncio.create_task(_send(writer, start, piece, count))
+    received = b""
     try:
         async with asyncio.timeout(20):
-            return await reader.read()
+            while some := await reader.read(65536):
+                received += some
+            return received
     except ConnectionError:
-        return b""
+        return received
     finally:
         sending.cancel()
         writer.close()
@@ -87,6 +91,17 @@ async def test_the_connection_of_an_endless_request_ends(port: int, start: bytes
 async def test_few_requests_wait_on_a_connection(port: int) -> None:
     received = await answer(port, (GET + b"\r\n") * 20_000)
     assert received.count(b"HTTP/1.1 200") <= MAX_PIPELINED
+
+
+async def test_a_head_may_begin_in_a_large_read(port: int) -> None:
+    large = b"POST /v1/sessions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    large += b"Content-Length: %d\r\n\r\n" % (3 * MAX_HEAD) + b" " * (3 * MAX_HEAD)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(large + GET)
+    await asyncio.sleep(0.2)
+    writer.write(b"Connection: close\r\n\r\n")
+    assert re.findall(rb"HTTP/1.1 (\d+)", await reader.read()) == [b"400", b"200"]
+    writer.close()
 
 
 async def test_requests_of_a_connection_are_answered_in_turn(port: int) -> None:

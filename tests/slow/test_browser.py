@@ -125,7 +125,10 @@ class Browser:
         return wait_until(lambda: self.all(selector))[0]
 
     def texts(self, selector: str) -> list[str]:
-        return [element.text for element in self.all(selector)]
+        """The text of every element to be seen; none while the page changes."""
+        with suppress(self.stale):
+            return [element.text for element in self.all(selector)]
+        return []
 
     def look(self, name: str) -> None:
         """Keeps a picture; everything so far came from the service, and the page told of no policy broken."""

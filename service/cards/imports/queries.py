@@ -188,8 +188,8 @@ async def _replace(row: Any, card: NewCard) -> None:
     if card.portrait:
         changes["portrait"] = await refer_to(card.portrait)
     is_other = await replace_card(row, card.card, await _asset_names(card))
-    changed = await change(row, changes)
-    if is_other and changed["version"] == row["version"]:
+    await change(row, changes)
+    if is_other:
         await touch(row)
 
 
