@@ -120,6 +120,12 @@ async def test_a_file_replaces_the_card_as_one_revision(alice: Client) -> None:
     assert (await alice.get(path)).json()["portrait"] is None
 
 
+async def test_a_file_that_changes_the_card_alone_makes_the_next_version(alice: Client) -> None:
+    made = (await imported(alice, in_json(V2)))["character"]
+    content = in_json(V2 | {"data": V2_DATA | {"first_mes": "Changed."}})
+    assert (await replace(alice, made, content)).headers["etag"] == f'"{made["id"]}-2"'
+
+
 async def test_a_file_replaces_the_card_of_a_character_that_was_not_imported(alice: Client) -> None:
     made = await character(alice)
     assert (await replace(alice, made, in_json(V2))).json()["data"] == V2_DATA
