@@ -38,6 +38,7 @@ from service.characters.validation import ValidationController
 from service.database.replicas import REPLICAS
 from service.database.startup import pool
 from service.exports.controller import ExportController
+from service.health.access import may_name_any_host
 from service.health.controller import HealthController
 from service.health.metrics import metrics_worker
 from service.idempotency.queries import Attempt
@@ -180,7 +181,7 @@ def create_app() -> Litestar:
 
 def _with_middleware(app: Litestar) -> ASGIApp:
     """The middleware around Litestar, because Litestar's own sees no unknown path, no wrong method and no OPTIONS."""
-    hosts = Hosts(settings.allowed_hosts)
+    hosts = Hosts(settings.allowed_hosts, exempt=may_name_any_host)
     has_cors = bool(settings.cors_origins) or not settings.in_production
     middleware: list[Callable[[ASGIApp], ASGIApp]] = [  # the outermost first
         RejectWebSockets,

@@ -1,18 +1,16 @@
 """Health checks and metrics over HTTP."""
 
-import hmac
-from ipaddress import ip_address
 from typing import Any
 
 from litestar import Controller, Request, Response
 
 from service.errors import Forbidden
+from service.health.access import may_read_metrics
 from service.health.checks import check_together
 from service.health.metrics import render_metrics
-from service.settings import VERSION, settings
+from service.settings import VERSION
 from service.web.routes import get
 
-_FROM_PROXIES = ("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "forwarded", "via")
 # Other states only degrade: a load balancer that removed a busy worker would overload the others, and one that removed
 # all workers of a database or a disk that only reads would end the reads, too
 _PREVENTS_SERVING = {"away", "pending"}
@@ -39,25 +37,7 @@ class HealthController(Controller):
     @get("/metrics")
     async def get_metrics(self, request: Request[Any, Any, Any]) -> Response[bytes]:
         """Prometheus metrics: for clients on this machine, or with METRICS_TOKEN."""
-        if not _may_read_metrics(request):
+        if not may_read_metrics(request):
             raise Forbidden("Metrics are for this machine, or for METRICS_TOKEN.")
         content, content_type = await render_metrics()
         return Response(content, media_type=content_type)
-
-
-def _may_read_metrics(request: Request[Any, Any, Any]) -> bool:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if settings.metrics_token and scheme.lower() == "bearer" and _is_same(token, settings.metrics_token):
-        return True
-    if any(name in request.headers for name in _FROM_PROXIES) and not settings.trusted_proxies:
-        return False  # from a proxy on this machine, for a client elsewhere
-    client = request.client.host if request.client else ""
-    try:
-        return ip_address(client).is_loopback
-    except ValueError:
-        return False
-
-
-def _is_same(given: str, secret: str) -> bool:
-    """In constant time. compare_digest() accepts only ASCII in strings."""
-    return hmac.compare_digest(given.encode(), secret.encode())

@@ -59,7 +59,7 @@ METRICS = ["/metrics", "/metrics/", "//metrics", "/metrics//", "/metrics?x", "/m
 async def test_metrics_are_for_this_machine_or_the_token(
     app: Any, stranger: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    monkeypatch.setattr("service.health.controller.settings", msgspec.structs.replace(settings, metrics_token="t0ken"))
+    monkeypatch.setattr("service.health.access.settings", msgspec.structs.replace(settings, metrics_token="t0ken"))
     url = httpx.URL(f"http://localhost{path}")
     assert (await stranger.get(url)).status_code == 200
     proxies = {
@@ -75,6 +75,19 @@ async def test_metrics_are_for_this_machine_or_the_token(
         for token, status in (("", 403), ("t0ke", 403), ("t\xf6ken", 403), ("t0ken", 200)):
             headers = [("Authorization", f"Bearer {token}".encode("latin-1"))]
             assert (await elsewhere.get(url, headers=headers)).status_code == status, token
+
+
+@pytest.mark.parametrize(
+    ("token", "status"), [("t0ken", 200), ("t0ke", 400), ("", 400)], ids=["right", "wrong", "none"]
+)
+async def test_who_has_the_token_may_name_any_host(
+    app: Any, monkeypatch: pytest.MonkeyPatch, token: str, status: int
+) -> None:
+    monkeypatch.setattr("service.health.access.settings", msgspec.structs.replace(settings, metrics_token="t0ken"))
+    for address in ("127.0.0.1", "10.0.0.7"):
+        headers = {"Host": "10.0.0.9:8000", "Authorization": f"Bearer {token}"}
+        async with client(app, address) as prometheus:
+            assert (await prometheus.get("/metrics", headers=headers)).status_code == status, address
 
 
 async def assert_not_writable(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:

@@ -1,7 +1,7 @@
 """Refuses requests to other hosts, and normalizes the path as the router does."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -16,9 +16,11 @@ _MAX_PORT = 65_535
 
 
 class Hosts:
-    """``allowed`` are names; ``*.example.org`` allows every subdomain, ``*`` any host."""
+    """``allowed`` are names; ``*.example.org`` allows every subdomain, ``*`` any host. A request that is ``exempt`` may
+    name any host."""
 
-    def __init__(self, allowed: Sequence[str]) -> None:
+    def __init__(self, allowed: Sequence[str], exempt: Callable[[Any], bool]) -> None:
+        self.exempt = exempt
         self.names = {host.lower() for host in allowed if not host.startswith("*.")}
         self.parents = tuple(host[1:].lower() for host in allowed if host.startswith("*."))
         self._judge = lru_cache(maxsize=100)(self._parse)
@@ -27,7 +29,7 @@ class Hosts:
         host = request_header(scope, b"host") or b""
         path = scope["path"]
         is_allowed, is_well_formed = self._judge(host)
-        if not is_allowed and not (is_well_formed and path.startswith("/health/")):
+        if not is_allowed and not (is_well_formed and self.exempt(scope)):
             raise BadRequest("The Host header names no host of this service.")
         if "//" in path or path[-1:] == "/" or path[:1] != "/":
             scope["path"] = normalize_path(path)  # middleware that looks for /v1 must also find //v1
