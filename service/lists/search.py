@@ -20,16 +20,17 @@ _QUERY = QueryString("search_query({})", Param("q"))
 _SPELT = QueryString("spelt(plain({}))", Param("q"))  # in letters that pg_trgm knows in any locale, for many scripts
 # No excluded word and no phrase, and letters that pg_trgm knows: without any, it would read all names
 _TOLERANT = QueryString("{} !~ '(^| )[-\"]' AND cardinality(show_trgm({})) > 0", Param("q"), _SPELT)
+_TOLERANTLY = QueryString("CASE WHEN {} THEN {} END", _TOLERANT, _SPELT)
+# Values that PostgreSQL does not know when it plans: it would plan a search for each word, for 2 to 3 ms
 _WORDS = QueryString("(SELECT words FROM search_words)")
+_SPELLING = QueryString("(SELECT spelling FROM search_words)")
 
 
 def searched(table: Any, *living: Any) -> tuple[Filter, SortKey]:
     """The filter ``q``, and the order of its hits. ``living`` are the conditions of the indexes."""
     search, name_key = _generated(table, "search"), _generated(table, "name_key")
     spelt_name = QueryString("spelt({})", name_key)
-    similar = QueryString(
-        "(CASE WHEN {} THEN {} END <% {} AND {})", _TOLERANT, _SPELT, spelt_name, _each_word_like(spelt_name)
-    )
+    similar, known_similar = _similar(_TOLERANTLY, spelt_name), _similar(_SPELLING, spelt_name)
     has_words = QueryString("({} @@ {})", search, _QUERY)
 
     def ids(*conditions: QueryString) -> QueryString:
@@ -41,16 +42,16 @@ def searched(table: Any, *living: Any) -> tuple[Filter, SortKey]:
         selective=True,
         row_test=WhereRaw(
             "({} @@ {} OR {} IN (SELECT id FROM similar_names) OR ((SELECT count(*) FROM similar_names) > {} AND {}))",
-            search, _WORDS, table.id, QueryString(str(MAX_SIMILAR)), similar,
+            search, _WORDS, table.id, QueryString(str(MAX_SIMILAR)), known_similar,
         ),
         alternatives=(
             WhereRaw("{}", has_words),
             WhereRaw("{} = ANY(ARRAY(SELECT id FROM other_similar_names))", table.id),
         ),
         ctes={
-            "search_words": QueryString("SELECT {} AS words", _QUERY),
-            "similar_names": QueryString(f"{{}} LIMIT {MAX_SIMILAR + 1}", ids(similar)),
-            "other_similar_names": ids(QueryString("NOT {} @@ {}", search, _WORDS), similar),
+            "search_words": QueryString("SELECT {} AS words, {} AS spelling", _QUERY, _TOLERANTLY),
+            "similar_names": QueryString(f"{{}} LIMIT {MAX_SIMILAR + 1}", ids(known_similar)),
+            "other_similar_names": ids(QueryString("NOT {} @@ {}", search, _WORDS), known_similar),
         },
     )  # fmt: skip
     # Words first, then the similarity of the name. A whole number, because a cursor holds it.
@@ -63,14 +64,12 @@ def searched(table: Any, *living: Any) -> tuple[Filter, SortKey]:
     return found, rank
 
 
-def _each_word_like(spelt_name: QueryString) -> QueryString:
+def _similar(spelling: QueryString, spelt_name: QueryString) -> QueryString:
     """All words must occur: of two words, one that is alike could make the whole search so. With alternatives, any."""
     return QueryString(
-        "(strpos({}, ' or ') > 0 OR NOT EXISTS (SELECT FROM unnest(string_to_array({}, ' ')) AS word"
-        " WHERE cardinality(show_trgm(word)) > 0 AND NOT word <% {}))",
-        _SPELT,
-        _SPELT,
-        spelt_name,
+        "({} <% {} AND (strpos({}, ' or ') > 0 OR NOT EXISTS (SELECT FROM unnest(string_to_array({}, ' ')) AS word"
+        " WHERE cardinality(show_trgm(word)) > 0 AND NOT word <% {})))",
+        *(spelling, spelt_name, spelling, spelling, spelt_name),
     )
 
 
