@@ -1,6 +1,5 @@
 import asyncio
 import json
-from contextlib import nullcontext
 from functools import partial
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any
@@ -14,7 +13,7 @@ from service.cards.drawing import render_picture
 from service.cards.formats import png
 from service.cards.formats.json import MAX_BYTES, write_document
 from service.cards.formats.specs import required_fields
-from service.cards.formats.writer import CharxCard, Export, PngCard, StoredCard, Writer, as_json
+from service.cards.formats.writer import CharxCard, Export, ExportSpec, PngCard, StoredCard, Writer, as_json
 from service.cards.schemas import CardQuery, CardUpdate
 from service.cards.store import ASSETS, change_data, stored_card, stored_document
 from service.cards.tables import Card
@@ -75,9 +74,18 @@ async def get_card(user: Caller, character_id: UUID, query: CardQuery) -> Export
     """Raises NotFound if the caller may not see the character."""
     if query.format != "json":
         return await _export_with_files(user, character_id, query)
-    async with nullcontext() if DB.is_dry_run else _TURNS_OF_JSON.turn():  # in a transaction, nothing waits for a turn
-        row, export = await _read(user, character_id)
-        return ExportedCard(row, await asyncio.to_thread(as_json, export, query.spec or export.spec))
+    async with _TURNS_OF_JSON.turn():
+        return await _in_json(user, character_id, query.spec)
+
+
+async def get_written_card(user: Caller, character_id: UUID) -> ExportedCard:
+    """The card after the caller's change. It waits for no turn: what is stored must not be answered with 503."""
+    return await _in_json(user, character_id, None)
+
+
+async def _in_json(user: Caller, character_id: UUID, spec: ExportSpec | None) -> ExportedCard:
+    row, export = await _read(user, character_id)
+    return ExportedCard(row, await asyncio.to_thread(as_json, export, spec or export.spec))
 
 
 async def _read(user: Caller, character_id: UUID) -> tuple[Any, Export]:
@@ -141,15 +149,14 @@ async def update_card(user: Caller, character_id: UUID, data: CardUpdate, if_mat
     async with DB.transaction():
         row = await lock_own(user, character_id)
         check_if_match(if_match, character_id, row["version"])
-        if await stored_document(character_id) != (
-            stored["document"] if stored else None
-        ):  # another request was faster
+        known = stored["document"] if stored else None
+        if await stored_document(character_id) != known:  # another request was faster
             stored = await stored_card(character_id)
             text = await _changed_text(stored, data)
         if text is not None:
             await change_data(row, stored["id"] if stored else None, text)
             await touch(row)
-    return await get_card(user, character_id, CardQuery())
+    return await get_written_card(user, character_id)
 
 
 async def _changed_text(stored: Any, data: CardUpdate) -> str | None:

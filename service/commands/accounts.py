@@ -54,7 +54,10 @@ _DETACH_TEMPLATE_COPIES = batched(
 )
 _DISOWN_TEMPLATES = batched(
     "SELECT id FROM templates WHERE owner = {} ORDER BY id LIMIT {} FOR NO KEY UPDATE",
-    "UPDATE templates SET owner = NULL, version = version + 1 FROM batch WHERE templates.id = batch.id",
+    # Without an owner, a public one would be among the platform's
+    "UPDATE templates SET owner = NULL, version = version + 1,"
+    " visibility = CASE visibility WHEN 'public' THEN 'unlisted' ELSE visibility END"
+    " FROM batch WHERE templates.id = batch.id",
     "user",
 )
 
@@ -72,7 +75,8 @@ async def purge_accounts() -> int:
 
 
 async def _purge_account(user_id: UUID, doomed: Any) -> bool:
-    """Deletes the account, but keeps its templates that characters of other users are pinned to, without an owner.
+    """Deletes the account, but keeps its templates that characters of other users are pinned to, without an owner and
+    in no list.
 
     Returns False when it is no longer ``doomed``. Raises ForeignKeyViolationError when such a character is created at
     the same time."""

@@ -15,8 +15,7 @@ from service.cards.formats.assets import MAX_NOTES, CardFile
 from service.cards.formats.fields import CharacterFields, character_fields, check_bounds
 from service.cards.formats.reader import read_file
 from service.cards.imports.schemas import OnDuplicate
-from service.cards.queries import ExportedCard, card_text, get_card
-from service.cards.schemas import CardQuery
+from service.cards.queries import ExportedCard, card_text, get_written_card
 from service.cards.store import ImportedCard, create_card, replace_card
 from service.cards.tables import Card
 from service.characters.queries import create_character
@@ -136,7 +135,7 @@ async def replace_by_file(user: Caller, character_id: UUID, card: NewCard, if_ma
         row = await lock_own(user, character_id)
         check_if_match(if_match, character_id, row["version"])
         await _replace(row, card)
-    return await get_card(user, character_id, CardQuery())
+    return await get_written_card(user, character_id)
 
 
 def _undoes_all(problem: ServiceError) -> bool:

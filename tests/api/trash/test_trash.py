@@ -304,7 +304,10 @@ async def test_a_template_used_by_others_stays_without_its_owner(app: Any, alice
     await _purged_after_leaving(charlie)
 
     kept = (await alice.get(f"/v1/templates/{used['id']}")).json()
-    assert (kept["owner"], kept["attribute_schema"]) == (None, used["attribute_schema"])
+    assert (kept["owner"], kept["visibility"], kept["attribute_schema"]) == (None, "unlisted", used["attribute_schema"])
+    for query in ({}, {"owner": "platform"}):
+        listed = (await alice.get("/v1/templates", params=query)).json()["items"]
+        assert used["id"] not in [item["id"] for item in listed], query
     assert (await alice.get(f"/v1/templates/{unused['id']}")).status_code == 404
     for kind, before in (("templates", fork), ("characters", copy)):
         left = (await alice.get(f"/v1/{kind}/{before['id']}")).json()
