@@ -26,10 +26,10 @@ test: $(VENV)/.installed  ## run the test suite on up to four cores, each with i
 test-slow: $(VENV)/.installed  ## run the slow tests: fuzzing, mutants, a second PostgreSQL, a browser
 	@$(VENV)/bin/python -m pytest -m slow
 
-test-faults: $(VENV)/.installed  ## break what the service needs, and look for lost writes (10 minutes)
+test-faults: $(VENV)/.installed  ## break what the service needs, and look for lost writes (12 minutes)
 	@$(VENV)/bin/python -m pytest -m faults tests/faults
 
-test-cluster: $(VENV)/.installed $(CLUSTER)/.venv/.installed  ## the same on Patroni with etcd and HAProxy (10 minutes)
+test-cluster: $(VENV)/.installed $(CLUSTER)/.venv/.installed  ## the same on Patroni with etcd and HAProxy (8 minutes)
 	@$(VENV)/bin/python -m pytest -m cluster $(CLUSTER)
 
 bench: $(VENV)/.installed peers  ## compare the speed with other stacks (45 minutes)
