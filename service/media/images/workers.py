@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import IO, Any
 
@@ -71,17 +72,26 @@ def _run(command: list[str], picture: int, output: IO[bytes]) -> None:
     """The output is truncated if the process crashes. Raises Unavailable if it cannot start or takes too long.
 
     The standard library starts the process, which blocks for 0.5 ms. uvloop would block the event loop for 8 ms,
-    because it copies the memory map of the service.
+    because it copies the memory map of the service. A timer ends it: with a time-out, the standard library would look
+    every 50 ms whether it has ended, and a small picture would take 170 ms instead of 105.
     """
     try:
-        done = subprocess.run(
-            command, stdin=picture, stdout=output, stderr=subprocess.DEVNULL, env={}, timeout=PATIENCE
-        )
+        process = subprocess.Popen(command, stdin=picture, stdout=output, stderr=subprocess.DEVNULL, env={})
     except OSError as error:
         raise Unavailable("The process for the picture could not be started.") from error
-    except subprocess.TimeoutExpired:
-        raise Unavailable(_BUSY) from None
-    if done.returncode == -signal.SIGALRM:
+    is_late = threading.Event()
+
+    def end() -> None:
+        is_late.set()
+        process.kill()
+
+    timer = threading.Timer(PATIENCE, end)
+    timer.start()
+    try:
+        status = process.wait()
+    finally:
+        timer.cancel()
+    if is_late.is_set() or status == -signal.SIGALRM:
         raise Unavailable(_BUSY)
 
 
