@@ -15,12 +15,8 @@ CONNECTIONS = 16
 DEPTH = 10_000  # items before the deep page
 MOST_IDS = 4_800  # more than Litestar's cache of routes holds
 
-WORDS = (
-    "observatory",
-    "Sundays",
-    "reactor",
-    "photographs",
-)  # similar to no name, because the peers do not tolerate typos
+# Similar to no name, because the peers do not tolerate typos
+WORDS = ("observatory", "Sundays", "reactor", "photographs")
 FILTERS = ("style=anime&tags=harbour", "style=fantasy&tags=music", "style=vintage&tags=sea", "style=cartoon&tags=noir")
 
 

@@ -66,9 +66,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cors_origins: Names = ()  # https://app.example.org; in development also http://localhost and 127.0.0.1, any port
     trusted_proxies: Names = ()  # addresses or networks whose X-Forwarded-* headers are trusted
     metrics_token: str = ""  # lets other machines read /metrics, as a Bearer token; empty: only this machine
-    rate_limit_scale: Annotated[float, Meta(gt=0, le=1_000_000)] = (
-        1  # multiplies every rate limit; see rate_limit_factor
-    )
+    # Multiplies every rate limit; see rate_limit_factor
+    rate_limit_scale: Annotated[float, Meta(gt=0, le=1_000_000)] = 1
 
     quota_characters: Quota = 10_000  # of one user, including those in the trash
     quota_stored_bytes: Quota = 1024**3  # of one user's portraits and cards

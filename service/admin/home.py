@@ -80,12 +80,12 @@ async def _counts() -> list[dict[str, str]]:
     since = first_id_since(DAY)
     found = await _COUNTS.one(since=since, most=MOST_COUNTED + 1)
     return [
-        {"name": name, "count": await _told(found[name], table, condition), "link": link.format(since=since)}
+        {"name": name, "count": await _count_text(found[name], table, condition), "link": link.format(since=since)}
         for name, (link, table, condition) in _COUNTED.items()
     ]
 
 
-async def _told(count: int, table: str, condition: str) -> str:
+async def _count_text(count: int, table: str, condition: str) -> str:
     if count <= MOST_COUNTED:
         return f"{count:,}"
     if condition != "true":

@@ -39,7 +39,7 @@ _COPY_CARD = Prepared(
 async def copy_character(user: Caller, character_id: UUID) -> Any:
     """Copies a character and its card. Raises NotFound also if the caller may not see it."""
     async with DB.transaction():
-        row = await characters.copy_character(user, character_id)
+        row = await characters.copy_row(user, character_id)
         if await _LOCK_CARD.value(original=character_id):
             await _COPY_CARD.one(original=character_id, id=uuid7(), copy=row["id"])
     return row

@@ -6,7 +6,7 @@ from litestar.params import FromPath
 
 from service.callers import Caller
 from service.characters.queries import get_columns
-from service.templates.rules.prompts import render
+from service.templates.rules.prompts import FIELDS, render
 from service.templates.versions.queries import find_version
 from service.web.guards import READ_CHARACTERS, CurrentUser
 from service.web.routes import get
@@ -21,9 +21,6 @@ class PromptRead(msgspec.Struct, kw_only=True):
     unknown: list[str]
 
 
-_FIELDS = ("name", "description", "style", "tags")  # placeholders besides attributes
-
-
 async def render_prompt(user: Caller, character_id: UUID) -> PromptRead:
     """The character's own prompt, else its template's if the caller may see it, else an empty one."""
     row = await get_columns(user, character_id)
@@ -32,7 +29,7 @@ async def render_prompt(user: Caller, character_id: UUID) -> PromptRead:
         version = await find_version(user, row["template"], row["template_version"], pinned_by_owner=row["owner"])
         schema = msgspec.json.decode(version["attribute_schema"]) if version else None
         prompt = prompt or (version["prompt"] if version else None)
-    values = msgspec.json.decode(row["attributes"]) | {name: row[name] for name in _FIELDS}
+    values = msgspec.json.decode(row["attributes"]) | {name: row[name] for name in FIELDS}
     rendered = render(prompt or "", values, schema)
     return PromptRead(prompt=rendered.prompt, missing=rendered.missing, unknown=rendered.unknown)
 

@@ -18,20 +18,20 @@ from service.characters.schemas import (
     pointing_to_sent_members,
 )
 from service.characters.scopes import (
-    _TEMPLATE_SHOWN,
     CHARACTER,
     SUMMARY,
+    TEMPLATE_SHOWN,
     alive,
     listed_to,
     owned_by,
     visible_to,
 )
 from service.characters.store import (
-    _GET,
-    _GIVEN,
+    GET,
+    GIVEN,
     GONE,
-    _create,
     change,
+    create_row,
     document,
     lock_own,
     read_own,
@@ -59,7 +59,7 @@ from service.users.scopes import is_public
 
 _VISIBLE_ONE = (Character.id == Param("id")) & visible_to(Param("user"))
 _SOURCE = Prepared(
-    lambda: Character.select(*(getattr(Character, name) for name in _GIVEN)).where(
+    lambda: Character.select(*(getattr(Character, name) for name in GIVEN)).where(
         Character.id == Param("id"), visible_to(Param("user"))
     )
 )
@@ -79,7 +79,7 @@ CHARACTERS = Listing(
     },
     summary=SUMMARY,
     fields=CHARACTER,
-    expand={"owner": json_object(profile_fields(Character.owner)), "template": _TEMPLATE_SHOWN},
+    expand={"owner": json_object(profile_fields(Character.owner)), "template": TEMPLATE_SHOWN},
     filters=FILTERS,
     open_filter=attribute_filter,
     sorts={
@@ -105,7 +105,7 @@ async def create_character(user: Caller, data: CharacterCreate, portrait: str | 
         attributes, number, faults = await _begun(user, data)
         if faults:
             raise Unprocessable.of(faults)
-        return await _create(
+        return await create_row(
             id=uuid7(),
             owner=user.id,
             forked_from=None,
@@ -122,9 +122,9 @@ async def look_further_into_new(user: Caller, sound: Mapping[str, Any]) -> list[
     return []
 
 
-async def copy_character(user: Caller, character_id: UUID) -> Any:
-    """A private copy of a character that the caller may see. It keeps the template only if the caller may use that for
-    new characters."""
+async def copy_row(user: Caller, character_id: UUID) -> Any:
+    """A private copy of a character that the caller may see, without its card. It keeps the template only if the
+    caller may use that for new characters."""
     original = await get_columns(user, character_id)
     template, number = original["template"], original["template_version"]
     if template is not None:
@@ -132,8 +132,8 @@ async def copy_character(user: Caller, character_id: UUID) -> Any:
             await usable_version(user, template, number)
         except (NotFound, Conflict):
             template = number = None
-    return await _create(
-        **{name: original[name] for name in _GIVEN}
+    return await create_row(
+        **{name: original[name] for name in GIVEN}
         | {"id": uuid7(), "owner": user.id, "visibility": "private", "forked_from": character_id}
         | {"template": template, "template_version": number}
     )
@@ -155,7 +155,7 @@ async def _begun(user: Caller, data: CharacterCreate) -> tuple[dict[str, Any], i
 async def get_character(user: Caller, character_id: UUID, query: FieldsQuery | None = None) -> Any:
     """Raises NotFound also if the caller may not see it."""
     if query is None or (query.fields is None and query.expand is None):
-        row = await _GET.one(character=character_id, member=user.id)
+        row = await GET.one(character=character_id, member=user.id)
     else:
         row = await CHARACTERS.one(query, _VISIBLE_ONE).one(id=character_id, user=user.id)
     if row is None:

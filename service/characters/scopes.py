@@ -35,7 +35,7 @@ CHARACTER = SUMMARY | {
     "extensions": Character.extensions,
     "forked_from": Character.forked_from,
 }
-_TEMPLATE_SHOWN = QueryString(
+TEMPLATE_SHOWN = QueryString(
     "CASE WHEN {} THEN {} ELSE {} END",
     template_visible_to(Param("user"), Character.template).querystring,
     json_object(

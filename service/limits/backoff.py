@@ -95,7 +95,8 @@ class Attempt:
 
     async def begin(self, *, known: bool = False) -> None:
         """Counts the attempt. Raises TooManyRequests while it has to wait. ``known``: this address has signed in to the
-        account before. It does not wait for failures of other addresses, so strangers cannot lock the owner out."""
+        account before. It does not wait for failures of other addresses, so that nobody elsewhere can lock the owner
+        out."""
         exempt = _by_account if known else None
         if wait := await self._wait_or_count(exempt):
             raise TooManyRequests(self._refusal(wait), headers={"Retry-After": str(wait)})

@@ -132,9 +132,8 @@ class Bucket:
     gives_links = True
 
     def __init__(self, settings: Settings) -> None:
-        from obstore.store import (
-            S3Store,
-        )  # slow to import: half the start-up time, which services without a bucket save
+        # Slow to import: half the start-up time, which services without a bucket save
+        from obstore.store import S3Store
 
         address = urlsplit(settings.storage_url)
         given: dict[str, Any] = {

@@ -33,9 +33,9 @@ class UserController(Controller):
         """
         await queries.check_sign_up(data)
         await count_request(SIGN_UP, request.scope)
-        member = await queries.create_user(data)
+        row = await queries.create_user(data)
         wake_worker()
-        return resource(member, created_at="/v1/users/me")
+        return resource(row, created_at="/v1/users/me")
 
     @get("/me", guards=[requires_session])
     async def get_me(self, user: CurrentUser) -> Rendered[Me]:
@@ -57,9 +57,9 @@ class UserController(Controller):
         if data.email is not UNSET:  # as a sign-up, it sends a message and tells whether an address is taken
             for limit in (SIGN_UP, MAIL, NEW_EMAIL):
                 await count_request(limit, request.scope)
-        member = await queries.update_me(user, data, if_match)
+        row = await queries.update_me(user, data, if_match)
         wake_worker()
-        return resource(member)
+        return resource(row)
 
     @get("/{username:str}", public=True)
     async def get_user(self, username: FromPath[str]) -> Rendered[Profile]:

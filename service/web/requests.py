@@ -22,9 +22,8 @@ from service.validation import MAX_DEPTH, convert, valid_members
 from service.web.query import Q, query_of, read_query
 from service.web.read_rows import convert_read, may_be_read
 
-_STRING = re.compile(
-    rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL
-)  # matches an unterminated string, too, so that no input is slow
+# Matches an unterminated string, too, so that no input is slow
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _BRACKETS = bytes.maketrans(b"{}", b"[]")
 _TOO_DEEP = b"[" * (MAX_DEPTH + 1)
 _ALL_ELSE = bytes(set(range(256)) - set(b"[]{}"))

@@ -24,9 +24,8 @@ SCHEMA_VALUES = 5_000  # 200 properties with 25 values each
 SCHEMA_DEPTH = 8  # levels of schemas, including the root
 SCHEMA_PROPERTIES = 200  # in all
 PATTERN_CHARACTERS = 500  # in all; compiling takes up to 20 µs for each
-SLOW_CHARACTERS = (
-    10  # that `\d`, `\s`, `\w`, `\p`, `[^`, `{` and `.` count in addition, because they compile more slowly
-)
+# Characters that `\d`, `\s`, `\w`, `\p`, `[^`, `{` and `.` count in addition, because they compile more slowly
+SLOW_CHARACTERS = 10
 BROKEN_CHARACTERS = 20  # that a pattern counts in addition if it does not compile, because the attempt is slow
 DATA_VALUES = 200  # in one enum, const or default, including nested values
 

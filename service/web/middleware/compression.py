@@ -24,9 +24,8 @@ _WITHOUT = frozenset({204, 206, 304})  # no body, or a range of its bytes
 
 class _Brotli:
     def __init__(self) -> None:
-        compressor = brotli.Compressor(
-            quality=3, lgwin=18
-        )  # the next quality takes twice the time and saves one percent
+        # The next quality takes twice the time and saves one percent
+        compressor = brotli.Compressor(quality=3, lgwin=18)
         self.compress, self.flush = compressor.process, compressor.finish
 
 
