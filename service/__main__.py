@@ -65,7 +65,7 @@ def _serve(sockets: list[socket.socket] | None) -> None:
 async def _prepare() -> None:
     from piccolo.apps.migrations.commands import forwards
 
-    from service.commands.seed import insert_seeds
+    from service.commands.seed import insert_seeds, were_inserted
     from service.database.migrations import make_migrations_safe, pending_migrations
     from service.database.startup import wait_for_database
 
@@ -79,7 +79,7 @@ async def _prepare() -> None:
             with contextlib.redirect_stdout(sys.stderr):
                 if not (await forwards.run_forwards("all")).success:
                     sys.exit("The migrations failed.")
-    if not settings.in_production:
+    if not settings.in_production and not await were_inserted():
         await insert_seeds()
 
 

@@ -17,7 +17,6 @@ from piccolo.querystring import QueryString
 from service.audit.actions import Action
 from service.audit.tables import ADDRESS_LENGTH, DEVICE_LENGTH, AuditEntry
 from service.callers import PLATFORM
-from service.database.engine import DB
 from service.database.prepared import Param, Prepared, insert, utc
 from service.identifiers import masked, uuid7
 from service.limits.rate_limits import network_of
@@ -131,14 +130,6 @@ async def has_signed_in(operator_id: int | None, address: str) -> bool:
     """Whether the operator has signed in from this address, as far as the log goes back."""
     row = None if operator_id is None else str(operator_id)
     return bool(await _HAS_SIGNED_IN.value(row=row, address=address[:ADDRESS_LENGTH]))
-
-
-async def purge_entries(days: int) -> int:
-    """Deletes entries older than ``days``, which the table's trigger allows only here. Returns how many."""
-    old = WhereRaw("{} < now() - {}::int * interval '1 day'", AuditEntry.created_at, days)
-    async with DB.transaction() as transaction:
-        await transaction.connection.execute("SET LOCAL audit_log.purging = 'on'")
-        return len(await AuditEntry.delete().where(old).returning(AuditEntry.id))
 
 
 def _request_origin() -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """``piccolo service purge``: deletes expired rows. Run it once a day."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
@@ -9,7 +10,7 @@ from piccolo.table import Table
 
 from service.admin.operators import OperatorSession, is_expired
 from service.audit.actions import Action
-from service.audit.queries import purge_entries, record
+from service.audit.queries import record
 from service.auth.email_links import ENDED as ENDED_EMAIL_TOKEN
 from service.auth.tables import EmailToken, Token
 from service.characters.purging import BATCH, batched, clear, leave_empty, mark_purged
@@ -18,7 +19,7 @@ from service.characters.thinning import thin_revisions
 from service.commands.accounts import VERIFICATION_DAYS, purge_accounts
 from service.commands.skipping import count_unless_held
 from service.database.engine import DB
-from service.database.prepared import NOW, Param, Prepared
+from service.database.prepared import NOW, Param, Prepared, sql
 from service.idempotency.queries import ENDED
 from service.idempotency.tables import IdempotencyKey
 from service.mail.outbox import OVERDUE
@@ -37,6 +38,11 @@ _TOO_LONG = Prepared(
 _FORGET_DELETIONS = batched(  # of templates and relationships; a character's row tells of its own
     "SELECT id FROM changed_rows WHERE deleted_at < now() - {}::int * interval '1 day' LIMIT {}",
     "DELETE FROM changed_rows USING batch WHERE changed_rows.id = batch.id",
+    "days",
+)
+_DELETE_ENTRIES = batched(
+    "SELECT id FROM audit_log WHERE created_at < now() - {}::int * interval '1 day' LIMIT {}",
+    "DELETE FROM audit_log USING batch WHERE audit_log.id = batch.id",
     "days",
 )
 _THINNED_AT_ONCE = 100  # revisions in one transaction
@@ -58,11 +64,11 @@ async def purge_everything() -> dict[str, int]:
         "operators' sessions": await _delete(OperatorSession, is_expired()),
         "idempotency keys": await _delete(IdempotencyKey, ENDED),
         "accounts": await purge_accounts(),
-        "unverified addresses": await _release_addresses(),
+        "unverified addresses": await _in_batches(_release_addresses),
         "thinned revisions": await _thin_histories(),
         "reserved usernames": await _delete(ReservedUsername, WhereRaw("{} < now()", ReservedUsername.until)),
-        "audit entries": await purge_entries(settings.audit_days),
-        "deletions in the feed": await _forget_deletions(),
+        "audit entries": await _in_batches(_delete_entries),
+        "deletions in the feed": await _in_batches(_forget_deletions),
     }
 
 
@@ -86,11 +92,24 @@ async def _purge_trash() -> int:
     return sum([await count_unless_held(f"The character {each}", _purge_character(each, old)) for each in ids])
 
 
-async def _forget_deletions() -> int:
-    forgotten, count = 0, BATCH
+async def _in_batches(purge_batch: Callable[[], Awaitable[int]]) -> int:
+    """Repeats ``purge_batch``, which is a transaction of BATCH rows at most, until it finds fewer. While a transaction
+    runs, nobody's feed of changes shows anything new."""
+    total, count = 0, BATCH
     while count == BATCH:
-        forgotten += (count := await _FORGET_DELETIONS.value(days=TRASH_DAYS, batch=BATCH))
-    return forgotten
+        total += (count := await purge_batch())
+    return total
+
+
+async def _forget_deletions() -> int:
+    return int(await _FORGET_DELETIONS.value(days=TRASH_DAYS, batch=BATCH))
+
+
+async def _delete_entries() -> int:
+    """The table's trigger allows it only here."""
+    async with DB.transaction() as transaction:
+        await transaction.connection.execute("SET LOCAL audit_log.purging = 'on'")
+        return int(await _DELETE_ENTRIES.value(days=settings.audit_days, batch=BATCH))
 
 
 async def _finish(character_id: UUID) -> int:
@@ -116,11 +135,13 @@ async def _release_addresses() -> int:
     )
     none: dict[Any, Any] = {User.email: None, User.email_key: None, User.email_changed_at: None}
     async with DB.transaction():
-        change = User.update(none | {User.version: User.version + 1, User.updated_at: NOW}).where(late)
-        released = await change.returning(User.id)
-        for row in released:
-            await record(Action.RELEASE_EMAIL, "user", row["id"])
-    return len(released)
+        ids: Any = await User.select(User.id).where(late).limit(BATCH).lock_rows("UPDATE").output(as_list=True)
+        change = User.update(none | {User.version: User.version + 1, User.updated_at: NOW})
+        if ids:
+            await change.where(User.id.is_in(ids))
+        for user_id in ids:
+            await record(Action.RELEASE_EMAIL, "user", user_id)
+    return len(ids)
 
 
 async def _thin_histories() -> int:
@@ -140,4 +161,13 @@ async def _thin_history(row: Any) -> int:
 
 
 async def _delete(table: type[Table], condition: Any) -> int:
-    return len(await table.delete().where(condition).returning(table._meta.primary_key))
+    key, name = table._meta.primary_key._meta.db_column_name, table._meta.tablename
+    delete_batch = Prepared(
+        lambda: QueryString(
+            f"WITH batch AS ({{}}), deleted AS (DELETE FROM {name} USING batch WHERE {name}.{key} = batch.{key}"  # noqa: S608 (our own names)
+            " RETURNING 1) SELECT count(*) FROM deleted",
+            # Locked, so that a row that somebody changes meanwhile stays if it no longer meets the condition
+            sql(table.select(table._meta.primary_key).where(condition).limit(BATCH).lock_rows("UPDATE")),
+        )
+    )
+    return await _in_batches(delete_batch.value)

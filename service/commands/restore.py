@@ -50,10 +50,11 @@ async def _restore(source: Path) -> None:
         _refuse_newer(manifest)
         print(f"verified: {len(manifest.files)} files of {manifest.made_at:%Y-%m-%d %H:%M:%S} UTC")
         await _refuse_files()
-        await _restore_database(source, manifest)
+        await _restore_database(source)
     except (DamagedBackup, Refused, dumps.DumpError, OSError, asyncpg.PostgresError) as error:
         raise SystemExit(f"Nothing was restored: {error}") from None
     try:
+        await _compare_rows(manifest)
         await _restore_files(source, manifest)
         await resync()
         await _print_grants()
@@ -83,7 +84,7 @@ async def _refuse_files() -> None:
         raise Refused(f"{root} has files: restore into an empty DATA_DIR.")
 
 
-async def _restore_database(source: Path, manifest: Manifest) -> None:
+async def _restore_database(source: Path) -> None:
     async with DB.connection() as connection:
         if not await connection.fetchval("SELECT has_schema_privilege('public', 'CREATE')"):
             raise Refused(await role_fault(connection, "create tables"))
@@ -96,7 +97,12 @@ async def _restore_database(source: Path, manifest: Manifest) -> None:
                 f"the database has tables ({shown}{', …' if len(tables) > 3 else ''}). Restore into a new database,"
                 " before its migrations run."
             )
-        await dumps.restore(DB.config["dsn"], source / DUMP, connection.get_server_version().major)
+        server = connection.get_server_version().major
+    await dumps.restore(DB.config["dsn"], source / DUMP, server)
+
+
+async def _compare_rows(manifest: Manifest) -> None:
+    async with DB.connection() as connection:
         rows = await count_rows(connection)
     if rows != manifest.rows:
         different = sorted(name for name in rows | manifest.rows if rows.get(name) != manifest.rows.get(name))

@@ -4,6 +4,7 @@ Each row has a fixed id and is inserted only when missing, so a second run keeps
 """
 
 import time
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -60,17 +61,20 @@ def _check_synthetic_data(characters: int, users: int) -> None:
         raise SystemExit(f"Synthetic data has 1 to {MOST:,} characters and 1 to {MOST:,} users.")
 
 
+async def were_inserted() -> bool:
+    """Whether ``insert_seeds`` has run: quicker than to run it at each start. Some rows may be missing again."""
+    return await Relationship.exists().where(Relationship.id == UUID(_read("relationships")[-1]["id"]))
+
+
 async def insert_seeds() -> int:
     """Returns how many rows were missing and are inserted now."""
-    if await Relationship.exists().where(Relationship.id == UUID(_read("relationships")[-1]["id"])):
-        return 0  # the last row of the one transaction below
     async with DB.transaction():
         return sum(
             [
                 await _insert_missing(User, map(_member, _read("members"))),
                 2 * await insert_templates(),  # each with its version
                 await _insert_missing(Character, map(_character, _read("characters"))),
-                await _insert_missing(Relationship, map(_relationship, _read("relationships"))),
+                await _insert_missing(Relationship, map(_relationship, await _relationships())),
             ]
         )
 
@@ -88,7 +92,17 @@ def _read(name: str) -> Any:
     return msgspec.json.decode((_SEEDS / f"{name}.json").read_bytes())
 
 
-async def _insert_missing(table: type[Table], rows: Any) -> int:
+async def _relationships() -> list[dict[str, Any]]:
+    """Those whose characters were not purged: of such a one, an empty row stays for 30 days."""
+    ids = [UUID(seed["id"]) for seed in _read("characters")]
+    purged: Any = Character.select(Character.id).where(Character.id.is_in(ids), Character.ended.eq(True))
+    ends = {str(row["id"]) for row in await purged}
+    return [seed for seed in _read("relationships") if not ends & {seed["source"], seed["target"]}]
+
+
+async def _insert_missing(table: type[Table], rows: Iterable[Table]) -> int:
+    if not (rows := list(rows)):
+        return 0
     ids = await table.insert(*rows).on_conflict(action="DO NOTHING").returning(table._meta.primary_key)
     return len(ids)
 

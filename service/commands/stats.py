@@ -10,6 +10,7 @@ from piccolo.querystring import QueryString
 from service.database.engine import DB
 from service.database.prepared import Param, Prepared
 from service.identifiers import DAY, first_id_since
+from service.mail.outbox import WAITING
 
 _SECONDS = 5  # for each section
 
@@ -39,10 +40,6 @@ _ACTIVE = _prepared(
     "SELECT count(DISTINCT \"user\") FILTER (WHERE last_used_at >= now() - interval '24 hours') AS hours_24,"
     " count(DISTINCT \"user\") AS days_30 FROM tokens WHERE last_used_at >= now() - interval '30 days'"
 )
-_MAIL = _prepared(
-    "SELECT count(*) AS waiting, coalesce(extract(epoch FROM now() - min(created_at)), 0)::float AS oldest_seconds"
-    " FROM outbox"
-)
 _DATABASE = _prepared(
     "SELECT pg_database_size(current_database()) AS bytes,"
     " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,"
@@ -63,7 +60,7 @@ _SECTIONS = {
     "new_characters": _new("characters"),
     "new_users": _new("users"),
     "active_users": _ACTIVE,
-    "mail": _MAIL,
+    "mail": WAITING,
     "database": _DATABASE,
     "standbys": _STANDBYS,
 }

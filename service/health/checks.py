@@ -1,6 +1,7 @@
 """The checks of readiness, by name: the state of each part of the service."""
 
 import asyncio
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import Context
 
 from service.database.engine import DB
@@ -12,6 +13,9 @@ from service.settings import settings
 
 _PATIENCE = 2.0  # seconds for each check
 _checking: asyncio.Task[dict[str, str]] | None = None
+# On a disk that hangs, the check does not return. The threads of asyncio also read bodies and hash passwords
+_examiner = ThreadPoolExecutor(1, "storage check")
+_examining: Future[str] | None = None
 
 
 async def check_together() -> dict[str, str]:
@@ -58,8 +62,12 @@ async def _check_database() -> dict[str, str]:
 
 
 async def _check_storage() -> str:
+    global _examining
+    if _examining is not None and not _examining.done():
+        return "not writable"
+    _examining = _examiner.submit(check_storage, settings.data_dir / "files")
     try:
         async with asyncio.timeout(_PATIENCE):
-            return await asyncio.to_thread(check_storage, settings.data_dir / "files")
+            return await asyncio.wrap_future(_examining)
     except OSError:  # TimeoutError is one
         return "not writable"

@@ -87,9 +87,9 @@ class Waiting(NamedTuple):
     seconds: float  # since the oldest one was queued
 
 
-_WAITING = Prepared(
+WAITING = Prepared(
     lambda: QueryString(
-        "SELECT count(*) AS messages, coalesce(extract(epoch FROM now() - min(created_at)), 0)::float AS seconds"
+        "SELECT count(*) AS waiting, coalesce(extract(epoch FROM now() - min(created_at)), 0)::float AS oldest_seconds"
         " FROM outbox"
     )
 )
@@ -97,7 +97,7 @@ _WAITING = Prepared(
 
 async def waiting_messages() -> Waiting:
     """The messages in the outbox, including those that are being sent."""
-    return Waiting(**await _WAITING.one())
+    return Waiting(*await WAITING.one())
 
 
 async def delete_message(message_id: UUID) -> None:

@@ -3,6 +3,8 @@
 import asyncio
 import math
 import re
+import shutil
+import threading
 import tomllib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -115,6 +117,41 @@ async def test_the_check_leaves_no_file(
     (data_dir / "files").mkdir(parents=True)
     assert (await stranger.get("/health/ready")).json()["checks"] == ALL_OK
     assert list((data_dir / "files").iterdir()) == []
+
+
+async def test_a_disk_that_hangs_takes_no_thread_from_others(
+    stranger: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a network that is away. The threads of asyncio also hash passwords."""
+    is_back, usage, looked = threading.Event(), shutil.disk_usage, 0
+
+    def hang(directory: Path) -> Any:
+        nonlocal looked
+        looked += 1
+        is_back.wait(30)
+        return usage(directory)
+
+    monkeypatch.setattr("service.health.storage.shutil.disk_usage", hang)
+    monkeypatch.setattr("service.health.checks._PATIENCE", 0.05)
+    try:
+        for _ in range(40):  # asyncio has at most 32 threads
+            assert (await stranger.get("/health/ready")).json()["checks"]["storage"] == "not writable"
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: "done"), 5) == "done"
+        assert looked == 1
+    finally:
+        is_back.set()
+    monkeypatch.setattr("service.health.checks._PATIENCE", 2)
+    async with asyncio.timeout(5):
+        while (await stranger.get("/health/ready")).json()["checks"]["storage"] != "ok":
+            await asyncio.sleep(0.02)
+
+
+async def test_a_bucket_is_not_checked(stranger: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = msgspec.structs.replace(settings, storage_url="s3://files", data_dir=Path("/proc/self"))
+    monkeypatch.setattr("service.health.checks.settings", bucket)
+    ready = (await stranger.get("/health/ready")).json()
+    assert ready["status"] == "ok"
+    assert ready["checks"] == {name: "ok" for name in ALL_OK if name != "storage"}
 
 
 async def test_the_service_tells_its_version(stranger: httpx.AsyncClient) -> None:

@@ -1,13 +1,17 @@
 """``piccolo service seed``: the platform's templates, alone or with demo characters."""
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
 
+from service.characters.purging import clear, leave_empty, mark_purged
+from service.characters.tables import Character
 from service.commands import seed as command
+from service.relationships.tables import Relationship
 from service.templates.tables import Template, TemplateVersion
 from service.users.tables import User
 
@@ -55,6 +59,34 @@ async def test_demo_characters_follow(run: Run, stranger: httpx.AsyncClient) -> 
     assert "rows inserted" in await run()
     assert (await stranger.get("/v1/characters")).json()["items"]
     assert await run() == "Seeds: nothing to insert.\n"
+
+
+async def test_demo_rows_that_are_missing_are_inserted_again(run: Run) -> None:
+    await run()
+    tables = (User, Template, TemplateVersion, Character, Relationship)
+    before = [await table.count() for table in tables]
+    mira: Any = await Character.select().where(Character.template.is_not_null()).first()
+    await Character.delete().where(Character.id == mira["id"])
+    lost = before[4] - await Relationship.count()
+    await User.update({User.bio: "Edited."}, force=True)
+    assert await run() == f"Seeds: {1 + lost} rows inserted.\n"
+    assert [await table.count() for table in tables] == before
+    assert not await User.exists().where(User.bio != "Edited.")
+    await Character.update({Character.name: "Edited"}).where(Character.id == mira["id"])
+    assert await run() == "Seeds: nothing to insert.\n"
+
+
+async def test_a_demo_character_that_was_purged_gets_no_relationship(run: Run) -> None:
+    """Its empty row stays for the feed of changes for 30 days."""
+    await run()
+    row: Any = await Relationship.select().first()
+    await Character.update({Character.deleted_at: datetime.now(UTC)}).where(Character.id == row["source"])
+    await mark_purged(row["source"])
+    await clear([row["source"]])
+    await leave_empty(row["source"])
+    relationships = await Relationship.count()
+    assert await run() == "Seeds: nothing to insert.\n"
+    assert await Relationship.count() == relationships
 
 
 async def test_production_has_no_demo_characters(in_production: None, run: Run) -> None:

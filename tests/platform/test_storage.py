@@ -2,7 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -44,6 +46,7 @@ async def test_files_are_stored_until_they_are_deleted(stored: Storage) -> None:
         await stored.get(NAME)
     assert await stored.get("cd34" * 16) == b"other"
     await stored.delete([NAME, "cd34" * 16])
+    assert await stored.lacks(["cd34" * 16]) == ["cd34" * 16]
 
 
 async def test_concurrent_writes_of_the_same_file(stored: Storage) -> None:
@@ -99,3 +102,41 @@ async def test_files_are_written_atomically(tmp_path: Path, monkeypatch: pytest.
 async def test_links_of_a_directory_are_relative(tmp_path: Path) -> None:
     link = urlsplit(await Directory(tmp_path).link(NAME, 60))
     assert (link.netloc, link.path) == ("", f"/media/{NAME}")
+
+
+@asynccontextmanager
+async def counting_bucket() -> AsyncIterator[tuple[Bucket, list[int]]]:
+    """A bucket whose server refuses to delete ``refused``. The list has the number of files of each request."""
+    requests: list[int] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+                assert length is not None
+                names = re.findall(rb"<Key>(.+?)</Key>", await reader.readexactly(int(length[1])))
+                requests.append(len(names))
+                refused = b"<Error><Key>refused</Key><Code>AccessDenied</Code><Message>No.</Message></Error>"
+                results = [
+                    refused if name == b"refused" else b"<Deleted><Key>%b</Key></Deleted>" % name for name in names
+                ]
+                body = b"<DeleteResult>%b</DeleteResult>" % b"".join(results)
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        keys = {"s3_access_key_id": "a", "s3_secret_access_key": "b"}
+        yield Bucket(Settings(storage_url="s3://files", s3_endpoint_url=endpoint, **keys)), requests
+
+
+async def test_a_bucket_deletes_many_files_with_one_request() -> None:
+    """The command that deletes them is in a transaction meanwhile."""
+    names = [f"file-{number}" for number in range(120)]
+    async with counting_bucket() as (bucket, requests):
+        await bucket.delete(iter(names))
+        assert requests == [120]
+        await bucket.delete([])
+        with pytest.raises(Unavailable):
+            await bucket.delete([*names, "refused"])
+        assert requests == [120, 121]

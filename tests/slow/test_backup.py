@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -331,6 +332,56 @@ def test_a_service_that_is_not_empty_keeps_what_it_has(made: Backup, source: Ser
     assert piccolo("migrations", "forwards", DATA_DIR=str(empty.data_dir)).returncode == 0
     assert_refused(run(empty, "restore", str(made.directory)), "the database has tables (audit_log, ")
     assert rows_of(empty, "SELECT username FROM users") == []
+
+
+@pytest.mark.parametrize(
+    ("afterwards", "told"),
+    [
+        ("SELECT", None),
+        ("ALTER ROLE service NOLOGIN", "The database was restored, the rest was not: "),
+        ("DELETE FROM revisions", "The database was restored, but not as it was: public.revisions differ in rows."),
+    ],
+    ids=["connections end", "the database is away", "rows are missing"],
+)
+def test_what_fails_after_the_database_was_restored_says_so(
+    made: Backup, empty: Service, tmp_path: Path, afterwards: str, told: str | None
+) -> None:
+    """While pg_restore runs, a server or a proxy may end a connection that is idle."""
+    server = json.loads((made.directory / "manifest.json").read_bytes())["postgresql"].partition(".")[0]
+    (tmp_path / "pg_restore").write_text(
+        f"""#!{sys.executable}
+import asyncio, asyncpg, subprocess, sys
+async def end_connections():
+    connection = await asyncpg.connect({operator_of(empty)!r})
+    await connection.execute({afterwards!r})
+    await connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'service'")
+if sys.argv[1:] == ["--version"]:
+    sys.exit(print("pg_restore (PostgreSQL) {server}.0"))
+subprocess.run([{str(newest_pg_restore())!r}, *sys.argv[1:]], check=True)
+asyncio.run(end_connections())
+"""
+    )
+    (tmp_path / "pg_restore").chmod(0o755)
+    share = embedded.start(empty.data_dir)
+    try:
+        places = {"DATA_DIR": str(empty.data_dir), "DATABASE_URL": embedded.dsn(empty.data_dir)}
+        done = piccolo("service", "restore", str(made.directory), POSTGRES_BIN=str(tmp_path), **places)
+    finally:
+        share.stop()
+    assert done.returncode == (0 if told is None else 1), done.stdout + done.stderr
+    assert "Nothing was restored" not in done.stderr
+    assert (told or "") in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def operator_of(service: Service) -> str:
+    return embedded.dsn(service.data_dir).replace("service@", "postgres@")
+
+
+def newest_pg_restore() -> Path:
+    """That of PostgreSQL's version, which the tests' services run."""
+    paths = [directory / "pg_restore" for directory in embedded.program_directories("pg_restore")]
+    return next(path for path in paths if path.exists())
 
 
 def test_files_stay_while_a_backup_is_made(source: Service, made: Backup) -> None:

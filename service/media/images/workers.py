@@ -1,5 +1,6 @@
 """Cleans each picture in a process of its own, without secrets in its memory or environment: a crash of a decoder fails
-one upload only. AT_ONCE processes run at a time, WAITING uploads wait, and further ones are refused with 503."""
+one upload only. One process cleans at a time. As many uploads wait as TURNS allows, and further ones are refused with
+503. Conversions for exports run within the turn of the export."""
 
 import asyncio
 import os
