@@ -32,9 +32,10 @@ async def find_credentials(login: str) -> tuple[UUID | None, str | None, bool]:
 async def lock_account(user_id: UUID | None, password_hash: str | None) -> bool:
     """Returns whether the account is active and has this password hash, and locks it until the transaction ends.
 
-    Without the lock, a sign-in could create a session just after a password change has ended all sessions."""
+    Without the lock, a sign-in could create a session just after a password change has ended all sessions, and requests
+    at once could create more keys or sessions together than an account may have."""
     account = (User.id == user_id) & (User.password_hash == password_hash) & is_active()
-    return bool(await User.select(User.id).where(account).lock_rows("SHARE").first())
+    return bool(await User.select(User.id).where(account).lock_rows("NO KEY UPDATE").first())
 
 
 async def keep_user(user_id: UUID | None) -> None:

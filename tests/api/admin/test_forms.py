@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from contextvars import Context
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -181,11 +181,15 @@ async def test_a_missing_field_is_told_in_plain_words(operator: Client) -> None:
     assert found == [("template", "Must not be missing."), ("number", "Must not be missing.")]
 
 
-async def test_sessions_and_keys_of_a_member_end(operator: Client, alice: Client) -> None:
+async def test_sessions_and_keys_of_a_member_end(operator: Client, alice: Client, stranger: Client) -> None:
+    """One that has ended by itself is not counted, also if it was not used for too long."""
     alice_id = await id_of(alice)
     for name in ("one", "two"):
         key = {"name": name, "scopes": ["characters:read"], "current_password": PASSWORD}
         assert (await alice.post("/v1/api-keys", json=key)).status_code == 201
+    signed_in = await stranger.post("/v1/sessions", json={"login": "alice", "password": PASSWORD})
+    idle, long_ago = Token.id == UUID(signed_in.json()["id"]), datetime.now(UTC) - timedelta(days=365)
+    await Token.update({Token.last_used_at: long_ago}).where(idle)
     [(_, told)] = await faults(operator, "end-sessions-and-keys", member="alice", confirm=False)
     assert " All their sessions and API keys will end: 1 session and 2 API keys. " in told
     assert await done(operator, "end-sessions-and-keys", member="alice")
