@@ -6,9 +6,9 @@ from piccolo.querystring import QueryString
 
 from service.audit.actions import Action
 from service.audit.queries import record
-from service.callers import Caller
+from service.callers import NO_LONGER_VALID, Caller
 from service.database.prepared import Param, Prepared
-from service.errors import Forbidden, Violation
+from service.errors import Forbidden, Unauthorized, Violation
 from service.limits.backoff import Confirmation
 from service.users.passwords import hash_password, password_matches
 from service.users.schemas import account_key
@@ -40,8 +40,9 @@ async def lock_account(user_id: UUID | None, password_hash: str | None) -> bool:
 
 async def keep_user(user_id: UUID | None) -> None:
     """Locks the user's row, so that a suspension or a purge waits until the transaction ends. It comes before all other
-    locks (see service/characters/locks.py)."""
-    await _KEEP.one(id=user_id)
+    locks (see service/characters/locks.py). Raises Unauthorized if the account was purged."""
+    if await _KEEP.one(id=user_id) is None:
+        raise Unauthorized(NO_LONGER_VALID)
 
 
 async def rehash_password(user_id: UUID | None, outdated: str, password: str) -> None:
