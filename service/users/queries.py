@@ -187,8 +187,9 @@ async def update_me(user: Caller, data: UserUpdate, if_match: str | None) -> Any
         check_if_match(if_match, user.id, row["version"])
         if "email" in changes and row["password_hash"] != checked:
             raise refused_password(_NEEDS_CURRENT)
-        is_new_email = "email" in changes and changes["email"] != row["email"]
-        if is_new_email:
+        if changes.get("email", UNSET) == row["email"]:  # which is no change
+            del changes["email"], changes["email_key"]
+        if is_new_email := "email" in changes:
             changes |= {User.email_verified_at: None, User.email_changed_at: _changed_since(row, changes["email_key"])}
         if changes:
             with on_constraint(TAKEN):
@@ -198,7 +199,6 @@ async def update_me(user: Caller, data: UserUpdate, if_match: str | None) -> Any
         if is_new_email:
             await queue_message("verification", changes["email_key"])
             await notify("email_changed", row)
-        if "email" in changes:
             await record(Action.CHANGE_EMAIL, "user", user.id, member=user.id)
         return await get_me(user)
 
