@@ -78,7 +78,7 @@ async def _to_suspend(data: MemberForm) -> Preview:
 
 
 async def _suspend(row: Any, data: MemberForm) -> str:
-    await suspend_user(row["username"])
+    await suspend_user(row["id"])
     return f"{row['username']} is suspended."
 
 
@@ -90,7 +90,7 @@ async def _to_reactivate(data: MemberForm) -> Preview:
 
 
 async def _reactivate(row: Any, data: MemberForm) -> str:
-    await reactivate_user(row["username"])
+    await reactivate_user(row["id"])
     return f"{row['username']} is active."
 
 

@@ -15,7 +15,7 @@ from service.database.engine import DB
 from service.parameters import ListQuery, PageQuery
 from service.users.tables import User
 from service.web.query import query_of
-from tests.conftest import FIGHTER, PASSWORD, character, client, create, relationship, template, with_key
+from tests.conftest import FIGHTER, PASSWORD, account_id, character, client, create, relationship, template, with_key
 from tests.support.cards import V3, in_json
 from tests.support.pictures import give_portrait
 from tests.support.routes import BODIES, CALLERS, HANDLERS, ROUTES, ROWS, V1, routes_with
@@ -69,7 +69,7 @@ async def test_each_route_answers_each_caller_as_declared(
     whose = charlie if caller == "other" else alice
     ids["target"] = (await character(whose))["id"]
     if caller == "suspended":
-        await suspend_user("alice", "olga")
+        await suspend_user(await account_id("alice"))
         forget_tokens()
     found, tagged = {}, set()
     for row in ROWS:

@@ -21,7 +21,7 @@ from service.characters.queries import update_character
 from service.errors import NotFound
 from service.templates.tables import Template
 from service.users.tables import User
-from tests.conftest import FIGHTER, PASSWORD, character, template
+from tests.conftest import FIGHTER, PASSWORD, account_id, character, template
 from tests.support.mail import Mailbox, configure, mail_server
 
 Client = httpx.AsyncClient
@@ -245,11 +245,10 @@ async def test_a_deleted_account_is_as_if_its_member_had_deleted_it(operator: Cl
 async def test_a_deleted_account_is_not_reactivated(alice: Client) -> None:
     """Not even when its member deletes it after the form has looked it up."""
     assert (await alice.request("DELETE", "/v1/users/me", json={"password": PASSWORD})).status_code == 204
-    with pytest.raises(NotFound):
-        await reactivate_user("alice", "olga")
-    account: Any = await User.select(User.id).first()
-    with pytest.raises(NotFound):
-        await close_account(account["id"])
+    alice_id = await account_id("alice")
+    for act in (reactivate_user, close_account):
+        with pytest.raises(NotFound):
+            await act(alice_id)
 
 
 # Characters
