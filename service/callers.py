@@ -22,3 +22,5 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 
 ANONYMOUS = Caller()
 PLATFORM = Caller(id=UUID(int=0), username="platform")  # for which operators change the templates without an owner
+
+NO_LONGER_VALID = "The token has expired or was revoked."  # also if its user was purged a moment ago

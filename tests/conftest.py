@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import httpx
@@ -43,6 +43,7 @@ from service.auth.token_cache import forget_tokens
 from service.database import embedded
 from service.database.engine import DB
 from service.piccolo_app import APP_CONFIG
+from service.users.tables import User
 from tests.support.answers import CheckingTransport
 from tests.support.servers import Service, execute, service_of_its_own
 
@@ -133,6 +134,10 @@ async def signed_in(app: Any, username: str) -> httpx.AsyncClient:
     session = await stranger.post("/v1/sessions", json={"login": username, "password": PASSWORD})
     assert session.status_code == 201
     return client(app, Authorization=f"Bearer {session.json()['token']}")
+
+
+async def account_id(username: str) -> UUID:
+    return (await User.select(User.id).where(User.username == username).output(as_list=True))[0]  # type: ignore[no-any-return] # Piccolo's
 
 
 @pytest.fixture

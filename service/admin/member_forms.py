@@ -1,7 +1,6 @@
 """Forms of operators for the accounts of members."""
 
 from contextlib import aclosing, suppress
-from datetime import UTC, datetime
 from io import BytesIO
 from typing import Annotated, Any, Protocol
 from uuid import UUID
@@ -13,6 +12,7 @@ from service.admin.forms import Confirm, Line, OperatorForm, Preview, Reason, op
 from service.audit.actions import Action
 from service.audit.queries import record
 from service.auth.email_links import may_mint, request_link
+from service.auth.queries import ALIVE
 from service.auth.suspensions import close_account, end_access, reactivate_user, suspend_user
 from service.auth.tables import Token
 from service.callers import Caller
@@ -78,7 +78,7 @@ async def _to_suspend(data: MemberForm) -> Preview:
 
 
 async def _suspend(row: Any, data: MemberForm) -> str:
-    await suspend_user(row["username"])
+    await suspend_user(row["id"])
     return f"{row['username']} is suspended."
 
 
@@ -90,14 +90,13 @@ async def _to_reactivate(data: MemberForm) -> Preview:
 
 
 async def _reactivate(row: Any, data: MemberForm) -> str:
-    await reactivate_user(row["username"])
+    await reactivate_user(row["id"])
     return f"{row['username']} is active."
 
 
 async def _to_sign_out(data: MemberForm) -> Preview:
     row = await find_open(data)
-    lives = Token.expires_at.is_null() | (Token.expires_at > datetime.now(UTC))
-    tokens: Any = await Token.select(Token.kind).where(Token.user == row["id"], lives)
+    tokens: Any = await Token.select(Token.kind).where(Token.user == row["id"], ALIVE)
     kinds = [token["kind"] for token in tokens]
     ends = f"{_count(kinds, 'session')} and {_count(kinds, 'key', 'API key')}"
     return Preview(row, f"{await _summary(row)} All their sessions and API keys will end: {ends}.")

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from service.audit.actions import Action
 from service.audit.queries import record
-from service.auth.queries import SHOWN_ONCE, delete_token, own_tokens
+from service.auth.queries import ALIVE, SHOWN_ONCE, delete_token, own_tokens
 from service.auth.schemas import ApiKeyCreate
 from service.auth.secrets import digest, new_token
 from service.auth.tables import Token
@@ -55,7 +55,7 @@ async def create_api_key(user: Caller, data: ApiKeyCreate) -> tuple[UUID, Any]:
     async with DB.transaction():
         if not await lock_account(user.id, account["password_hash"]):
             raise refused_password()
-        if await Token.count().where(Token.user == user.id, Token.kind == "key") >= MAX_KEYS:
+        if await Token.count().where(Token.user == user.id, Token.kind == "key", ALIVE) >= MAX_KEYS:
             raise Forbidden(f"An account has at most {MAX_KEYS} API keys.")
         key = await _CREATE_KEY.one(
             id=(key_id := uuid7()),

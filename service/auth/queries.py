@@ -49,20 +49,20 @@ class Used(NamedTuple):
     last_used_at: datetime | None
 
 
+# A session ends when it expires or is idle for too long; an API key when it expires, if ever.
+ALIVE = WhereRaw(
+    "({} IS NULL OR {} > now()) AND ({} = 'key' OR {} > now() - {}::interval)",
+    Token.expires_at,
+    Token.expires_at,
+    Token.kind,
+    Token.last_used_at,
+    _IDLE,
+)
+ENDED = WhereRaw("NOT ({})", ALIVE.querystring)
+
+
 def own_tokens(kind: Kind) -> Any:
-    return (Token.user == Param("user")) & (Token.kind == kind) & _alive()
-
-
-def _alive() -> Any:
-    """A session ends when it expires or is idle for too long; an API key when it expires, if ever."""
-    return WhereRaw(
-        "({} IS NULL OR {} > now()) AND ({} = 'key' OR {} > now() - {}::interval)",
-        Token.expires_at,
-        Token.expires_at,
-        Token.kind,
-        Token.last_used_at,
-        _IDLE,
-    )
+    return (Token.user == Param("user")) & (Token.kind == kind) & ALIVE
 
 
 _CREATE_SESSION = Prepared(
@@ -108,11 +108,11 @@ _FIND = Prepared(
         Token.last_used_at,
         Token.user.id.as_alias("user_id"),
         Token.user.username.as_alias("username"),
-    ).where(Token.digest == Param("digest"), is_active(Token.user), _alive())
+    ).where(Token.digest == Param("digest"), is_active(Token.user), ALIVE)
 )
 _VALID = Prepared(
     lambda: Token.select(Token.id).where(
-        WhereRaw("{} = ANY({}::uuid[])", Token.id, Param("tokens")), is_active(Token.user), _alive()
+        WhereRaw("{} = ANY({}::uuid[])", Token.id, Param("tokens")), is_active(Token.user), ALIVE
     )
 )
 _LIST_SESSIONS = Prepared(

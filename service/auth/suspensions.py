@@ -6,23 +6,21 @@ from service.audit.actions import Action
 from service.audit.queries import record
 from service.auth.password import CLOSED
 from service.auth.queries import delete_tokens
-from service.auth.tables import Token
 from service.callers import Caller
 from service.database.engine import DB
 from service.errors import NotFound
-from service.users.schemas import is_username
 from service.users.tables import User
 
 
-async def suspend_user(username: str, operator: str | None = None) -> None:
+async def suspend_user(user_id: UUID) -> None:
     """Ends all tokens of the user, in other workers within five seconds; hides the user and what they own from others.
     Raises NotFound."""
-    await _set_status(username, "suspended", Action.SUSPEND_USER, operator)
+    await _set_status(user_id, "suspended", Action.SUSPEND_USER)
 
 
-async def reactivate_user(username: str, operator: str | None = None) -> None:
+async def reactivate_user(user_id: UUID) -> None:
     """Shows the user and what they own again; no token comes back. Raises NotFound also for a deleted account."""
-    await _set_status(username, "active", Action.REACTIVATE_USER, operator)
+    await _set_status(user_id, "active", Action.REACTIVATE_USER)
 
 
 async def end_access(user_id: UUID) -> None:
@@ -41,14 +39,11 @@ async def close_account(user_id: UUID) -> None:
         await record(Action.DELETE_USER, "user", user_id)
 
 
-async def _set_status(username: str, status: str, action: Action, operator: str | None) -> None:
-    if not is_username(username):
-        raise NotFound
-    member = (User.username == username) & User.deleted_at.is_null()
+async def _set_status(user_id: UUID, status: str, action: Action) -> None:
+    member = (User.id == user_id) & User.deleted_at.is_null()
     async with DB.transaction():
-        found = await User.update({User.status: status}).where(member).returning(User.id)
-        if not found:
+        if not await User.update({User.status: status}).where(member).returning(User.id):
             raise NotFound
         # Also when reactivated: another worker may have let a suspended user create a key for a few seconds.
-        await Token.delete().where(Token.user == found[0]["id"])
-        await record(action, "user", found[0]["id"], operator=operator)
+        await delete_tokens(Caller(id=user_id))
+        await record(action, "user", user_id)

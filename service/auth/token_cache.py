@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from service.auth.queries import find_caller, record_use
 from service.auth.secrets import is_well_formed
-from service.callers import Caller
+from service.callers import NO_LONGER_VALID, Caller
 from service.database.failures import TRANSIENT
 from service.errors import Unavailable
 
@@ -15,7 +15,6 @@ _MOST = 10_000
 _USE_IS_WRITTEN_EVERY = timedelta(minutes=1)
 
 _MISTYPED = "This is no token of this service: send 'Bearer <token>', whole and as it was given."
-_ENDED = "The token has expired or was revoked."
 
 _remembered: dict[str, tuple[float, Caller]] = {}
 _generation = 0  # rises with each revocation in this worker
@@ -37,12 +36,12 @@ async def identify(authorization: str) -> Caller | str:
     remembered = _remembered.get(token)
     if remembered is not None and remembered[0] > time.monotonic():
         caller = remembered[1]
-        return caller if caller.expires_at is None or caller.expires_at > datetime.now(UTC) else _ENDED
+        return caller if caller.expires_at is None or caller.expires_at > datetime.now(UTC) else NO_LONGER_VALID
     generation = _generation
     found = await find_caller(token)
     if found is None:
         _remembered.pop(token, None)
-        return _ENDED
+        return NO_LONGER_VALID
     if found.last_used_at is None or found.last_used_at < datetime.now(UTC) - _USE_IS_WRITTEN_EVERY:
         with suppress(Unavailable, *TRANSIENT):  # a database that only reads still serves reads
             await record_use(found.caller.token_id)

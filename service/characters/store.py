@@ -17,7 +17,6 @@ from service.characters.scopes import read, visible_to
 from service.characters.tables import Character
 from service.characters.thinning import thin_revisions
 from service.database.coalesced import Coalesced
-from service.database.engine import DB
 from service.database.failures import on_constraint
 from service.database.prepared import NOW, Param, Prepared, insert, written
 from service.errors import Conflict, Forbidden, NotFound, Violation
@@ -130,9 +129,9 @@ async def _checked(row: Any, user: Caller, character_id: UUID, *, in_trash: bool
 
 
 async def check_own(user: Caller, character_id: UUID, if_match: str | None = None) -> None:
-    """Raises what a change of the character would raise: before expensive work for it begins."""
-    async with DB.transaction():
-        check_if_match(if_match, character_id, (await lock_own(user, character_id))["version"])
+    """Raises what a change of the character would raise: before expensive work for it begins, and without waiting for
+    others who change it."""
+    check_if_match(if_match, character_id, (await read_own(user, character_id))["version"])
 
 
 async def change(row: Any, changes: Mapping[str, Any], *, is_locked: bool = True) -> Any:

@@ -12,6 +12,7 @@ from service.admin.operators import OperatorSession, is_expired
 from service.audit.actions import Action
 from service.audit.queries import record
 from service.auth.email_links import ENDED as ENDED_EMAIL_TOKEN
+from service.auth.queries import ENDED as ENDED_TOKEN
 from service.auth.tables import EmailToken, Token
 from service.characters.purging import BATCH, batched, clear, leave_empty, mark_purged
 from service.characters.tables import TRASH_DAYS, Character
@@ -58,7 +59,7 @@ async def purge_everything() -> dict[str, int]:
     """Returns how many rows of each kind were deleted."""
     return {
         "trash": await _purge_trash(),
-        "tokens": await _delete(Token, _ended()),
+        "tokens": await _delete(Token, ENDED_TOKEN),
         "email tokens": await _delete(EmailToken, ENDED_EMAIL_TOKEN),
         "messages": await _delete(Message, OVERDUE),
         "operators' sessions": await _delete(OperatorSession, is_expired()),
@@ -70,17 +71,6 @@ async def purge_everything() -> dict[str, int]:
         "audit entries": await _in_batches(_delete_entries),
         "deletions in the feed": await _in_batches(_forget_deletions),
     }
-
-
-def _ended() -> WhereRaw:
-    idle = settings.session_idle_days
-    return WhereRaw(
-        "{} < now() OR ({} = 'session' AND {} < now() - {}::int * interval '1 day')",
-        Token.expires_at,
-        Token.kind,
-        Token.last_used_at,
-        idle,
-    )
 
 
 async def _purge_trash() -> int:

@@ -8,7 +8,8 @@ from typing import TypeVar
 
 import asyncpg
 
-from service.errors import BadRequest, InternalError, QuotaExceeded, ServiceError, Unavailable
+from service.callers import NO_LONGER_VALID
+from service.errors import BadRequest, InternalError, QuotaExceeded, ServiceError, Unauthorized, Unavailable
 from service.settings import settings
 
 Error = TypeVar("Error", bound=BaseException)
@@ -64,6 +65,16 @@ _QUOTAS = {
     "quota_stored_bytes": f"A user may store {settings.quota_stored_bytes} bytes of portraits and cards.",
 }
 
+# Rows of a user who was purged since the token of the request was looked up
+_OF_A_USER = {
+    "characters_owner_fkey",
+    "email_tokens_user_fkey",
+    "idempotency_keys_user_fkey",
+    "templates_owner_fkey",
+    "tokens_user_fkey",
+    "user_usage_user_fkey",
+}
+
 
 _migrations_are_pending = False
 
@@ -82,6 +93,8 @@ def to_service_error(error: Exception) -> ServiceError:
         return error
     if isinstance(error, asyncpg.CheckViolationError) and error.constraint_name in _QUOTAS:
         return QuotaExceeded(_QUOTAS[error.constraint_name])
+    if isinstance(error, asyncpg.ForeignKeyViolationError) and error.constraint_name in _OF_A_USER:
+        return Unauthorized(NO_LONGER_VALID)
     if isinstance(error, asyncpg.exceptions.ReadOnlySQLTransactionError):
         return Unavailable("The database accepts no changes at the moment.")
     if isinstance(error, _REFUSED):

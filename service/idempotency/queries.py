@@ -6,8 +6,9 @@ from hashlib import sha256
 import msgspec
 from piccolo.querystring import QueryString
 
+from service.callers import NO_LONGER_VALID
 from service.database.prepared import Param, Prepared, insert
-from service.errors import Conflict, Unprocessable, Violation
+from service.errors import Conflict, Unauthorized, Unprocessable, Violation
 from service.idempotency.tables import IdempotencyKey
 from service.limits.rate_limits import STORED_RESPONSES
 
@@ -54,8 +55,12 @@ class Attempt(msgspec.Struct, frozen=True):
     async def find_answer(self) -> tuple[int, dict[str, str], bytes] | None:
         """The response stored for the key, or None if the key is new. A new key is locked until the transaction ends.
 
-        Raises Conflict if another request has locked the key, Unprocessable if the key was used with another body."""
-        if not await _TRY_LOCK.value(number=int.from_bytes(self.id.bytes[:8], signed=True), user=self.user):
+        Raises Conflict if another request has locked the key, Unprocessable if the key was used with another body, and
+        Unauthorized if the account was purged."""
+        is_locked = await _TRY_LOCK.value(number=int.from_bytes(self.id.bytes[:8], signed=True), user=self.user)
+        if is_locked is None:
+            raise Unauthorized(NO_LONGER_VALID)
+        if not is_locked:
             fault = Violation("Is in use by a request that is still running.", header="Idempotency-Key")
             raise Conflict("Another request with this Idempotency-Key is still running.", errors=[fault])
         row = await _GET.one(id=self.id)  # a separate statement, which sees what the last holder of the lock committed

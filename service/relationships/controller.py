@@ -119,7 +119,7 @@ class RelationshipController(Controller):
         guards=[WRITE_CHARACTERS],
         dry_run=True,
         current=_current,
-        check_caller=check_of(queries.lock_own, "relationship_id"),
+        check_caller=check_of(queries.read_own, "relationship_id"),
     )
     async def update_relationship(
         self,

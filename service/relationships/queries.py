@@ -64,14 +64,18 @@ def _create() -> QueryString:
 
 
 _CREATE = Prepared(_create)
-_OWN = Prepared(
-    lambda: (
+
+
+def _own() -> Any:
+    return (
         Character.select(Character.id)
         .where(QueryString("{} = ANY({}::uuid[])", Character.id, Param("ids")), owned_by(Param("user")))
         .order_by(Character.id)
-        .lock_rows("NO KEY UPDATE")
     )
-)
+
+
+_OWN = Prepared(_own)
+_LOCK_OWN = Prepared(lambda: _own().lock_rows("NO KEY UPDATE"))
 _MOST = Prepared(  # of the two characters, the more relationships; stops counting at the quota
     lambda: QueryString(
         "SELECT max(number) FROM unnest({}::uuid[]) AS one, LATERAL (SELECT count(*) AS number FROM"
@@ -112,7 +116,7 @@ async def create_relationship(user: Caller, character_id: UUID, data: Relationsh
     """Raises NotFound unless both ends are the caller's own, Unprocessable when they are the same character, Conflict
     when the two already have a relationship of this type, in either direction, and QuotaExceeded."""
     async with DB.transaction():  # the rows are locked, so that requests at once do not pass the quota together
-        own = {row["id"] for row in await _OWN.all(ids=[character_id, data.target], user=user.id)}
+        own = {row["id"] for row in await _LOCK_OWN.all(ids=[character_id, data.target], user=user.id)}
         if character_id not in own:
             raise _not_own()
         columns = _columns(character_id, data)
@@ -208,16 +212,17 @@ async def delete_relationship(user: Caller, relationship_id: UUID, if_match: str
 
 
 async def lock_own(user: Caller, relationship_id: UUID) -> Any:
-    """Raises NotFound unless the caller may see it, Forbidden unless they own it."""
-    row = await (
-        Relationship.select(
-            *(getattr(Relationship, name) for name in ("version", "target", "type", "created_from_target", *LABELS)),
-            Relationship.source.owner.as_alias("owner"),
-        )
-        .where(Relationship.id == relationship_id, visible_to(user.id))
-        .lock_rows("UPDATE", of=(Relationship,))
-        .first()
-    )
+    """The caller's relationship, locked. Raises NotFound unless the caller may see it, Forbidden unless they own it."""
+    return await read_own(user, relationship_id, lock=True)
+
+
+async def read_own(user: Caller, relationship_id: UUID, *, lock: bool = False) -> Any:
+    """The same, without a lock."""
+    own = Relationship.select(
+        *(getattr(Relationship, name) for name in ("version", "target", "type", "created_from_target", *LABELS)),
+        Relationship.source.owner.as_alias("owner"),
+    ).where(Relationship.id == relationship_id, visible_to(user.id))
+    row: Any = await (own.lock_rows("UPDATE", of=(Relationship,)) if lock else own).first()
     if row is None:
         raise NotFound
     if row["owner"] != user.id:

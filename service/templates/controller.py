@@ -62,7 +62,7 @@ class TemplateController(Controller):
         guards=[WRITE_TEMPLATES],
         dry_run=True,
         current=_current,
-        check_caller=check_of(queries.lock_own, "template_id"),
+        check_caller=check_of(queries.read_own, "template_id"),
     )
     async def update_template(
         self, user: CurrentUser, template_id: FromPath[UUID], data: JSONBody[TemplateUpdate], if_match: IfMatch = None

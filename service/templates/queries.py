@@ -235,13 +235,16 @@ async def update_row(template_id: UUID, changes: dict[Any, Any]) -> None:
 
 async def lock_own(user: Caller, template_id: UUID) -> Any:
     """The caller's template, locked. Raises NotFound if the caller may not see it, Forbidden if they do not own it."""
-    row = (
-        await Template.select(Template.visibility, Template.version, Template.newest_version, Template.retired_at)
-        .where(Template.id == template_id, owned_by(user.id))
-        .lock_rows("NO KEY UPDATE")  # which does not wait for others who use or copy the template
-        .first()
+    return await read_own(user, template_id, lock=True)
+
+
+async def read_own(user: Caller, template_id: UUID, *, lock: bool = False) -> Any:
+    """The same, without a lock."""
+    own = Template.select(Template.visibility, Template.version, Template.newest_version, Template.retired_at).where(
+        Template.id == template_id, owned_by(user.id)
     )
-    if row is None:
+    # The lock does not wait for others who use or copy the template
+    if (row := await (own.lock_rows("NO KEY UPDATE") if lock else own).first()) is None:
         await get_template(user, template_id)
         raise Forbidden("Only its owner may change a template.")
     return row

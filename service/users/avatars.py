@@ -11,7 +11,7 @@ from service.etags import check_if_match
 from service.media.queries import picture_columns, store_picture
 from service.media.schemas import PictureQuery, PortraitLinks
 from service.media.transfer import MAX_BODY, show_picture, uploaded_picture
-from service.users.queries import get_me
+from service.users.queries import get_me, lock_me
 from service.users.schemas import Me, name_or_id
 from service.users.scopes import is_active
 from service.users.tables import User
@@ -50,9 +50,7 @@ async def delete_avatar(user: Caller, if_match: str | None) -> Any:
 
 async def _change(user: Caller, name: str | None, if_match: str | None) -> Any:
     async with DB.transaction():
-        row: Any = (
-            await User.select(User.version, User.avatar).where(User.id == user.id).lock_rows("NO KEY UPDATE").first()
-        )
+        row = await lock_me(user)
         check_if_match(if_match, user.id, row["version"])
         if name is None and row["avatar"] is None:
             raise NotFound

@@ -6,9 +6,9 @@ from piccolo.querystring import QueryString
 
 from service.audit.actions import Action
 from service.audit.queries import record
-from service.callers import Caller
+from service.callers import NO_LONGER_VALID, Caller
 from service.database.prepared import Param, Prepared
-from service.errors import Forbidden, Violation
+from service.errors import Forbidden, Unauthorized, Violation
 from service.limits.backoff import Confirmation
 from service.users.passwords import hash_password, password_matches
 from service.users.schemas import account_key
@@ -32,15 +32,17 @@ async def find_credentials(login: str) -> tuple[UUID | None, str | None, bool]:
 async def lock_account(user_id: UUID | None, password_hash: str | None) -> bool:
     """Returns whether the account is active and has this password hash, and locks it until the transaction ends.
 
-    Without the lock, a sign-in could create a session just after a password change has ended all sessions."""
+    Without the lock, a sign-in could create a session just after a password change has ended all sessions, and requests
+    at once could create more keys or sessions together than an account may have."""
     account = (User.id == user_id) & (User.password_hash == password_hash) & is_active()
-    return bool(await User.select(User.id).where(account).lock_rows("SHARE").first())
+    return bool(await User.select(User.id).where(account).lock_rows("NO KEY UPDATE").first())
 
 
 async def keep_user(user_id: UUID | None) -> None:
     """Locks the user's row, so that a suspension or a purge waits until the transaction ends. It comes before all other
-    locks (see service/characters/locks.py)."""
-    await _KEEP.one(id=user_id)
+    locks (see service/characters/locks.py). Raises Unauthorized if the account was purged."""
+    if await _KEEP.one(id=user_id) is None:
+        raise Unauthorized(NO_LONGER_VALID)
 
 
 async def rehash_password(user_id: UUID | None, outdated: str, password: str) -> None:

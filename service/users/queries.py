@@ -7,11 +7,11 @@ from piccolo.querystring import QueryString
 
 from service.audit.actions import Action
 from service.audit.queries import record
-from service.callers import Caller
+from service.callers import NO_LONGER_VALID, Caller
 from service.database.engine import DB
 from service.database.failures import on_constraint
 from service.database.prepared import NOW, Param, Prepared, insert, json_object, sql, utc, written
-from service.errors import Conflict, NotFound, Unprocessable, Violation
+from service.errors import Conflict, NotFound, Unauthorized, Unprocessable, Violation
 from service.etags import check_if_match
 from service.identifiers import uuid7
 from service.inputs import given
@@ -119,13 +119,33 @@ async def _insert_user(data: UserCreate, password_hash: str) -> Any:
 
 
 async def get_account(user: Caller) -> Any:
-    """The user's id, password hash, email, whether it is verified, username and display name."""
+    """The user's id, password hash, email, whether it is verified, username and display name. Raises Unauthorized if
+    the account was purged."""
     columns = (User.id, User.password_hash, User.email, User.email_verified_at, User.username, User.display_name)
-    return await User.select(*columns).where(User.id == user.id).first()
+    return _existing(await User.select(*columns).where(User.id == user.id).first())
 
 
 async def get_me(user: Caller) -> Any:
-    return await _GET_ME.one(id=user.id)
+    """Raises Unauthorized if the account was purged."""
+    return _existing(await _GET_ME.one(id=user.id))
+
+
+async def lock_me(user: Caller) -> Any:
+    """What a change of the account needs of it, locked until the transaction ends. Raises Unauthorized if the account
+    was purged."""
+    columns = (User.version, User.username, User.avatar, User.password_hash, User.email, User.email_key)
+    return _existing(
+        await User.select(*columns, User.email_verified_at, User.email_changed_at)
+        .where(User.id == user.id)
+        .lock_rows("NO KEY UPDATE")  # which does not wait for a bulk request of the user
+        .first()
+    )
+
+
+def _existing(row: Any) -> Any:
+    if row is None:
+        raise Unauthorized(NO_LONGER_VALID)
+    return row
 
 
 async def get_user(name: str) -> Any:
@@ -163,25 +183,13 @@ async def update_me(user: Caller, data: UserUpdate, if_match: str | None) -> Any
     if "links" in changes:
         changes["links"] = msgspec.json.encode(changes["links"]).decode()
     async with DB.transaction():
-        row: Any = await (
-            User.select(
-                User.version,
-                User.password_hash,
-                User.email,
-                User.email_key,
-                User.email_verified_at,
-                User.email_changed_at,
-                User.username,
-            )
-            .where(User.id == user.id)
-            .lock_rows("NO KEY UPDATE")  # which does not wait for a bulk request of the user
-            .first()
-        )
+        row = await lock_me(user)
         check_if_match(if_match, user.id, row["version"])
         if "email" in changes and row["password_hash"] != checked:
             raise refused_password(_NEEDS_CURRENT)
-        is_new_email = "email" in changes and changes["email"] != row["email"]
-        if is_new_email:
+        if changes.get("email", UNSET) == row["email"]:  # which is no change
+            del changes["email"], changes["email_key"]
+        if is_new_email := "email" in changes:
             changes |= {User.email_verified_at: None, User.email_changed_at: _changed_since(row, changes["email_key"])}
         if changes:
             with on_constraint(TAKEN):
@@ -191,7 +199,6 @@ async def update_me(user: Caller, data: UserUpdate, if_match: str | None) -> Any
         if is_new_email:
             await queue_message("verification", changes["email_key"])
             await notify("email_changed", row)
-        if "email" in changes:
             await record(Action.CHANGE_EMAIL, "user", user.id, member=user.id)
         return await get_me(user)
 

@@ -25,7 +25,7 @@ from service.database.engine import DB
 from service.relationships.queries import create_relationship
 from service.relationships.schemas import RelationshipCreate
 from service.users.tables import User
-from tests.conftest import FIGHTER, PASSWORD, character, create, public, relationship, template
+from tests.conftest import FIGHTER, PASSWORD, account_id, character, create, public, relationship, template
 from tests.support.pictures import draw_picture, give_portrait
 from tests.support.routes import routes_with
 
@@ -72,7 +72,7 @@ async def purge_trash(world: World) -> None:
 
 
 async def purge_account(world: World) -> None:
-    await suspend_user("alice", "olga")
+    await suspend_user(await account_id("alice"))
     await User.update({User.deleted_at: datetime.now(UTC) - timedelta(days=31)}).where(User.username == "alice")
     await purge_everything()
     forget_tokens()

@@ -1,6 +1,7 @@
 """Every route in front of every caller, as tests/support/routes.py says."""
 
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -8,15 +9,20 @@ import pytest
 
 from service.auth.suspensions import suspend_user
 from service.auth.token_cache import forget_tokens
+from service.commands.purge import purge_everything
+from service.database import failures
+from service.database.engine import DB
 from service.parameters import ListQuery, PageQuery
 from service.users.tables import User
 from service.web.query import query_of
-from tests.conftest import FIGHTER, PASSWORD, character, client, create, relationship, template, with_key
+from tests.conftest import FIGHTER, PASSWORD, account_id, character, client, create, relationship, template, with_key
+from tests.support.cards import V3, in_json
 from tests.support.pictures import give_portrait
 from tests.support.routes import BODIES, CALLERS, HANDLERS, ROUTES, ROWS, V1, routes_with
 
 Client = httpx.AsyncClient
 
+LONG_AGO = datetime.now(UTC) - timedelta(days=31)
 READS = [row.route for row in ROWS if row.route.startswith("GET /v1") and "_id}" in row.route]
 TRASHED = {"POST /v1/trash/{character_id}/restorations": "restored_id", "DELETE /v1/trash/{character_id}": "trashed_id"}
 SIGNING_OUT = {"DELETE /v1/sessions/current", "DELETE /v1/sessions"}
@@ -63,7 +69,7 @@ async def test_each_route_answers_each_caller_as_declared(
     whose = charlie if caller == "other" else alice
     ids["target"] = (await character(whose))["id"]
     if caller == "suspended":
-        await suspend_user("alice", "olga")
+        await suspend_user(await account_id("alice"))
         forget_tokens()
     found, tagged = {}, set()
     for row in ROWS:
@@ -97,6 +103,46 @@ async def test_an_invalid_token_is_ignored_where_none_is_needed(app: Any, alice:
     assert {route: (await call(ended, route, ids)).status_code for route in reads} == {
         route: expected[route] for route in reads
     }
+
+
+# Routes that create rows of the caller, or read or change their account
+OF_THE_CALLER = {
+    *("GET /v1/users/me", "PATCH /v1/users/me", "PUT /v1/users/me/avatar", "DELETE /v1/users/me/avatar"),
+    *("PUT /v1/users/me/password", "DELETE /v1/users/me", "POST /v1/api-keys"),
+    *("POST /v1/characters", "POST /v1/characters/{character_id}/copies", "POST /v1/characters/bulk"),
+    *("POST /v1/imports", "POST /v1/templates", "POST /v1/templates/{template_id}/copies"),
+    "DELETE /v1/trash/{character_id}",
+}
+
+
+@pytest.mark.parametrize("how", ["plainly", "with a key", "dry"])
+async def test_a_purged_user_is_told_that_the_token_has_ended(
+    alice: Client, charlie: Client, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """For a few seconds it is remembered, but whom it belonged to is gone."""
+    ids = await belongings(alice, "public")
+    ids["target"] = (await character(alice))["id"]
+    monkeypatch.setitem(BODIES, "POST /v1/imports", in_json(V3))
+    monkeypatch.setitem(BODIES, "DELETE /v1/users/me", {"password": PASSWORD})
+    assert (await charlie.get("/v1/users/me")).status_code == 200
+    await User.update({User.deleted_at: LONG_AGO}).where(User.username == "charlie")
+    await purge_everything()
+    routes = {"plainly": V1 - SIGNING_OUT, "with a key": routes_with("key"), "dry": routes_with("dry-run")}[how]
+    if how == "with a key":
+        charlie.headers["Idempotency-Key"] = "1"
+    query = "?dry_run=true" if how == "dry" else ""
+    answers = {row.route: await call(charlie, row.route, ids, query) for row in ROWS if row.route in routes}
+    assert {route for route, answer in answers.items() if answer.status_code >= 500} == set()
+    ended = {route for route, answer in answers.items() if answer.status_code == 401}
+    assert ended == (routes if how == "with a key" else routes & OF_THE_CALLER)
+    assert {answers[route].json()["detail"] for route in ended} == {"The token has expired or was revoked."}
+
+
+async def test_every_reference_to_a_user_is_one_that_a_purge_may_break(app: Any) -> None:
+    names = await DB._run_in_pool(
+        "SELECT conname::text AS name FROM pg_constraint WHERE contype = 'f' AND confrelid = 'users'::regclass"
+    )
+    assert {row["name"] for row in names} == failures._OF_A_USER
 
 
 async def belongings(alice: Client, visibility: str) -> dict[str, str]:
@@ -137,13 +183,13 @@ async def all_of(alice: Client, ids: dict[str, str]) -> list[Any]:
     return [answer.content for answer in answers]
 
 
-async def call(member: Client, route: str, ids: dict[str, str]) -> httpx.Response:
+async def call(member: Client, route: str, ids: dict[str, str], query: str = "") -> httpx.Response:
     if route in TRASHED:
         ids = ids | {"character_id": ids[TRASHED[route]]}
     method, path = route.format(**ids).split()
     body = BODIES.get(route, {} if method in ("POST", "PATCH") else None)
     given: Any = {"files": {"file": body}} if isinstance(body, bytes) else {"json": filled(body, ids)}
-    return await member.request(method, path, **given)
+    return await member.request(method, path + query, **given)
 
 
 def filled(body: Any, ids: dict[str, str]) -> Any:

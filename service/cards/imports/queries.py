@@ -121,7 +121,7 @@ async def import_card(user: Caller, card: NewCard | ServiceError, on_duplicate: 
         return await _import(user, card, on_duplicate)
     except Exception as error:
         problem = to_service_error(error)
-        if problem.status == 500 or _undoes_all(problem):
+        if problem.status in (401, 500) or _undoes_all(problem):  # 401: the caller was purged meanwhile
             raise
         return without_frames(problem)
 

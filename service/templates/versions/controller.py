@@ -8,7 +8,7 @@ from service.etags import etag
 from service.lists.pages import page
 from service.parameters import PageQuery
 from service.schemas import Page
-from service.templates.queries import lock_own
+from service.templates.queries import read_own
 from service.templates.versions import queries
 from service.templates.versions.schemas import TemplateChanges, TemplateVersionCreate, TemplateVersionRead
 from service.web.guards import READ_TEMPLATES, WRITE_TEMPLATES, CurrentUser
@@ -46,7 +46,7 @@ class VersionController(Controller):
         idempotent=True,
         responses=QUOTA,
         response_headers=[ETAG],
-        check_caller=check_of(lock_own, "template_id"),
+        check_caller=check_of(read_own, "template_id"),
     )
     async def create_template_version(
         self, user: CurrentUser, template_id: FromPath[UUID], data: JSONBody[TemplateVersionCreate]

@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from contextvars import Context
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +21,7 @@ from service.characters.queries import update_character
 from service.errors import NotFound
 from service.templates.tables import Template
 from service.users.tables import User
-from tests.conftest import FIGHTER, PASSWORD, character, template
+from tests.conftest import FIGHTER, PASSWORD, account_id, character, template
 from tests.support.mail import Mailbox, configure, mail_server
 
 Client = httpx.AsyncClient
@@ -181,11 +181,15 @@ async def test_a_missing_field_is_told_in_plain_words(operator: Client) -> None:
     assert found == [("template", "Must not be missing."), ("number", "Must not be missing.")]
 
 
-async def test_sessions_and_keys_of_a_member_end(operator: Client, alice: Client) -> None:
+async def test_sessions_and_keys_of_a_member_end(operator: Client, alice: Client, stranger: Client) -> None:
+    """One that has ended by itself is not counted, also if it was not used for too long."""
     alice_id = await id_of(alice)
     for name in ("one", "two"):
         key = {"name": name, "scopes": ["characters:read"], "current_password": PASSWORD}
         assert (await alice.post("/v1/api-keys", json=key)).status_code == 201
+    signed_in = await stranger.post("/v1/sessions", json={"login": "alice", "password": PASSWORD})
+    idle, long_ago = Token.id == UUID(signed_in.json()["id"]), datetime.now(UTC) - timedelta(days=365)
+    await Token.update({Token.last_used_at: long_ago}).where(idle)
     [(_, told)] = await faults(operator, "end-sessions-and-keys", member="alice", confirm=False)
     assert " All their sessions and API keys will end: 1 session and 2 API keys. " in told
     assert await done(operator, "end-sessions-and-keys", member="alice")
@@ -241,11 +245,10 @@ async def test_a_deleted_account_is_as_if_its_member_had_deleted_it(operator: Cl
 async def test_a_deleted_account_is_not_reactivated(alice: Client) -> None:
     """Not even when its member deletes it after the form has looked it up."""
     assert (await alice.request("DELETE", "/v1/users/me", json={"password": PASSWORD})).status_code == 204
-    with pytest.raises(NotFound):
-        await reactivate_user("alice", "olga")
-    account: Any = await User.select(User.id).first()
-    with pytest.raises(NotFound):
-        await close_account(account["id"])
+    alice_id = await account_id("alice")
+    for act in (reactivate_user, close_account):
+        with pytest.raises(NotFound):
+            await act(alice_id)
 
 
 # Characters

@@ -13,7 +13,7 @@ from service.auth.suspensions import suspend_user
 from service.templates.tables import Template, TemplateVersion
 from service.users.tables import User
 from tests.api.admin.test_forms import SCHEMA, edit, id_of, submit
-from tests.conftest import FIGHTER, PASSWORD, browser, character, relationship, signed_in, template
+from tests.conftest import FIGHTER, PASSWORD, account_id, browser, character, relationship, signed_in, template
 from tests.support.cards import V2
 
 Client = httpx.AsyncClient
@@ -38,7 +38,7 @@ async def members(app: Any, alice: Client) -> Rows:
         if state == "deleted":
             await member.request("DELETE", "/v1/users/me", json={"password": PASSWORD})
         if state == "suspended":
-            await suspend_user(name)
+            await suspend_user(await account_id(name))
     await User.raw("UPDATE users SET email_verified_at = now() WHERE username = 'verified'")
     await User.raw("UPDATE users SET email = NULL, email_key = NULL WHERE username = 'without'")
     return states

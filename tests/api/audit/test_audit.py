@@ -191,6 +191,16 @@ async def test_changes_of_accounts_are_recorded(alice: Client) -> None:
     assert await AuditEntry.count().where(AuditEntry.member == who) > 0
 
 
+async def test_the_own_address_sent_again_is_no_change(alice: Client) -> None:
+    me = (await alice.get("/v1/users/me")).json()
+    same = {"email": "alice@example.org", "current_password": PASSWORD}
+    assert await recorded(alice, "PATCH", "/v1/users/me", same) == []
+    assert (await alice.get("/v1/users/me")).json() == me
+    assert await recorded(alice, "PATCH", "/v1/users/me", same | {"bio": "Draws."}) == []
+    changed = (await alice.get("/v1/users/me")).json()
+    assert (changed["bio"], changed["version"]) == ("Draws.", me["version"] + 1)
+
+
 async def test_users_get_their_entries_with_their_export(alice: Client, charlie: Client) -> None:
     assert (await charlie.delete(f"/v1/characters/{(await character(charlie))['id']}")).status_code == 204
     found = of_kind(await export(alice), "audit_entry")

@@ -16,6 +16,7 @@ from service.auth.token_cache import forget_tokens
 from service.database import embedded
 from service.users.tables import User
 from tests.conftest import DATA_DIR, PASSWORD, client, create, faults, signed_in, with_key
+from tests.support.locks import until_waiting
 from tests.support.servers import ROOT
 
 Client = httpx.AsyncClient
@@ -266,6 +267,31 @@ async def test_an_account_has_a_hundred_keys_at_most(alice: Client) -> None:
         await create(alice, KEYS, **KEY)
     refused = await alice.post(KEYS, json=KEY)
     assert (refused.status_code, refused.json()["detail"]) == (403, "An account has at most 100 API keys.")
+
+
+async def test_an_expired_key_does_not_count(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is in no list either, so its owner could not delete it."""
+    monkeypatch.setattr("service.auth.api_keys.MAX_KEYS", 1)
+    await create(alice, KEYS, **KEY)
+    await Token.update({Token.expires_at: YESTERDAY}).where(Token.kind == "key")
+    assert (await alice.get(KEYS)).json() == {"items": []}
+    await create(alice, KEYS, **KEY)
+    assert (await alice.post(KEYS, json=KEY)).status_code == 403
+
+
+async def test_of_two_keys_at_once_the_last_free_place_is_for_one(
+    alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.auth.api_keys.MAX_KEYS", 1)
+    elsewhere = await asyncpg.connect(embedded.dsn(DATA_DIR))
+    try:
+        async with elsewhere.transaction():
+            await elsewhere.execute("LOCK TABLE tokens IN EXCLUSIVE MODE")  # which lets others count, but not insert
+            at_once = [asyncio.create_task(alice.post(KEYS, json=KEY)) for _ in range(2)]
+            await until_waiting(*at_once)
+        assert sorted([(await each).status_code for each in at_once]) == [201, 403]
+    finally:
+        await elsewhere.close()
 
 
 async def test_an_unknown_scope_is_refused_with_its_pointer(alice: Client) -> None:

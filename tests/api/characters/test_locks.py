@@ -16,7 +16,7 @@ from service.characters.tables import Character
 from service.commands.purge import purge_everything
 from service.idempotency.queries import Attempt
 from service.users.tables import User
-from tests.conftest import character, relationship
+from tests.conftest import account_id, character, relationship
 from tests.support.cards import V3, in_json
 from tests.support.locks import until_waiting
 
@@ -110,7 +110,8 @@ async def test_two_bulk_requests_that_rename_both_ends(
 
 
 async def test_a_bulk_request_and_a_suspension(alice: Client, four: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    pause = Pause(lambda: suspend_user("alice", "olga"))
+    alice_id = await account_id("alice")
+    pause = Pause(lambda: suspend_user(alice_id))
     pause_after(monkeypatch, bulk, "_attempt", pause)
     first = await alice.post("/v1/characters/bulk", json=operations((four[0], {"tags": ["x"]}), None))
     assert statuses(first) == {200, 201}
@@ -122,7 +123,8 @@ async def test_a_bulk_request_and_a_suspension(alice: Client, four: list[Any], m
 async def test_a_request_with_a_key_and_a_suspension(
     alice: Client, four: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pause = Pause(lambda: suspend_user("alice", "olga"))
+    alice_id = await account_id("alice")
+    pause = Pause(lambda: suspend_user(alice_id))
     keep = Attempt.keep_answer
 
     async def keep_later(*given: Any) -> None:

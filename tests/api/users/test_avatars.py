@@ -3,6 +3,7 @@
 import httpx
 
 from service.auth.suspensions import suspend_user
+from tests.conftest import account_id
 from tests.support.pictures import draw_picture, opened
 
 Client = httpx.AsyncClient
@@ -30,7 +31,7 @@ async def test_an_avatar_is_public(alice: Client, stranger: Client) -> None:
 
 async def test_a_suspended_users_picture_is_not_shown(alice: Client, stranger: Client) -> None:
     await alice.put(AVATAR, content=draw_picture(), headers=PNG)
-    await suspend_user("alice", "olga")
+    await suspend_user(await account_id("alice"))
     assert (await stranger.get("/v1/users/alice/avatar")).status_code == 404
 
 

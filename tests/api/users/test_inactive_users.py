@@ -15,7 +15,7 @@ from service.characters.schemas import CharacterCreate
 from service.characters.tables import Character
 from service.database.engine import DB
 from service.users.tables import User
-from tests.conftest import FIGHTER, PASSWORD, character, client, create, relationship, template, with_key
+from tests.conftest import FIGHTER, PASSWORD, account_id, character, client, create, relationship, template, with_key
 from tests.support.pictures import draw_picture
 
 Client = httpx.AsyncClient
@@ -82,7 +82,7 @@ async def belongings(alice: Client) -> dict[str, str]:
 
 async def deactivate(alice: Client, how: str) -> None:
     if how == "suspended":
-        await suspend_user("alice", "olga")
+        await suspend_user(await account_id("alice"))
     else:
         left = await alice.request("DELETE", "/v1/users/me", json={"password": PASSWORD})
         assert left.status_code == 204
@@ -140,9 +140,9 @@ async def test_a_reactivated_user_is_seen_again_but_signs_in_anew(
     ids = await belongings(alice)
     key = await with_key(app, alice, "characters:read")
     followed = (await alice.get("/v1/changes?limit=100")).json()["next_cursor"]
-    await suspend_user("alice", "olga")
+    await suspend_user(await account_id("alice"))
     assert await seen(stranger, ids) == READS
-    await reactivate_user("alice", "olga")
+    await reactivate_user(await account_id("alice"))
     forget_tokens()
 
     assert set((await seen(stranger, ids)).values()) == {200}
@@ -156,10 +156,10 @@ async def test_a_reactivated_user_is_seen_again_but_signs_in_anew(
 
 
 async def test_a_key_created_while_the_suspension_spreads_does_not_outlive_it(app: Any, alice: Client) -> None:
-    await suspend_user("alice", "olga")
+    await suspend_user(await account_id("alice"))
     # The session is still in this worker's cache
     made = await alice.post("/v1/api-keys", json={"name": "late", "scopes": ["characters:read"]})
-    await reactivate_user("alice", "olga")
+    await reactivate_user(await account_id("alice"))
     forget_tokens()
     if made.status_code == 201:
         late = client(app, Authorization=f"Bearer {made.json()['token']}")
@@ -173,7 +173,7 @@ async def test_a_character_created_during_a_suspension_is_hidden(alice: Client, 
 
     async def work(name: str) -> None:
         if name == "suspend":
-            await suspend_user("alice", "olga")
+            await suspend_user(await account_id("alice"))
         else:
             caller = Caller(id=UUID(me["id"]), username="alice", token_id=None, kind="session", scopes=frozenset())
             await create_character(caller, CharacterCreate(name="Mira", visibility="public"))
