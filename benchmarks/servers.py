@@ -72,13 +72,20 @@ class Server(NamedTuple):
         return answer.json
 
 
+def _web() -> str:
+    found = re.search(r"^web: (.*)$", (ROOT / "Procfile").read_text(), re.MULTILINE)
+    assert found is not None
+    return found[1]
+
+
+WEB = _web()  # the command of the Procfile
+
+
 @contextmanager
-def service(dsn: str, directory: Path, *, core: Core = SERVER, workers: int = 1) -> Iterator[Server]:
-    """Runs the command of the Procfile in production mode. The log goes to a file."""
-    web = re.search(r"^web: (.*)$", (ROOT / "Procfile").read_text(), re.MULTILINE)
-    assert web is not None
+def service(dsn: str, directory: Path, *, core: Core = SERVER, workers: int = 1, web: str = WEB) -> Iterator[Server]:
+    """Runs the command in production mode. The log goes to a file."""
     environment = production(dsn, directory) | {"WEB_CONCURRENCY": str(workers)}
-    command = ["sh", "-c", f"exec {web[1]} --host 127.0.0.1"]  # the last --host counts
+    command = ["sh", "-c", f"exec {web} --host 127.0.0.1"]  # the last --host counts
     with _running(OURS, command, core, environment, directory) as server:
         yield server
 

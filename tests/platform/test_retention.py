@@ -5,6 +5,7 @@ import gc
 from collections import Counter
 from typing import Any
 
+import pytest
 from httpx import AsyncClient as Client
 
 
@@ -42,4 +43,8 @@ async def test_no_request_is_kept_after_its_response(alice: Client) -> None:
         apart("GET", "/v1/templates"),
         apart("GET", "/v1/users/me"),
     )
-    assert not Counter(_kept()) - before
+    for _ in range(20):  # a task that several requests shared may end a little later
+        if not (left := Counter(_kept()) - before):
+            return
+        await asyncio.sleep(0.05)
+    pytest.fail(f"Still in memory after a second: {left}.")
