@@ -64,7 +64,7 @@ async def test_a_query_that_waits_is_logged(
     ("method", "path", "body", "names"),
     [
         ("GET", "/v1/characters", None, ["lists.CharacterQuery.page"]),
-        ("GET", "/v1/characters/{id}", None, ["characters.store._GET"]),  # coalesced
+        ("GET", "/v1/characters/{id}", None, ["characters.store.GET"]),  # coalesced
         ("PATCH", "/v1/characters/{id}", {"name": "A"}, ["characters.store._OWN", "characters.store._update"]),
         ("DELETE", "/v1/characters/{id}", None, ["BEGIN", "characters.store._LOCK", "COMMIT"]),
         ("GET", "/v1/sessions", None, ["auth.queries._LIST_SESSIONS"]),

@@ -302,10 +302,10 @@ async def test_links_to_a_private_portrait_work_for_a_limited_time(alice: Client
 async def test_a_link_expires(alice: Client, stranger: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     mira = await character(alice)
     await put(alice, mira, draw_picture())
-    monkeypatch.setattr("service.media.transfer.LINK_SECONDS", 1)
+    monkeypatch.setattr("service.media.transfer.LINK_SECONDS", 2)
     link = (await get(alice, mira, Accept="application/json")).json()["links"]["64"]
     assert (await stranger.get(link)).status_code == 200
-    await asyncio.sleep(1.1)
+    await asyncio.sleep(2.1)
     assert (await stranger.get(link)).status_code == 404
 
 
