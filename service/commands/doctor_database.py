@@ -1,6 +1,7 @@
 """The doctor's examinations of the database."""
 
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from piccolo.querystring import QueryString
@@ -89,11 +90,8 @@ async def examine_migrations() -> str:
     if not tables["shows_migrations"]:
         raise Fault("the role may not read which ran: give it its privileges, see below")
     if pending := await pending_migrations():
-        more = f" and {len(pending) - _SHOWN} more" if len(pending) > _SHOWN else ""
         kind = Fault if tables["number"] > 1 else NoTables  # Piccolo's own comes before all migrations
-        raise kind(
-            f"{', '.join(pending[:_SHOWN])}{more} pending: run piccolo migrations forwards as the owner of the database"
-        )
+        raise kind(f"{_enumerate(pending)} pending: run piccolo migrations forwards as the owner of the database")
     return "as /health/ready says"
 
 
@@ -105,12 +103,16 @@ async def examine_indexes() -> str:
 
 async def examine_privileges() -> str:
     if lacking := await lacking_privileges():
-        shown = [f"{each.name} ({each.privileges})" for each in lacking[:_SHOWN]]
-        more = f" and {len(lacking) - _SHOWN} more" if len(lacking) > _SHOWN else ""
-        raise Fault(f"the role lacks {', '.join(shown)}{more}: run as the owner of the tables {grants(lacking)}")
+        names = _enumerate([f"{each.name} ({each.privileges})" for each in lacking])
+        raise Fault(f"the role lacks {names}: run as the owner of the tables {grants(lacking)}")
     tables = await _TABLES.one()
     if tables["number"] <= 1:
         return "there are no tables yet"
     if tables["are_owned"] and settings.in_production:
         return "all of them are right; the role owns the tables, which the service does not need: serve with another"
     return "all of them are right"
+
+
+def _enumerate(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN])}{more}"
