@@ -1,6 +1,5 @@
 """Who may not write is refused before the body is: no fault of a body hides a 403 or a 404."""
 
-import time
 from typing import Any
 
 import asyncpg
@@ -87,9 +86,10 @@ async def test_an_owner_still_reads_the_faults(alice: Client) -> None:
 
 
 async def test_a_refused_request_waits_for_no_other_writer(alice: Client, charlie: Client) -> None:
+    """One that waited for the lock would be 503."""
     ids = await belongings(alice, "public")
     elsewhere = await asyncpg.connect(embedded.dsn(DATA_DIR))
-    found, expected, began = {}, {}, time.monotonic()
+    found, expected = {}, {}
     try:
         async with elsewhere.transaction():
             await elsewhere.execute("SELECT FROM characters, templates, relationships FOR UPDATE")
@@ -105,7 +105,6 @@ async def test_a_refused_request_waits_for_no_other_writer(alice: Client, charli
         await elsewhere.close()
     assert found == expected
     assert len(found) >= 12
-    assert time.monotonic() - began < 5  # 0.3 s, on an idle machine
 
 
 BULK: list[tuple[dict[str, Any], int]] = [
