@@ -93,7 +93,7 @@ def _read(name: str) -> Any:
 
 
 async def _relationships() -> list[dict[str, Any]]:
-    """Those whose characters were not purged: of such a one, an empty row stays for 30 days."""
+    """The relationships whose characters were not purged: of a purged one, an empty row stays for 30 days."""
     ids = [UUID(seed["id"]) for seed in _read("characters")]
     purged: Any = Character.select(Character.id).where(Character.id.is_in(ids), Character.ended.eq(True))
     ends = {str(row["id"]) for row in await purged}

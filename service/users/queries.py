@@ -131,8 +131,8 @@ async def get_me(user: Caller) -> Any:
 
 
 async def lock_me(user: Caller) -> Any:
-    """What a change of the account needs of it, locked until the transaction ends. Raises Unauthorized if the account
-    was purged."""
+    """The columns that a change of the account needs, locked until the transaction ends. Raises Unauthorized if the
+    account was purged."""
     columns = (User.version, User.username, User.avatar, User.password_hash, User.email, User.email_key)
     return _existing(
         await User.select(*columns, User.email_verified_at, User.email_changed_at)

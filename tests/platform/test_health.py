@@ -82,7 +82,7 @@ async def test_metrics_are_for_this_machine_or_the_token(
 @pytest.mark.parametrize(
     ("token", "status"), [("t0ken", 200), ("t0ke", 400), ("", 400)], ids=["right", "wrong", "none"]
 )
-async def test_who_has_the_token_may_name_any_host(
+async def test_a_client_with_the_token_may_name_any_host(
     app: Any, monkeypatch: pytest.MonkeyPatch, token: str, status: int
 ) -> None:
     monkeypatch.setattr("service.health.access.settings", msgspec.structs.replace(settings, metrics_token="t0ken"))

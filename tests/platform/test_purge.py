@@ -10,7 +10,7 @@ from service.commands import purge
 from service.database.engine import DB
 
 LONG_AGO = "now() - interval '400 days'"
-# What purge calls it, the table, which rows are expired, and the INSERT of one
+# The name in the result of purge, the table with the rows that are expired, and the INSERT of one
 EXPIRED = [
     (
         "tokens",
