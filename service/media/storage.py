@@ -43,7 +43,7 @@ class Storage(Protocol):
         """Raises FileNotFoundError."""
 
     async def lacks(self, names: Sequence[str]) -> list[str]:
-        """Those that it does not have, in their order."""
+        """The names of files that it does not have, in their order."""
 
     async def delete(self, names: Iterable[str]) -> None:
         """Missing names are ignored."""
