@@ -69,7 +69,9 @@ class RelationshipRead(msgspec.Struct, kw_only=True):
     updated_at: Time
 
 
-AnyTypes = Annotated[tuple[TypeName, ...], Meta(max_length=100, description="Only relationships of any of these types: `a,b`.")]
+AnyTypes = Annotated[
+    tuple[TypeName, ...], Meta(max_length=100, description="Only relationships of any of these types: `a,b`.")
+]
 
 
 class RelationshipQuery(ListQuery, kw_only=True, frozen=True):
