@@ -7,6 +7,8 @@ CLIENTS := deploy/clients
 CLUSTER := tests/faults/cluster
 CLIENT_TOOLS := OPENAPI=$(CURDIR)/tests/contracts/openapi.json PATH="$(CURDIR)/$(CLIENTS)/.venv/bin:$(CURDIR)/$(CLIENTS)/node_modules/.bin:$$PATH"
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# The tests start hundreds of processes. Each would compile the service and its tests for three seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 # The lock files are complete, so --no-deps is safe. It is also needed: up to 23.2, pip resolves a dependency with an extra
 # to its newest release, which has no hash in the lock file.

@@ -2,8 +2,10 @@
 
 import asyncio
 import re
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -12,6 +14,7 @@ from piccolo.apps.migrations.commands.new import AutoMigrationManager
 from service.audit.actions import Action
 from service.database import embedded
 from service.piccolo_app import APP_CONFIG
+from tests.conftest import database_of_its_own
 from tests.support.servers import (
     Service,
     directory_of_its_own,
@@ -66,11 +69,22 @@ def works(dsn: str, *arguments: str) -> str:
 
 
 @pytest.fixture
-def empty_database(fresh_database: str) -> str:
-    """Empty, whatever earlier tests did to it."""
-    rows(fresh_database, "DROP SCHEMA public CASCADE")
-    rows(fresh_database, "CREATE SCHEMA public")
-    return fresh_database
+def empty_database(database: None) -> Iterator[str]:
+    with database_of_its_own() as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def template(database: None) -> Iterator[str]:
+    with database_of_its_own() as address:
+        works(address, "migrations", "forwards", "all")
+        yield urlsplit(address).path.removeprefix("/")
+
+
+@pytest.fixture
+def migrated_database(template: str) -> Iterator[str]:
+    with database_of_its_own(template) as address:
+        yield address
 
 
 async def test_tables_and_migrations_agree() -> None:
@@ -121,39 +135,39 @@ AN_OPERATOR = """
 
 
 @pytest.mark.parametrize("undo", ["all", "service all", "user all", "service 1"])
-def test_people_are_deleted_only_by_the_id_of_the_oldest_migration(empty_database: str, undo: str) -> None:
-    works(empty_database, "migrations", "forwards", "all")
+def test_people_are_deleted_only_by_the_id_of_the_oldest_migration(migrated_database: str, undo: str) -> None:
     if undo == "service 1":  # it leads to the oldest when no other is left
         second = works(
-            empty_database, "migrations", "backwards", "service", "2026-11-25T13:10:00:000000", "--auto_agree"
+            migrated_database, "migrations", "backwards", "service", "2026-11-25T13:10:00:000000", "--auto_agree"
         )
         assert "[backwards]" in second
         run(
-            empty_database,
+            migrated_database,
             "INSERT INTO users (id, username, created_at, updated_at) VALUES (md5('a')::uuid, 'a', now(), now())",
         )
     else:
-        run(empty_database, SOME_ROWS)
-    run(empty_database, AN_OPERATOR)
-    before = rows(empty_database, CATALOG), recorded(empty_database)
+        run(migrated_database, SOME_ROWS)
+    run(migrated_database, AN_OPERATOR)
+    before = rows(migrated_database, CATALOG), recorded(migrated_database)
     people = {"user": "1 operator", "service": "1 user" if undo == "service 1" else "2 users"}
     commands = {
         "user": f"piccolo migrations backwards user {OLDEST_OF_OPERATORS}",
         "service": f"piccolo migrations backwards service {OLDEST}",
     }
     apps = ["user", "service"] if undo == "all" else [undo.partition(" ")[0]]
-    done = piccolo("migrations", "backwards", *undo.split(), "--auto_agree", DATABASE_URL=empty_database)
+    done = piccolo("migrations", "backwards", *undo.split(), "--auto_agree", DATABASE_URL=migrated_database)
     assert done.returncode == 1, done.stdout
     assert done.stderr == (
         f"Nothing was undone, as it would delete {' and '.join(people[app] for app in apps)} with all that is theirs:"
         f" to do it on purpose, name the oldest migration ({', '.join(commands[app] for app in apps)}).\n"
     )
-    assert (rows(empty_database, CATALOG), recorded(empty_database)) == before
+    assert (rows(migrated_database, CATALOG), recorded(migrated_database)) == before
     for app in apps:
-        works(empty_database, *commands[app].split()[1:], "--auto_agree")
-        assert app not in {of for of, _ in recorded(empty_database)}
+        works(migrated_database, *commands[app].split()[1:], "--auto_agree")
+        assert app not in {of for of, _ in recorded(migrated_database)}
 
 
+@pytest.mark.slow
 def test_usage_is_counted_anew_when_it_is_undone_and_redone_with_rows(empty_database: str) -> None:
     counted = 'SELECT username, characters, stored_bytes FROM user_usage JOIN users ON users.id = "user" ORDER BY 1'
     works(empty_database, "migrations", "forwards", "all")
@@ -167,29 +181,30 @@ def test_usage_is_counted_anew_when_it_is_undone_and_redone_with_rows(empty_data
     assert rows(empty_database, counted) == triggered[:1]
 
 
-def test_the_data_of_cards_is_kept_backwards_and_forwards(empty_database: str) -> None:
+@pytest.mark.slow
+def test_the_data_of_cards_is_kept_backwards_and_forwards(migrated_database: str) -> None:
     shared = """
         INSERT INTO cards (id, character, spec, spec_version, document, created_at, updated_at)
         SELECT md5('copy')::uuid, md5('trashed')::uuid, spec, spec_version, document, now(), now() FROM cards;
     """
-    works(empty_database, "migrations", "forwards", "all")
-    run(empty_database, SOME_ROWS)
-    run(empty_database, shared)
-    used = rows(empty_database, "SELECT stored_bytes FROM user_usage ORDER BY 1")
-    works(empty_database, "migrations", "backwards", "service", "2026-11-26T01:00:00:000000", "--auto_agree")
-    assert rows(empty_database, "SELECT data::text FROM cards") == [('{"a": 1}',)] * 2
-    run(empty_database, "UPDATE cards SET data = '{\"a\": 12}' WHERE character = md5('mira')::uuid")
-    works(empty_database, "migrations", "forwards", "all")
+    run(migrated_database, SOME_ROWS)
+    run(migrated_database, shared)
+    used = rows(migrated_database, "SELECT stored_bytes FROM user_usage ORDER BY 1")
+    works(migrated_database, "migrations", "backwards", "service", "2026-11-26T01:00:00:000000", "--auto_agree")
+    assert rows(migrated_database, "SELECT data::text FROM cards") == [('{"a": 1}',)] * 2
+    run(migrated_database, "UPDATE cards SET data = '{\"a\": 12}' WHERE character = md5('mira')::uuid")
+    works(migrated_database, "migrations", "forwards", "all")
     read = "SELECT data::text FROM cards JOIN card_documents ON card_documents.id = document ORDER BY 1"
-    assert rows(empty_database, read) == [('{"a": 12}',), ('{"a": 1}',)]
-    now_used = rows(empty_database, "SELECT stored_bytes FROM user_usage ORDER BY 1")
+    assert rows(migrated_database, read) == [('{"a": 12}',), ('{"a": 1}',)]
+    now_used = rows(migrated_database, "SELECT stored_bytes FROM user_usage ORDER BY 1")
     assert now_used == [used[0], (used[1][0] + 1,)]
-    run(empty_database, "DELETE FROM characters")
-    assert rows(empty_database, "SELECT FROM card_documents") == []
-    assert rows(empty_database, "SELECT stored_bytes FROM user_usage ORDER BY 1") == [(0,), used[0]]
+    run(migrated_database, "DELETE FROM characters")
+    assert rows(migrated_database, "SELECT FROM card_documents") == []
+    assert rows(migrated_database, "SELECT stored_bytes FROM user_usage ORDER BY 1") == [(0,), used[0]]
 
 
-def test_the_audit_log_tells_owners_also_after_it_was_undone(empty_database: str) -> None:
+@pytest.mark.slow
+def test_the_audit_log_tells_owners_also_after_it_was_undone(migrated_database: str) -> None:
     """An entry is about an account or what it owns. One of the characters is gone."""
     alice, mira = (f"md5('{name}')::uuid" for name in ("alice", "mira"))
     entries = f"""
@@ -204,20 +219,19 @@ def test_the_audit_log_tells_owners_also_after_it_was_undone(empty_database: str
     """
     undo = ("migrations", "backwards", "service", "2026-11-27T05:20:00:000000", "--auto_agree")
     read = f"SELECT kind, operator, owner = {alice}, detail::text FROM audit_log ORDER BY 1, 2, 3"
-    works(empty_database, "migrations", "forwards", "all")
-    works(empty_database, *undo)
-    run(empty_database, SOME_ROWS)
-    run(empty_database, entries)
-    works(empty_database, "migrations", "forwards", "all")
-    told = rows(empty_database, read)
+    works(migrated_database, *undo)
+    run(migrated_database, SOME_ROWS)
+    run(migrated_database, entries)
+    works(migrated_database, "migrations", "forwards", "all")
+    told = rows(migrated_database, read)
     assert [kind for kind, _, is_hers, _ in told if is_hers] == ["character", "relationship", "template", "user"]
     assert {detail for *_, detail in told} == {'{"reason": "Spam."}'}
-    works(empty_database, *undo)
-    run(empty_database, "DELETE FROM relationships; DELETE FROM templates; DELETE FROM characters")
-    works(empty_database, "migrations", "forwards", "all")
-    assert rows(empty_database, read) == told
+    works(migrated_database, *undo)
+    run(migrated_database, "DELETE FROM relationships; DELETE FROM templates; DELETE FROM characters")
+    works(migrated_database, "migrations", "forwards", "all")
+    assert rows(migrated_database, read) == told
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match="append-only"):
-        run(empty_database, "UPDATE audit_log SET kind = 'user'")
+        run(migrated_database, "UPDATE audit_log SET kind = 'user'")
 
 
 # By the name that the release before records, with the kind of the row: the name since
@@ -241,7 +255,8 @@ RENAMED = {
 }
 
 
-def test_actions_get_their_names_also_those_of_the_release_before(empty_database: str) -> None:
+@pytest.mark.slow
+def test_actions_get_their_names_also_those_of_the_release_before(migrated_database: str) -> None:
     undo = ("migrations", "backwards", "service", "2026-11-27T05:30:00:000000", "--auto_agree")
     read = "SELECT action, kind FROM audit_log ORDER BY 1, 2"
     record = "INSERT INTO audit_log (id, action, kind, member, operator, detail) VALUES " + ", ".join(
@@ -249,38 +264,37 @@ def test_actions_get_their_names_also_those_of_the_release_before(empty_database
         " '{\"number\": 2}')"
         for action, kind in RENAMED
     )
-    works(empty_database, "migrations", "forwards", "all")
-    works(empty_database, *undo)
-    run(empty_database, record)
-    assert rows(empty_database, read) == sorted(RENAMED)
-    works(empty_database, "migrations", "forwards", "all")
+    works(migrated_database, *undo)
+    run(migrated_database, record)
+    assert rows(migrated_database, read) == sorted(RENAMED)
+    works(migrated_database, "migrations", "forwards", "all")
     renamed = sorted((name, kind) for (_, kind), name in RENAMED.items())
-    assert rows(empty_database, read) == renamed
+    assert rows(migrated_database, read) == renamed
     assert {name for name, _ in renamed} <= set(Action)
-    run(empty_database, record)
-    assert rows(empty_database, read) == sorted(renamed * 2)
-    works(empty_database, *undo)
-    assert rows(empty_database, read) == sorted([*RENAMED] * 2)
+    run(migrated_database, record)
+    assert rows(migrated_database, read) == sorted(renamed * 2)
+    works(migrated_database, *undo)
+    assert rows(migrated_database, read) == sorted([*RENAMED] * 2)
 
 
-def test_relationships_of_the_release_before_count_as_created_from_their_source(empty_database: str) -> None:
+@pytest.mark.slow
+def test_relationships_of_the_release_before_count_as_created_from_their_source(migrated_database: str) -> None:
     made = """
         INSERT INTO relationships (id, source, target, type, inverse_type, source_attitude)
         VALUES (md5('row')::uuid, md5('mira')::uuid, md5('trashed')::uuid, 'mentor_of', 'student_of', 10)
     """
     read = "SELECT type, source_attitude, created_from_target FROM relationships"
-    works(empty_database, "migrations", "forwards", "all")
-    run(empty_database, SOME_ROWS)
-    run(empty_database, made)  # as the release before does beside this one
-    assert rows(empty_database, read) == [("mentor_of", 10, False)]
-    run(empty_database, "UPDATE relationships SET created_from_target = true")
-    works(empty_database, "migrations", "backwards", "service", "2026-11-27T06:00:00:000000", "--auto_agree")
-    works(empty_database, "migrations", "forwards", "all")
-    assert rows(empty_database, read) == [("mentor_of", 10, False)]
+    run(migrated_database, SOME_ROWS)
+    run(migrated_database, made)  # as the release before does beside this one
+    assert rows(migrated_database, read) == [("mentor_of", 10, False)]
+    run(migrated_database, "UPDATE relationships SET created_from_target = true")
+    works(migrated_database, "migrations", "backwards", "service", "2026-11-27T06:00:00:000000", "--auto_agree")
+    works(migrated_database, "migrations", "forwards", "all")
+    assert rows(migrated_database, read) == [("mentor_of", 10, False)]
 
 
 @pytest.mark.slow
-def test_texts_are_searched_by_the_same_words_as_before_they_were_made_faster(empty_database: str) -> None:
+def test_texts_are_searched_by_the_same_words_as_before_they_were_made_faster(migrated_database: str) -> None:
     words = """
         SELECT plain(text), character_words(text, text, ARRAY[text, 'X']), name_key(text) FROM (
             SELECT chr(code) AS text FROM generate_series(1, 66000) AS code WHERE code NOT BETWEEN 55296 AND 57343
@@ -288,10 +302,9 @@ def test_texts_are_searched_by_the_same_words_as_before_they_were_made_faster(em
              unnest(ARRAY['', 'Mira "Dörte" OF the-Coast', 'ＡＢ ﬁn İI ΑΣ', 'Мира 夜の女王 x한국어 ไทย'])
         ) AS texts
     """
-    works(empty_database, "migrations", "forwards", "all")
-    now = rows(empty_database, words)
-    works(empty_database, "migrations", "backwards", "service", "2026-11-27T12:50:00:000000", "--auto_agree")
-    assert rows(empty_database, words) == now
+    now = rows(migrated_database, words)
+    works(migrated_database, "migrations", "backwards", "service", "2026-11-27T12:50:00:000000", "--auto_agree")
+    assert rows(migrated_database, words) == now
 
 
 @pytest.mark.slow
@@ -308,30 +321,29 @@ def test_a_worker_in_front_of_its_migrations_says_so_and_serves_after_them(empty
 
 
 @pytest.mark.slow
-def test_longer_names_and_tags_are_not_cut_backwards(empty_database: str) -> None:
+def test_longer_names_and_tags_are_not_cut_backwards(migrated_database: str) -> None:
     read = "SELECT name, description, tags, name_key, tag_keys, search::text FROM characters ORDER BY id"
     undo = ("migrations", "backwards", "service", "2026-11-25T17:07:00:000000", "--auto_agree")
-    works(empty_database, "migrations", "forwards", "all")
-    run(empty_database, SOME_ROWS)
-    run(empty_database, "UPDATE characters SET name = 'Ä 漢字', tags = '{Noir,雨}', description = 'A 探偵.'")
-    before = rows(empty_database, read)
+    run(migrated_database, SOME_ROWS)
+    run(migrated_database, "UPDATE characters SET name = 'Ä 漢字', tags = '{Noir,雨}', description = 'A 探偵.'")
+    before = rows(migrated_database, read)
     for longer, shorter in (
         ("characters SET name = repeat('n', 121)", "characters SET name = 'Ä 漢字'"),
         ("characters SET description = repeat('d', 10001)", "characters SET description = 'A 探偵.'"),
         ("characters SET tags = ARRAY[repeat('t', 51)]", "characters SET tags = '{Noir,雨}'"),
         ("revisions SET unchanged = jsonb_build_object('name', repeat('n', 121))", "revisions SET unchanged = NULL"),
     ):
-        run(empty_database, f"UPDATE {longer}")
-        kept = rows(empty_database, read)
-        done = piccolo(*undo, DATABASE_URL=empty_database)
+        run(migrated_database, f"UPDATE {longer}")
+        kept = rows(migrated_database, read)
+        done = piccolo(*undo, DATABASE_URL=migrated_database)
         assert done.returncode == 1
         assert re.search(rf"cannot hold: \d+ {longer.split()[0]}\. Shorten the", done.stdout)
-        assert rows(empty_database, read) == kept
-        run(empty_database, f"UPDATE {shorter}")
-    works(empty_database, *undo)
-    assert rows(empty_database, read) == before
-    works(empty_database, "migrations", "forwards", "all")
-    assert rows(empty_database, read) == before
+        assert rows(migrated_database, read) == kept
+        run(migrated_database, f"UPDATE {shorter}")
+    works(migrated_database, *undo)
+    assert rows(migrated_database, read) == before
+    works(migrated_database, "migrations", "forwards", "all")
+    assert rows(migrated_database, read) == before
 
 
 def test_forwards_works_bare_and_twice_and_check_tells_of_it(empty_database: str) -> None:
@@ -385,24 +397,22 @@ def test_a_crash_before_the_record_of_a_migration_changes_nothing(empty_database
     works(empty_database, "migrations", "forwards")
 
 
-def test_forwards_accepts_a_newer_database(empty_database: str) -> None:
-    works(empty_database, "migrations", "forwards")
-    rows(empty_database, "INSERT INTO migration (name, app_name) VALUES ('2030-01-01T00:00:00:000000', 'service')")
-    works(empty_database, "migrations", "forwards")
+def test_forwards_accepts_a_newer_database(migrated_database: str) -> None:
+    rows(migrated_database, "INSERT INTO migration (name, app_name) VALUES ('2030-01-01T00:00:00:000000', 'service')")
+    works(migrated_database, "migrations", "forwards")
 
 
-def test_forwards_refuses_a_database_of_another_history(empty_database: str) -> None:
-    works(empty_database, "migrations", "forwards")
+def test_forwards_refuses_a_database_of_another_history(migrated_database: str) -> None:
     newest = "(SELECT max(name) FROM migration WHERE app_name = 'service')"
-    rows(empty_database, f"UPDATE migration SET name = '2030-01-01T00:00:00:000000' WHERE name = {newest}")
-    before = recorded(empty_database)
-    done = piccolo("migrations", "forwards", DATABASE_URL=empty_database)
+    rows(migrated_database, f"UPDATE migration SET name = '2030-01-01T00:00:00:000000' WHERE name = {newest}")
+    before = recorded(migrated_database)
+    done = piccolo("migrations", "forwards", DATABASE_URL=migrated_database)
     assert done.returncode == 1
     assert done.stderr.strip() == (
         "The database has migrations that this release does not have (2030-01-01T00:00:00:000000), so nothing was "
         "changed: run the release that has them, or set DATABASE_URL to another database."
     )
-    assert recorded(empty_database) == before
+    assert recorded(migrated_database) == before
 
 
 def test_a_development_database_of_another_history_is_refused_by_the_directory_to_delete() -> None:

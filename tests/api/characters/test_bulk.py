@@ -1,6 +1,5 @@
 """``POST /v1/characters/bulk``: many changes at once, each as its own request would make it."""
 
-import time
 from typing import Any
 
 import httpx
@@ -216,11 +215,11 @@ async def test_between_1_and_100_operations(alice: Client) -> None:
     assert await names(alice) == []
 
 
-async def test_a_hundred_at_once_are_quick(alice: Client) -> None:
+async def test_a_hundred_at_once_take_four_statements_each(alice: Client, statements: list[str]) -> None:
     fighters = await template(alice)
-    began = time.monotonic()
+    statements.clear()
     items = await bulk(alice, *[making(f"Number {n}", template=fighters["id"]) for n in range(100)], atomic=True)
-    assert time.monotonic() - began < 2  # 0.1 s, on an idle machine
+    assert len(statements) < 4 * 100 + 20
     assert {item["status"] for item in items} == {201}
     assert await Character.count() == 100
 
