@@ -10,6 +10,7 @@ from service.parameters import PageQuery
 from service.schemas import Page
 from service.templates.queries import read_own
 from service.templates.versions import queries
+from service.templates.versions.comparison import compare_version
 from service.templates.versions.schemas import TemplateChanges, TemplateVersionCreate, TemplateVersionRead
 from service.web.guards import READ_TEMPLATES, WRITE_TEMPLATES, CurrentUser
 from service.web.middleware.rate_limit import Cost
@@ -82,12 +83,14 @@ class VersionController(Controller):
     async def compare_template_version(
         self, user: CurrentUser, template_id: FromPath[UUID], number: Number
     ) -> TemplateChanges:
-        """Compare a version with the version before it, attribute by attribute.
+        """Compare a version with the published version before it, attribute by attribute.
+
+        Drafts in between are left out.
 
         Each attribute that changed is listed once, with a pointer such as `/attributes/wits`, as faults have it. Values
         that were valid may not be any more if its `kinds` have `narrowed`, `retyped` or `required`.
         """
-        return await queries.compare_version(user, template_id, number)
+        return await compare_version(user, template_id, number)
 
     @put("/{number:int}/publication", guards=[WRITE_TEMPLATES], dry_run=True, response_headers=[ETAG])
     async def publish_template_version(

@@ -24,10 +24,9 @@ from service.templates.queries import (
     update_row,
     visible_to,
 )
-from service.templates.rules.diff import schema_changes
 from service.templates.rules.validator import Rules
 from service.templates.tables import Template, TemplateVersion
-from service.templates.versions.schemas import TemplateChanges, TemplateVersionCreate
+from service.templates.versions.schemas import TemplateVersionCreate
 from service.users.scopes import is_public
 
 _MAX_RULES = 1_000
@@ -137,21 +136,6 @@ async def create_version(user: Caller, template_id: UUID, data: TemplateVersionC
             raise QuotaExceeded(f"A template may have {settings.quota_template_versions} versions.")
         await insert_version(template_id, number, prompt, data.attribute_schema)
         return number, await get_version(user, template_id, number)
-
-
-async def compare_version(user: Caller, template_id: UUID, number: int) -> TemplateChanges:
-    """The changes of a version against the version before; version 1 adds all attributes."""
-    after = await get_version(user, template_id, number)
-    before = await get_version(user, template_id, number - 1) if number > 1 else None
-    nothing = {"type": "object", "properties": {}, "additionalProperties": False}
-    return TemplateChanges(
-        before=number - 1 if before else None,
-        after=number,
-        changes=schema_changes(
-            msgspec.json.decode(before["attribute_schema"]) if before else nothing,
-            msgspec.json.decode(after["attribute_schema"]),
-        ),
-    )
 
 
 async def publish_version(user: Caller, template_id: UUID, number: int) -> Any:

@@ -63,6 +63,21 @@ async def test_each_attribute_that_changed_is_listed_once(alice: Client, case: s
     assert len({each["pointer"] for each in first}) == len(first)
 
 
+async def test_a_version_is_compared_with_the_published_one_before_it(alice: Client, charlie: Client) -> None:
+    made = await template(alice, attribute_schema=closed({"wits": WITS}), visibility="public")
+    path = f"/v1/templates/{made['id']}/versions"
+    for properties in ({"luck": WITS}, {"wits": WITS, "luck": WITS}):
+        await create(alice, path, attribute_schema=closed(properties))
+    compared = await alice.get(f"{path}/3/changes")
+    assert (compared.json()["before"], [each["pointer"] for each in compared.json()["changes"]]) == (
+        1,
+        ["/attributes/luck"],
+    )
+    assert (await charlie.get(f"{path}/3/changes")).status_code == 404
+    assert (await alice.put(f"{path}/3/publication")).status_code == 200
+    assert (await charlie.get(f"{path}/3/changes")).json() == compared.json()
+
+
 REVISIONS: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
     "attributes": ({"wits": 1, "a/b": 2}, {"wits": 2, "a/b": None, "luck": 3}, ["a~1b", "luck", "wits"]),
     "a nested attribute": ({"stats": {"hp": 1, "mp": 2}}, {"stats": {"hp": 3}}, ["stats/hp"]),
