@@ -175,6 +175,10 @@ async def _examine_files() -> str:
 
 
 async def _examine_mail_server() -> str:
+    if settings.in_production and not settings.links_url:
+        raise Fault(
+            "e-mails link to pages that the service does not have: set LINKS_URL to the address of the front end"
+        )
     await check_server()
     return f"{settings.smtp_host}:{settings.smtp_port} accepts connections"
 

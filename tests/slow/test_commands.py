@@ -181,10 +181,8 @@ def test_the_doctor_finds_nothing_in_a_service_that_works(service: Service) -> N
 
 def test_the_doctor_finds_every_fault(fresh_database: str, tmp_path: Path) -> None:
     production = PRODUCTION | {"DATABASE_URL": fresh_database}
-    faults = {
-        "SMTP_HOST": "127.0.0.1",
-        "SMTP_PORT": "1",
-        "MAIL_FROM": "no-reply@example.org",
+    mail = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": "1", "MAIL_FROM": "no-reply@example.org"}
+    faults = mail | {
         "VALKEY_URL": "valkey://127.0.0.1:1",
         "DATA_DIR": "/proc/self",
         "WEB_CONCURRENCY": "4",
@@ -208,7 +206,9 @@ def test_the_doctor_finds_every_fault(fresh_database: str, tmp_path: Path) -> No
         "4 workers (WEB_CONCURRENCY) with 31 connections each (DATABASE_POOL_SIZE) need 124, max_connections leaves "
     )
     assert found["temporary"] == ("FAULT", "/dev/shm is memory (tmpfs): set TMPDIR to a directory on a disk")
-    for name in ("storage", "smtp", "valkey"):
+    assert found["smtp"][0] == "FAULT"
+    assert "set LINKS_URL" in found["smtp"][1]
+    for name in ("storage", "valkey"):
         assert found[name][0] == "FAULT", name
     assert found["clock"][0] == found["writes"][0] == found["service"][0] == "ok"
     assert piccolo("migrations", "forwards", **production).returncode == 0
@@ -220,7 +220,9 @@ def test_the_doctor_finds_every_fault(fresh_database: str, tmp_path: Path) -> No
         "INSERT INTO files (name, size, width, height, color, stored_at) VALUES ('lost', 1, 1, 1, '#000000', now())",
     ):
         asyncio.run(execute(operator, statement))
-    found = examined(piccolo("service", "doctor", **production, DATA_DIR=str(tmp_path / "new")))
+    mail["LINKS_URL"] = "https://app.example.org"
+    found = examined(piccolo("service", "doctor", **production, **mail, DATA_DIR=str(tmp_path / "new")))
+    assert "Connection refused" in found.pop("smtp")[1]
     assert not (tmp_path / "new").exists(), "it changes nothing"
     assert {name: text for name, (state, text) in found.items() if state != "ok"} == {
         "privileges": "the role lacks characters (DELETE): run as the owner of the tables"
