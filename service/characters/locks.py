@@ -24,7 +24,7 @@ from service.users.credentials import keep_user
 
 _LOCK_OWN = Prepared(
     lambda: QueryString(
-        "SELECT FROM characters WHERE id = ANY({}::uuid[]) AND owner = {} ORDER BY id FOR NO KEY UPDATE",
+        "SELECT id FROM characters WHERE id = ANY({}::uuid[]) AND owner = {} ORDER BY id FOR NO KEY UPDATE",
         Param("ids"),
         Param("user"),
     )
@@ -42,7 +42,8 @@ async def lock_many(user_id: UUID | None, character_ids: Collection[UUID], renam
     """Locks what a change of several characters needs, until the transaction ends; skips characters of others.
     ``renamed`` are those whose relationships change with their names, or with their deletion."""
     await keep_user(user_id)
-    if character_ids:
-        await _LOCK_OWN.all(ids=list(character_ids), user=user_id)
-    if renamed:
-        await _LOCK_RELATIONSHIPS.all(ids=list(renamed))
+    if not character_ids:
+        return
+    own = {row["id"] for row in await _LOCK_OWN.all(ids=list(character_ids), user=user_id)}
+    if changed := own.intersection(renamed):
+        await _LOCK_RELATIONSHIPS.all(ids=list(changed))

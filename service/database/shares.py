@@ -42,7 +42,8 @@ class Shares:
         """Like ``take``, when the caller gives one back. First come, first served. Raises TimeoutError."""
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()
-        self._waiting.setdefault(caller, deque()).append(turn)
+        waiting = self._waiting.setdefault(caller, deque())
+        waiting.append(turn)
         timer = loop.call_later(seconds, _give_up, turn)  # asyncio.timeout would take 4 µs
         try:
             await turn
@@ -52,6 +53,10 @@ class Shares:
             raise
         finally:
             timer.cancel()
+            if turn in waiting:  # it was given up
+                waiting.remove(turn)
+                if not waiting:
+                    del self._waiting[caller]
 
     def give_back(self, caller: Hashable) -> None:
         waiting = self._waiting.get(caller)

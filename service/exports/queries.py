@@ -1,7 +1,7 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Hashable
 from contextlib import aclosing
 from tempfile import TemporaryFile
 from typing import IO, Any
@@ -18,6 +18,7 @@ from service.characters.scopes import CHARACTER
 from service.characters.tables import Character, Revision
 from service.database.engine import DB
 from service.database.prepared import Param, Prepared, json_object, utc
+from service.database.shares import FROM_ADDRESS
 from service.errors import TooManyRequests, Unavailable
 from service.limits.budget import Budget
 from service.limits.turns import Turns
@@ -43,7 +44,7 @@ _TOO_MANY = "Too many exports are running."
 # Two at a time: each holds a connection while PostgreSQL sends the rows
 _TURNS = Turns(2, waiting=MOST_OPEN, waiting_of_caller=1, refusal=_TOO_MANY)
 _ON_DISK = Budget(2 * MAX_BYTES, MAX_BYTES)
-_users: set[Any] = set()  # those with an export in this worker
+_users: dict[Any, Hashable] = {}  # those with an export in this worker, with their addresses
 
 
 def _all(fields: Any, of: Any, *conditions: Any) -> Prepared:
@@ -124,15 +125,17 @@ class _Spool:
 async def _export(user: Caller) -> AsyncGenerator[bytes, None]:
     if user.id in _users:
         raise _running()
-    if len(_users) >= MOST_OPEN:
+    address = FROM_ADDRESS.get()
+    of_address = list(_users.values()).count(address) if address is not None else 0
+    if len(_users) >= MOST_OPEN or of_address >= MOST_OPEN // 2:
         raise Unavailable(_TOO_MANY)
-    _users.add(user.id)
+    _users[user.id] = address
     try:
         async with aclosing(_spooled(user)) as chunks:
             async for chunk in chunks:
                 yield chunk
     finally:
-        _users.discard(user.id)
+        del _users[user.id]
 
 
 async def _spooled(user: Caller) -> AsyncGenerator[bytes, None]:

@@ -29,10 +29,11 @@ def rows_after(keys: Sequence[Key]) -> WhereRaw:
     if len(directions) == 1:
         row = ", ".join(["{}"] * len(keys))
         return WhereRaw(f"({row}) {'<' if directions.pop() else '>'} ({row})", *expressions, *values)
-    cases, arguments = [], []
+    first = f"{{}} {'<=' if keys[0][1] else '>='} {{}}"  # an index finds the first row by it, and not by the cases
+    cases, arguments = [], [expressions[0], values[0]]
     for index, (expression, descending) in enumerate(keys):
         cases.append(" AND ".join(["{} = {}"] * index + [f"{{}} {'<' if descending else '>'} {{}}"]))
         for earlier in range(index):
             arguments += [expressions[earlier], values[earlier]]
         arguments += [expression, values[index]]
-    return WhereRaw(f"(({') OR ('.join(cases)}))", *arguments)
+    return WhereRaw(f"({first} AND (({') OR ('.join(cases)})))", *arguments)

@@ -7,7 +7,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from tests.conftest import faults
+from tests.conftest import character, faults
 from tests.support.servers import Service
 
 SMUGGLED = "GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -45,6 +45,21 @@ async def test_a_header_that_is_a_list_may_be_repeated(stranger: httpx.AsyncClie
     for name in ("Accept", "Accept-Language", "If-None-Match", "X-Forwarded-For", "Via"):
         answer = await stranger.get("/v1/characters", headers=[("Host", "localhost"), (name, '"a"'), (name, '"b"')])
         assert answer.status_code == 200
+
+
+async def test_every_part_reads_the_same_list(alice: httpx.AsyncClient) -> None:
+    """A condition that was split into two headers counts as a whole."""
+    made = await character(alice)
+    path, etag = f"/v1/characters/{made['id']}", f'"{made["id"]}-1"'
+    for values in ((etag, '"other"'), ('"other"', etag)):
+        given = [("Host", "localhost"), *alice.headers.items(), *(("If-None-Match", value) for value in values)]
+        assert (await alice.get(path, headers=given)).status_code == 304
+    for number, values in enumerate(((etag, '"other"'), ('"other"', etag.replace("-1", "-2"))), 1):
+        given = [("Host", "localhost"), *alice.headers.items(), *(("If-Match", value) for value in values)]
+        changed = await alice.patch(path, headers=given, json={"name": f"Mira {number}"})
+        assert changed.status_code == 200, changed.text
+    given = [("Host", "localhost"), *alice.headers.items(), ("If-Match", "nonsense"), ("If-Match", "*")]
+    assert (await alice.patch(path, headers=given, json={"name": "Mira"})).status_code == 400
 
 
 def test_a_websocket_is_refused_first(running_service: Service) -> None:

@@ -147,6 +147,22 @@ async def test_a_page_without_filters_reads_only_its_rows(
 
 
 @every_plan
+@pytest.mark.parametrize("whose", WHOSE)
+@pytest.mark.parametrize("sort", [("-updated_at", "name"), ("created_at", "-name"), ("name", "-created_at")])
+async def test_a_deep_page_in_two_directions_reads_only_its_rows(
+    connection: asyncpg.Connection, whose: str, sort: tuple[str, str], plan: str
+) -> None:
+    first, second = (DEEP[key.removeprefix("-")][0] for key in sort)
+    cost = await cost_of(connection, plan, statement(whose, CharacterQuery(sort=sort), (first, second, MIDDLE)))
+    if whose == "named":  # PostgreSQL may sort all characters of one user, who has 10,000 at most
+        assert cost.characters <= 1.1 * 10_000
+        return
+    assert cost.characters <= 2.5 * (LIMIT + 1)
+    assert cost.members <= MEMBERS
+    assert cost.buffers <= 150
+
+
+@every_plan
 @everybodys
 @pytest.mark.parametrize("filtered", [*COMMON_AND_RARE, *RARE])
 @pytest.mark.parametrize("sort", [None, "name"])

@@ -129,6 +129,7 @@ async def test_a_share_that_nobody_takes_is_not_lost() -> None:
     assert shares.take("a")
     with pytest.raises(TimeoutError):
         await shares.wait("a", 0.001)
+    assert shares.waiting == 0
     waiting = asyncio.create_task(shares.wait("a", 1))
     await asyncio.sleep(0)
     shares.give_back("a")

@@ -1,6 +1,7 @@
 """Buffers for slow clients: little in memory, within budgets, and for a limited time."""
 
 import asyncio
+import errno
 import socket
 import tracemalloc
 from collections.abc import AsyncGenerator, Iterator
@@ -32,7 +33,7 @@ def scope(**headers: str) -> dict[str, Any]:
     state = {"server_send": None, "headers": {}}
     return {
         "type": "http",
-        "method": "GET",
+        "method": "POST",
         "path": "/v1/x",
         "client": ("192.0.2.1", 1),
         "headers": given,
@@ -197,6 +198,21 @@ async def test_a_response_past_the_budget_is_refused(monkeypatch: pytest.MonkeyP
         assert sorted(statuses, key=str) == [(200, None)] * 2 + [(503, b"1")] * (CLIENTS - 2)
 
 
+async def test_a_response_is_refused_when_the_disk_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(slow_readers, "TemporaryFile", full)
+    sent: list[Any] = []
+
+    async def note(message: Any) -> None:
+        sent.append(message)
+
+    await SlowReaders(answer_at_large)(scope() | {"state": {"request_id": "x", "server_send": None}}, nothing, note)
+    assert (sent[0]["status"], dict(sent[0]["headers"])[b"content-type"]) == (503, b"application/problem+json")
+    assert budget.RESPONSES_ON_DISK.used == 0
+
+
 async def test_bodies_that_are_still_arriving_are_not_in_memory() -> None:
     async def read_all(_: Any, receive: Any, __: Any) -> None:
         await receive()
@@ -235,6 +251,17 @@ async def upload(sent: int, announced: int) -> None:
         await receive()
 
     await Uploads(app)(scope(content_length=str(announced)), receive, never)
+
+
+async def test_the_body_of_a_read_is_not_kept() -> None:
+    """A stream of changes would keep it to its end."""
+    seen: list[Any] = []
+
+    async def app(of_request: Any, receive: Any, send: Any) -> None:
+        seen.append((receive, "read_again" in of_request["state"]))
+
+    await Uploads(app)(scope(content_length=str(SIZE)) | {"method": "GET"}, nothing, never)
+    assert seen == [(nothing, False)]
 
 
 async def test_an_upload_past_the_budget_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

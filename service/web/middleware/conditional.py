@@ -37,8 +37,7 @@ class Conditional:
         self.app = app
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        tags = request_header(scope, b"if-none-match") if scope["method"] == "GET" else None
-        if tags is None:
+        if scope["method"] != "GET" or request_header(scope, b"if-none-match") is None:
             await self.app(scope, receive, send)
             return
         is_not_modified = False
@@ -47,7 +46,8 @@ class Conditional:
             nonlocal is_not_modified
             if message["type"] == "http.response.start":
                 headers = list(message["headers"])
-                if message["status"] == 200 and _matches(tags, dict(headers).get(b"etag")):
+                tags = request_header(scope, b"if-none-match")  # now, as Checks joins repeated headers
+                if message["status"] == 200 and tags and _matches(tags, dict(headers).get(b"etag")):
                     is_not_modified = True
                     message["status"] = 304
                     message["headers"] = [header for header in headers if not _describes_the_body(header[0])]

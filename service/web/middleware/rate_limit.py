@@ -12,11 +12,11 @@ from service.limits.rate_limits import Limit
 
 Parameters = MultiDict[str]
 
-_LIMITED = ("/v1", "/media", "/admin")
+_LIMITED = ("/v1", "/media", "/admin", "/docs", "/openapi")
 
 
 class RateLimits:
-    """Counts every request to the API, to files and to the admin site, known path or not, as a read or as a write.
+    """Counts every request to the API, to files, to the admin site and to the pages of the API, as a read or a write.
     Methods that the service does not have, such as TRACE, count as writes on every path."""
 
     def __init__(self, app: ASGIApp, reads: Limit, writes: Limit) -> None:

@@ -1,11 +1,11 @@
-"""Refuses requests that repeat a header which has one value: two parts of the service might each believe another."""
+"""Repeated headers: two parts of the service might each believe another. Headers with one value are refused, and lists
+are joined (RFC 9110, 5.3)."""
 
 from typing import Any
 
 from service.errors import BadRequest, Violation
 
-# Lists, such as Accept or If-Match, may be split into several headers. Transfer-Encoding is one, too, but the service
-# supports only one encoding
+# Transfer-Encoding is a list, too, but the service supports only one encoding
 SINGLE = {
     name.lower().encode(): name
     for name in (
@@ -16,8 +16,14 @@ SINGLE = {
 
 
 def check_single_headers(scope: Any) -> None:
-    given = [name for name, _ in scope["headers"] if name in SINGLE]
-    if len(given) > len(set(given)):
-        repeated = sorted(SINGLE[name] for name in set(given) if given.count(name) > 1)
-        errors = [Violation("Must be given only once.", header=name) for name in repeated]
-        raise BadRequest(f"There is more than one {repeated[0]} header.", errors=errors)
+    names = [name for name, _ in scope["headers"]]
+    if len(names) == len(set(names)):
+        return
+    repeated = {name for name in names if names.count(name) > 1}  # of at most 100 headers
+    if refused := sorted(SINGLE[name] for name in repeated if name in SINGLE):
+        errors = [Violation("Must be given only once.", header=name) for name in refused]
+        raise BadRequest(f"There is more than one {refused[0]} header.", errors=errors)
+    values: dict[bytes, list[bytes]] = {}
+    for name, value in scope["headers"]:
+        values.setdefault(name, []).append(value)
+    scope["headers"] = [(name, (b"; " if name == b"cookie" else b", ").join(each)) for name, each in values.items()]

@@ -13,6 +13,7 @@ from tempfile import TemporaryFile
 from typing import IO, Any
 
 from litestar.types import ASGIApp, Receive, Send
+from loguru import logger
 
 from service.errors import Overloaded
 from service.limits.budget import PIECE, RESPONSES_IN_MEMORY, RESPONSES_ON_DISK, Budget, address_of, clients_of
@@ -83,14 +84,20 @@ class _Kept:
         self.budget: Budget | None = None
 
     async def is_within_budget(self) -> bool:
-        """Takes its share of a budget. Writes the body to a temporary file unless there is memory for it."""
+        """Takes its share of a budget. Writes the body to a temporary file unless there is memory for it. Returns False
+        if neither has room."""
         if self.size <= MOST_IN_MEMORY and RESPONSES_IN_MEMORY.take(self.clients, self.size):
             self.budget = RESPONSES_IN_MEMORY
             return True
         if not RESPONSES_ON_DISK.take(self.clients, self.size):
             return False
+        try:
+            self.file = await asyncio.to_thread(_spooled, self.body)
+        except OSError as error:
+            RESPONSES_ON_DISK.give_back(self.clients, self.size)
+            logger.error("A response cannot be written to a temporary file: {}", error)
+            return False
         self.budget = RESPONSES_ON_DISK
-        self.file = await asyncio.to_thread(_spooled, self.body)
         self.body = b""
         return True
 

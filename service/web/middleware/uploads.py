@@ -30,7 +30,8 @@ class Uploads:
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         announced = _announced(scope)
-        if announced is None or not scope["path"].startswith("/v1"):
+        is_read = scope["method"] in ("GET", "HEAD")  # no such route reads a body; a stream would keep it to its end
+        if announced is None or is_read or not scope["path"].startswith("/v1"):
             await self.app(scope, receive, send)
             return
         upload = _Upload(self, scope, receive, announced)

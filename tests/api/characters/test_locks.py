@@ -16,7 +16,7 @@ from service.characters.tables import Character
 from service.commands.purge import purge_everything
 from service.idempotency.queries import Attempt
 from service.users.tables import User
-from tests.conftest import account_id, character, relationship
+from tests.conftest import account_id, character, public, relationship
 from tests.support.cards import V3, in_json
 from tests.support.locks import until_waiting
 
@@ -30,12 +30,14 @@ class Pause:
     def __init__(self, second: Second) -> None:
         self.second = second
         self.task: asyncio.Task[Any] | None = None
+        self.waited: bool | None = None
 
     async def __call__(self) -> None:
         if self.task is not None:
             return
         self.task = asyncio.create_task(_awaited(self.second), context=Context())  # outside of the open transaction
         await until_waiting(self.task)
+        self.waited = not self.task.done()
 
 
 async def _awaited(second: Second) -> Any:
@@ -107,6 +109,20 @@ async def test_two_bulk_requests_that_rename_both_ends(
     first = await alice.post("/v1/characters/bulk", json=operations((a, new), (c, new)))
     assert pause.task is not None
     assert statuses(first) == statuses(await pause.task) == {200}
+
+
+async def test_a_bulk_request_locks_nothing_of_others(
+    alice: Client, charlie: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown, other = await public(alice, "A"), await character(alice, name="B")
+    link = await relationship(alice, shown, other)
+    pause = Pause(lambda: alice.patch(f"/v1/relationships/{link['id']}?from={shown['id']}", json={"attitude": 5}))
+    pause_after(monkeypatch, bulk, "_attempt", pause)
+    deletion = {"operations": [{"action": "delete", "id": shown["id"]}]}
+    assert statuses(await charlie.post("/v1/characters/bulk", json=deletion)) == {403}
+    assert pause.task is not None
+    assert pause.waited is False
+    assert (await pause.task).status_code == 200
 
 
 async def test_a_bulk_request_and_a_suspension(alice: Client, four: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,12 +15,13 @@ import pytest
 
 from service.database import embedded
 from service.database.engine import DB
+from service.database.shares import FROM_ADDRESS
 from service.errors import Unavailable
 from service.exports import queries
 from service.limits import turns
 from service.limits.budget import Budget
 from service.web.middleware import slow_readers
-from tests.conftest import PASSWORD, character, create, relationship, signed_in, template, with_key
+from tests.conftest import PASSWORD, character, client, create, relationship, signed_in, template, with_key
 from tests.support.servers import Service, execute, service_of_its_own, wait_until
 
 Client = httpx.AsyncClient
@@ -175,6 +176,22 @@ async def test_slow_readers_keep_nobody_from_exporting(app: Any, alice: Client, 
         await pieces.aclose()
 
 
+async def test_the_exports_of_one_address_leave_places_to_others(
+    app: Any, alice: Client, charlie: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "MOST_OPEN", 4)
+    token = FROM_ADDRESS.set("127.0.0.1")
+    under_way = [await started(alice), await started(charlie)]
+    FROM_ADDRESS.reset(token)
+    dora = await signed_in(app, "dora")
+    await assert_unavailable(dora)
+    async with client(app, "203.0.113.7", Authorization=dora.headers["Authorization"]) as elsewhere:
+        assert await export(elsewhere)
+    for pieces in under_way:
+        await pieces.aclose()
+    assert await export(dora)
+
+
 async def test_exports_wait_for_their_turn(app: Any, alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     async with queries._TURNS.turn(), queries._TURNS.turn():
         waiting = asyncio.create_task(export(alice))
@@ -208,7 +225,7 @@ async def test_a_client_that_goes_away_leaves_no_connection_behind(app: Any, ali
     for gone_after in (0, 1, 5):
         await leave_after(app, alice, gone_after)
         assert not [task for task in asyncio.all_tasks() if getattr(task.get_coro(), "__name__", "") == "_write"]
-        assert (queries._TURNS._free, queries._users, queries._ON_DISK.used) == (2, set(), 0)
+        assert (queries._TURNS._free, queries._users, queries._ON_DISK.used) == (2, {}, 0)
         assert await all_connections_idle()
     assert len(of_kind(await export(alice), "character")) == 1000
 
@@ -220,7 +237,7 @@ async def test_a_client_that_takes_nothing_gives_the_export_back(
     await fill(alice, 100)
     for taken in (0, 1, 3):
         await leave_after(app, alice, 10**6, takes=taken)
-        assert (queries._TURNS._free, queries._users, queries._ON_DISK.used) == (2, set(), 0)
+        assert (queries._TURNS._free, queries._users, queries._ON_DISK.used) == (2, {}, 0)
         assert await all_connections_idle()
 
 
