@@ -228,7 +228,7 @@ async def test_every_earlier_state_is_read_back(
 @pytest.mark.slow
 @pytest.mark.usefixtures("kept_as")
 @given(steps=operations)
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_every_earlier_state_is_read_back_many_times(
     alice: Client, ids: dict[str | None, str | None], steps: list[tuple[str, Any]]
 ) -> None:
