@@ -86,6 +86,12 @@ SIGN_UP = Limit("sign-up", 10, 3_600, by="address")
 MAIL = Limit("mail", 10, 3_600, by="address")
 NEW_EMAIL = Limit("new-email", 10, 3_600)
 STORED_BYTES = Limit("stored-bytes", 2 * settings.quota_stored_bytes, 86_400)  # of files, used in the end or not
+WRITTEN_BYTES = Limit(
+    "written-bytes",
+    settings.quota_stored_bytes,
+    86_400,
+    hint="It counts the bytes of JSON bodies of more than 4 KiB. ",
+)
 STORED_RESPONSES = Limit(
     "stored-responses",
     64 * 1024**2,  # bytes

@@ -18,6 +18,7 @@ from litestar.types import Empty
 
 from service.callers import Caller
 from service.errors import BadRequest, TooLarge, Unprocessable, UnsupportedMediaType
+from service.limits.rate_limits import WRITTEN_BYTES
 from service.validation import MAX_DEPTH, convert, valid_members
 from service.web.query import Q, query_of, read_query
 from service.web.read_rows import convert_read, may_be_read
@@ -34,6 +35,7 @@ FORM = "multipart/form-data"
 MAX_PARTS = 200  # of a form
 MAX_JSON = 1024 * 1024  # bytes of a JSON body
 MAX_VALUES = 20_000  # of a JSON body: decoding takes up to 5 ms then, and a thread would not help, as it holds the GIL
+UNCOUNTED = 4 * 1024  # bytes; a shorter body counts as a request only
 LARGE = 16 * 1024  # bytes; a longer body is read in a thread, because collecting its faults takes longer than 5 ms
 
 _NUL = re.compile(rb"\\u0000")
@@ -91,6 +93,9 @@ class StrictRequest(Request[Caller, Any, Any], Generic[Q]):
         body = await self.body()
         if len(body) > MAX_JSON:
             raise TooLarge.over(MAX_JSON)
+        if len(body) > UNCOUNTED:
+            key = WRITTEN_BYTES.key(self.scope)
+            WRITTEN_BYTES.check(*await WRITTEN_BYTES.counter.count(key, len(body)))
         try:
             if len(body) > LARGE:
                 return await asyncio.to_thread(read_json, body, wanted)

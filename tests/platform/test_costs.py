@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from service.characters.tables import Character
-from service.limits.rate_limits import READS, STORED_BYTES, WRITES
+from service.limits.rate_limits import READS, STORED_BYTES, WRITES, WRITTEN_BYTES
 from tests.conftest import character, client, relationship, template
 from tests.support.cards import V2, V3, import_files, in_charx, in_json, in_png
 from tests.support.pictures import draw_picture
@@ -107,6 +107,19 @@ async def test_stored_bytes_are_limited_whether_they_are_used_or_not(
     assert item["status"] == 429
     assert (await upload(charlie, f"/characters/{otto['id']}/portrait", "#ffffff")).status_code == 200
     assert 'rate_limit_refusals_total{limit="stored-bytes"}' in (await alice.get("/metrics")).text
+
+
+async def test_the_bytes_of_json_are_limited(alice: Client, charlie: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No quota counts versions of templates and revisions by their size."""
+    WRITTEN_BYTES.counter._local._ends_and_counts.clear()
+    monkeypatch.setitem(WRITTEN_BYTES.__dict__, "most", 50_000)
+    large = {"name": "Mira", "description": "x" * 20_000}
+    answers = [await alice.post("/v1/characters", json=large) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [201, 201, 429]
+    assert "The limit 'written-bytes' is 50000 in a day for each caller." in answers[2].json()["detail"]
+    assert await Character.count() == 2
+    assert (await alice.post("/v1/characters", json={"name": "Otto", "description": "x" * 4_000})).status_code == 201
+    assert (await charlie.post("/v1/characters", json=large)).status_code == 201
 
 
 async def test_a_request_that_costs_more_than_is_left_is_refused_without_effect(
