@@ -1,5 +1,6 @@
 """The bodies that clients send. Null for a member means its default; docs/api.md has the rule."""
 
+from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -7,6 +8,7 @@ import msgspec
 from msgspec import NODEFAULT, UNSET
 
 from service.text.folding import distinct_tags
+from service.text.json_values import is_same
 
 Member = TypeVar("Member")
 if TYPE_CHECKING:
@@ -53,3 +55,8 @@ def given(data: Input, **empty: Any) -> dict[str, Any]:
         for name, value in fields.items()
         if value is not msgspec.UNSET
     }
+
+
+def differing(changes: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+    """The changes of columns whose values are not those of ``row``. Without any, nothing is to be written."""
+    return {name: value for name, value in changes.items() if not is_same(row[name], value)}

@@ -15,7 +15,7 @@ from service.database.replicas import from_replica
 from service.errors import BadRequest, Conflict, Forbidden, NotFound, QuotaExceeded, Unprocessable, Violation
 from service.etags import check_if_match
 from service.identifiers import uuid7
-from service.inputs import given
+from service.inputs import differing, given
 from service.lists.listing import Listing, Rows
 from service.lists.statements import Filter
 from service.relationships.schemas import RelationshipCreate, RelationshipQuery, RelationshipRead, RelationshipUpdate
@@ -51,6 +51,9 @@ _COLUMNS = (
     "id", "source", "target", "type", "inverse_type", "label", "inverse_label", "description", "source_attitude",
     "target_attitude", "created_from_target",
 )  # fmt: skip
+
+
+_CHANGED = (*LABELS, "description", "source_attitude", "target_attitude")  # by a PATCH
 
 
 def _create() -> QueryString:
@@ -185,21 +188,21 @@ async def update_relationship(
         check_if_match(if_match, relationship_id, row["version"])
         from_target = row["created_from_target"] if side is None else side == row["target"]
         columns = {
-            "description": Relationship.description,
-            "label": Relationship.inverse_label if from_target else Relationship.label,
-            "inverse_label": Relationship.label if from_target else Relationship.inverse_label,
-            "attitude": Relationship.target_attitude if from_target else Relationship.source_attitude,
-            "returned_attitude": Relationship.source_attitude if from_target else Relationship.target_attitude,
+            "description": "description",
+            "label": "inverse_label" if from_target else "label",
+            "inverse_label": "label" if from_target else "inverse_label",
+            "attitude": "target_attitude" if from_target else "source_attitude",
+            "returned_attitude": "source_attitude" if from_target else "target_attitude",
         }
         names = [name for name in LABELS if name in changes]
         if names:
-            now = {name: row[columns[name]._meta.name] or None for name in LABELS} | changes
+            now = {name: row[columns[name]] or None for name in LABELS} | changes
             changes |= zip(LABELS, stored_labels(row["type"], now["label"], now["inverse_label"]), strict=True)
-        values: dict[Any, Any] = {columns[name]: value for name, value in changes.items()}
+        values = differing({columns[name]: value for name, value in changes.items()}, row)
         if values:
-            values |= {Relationship.version: Relationship.version + 1, Relationship.updated_at: NOW}
+            raised: dict[Any, Any] = {Relationship.version: Relationship.version + 1, Relationship.updated_at: NOW}
             with on_constraint({_ONCE: _exists_already(*names)}):
-                await Relationship.update(values).where(Relationship.id == relationship_id)
+                await Relationship.update(values | raised).where(Relationship.id == relationship_id)
         return await get_relationship(user, relationship_id, side)
 
 
@@ -219,7 +222,7 @@ async def lock_own(user: Caller, relationship_id: UUID) -> Any:
 async def read_own(user: Caller, relationship_id: UUID, *, lock: bool = False) -> Any:
     """The same, without a lock."""
     own = Relationship.select(
-        *(getattr(Relationship, name) for name in ("version", "target", "type", "created_from_target", *LABELS)),
+        *(getattr(Relationship, name) for name in ("version", "target", "type", "created_from_target", *_CHANGED)),
         Relationship.source.owner.as_alias("owner"),
     ).where(Relationship.id == relationship_id, visible_to(user.id))
     row: Any = await (own.lock_rows("UPDATE", of=(Relationship,)) if lock else own).first()

@@ -17,7 +17,7 @@ from service.database.replicas import from_replica
 from service.errors import Forbidden, NotFound, Unprocessable
 from service.etags import check_if_match
 from service.identifiers import uuid7
-from service.inputs import given
+from service.inputs import differing, given
 from service.lists.choices import any_of, any_visibility
 from service.lists.listing import Listing, Rows
 from service.lists.search import GENERATED, by_name, filters_of, ranked, searched
@@ -84,15 +84,11 @@ def owned_by(user: Any, of: Any = Template) -> WhereRaw:
 
 _GET = Coalesced(
     lambda template, member: Template.select(
-        Template.id,
-        Template.version,
-        json_object(TEMPLATE).as_alias("item"),
+        Template.id, Template.version, json_object(TEMPLATE).as_alias("item")
     ).where(Template.id == template, visible_to(member)),
     template="uuid",
     member="uuid",
 )
-
-
 _SOURCE = Prepared(
     lambda: Template.select(
         Template.name,
@@ -172,14 +168,14 @@ async def get_template(user: Caller, template_id: UUID) -> Any:
 
 
 async def update_template(user: Caller, template_id: UUID, data: TemplateUpdate, if_match: str | None) -> Any:
-    changes = given(data, description="", tags=[], visibility="private")
     async with DB.transaction():
         row = await lock_own(user, template_id)
         check_if_match(if_match, template_id, row["version"])
+        changes = differing(given(data, description="", tags=[], visibility="private"), row)
         if changes:
             await update_row(template_id, changes)
-        if (after := changes.get("visibility", row["visibility"])) != row["visibility"]:
-            seen = {"before": row["visibility"], "after": after}
+        if "visibility" in changes:
+            seen = {"before": row["visibility"], "after": changes["visibility"]}
             await record(Action.CHANGE_VISIBILITY, "template", template_id, member=user.id, **seen)
         return await get_template(user, template_id)
 
@@ -240,7 +236,8 @@ async def lock_own(user: Caller, template_id: UUID) -> Any:
 
 async def read_own(user: Caller, template_id: UUID, *, lock: bool = False) -> Any:
     """The same, without a lock."""
-    own = Template.select(Template.visibility, Template.version, Template.newest_version, Template.retired_at).where(
+    columns = ("version", "newest_version", "retired_at", *TemplateUpdate.__struct_fields__)
+    own = Template.select(*(getattr(Template, name) for name in columns)).where(
         Template.id == template_id, owned_by(user.id)
     )
     # The lock does not wait for others who use or copy the template

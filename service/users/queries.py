@@ -14,7 +14,7 @@ from service.database.prepared import NOW, Param, Prepared, insert, json_object,
 from service.errors import Conflict, NotFound, Unauthorized, Unprocessable, Violation
 from service.etags import check_if_match
 from service.identifiers import uuid7
-from service.inputs import given
+from service.inputs import differing, given
 from service.mail.outbox import Kind, insert_message, queue_message
 from service.media.queries import picture_fields
 from service.settings import settings
@@ -133,9 +133,9 @@ async def get_me(user: Caller) -> Any:
 async def lock_me(user: Caller) -> Any:
     """The columns that a change of the account needs, locked until the transaction ends. Raises Unauthorized if the
     account was purged."""
-    columns = (User.version, User.username, User.avatar, User.password_hash, User.email, User.email_key)
+    columns = (User.version, User.username, User.avatar, User.password_hash, User.display_name, User.bio, User.links)
     return _existing(
-        await User.select(*columns, User.email_verified_at, User.email_changed_at)
+        await User.select(*columns, User.email, User.email_key, User.email_verified_at, User.email_changed_at)
         .where(User.id == user.id)
         .lock_rows("NO KEY UPDATE")  # which does not wait for a bulk request of the user
         .first()
@@ -171,12 +171,11 @@ async def without_same_email(user: Caller, data: UserUpdate) -> UserUpdate:
 async def update_me(user: Caller, data: UserUpdate, if_match: str | None) -> Any:
     """Changes the given fields; null empties one. Raises Forbidden for a new e-mail when the password is wrong, or
     changes meanwhile."""
-    changes: dict[Any, Any] = given(data, display_name="", bio="", links=[])
-    password = changes.pop("current_password", None)
-    checked = None
+    changes = given(data, display_name="", bio="", links=[])
+    password, checked, email_key = changes.pop("current_password", None), None, ""
     if "email" in changes:
         changes["email"] = _normal_email(changes["email"])
-        changes["email_key"] = _email_key(changes["email"])
+        email_key = _email_key(changes["email"])
         checked = (await get_account(user))["password_hash"]
         refusal = refused_password(_NEEDS_CURRENT, "Is required." if password is None else "Is not right.")
         await confirm_password(user, checked, password or "", refusal)
@@ -187,17 +186,17 @@ async def update_me(user: Caller, data: UserUpdate, if_match: str | None) -> Any
         check_if_match(if_match, user.id, row["version"])
         if "email" in changes and row["password_hash"] != checked:
             raise refused_password(_NEEDS_CURRENT)
-        if changes.get("email", UNSET) == row["email"]:  # which is no change
-            del changes["email"], changes["email_key"]
-        if is_new_email := "email" in changes:
-            changes |= {User.email_verified_at: None, User.email_changed_at: _changed_since(row, changes["email_key"])}
-        if changes:
+        values: dict[Any, Any] = differing(changes, row)
+        if is_new_email := "email" in values:
+            values |= {User.email_verified_at: None, User.email_changed_at: _changed_since(row, email_key)}
+            values[User.email_key] = email_key
+        if values:
             with on_constraint(TAKEN):
-                await User.update({**changes, User.version: User.version + 1, User.updated_at: NOW}).where(
+                await User.update(values | {User.version: User.version + 1, User.updated_at: NOW}).where(
                     User.id == user.id
                 )
         if is_new_email:
-            await queue_message("verification", changes["email_key"])
+            await queue_message("verification", email_key)
             await notify("email_changed", row)
             await record(Action.CHANGE_EMAIL, "user", user.id, member=user.id)
         return await get_me(user)

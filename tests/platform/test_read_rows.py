@@ -23,6 +23,13 @@ READ_ONLY: dict[str, dict[str, Any]] = {  # members with other values
     "relationships": {"type": "rival_of", "source": {}, "target": {}},
     "users": {"id": 1, "username": "new", "avatar": {}, "email_verified": True, "created_at": None},
 }
+LINK = {"title": "Blog", "url": "https://example.org/alice"}
+SAME: dict[str, dict[str, Any]] = {  # changes to what a new row has
+    "characters": {"prompt": None, "attributes": {"motto": None}},
+    "templates": {"description": "", "visibility": None},
+    "relationships": {"description": None, "attitude": None, "inverse_label": None},
+    "users": {"display_name": None, "bio": "", "links": [LINK]},
+}
 EVERY_KIND = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -33,6 +40,7 @@ async def path(alice: Client, kind: str) -> str:
     if kind == "templates":
         return f"/v1/templates/{(await template(alice))['id']}"
     if kind == "users":
+        assert (await alice.patch("/v1/users/me", json={"links": [LINK]})).status_code == 200
         assert (await alice.put("/v1/users/me/avatar", content=draw_picture(), headers=png)).status_code == 200
         return "/v1/users/me"
     mira = await character(alice, template=(await template(alice))["id"], extensions={"a": [1.5]}, tags=["night"])
@@ -54,6 +62,16 @@ async def test_a_read_row_is_sent_back_with_a_change(alice: Client, kind: str, p
     assert unlike == {"version", "updated_at"}
     again = answer.json() | {"created_at": answer.json()["created_at"].replace("Z", "+00:00")}
     assert (await alice.patch(path, json=again)).status_code == 200, "a time in another form is the same"
+
+
+@EVERY_KIND
+async def test_a_patch_that_changes_nothing_creates_no_version(alice: Client, kind: str, path: str) -> None:
+    read = await alice.get(path)
+    for same in ({}, read.json(), SAME[kind]):
+        answer = await alice.patch(path, json=same)
+        assert (answer.json(), answer.headers["etag"]) == (read.json(), read.headers["etag"]), same
+    partly = await alice.patch(path, json=read.json() | KINDS[kind], headers={"If-Match": read.headers["etag"]})
+    assert partly.json()["version"] == read.json()["version"] + 1
 
 
 @EVERY_KIND
