@@ -19,6 +19,14 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     scopes: frozenset[str] = frozenset()
     expires_at: datetime | None = None
 
+    def may(self, scope: Scope) -> bool:
+        """Whether the token allows ``scope``. A session allows every one."""
+        return self.kind != "key" or scope in self.scopes
+
+    def within(self, scope: Scope) -> "Caller":
+        """The caller whose rows a read of ``scope`` shows: an API key without it sees only what everyone sees."""
+        return self if self.may(scope) else ANONYMOUS
+
 
 ANONYMOUS = Caller()
 PLATFORM = Caller(id=UUID(int=0), username="platform")  # for which operators change the templates without an owner

@@ -180,7 +180,7 @@ class Feed:
         """Raises BadRequest for a cursor that may have missed changes: one from another database, of other kinds, or
         one that is too old. Raises Forbidden if the caller may not read templates, but ``kinds`` has them. Raises
         Unavailable after a dump was restored."""
-        if "template" in kinds and user.kind == "key" and "templates:read" not in user.scopes:
+        if "template" in kinds and not user.may("templates:read"):
             raise Forbidden("This API key lacks the scope templates:read.")
         now, listed = datetime.now(UTC), tuple(kind for kind in _QUERIES if kind in kinds)
         history = await _HISTORY.one()

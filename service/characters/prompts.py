@@ -26,7 +26,8 @@ async def render_prompt(user: Caller, character_id: UUID) -> PromptRead:
     row = await get_columns(user, character_id)
     prompt, schema = row["prompt"], None
     if row["template"] is not None:
-        version = await find_version(user, row["template"], row["template_version"], pinned_by_owner=row["owner"])
+        reader = user.within("templates:read")
+        version = await find_version(reader, row["template"], row["template_version"], pinned_by_owner=row["owner"])
         schema = msgspec.json.decode(version["attribute_schema"]) if version else None
         prompt = prompt or (version["prompt"] if version else None)
     values = msgspec.json.decode(row["attributes"]) | {name: row[name] for name in FIELDS}

@@ -29,7 +29,7 @@ async def validate_character(user: Caller, character_id: UUID) -> Validation:
     attributes = msgspec.json.decode(row["attributes"])
     if row["template"] is None:
         return Validation(state="valid", version=None, problems=bounds_violations(attributes))
-    newest = await newest_version(user, row["template"]) or row["template_version"]
+    newest = await newest_version(user.within("templates:read"), row["template"]) or row["template_version"]
     rules = await get_rules(row["template"], newest)
     _, problems = rules.check(attributes)
     satisfied: Literal["valid", "stale"] = "valid" if newest == row["template_version"] else "stale"

@@ -26,7 +26,7 @@ def requires(scope: Scope) -> Guard:
 
 
 def check_scope(caller: Caller, scope: Scope) -> None:
-    if caller.kind == "key" and scope not in caller.scopes:
+    if not caller.may(scope):
         raise Forbidden(f"This API key lacks the scope {scope}.")
 
 

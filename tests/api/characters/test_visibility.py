@@ -332,3 +332,42 @@ async def test_a_key_expands_templates_only_if_it_may_read_them(app: Any, alice:
             assert "Secret rules" in shown.text
         owned = await without.get(path, params={"expand": "owner"})
         assert (owned.status_code, "Secret rules" in owned.text) == (200, False)
+
+
+READ_BOTH = ("characters:read", "templates:read")
+
+
+@pytest.mark.parametrize(
+    ("path", "scopes", "expected"),
+    [
+        ("templates/{open}/usage", READ_BOTH, {"versions": {"1": 1, "2": 1}}),
+        ("templates/{open}/usage", READ_BOTH[1:], {"versions": {"1": 1}}),
+        ("templates/{secret}/usage", READ_BOTH, {"versions": {"1": 1}}),
+        ("templates/{secret}/usage", READ_BOTH[1:], {"versions": {}}),
+        ("characters/{shown}/prompt", READ_BOTH[:1], {"prompt": "Mira, drawn in ink"}),
+        ("characters/{hidden}/prompt", READ_BOTH, {"prompt": "Mira of the hidden order"}),
+        ("characters/{hidden}/prompt", READ_BOTH[:1], {"prompt": "", "missing": [], "unknown": []}),
+        ("characters/{shown}/validation", READ_BOTH[:1], {"state": "stale", "version": 2}),
+        ("characters/{hidden}/validation", READ_BOTH, {"state": "stale", "version": 2}),
+        ("characters/{hidden}/validation", READ_BOTH[:1], {"state": "valid", "version": 1}),
+    ],
+)
+async def test_a_key_without_a_scope_is_shown_what_everyone_may_see(
+    app: Any, alice: Client, path: str, scopes: tuple[str, ...], expected: dict[str, Any]
+) -> None:
+    ids = {}
+    for name, visibility, prompt in (
+        ("open", "public", ", drawn in ink"),
+        ("secret", "private", " of the hidden order"),
+    ):
+        ids[name] = (await template(alice, visibility=visibility, prompt="{name}" + prompt))["id"]
+        await create(alice, f"/v1/templates/{ids[name]}/versions", attribute_schema={"type": "object"})
+        assert (await alice.put(f"/v1/templates/{ids[name]}/versions/2/publication")).status_code == 200
+    pinned = {"shown": ("open", 1, "public"), "new": ("open", 2, "private"), "hidden": ("secret", 1, "private")}
+    for name, (rules, version, visibility) in pinned.items():
+        made = await character(alice, template=ids[rules], template_version=version, visibility=visibility)
+        ids[name] = made["id"]
+    program = await with_key(app, alice, *scopes)
+    answer = await program.get("/v1/" + path.format(**ids))
+    assert answer.status_code == 200, answer.text
+    assert {name: answer.json()[name] for name in expected} == expected
