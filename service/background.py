@@ -9,7 +9,7 @@ from typing import Any
 
 @asynccontextmanager
 async def in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Runs ``work`` during the block. At the end of the block it is cancelled, and has ended."""
+    """Runs ``work`` beside the block. When the block ends, ``work`` is cancelled, and the block waits for its end."""
     task = asyncio.create_task(work)
     try:
         yield

@@ -57,10 +57,9 @@ Given = Mapping[str, Any]  # the parameters of a request by name; None for one t
 
 class Query(msgspec.Struct, kw_only=True, frozen=True):
     """The query parameters of a route. ``open`` holds what ``read_open`` made of the parameters whose names start with
-    ``open_prefix``, as in ``attributes.<name>``. A parameter whose name also ends with ``open_list`` is a list."""
+    ``open_prefix``, as in ``attributes.<name>``. A parameter whose name also ends with ``.in`` is a list."""
 
     open_prefix: ClassVar[str] = ""
-    open_list: ClassVar[str] = ".in"
 
     open: dict[str, Any] = msgspec.field(default_factory=dict, name="_open")
 

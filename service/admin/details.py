@@ -13,53 +13,66 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from service.admin.operator_details import about_entry, about_operator
-from service.admin.sections import Section, link, links, prepared, shown_value, time_text
+from service.admin.sections import Section, link, links, shown_value, time_text
+from service.database.prepared import Prepared, text_query
 from service.revisions.queries import differences, kept_after, previous_number
 
 MOST_ROWS = 20  # of a section
 MOST_DIFFERENCES = 200
 
-_REVISION = prepared(
-    "SELECT revisions.character, number, replaced, name FROM revisions"
-    " JOIN characters ON characters.id = revisions.character WHERE revisions.id = {}",
-    "id",
+_REVISION = Prepared(
+    lambda: text_query(
+        "SELECT revisions.character, number, replaced, name FROM revisions"
+        " JOIN characters ON characters.id = revisions.character WHERE revisions.id = {}",
+        "id",
+    )
 )
-_CURRENT = prepared(
-    "SELECT jsonb_object_agg(key, value) FROM characters, jsonb_each(to_jsonb(characters))"
-    " WHERE id = {} AND key = ANY({}::text[])",
-    "id",
-    "names",
+_CURRENT = Prepared(
+    lambda: text_query(
+        "SELECT jsonb_object_agg(key, value) FROM characters, jsonb_each(to_jsonb(characters))"
+        " WHERE id = {} AND key = ANY({}::text[])",
+        "id",
+        "names",
+    )
 )
-_CHARACTER = prepared("SELECT portrait, version FROM characters WHERE id = {}", "id")
-_REVISIONS = prepared(
-    "SELECT id, number, created_at, ARRAY(SELECT jsonb_object_keys(replaced)) AS changed"
-    " FROM revisions WHERE character = {} ORDER BY number DESC LIMIT {}",
-    "id",
-    "limit",
+_CHARACTER = Prepared(lambda: text_query("SELECT portrait, version FROM characters WHERE id = {}", "id"))
+_REVISIONS = Prepared(
+    lambda: text_query(
+        "SELECT id, number, created_at, ARRAY(SELECT jsonb_object_keys(replaced)) AS changed"
+        " FROM revisions WHERE character = {} ORDER BY number DESC LIMIT {}",
+        "id",
+        "limit",
+    )
 )
 # Of each end the newest, by its index
-_RELATIONSHIPS = prepared(
-    "SELECT relationship.id, type, label, source, target, one.name AS source_name, other.name AS target_name FROM ("
-    "(SELECT * FROM relationships WHERE source = {} ORDER BY created_at DESC, id DESC LIMIT {}) UNION ALL"
-    " (SELECT * FROM relationships WHERE target = {} ORDER BY created_at DESC, id DESC LIMIT {})"
-    ") AS relationship JOIN characters AS one ON one.id = source JOIN characters AS other ON other.id = target"
-    " ORDER BY relationship.created_at DESC, relationship.id DESC LIMIT {}",
-    "id",
-    "limit",
-    "id",
-    "limit",
-    "limit",
+_RELATIONSHIPS = Prepared(
+    lambda: text_query(
+        "SELECT relationship.id, type, label, source, target, one.name AS source_name, other.name AS target_name FROM ("
+        "(SELECT * FROM relationships WHERE source = {} ORDER BY created_at DESC, id DESC LIMIT {}) UNION ALL"
+        " (SELECT * FROM relationships WHERE target = {} ORDER BY created_at DESC, id DESC LIMIT {})"
+        ") AS relationship JOIN characters AS one ON one.id = source JOIN characters AS other ON other.id = target"
+        " ORDER BY relationship.created_at DESC, relationship.id DESC LIMIT {}",
+        "id",
+        "limit",
+        "id",
+        "limit",
+        "limit",
+    )
 )
-_VERSIONS = prepared(
-    "SELECT id, number, published_at, deprecated_at FROM template_versions"
-    " WHERE template = {} ORDER BY number DESC LIMIT {}",
-    "id",
-    "limit",
+_VERSIONS = Prepared(
+    lambda: text_query(
+        "SELECT id, number, published_at, deprecated_at FROM template_versions"
+        " WHERE template = {} ORDER BY number DESC LIMIT {}",
+        "id",
+        "limit",
+    )
 )
-_NEWEST = prepared(
-    "SELECT number, prompt, attribute_schema FROM template_versions"
-    " WHERE template = {} AND published_at IS NOT NULL ORDER BY number DESC LIMIT 1",
-    "id",
+_NEWEST = Prepared(
+    lambda: text_query(
+        "SELECT number, prompt, attribute_schema FROM template_versions"
+        " WHERE template = {} AND published_at IS NOT NULL ORDER BY number DESC LIMIT 1",
+        "id",
+    )
 )
 
 

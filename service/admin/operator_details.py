@@ -6,20 +6,25 @@ from uuid import UUID
 
 import msgspec
 
-from service.admin.sections import Cell, Section, links, prepared, shown_value, time_text
+from service.admin.sections import Cell, Section, links, shown_value, time_text
 from service.audit.actions import label_of
+from service.database.prepared import Prepared, text_query
 
-_ENTRY = prepared(
-    'SELECT created_at, action, kind, "row", member, owner, operator, address, detail FROM audit_log WHERE id = {}',
-    "id",
+_ENTRY = Prepared(
+    lambda: text_query(
+        'SELECT created_at, action, kind, "row", member, owner, operator, address, detail FROM audit_log WHERE id = {}',
+        "id",
+    )
 )
-_OPERATOR = prepared(
-    "SELECT username, nullif(email, username) AS email, active AND admin AS may_sign_in,"
-    " coalesce(role, 'administrator') AS role, last_login,"
-    " coalesce((SELECT CASE WHEN active THEN 'active' ELSE 'not active yet' END FROM operator_second_factors"
-    "  WHERE user_id = piccolo_user.id), 'none') AS second_factor"
-    " FROM piccolo_user LEFT JOIN operator_roles ON user_id = piccolo_user.id WHERE piccolo_user.id = {}",
-    "id",
+_OPERATOR = Prepared(
+    lambda: text_query(
+        "SELECT username, nullif(email, username) AS email, active AND admin AS may_sign_in,"
+        " coalesce(role, 'administrator') AS role, last_login,"
+        " coalesce((SELECT CASE WHEN active THEN 'active' ELSE 'not active yet' END FROM operator_second_factors"
+        "  WHERE user_id = piccolo_user.id), 'none') AS second_factor"
+        " FROM piccolo_user LEFT JOIN operator_roles ON user_id = piccolo_user.id WHERE piccolo_user.id = {}",
+        "id",
+    )
 )
 
 

@@ -5,20 +5,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from piccolo.querystring import QueryString
 
 from service.admin.pages import row_page
-from service.database.prepared import Param, Prepared
 
 MOST_SHOWN = 20_000  # characters of a text
 _ONE_LINE = 60  # bytes of JSON
 
 Cell = str | dict[str, str | None]
 Section = dict[str, Any]
-
-
-def prepared(query: str, *names: str) -> Prepared:
-    return Prepared(lambda: QueryString(query, *map(Param, names)))
 
 
 def link(text: Any, table: str, row: Any) -> Cell:

@@ -1,7 +1,7 @@
 """The admin site: Piccolo Admin, built once, on import.
 
-Tables are read-only. Each action of an operator is a form, which calls the same queries as the API. ``piccolo user``
-manages the operators.
+Tables are read-only. Each action of an operator is a form, which calls the same queries as the API. ``piccolo service
+operator`` manages the operators.
 """
 
 from fnmatch import fnmatchcase

@@ -12,7 +12,8 @@ from service.changes.live import follow
 from service.changes.schemas import ChangePage, ChangeQuery
 from service.changes.streams import opened
 from service.errors import BadRequest, Violation
-from service.limits.budget import address_of, clients_of
+from service.limits.budget import clients_of
+from service.limits.rate_limits import address_of
 from service.parameters import CURSOR_LENGTH
 from service.web.event_stream import EVENT_STREAM, EventStream
 from service.web.guards import READ_CHARACTERS, CurrentUser

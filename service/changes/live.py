@@ -18,8 +18,8 @@ from service.web.event_stream import HEARTBEAT, event
 
 HEARTBEAT_EVERY = 15.0  # seconds
 RENEWED_EVERY = 3600.0  # seconds; a cursor is valid for 29 days since the end of the feed was reached
-_PAGE = 50  # rows at most, which are in memory until the client has taken them,
-PAGE_SIZE = 256 * 1024  # and bytes, unless one row has more
+_PAGE = 50  # rows of a page at most, which are in memory until the client has taken them
+PAGE_SIZE = 256 * 1024  # bytes of a page at most, unless one row has more
 _DELAYED = (0.05, 2.0)  # seconds between reads while changes wait for an older transaction, at first and at most
 _MOST_READS = 2  # at once, so that all streams together leave most connections to other requests
 _UNAVAILABLE = 2.0  # seconds until the next attempt, on average, and while too much waits for slow clients

@@ -5,53 +5,60 @@ from typing import Any
 
 import asyncpg
 import msgspec
-from piccolo.querystring import QueryString
 
 from service.database.engine import DB
-from service.database.prepared import Param, Prepared
+from service.database.prepared import Prepared, text_query
 from service.identifiers import DAY, first_id_since
 from service.mail.outbox import WAITING
 
 _SECONDS = 5  # for each section
 
 
-def _prepared(text: str, *names: str) -> Prepared:
-    return Prepared(lambda: QueryString(text, *map(Param, names)))
-
-
-_TABLES = _prepared(
-    "SELECT counted.relname AS name, coalesce(nullif(n_live_tup, 0), greatest(reltuples, 0))::bigint AS rows,"
-    " pg_table_size(relid) AS bytes, pg_indexes_size(relid) AS index_bytes"
-    " FROM pg_stat_user_tables AS counted JOIN pg_class ON oid = relid ORDER BY pg_total_relation_size(relid) DESC, 1"
+_TABLES = Prepared(
+    lambda: text_query(
+        "SELECT counted.relname AS name, coalesce(nullif(n_live_tup, 0), greatest(reltuples, 0))::bigint AS rows,"
+        " pg_table_size(relid) AS bytes, pg_indexes_size(relid) AS index_bytes"
+        " FROM pg_stat_user_tables AS counted JOIN pg_class ON oid = relid"
+        " ORDER BY pg_total_relation_size(relid) DESC, 1"
+    )
 )
-_FILES = _prepared("SELECT count(*) AS count, coalesce(sum(size), 0)::bigint AS bytes FROM files")
+_FILES = Prepared(lambda: text_query("SELECT count(*) AS count, coalesce(sum(size), 0)::bigint AS bytes FROM files"))
 
 
 def _new(table: str) -> Prepared:
-    return _prepared(
-        "SELECT count(*) FILTER (WHERE id >= {}) AS hours_24, count(*) AS days_30"  # noqa: S608 (our own names)
-        f" FROM {table} WHERE id >= {{}}",
-        "day",
-        "month",
+    return Prepared(
+        lambda: text_query(
+            "SELECT count(*) FILTER (WHERE id >= {}) AS hours_24, count(*) AS days_30"  # noqa: S608 (our own names)
+            f" FROM {table} WHERE id >= {{}}",
+            "day",
+            "month",
+        )
     )
 
 
-_ACTIVE = _prepared(
-    "SELECT count(DISTINCT \"user\") FILTER (WHERE last_used_at >= now() - interval '24 hours') AS hours_24,"
-    " count(DISTINCT \"user\") AS days_30 FROM tokens WHERE last_used_at >= now() - interval '30 days'"
+_ACTIVE = Prepared(
+    lambda: text_query(
+        "SELECT count(DISTINCT \"user\") FILTER (WHERE last_used_at >= now() - interval '24 hours') AS hours_24,"
+        " count(DISTINCT \"user\") AS days_30 FROM tokens WHERE last_used_at >= now() - interval '30 days'"
+    )
 )
-_DATABASE = _prepared(
-    "SELECT pg_database_size(current_database()) AS bytes,"
-    " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,"
-    " current_setting('max_connections')::int AS max_connections,"
-    " (SELECT coalesce(extract(epoch FROM clock_timestamp() - min(xact_start)), 0)::float FROM pg_stat_activity"
-    "  WHERE pid <> pg_backend_pid() AND backend_type = 'client backend') AS longest_transaction_seconds"
+_DATABASE = Prepared(
+    lambda: text_query(
+        "SELECT pg_database_size(current_database()) AS bytes,"
+        " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,"
+        " current_setting('max_connections')::int AS max_connections,"
+        " (SELECT coalesce(extract(epoch FROM clock_timestamp() - min(xact_start)), 0)::float FROM pg_stat_activity"
+        "  WHERE pid <> pg_backend_pid() AND backend_type = 'client backend') AS longest_transaction_seconds"
+    )
 )
 # A role without pg_read_all_stats sees that there are standbys, but not where they are
-_STANDBYS = _prepared(
-    "SELECT coalesce(nullif(application_name, ''), 'standby') AS name, coalesce(sync_state, 'unknown') AS kind,"
-    " CASE WHEN NOT pg_is_in_recovery() THEN pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)::bigint END"
-    " AS bytes_behind, extract(epoch FROM replay_lag)::float AS seconds_behind FROM pg_stat_replication ORDER BY name"
+_STANDBYS = Prepared(
+    lambda: text_query(
+        "SELECT coalesce(nullif(application_name, ''), 'standby') AS name, coalesce(sync_state, 'unknown') AS kind,"
+        " CASE WHEN NOT pg_is_in_recovery() THEN pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)::bigint END"
+        " AS bytes_behind, extract(epoch FROM replay_lag)::float AS seconds_behind FROM pg_stat_replication"
+        " ORDER BY name"
+    )
 )
 
 _SECTIONS = {

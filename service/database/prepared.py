@@ -130,6 +130,11 @@ def written(change: Query[Any, Any], read: Query[Any, Any], *, also: QueryString
     return QueryString(f'WITH "{name}" AS ({{}}), also AS ({{}}) {{}}', changed, also, sql(read))
 
 
+def text_query(text: str, *names: str) -> QueryString:
+    """A query that Piccolo cannot build: SQL, and the names of the Params for its placeholders."""
+    return QueryString(text, *map(Param, names))
+
+
 def sql(query: Query[Any, Any]) -> QueryString:
     """``query`` as a part of another."""
     return query.querystrings[0]

@@ -19,7 +19,7 @@ FROM_ADDRESS: ContextVar[Hashable] = ContextVar("from_address", default=None)
 
 
 class Shares:
-    """``most`` connections of each caller; those of addresses count each address as one."""
+    """At most ``most`` connections for each holder, which is a user or an address."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -30,49 +30,49 @@ class Shares:
     def waiting(self) -> int:
         return sum(map(len, self._waiting.values()))
 
-    def take(self, caller: Hashable) -> bool:
-        """Whether the caller may use one more connection; if so, it counts until it is given back."""
-        held = self._held.get(caller, 0)
+    def take(self, holder: Hashable) -> bool:
+        """Whether the holder may use one more connection; if so, it counts until it is given back."""
+        held = self._held.get(holder, 0)
         if held >= self.most:
             return False
-        self._held[caller] = held + 1
+        self._held[holder] = held + 1
         return True
 
-    async def wait(self, caller: Hashable, seconds: float) -> None:
-        """Like ``take``, when the caller gives one back. First come, first served. Raises TimeoutError."""
+    async def wait(self, holder: Hashable, seconds: float) -> None:
+        """Like ``take``, when the holder gives one back. First come, first served. Raises TimeoutError."""
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()
-        waiting = self._waiting.setdefault(caller, deque())
+        waiting = self._waiting.setdefault(holder, deque())
         waiting.append(turn)
         timer = loop.call_later(seconds, _give_up, turn)  # asyncio.timeout would take 4 µs
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self.give_back(caller)  # its turn came at the same moment
+                self.give_back(holder)  # its turn came at the same moment
             raise
         finally:
             timer.cancel()
             if turn in waiting:  # it was given up
                 waiting.remove(turn)
                 if not waiting:
-                    del self._waiting[caller]
+                    del self._waiting[holder]
 
-    def give_back(self, caller: Hashable) -> None:
-        waiting = self._waiting.get(caller)
+    def give_back(self, holder: Hashable) -> None:
+        waiting = self._waiting.get(holder)
         while waiting:
             turn = waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
                 break
         else:
-            held = self._held[caller] - 1
+            held = self._held[holder] - 1
             if held:
-                self._held[caller] = held
+                self._held[holder] = held
             else:
-                del self._held[caller]
+                del self._held[holder]
         if waiting is not None and not waiting:
-            del self._waiting[caller]
+            del self._waiting[holder]
 
 
 def _give_up(turn: asyncio.Future[None]) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from service.errors import Overloaded
-from service.limits.rate_limits import network_of
+from service.limits.rate_limits import address_of
 
 LARGE_BLOCK = 256 * 1024
 _M_MMAP_THRESHOLD = -3  # of malloc.h
@@ -67,11 +67,6 @@ def return_freed_memory() -> None:
     them, for each thread, once it has seen some."""
     with suppress(AttributeError, OSError):  # another C library
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, LARGE_BLOCK)
-
-
-def address_of(scope: Any) -> str:
-    """The client's address, or its network in IPv6."""
-    return network_of(scope["client"][0]) if scope.get("client") else "-"
 
 
 def clients_of(scope: Any) -> Clients:

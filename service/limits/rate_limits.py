@@ -16,8 +16,8 @@ _REFUSED = metrics.Counter("rate_limit_refusals", "Requests refused because ther
 
 @dataclass(frozen=True)
 class Limit:
-    """At most ``rate`` requests in each window of ``seconds``, for each caller or each address, or bytes that they
-    store. Or messages, for each kind and recipient, whoever requests them.
+    """At most ``rate`` units in each window of ``seconds``. A unit is a request, a stored byte or a message. ``by``
+    says for whom they are counted.
 
     Routes with the same limit share its counter. ``hint`` is added to the detail of a refusal.
     """
@@ -42,7 +42,7 @@ class Limit:
         user: UUID | None = scope["user"].id
         if self.by == "caller" and user is not None:
             return user
-        return network_of(scope["client"][0]) if scope.get("client") else "-"
+        return address_of(scope)
 
     def check(self, count: int, wait: int) -> None:
         """Raises TooManyRequests when ``count`` is above the limit. The window ends in ``wait`` seconds."""
@@ -64,6 +64,11 @@ class Limit:
     @cached_property
     def counter(self) -> Counter:
         return Counter(self.name, self.seconds)
+
+
+def address_of(scope: Any) -> str:
+    """The client's address, or its network in IPv6."""
+    return network_of(scope["client"][0]) if scope.get("client") else "-"
 
 
 @lru_cache(maxsize=10_000)

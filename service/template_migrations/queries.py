@@ -25,16 +25,17 @@ from service.validation import pointer
 _TO_MIGRATE = Prepared(
     lambda: QueryString(
         "{} LIMIT {}",
-        Character.select(Character.id)
-        .where(
-            Character.owner == Param("user"),
-            Character.template == Param("template"),
-            Character.template_version != Param("number"),
-            Character.deleted_at.is_null(),
-            Character.id > Param("after"),
-        )
-        .order_by(Character.id)
-        .querystrings[0],
+        sql(
+            Character.select(Character.id)
+            .where(
+                Character.owner == Param("user"),
+                Character.template == Param("template"),
+                Character.template_version != Param("number"),
+                Character.deleted_at.is_null(),
+                Character.id > Param("after"),
+            )
+            .order_by(Character.id)
+        ),
         Param("limit"),
     )
 )

@@ -54,7 +54,7 @@ def read_query(text: bytes, wanted: type[Q]) -> Q:
     lists: dict[str, list[str]] = {}
     faults: list[Violation] = []
     for name, value in pairs:
-        if name in opened and name.removeprefix(wanted.open_prefix).endswith(wanted.open_list):
+        if name in opened and name.removeprefix(wanted.open_prefix).endswith(".in"):
             opened[name] += f",{value}"
         elif name in values or name in opened:
             faults.append(Violation("Must be given only once.", parameter=name))

@@ -138,7 +138,8 @@ class StrictRequest(Request[Caller, Any, Any], Generic[Q]):
 
 @asynccontextmanager
 async def refused_callers_first(request: Request[Any, Any, Any]) -> AsyncGenerator[None, None]:
-    """The route's ``check_caller``, if the block refuses the body. It takes a query, which valid bodies do not need."""
+    """If the block refuses the body, the route's ``check_caller`` runs first, and may refuse the caller instead. A
+    valid body does without it, because it costs a query."""
     try:
         yield
     except _FAULTS_OF_BODY:

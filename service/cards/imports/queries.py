@@ -33,8 +33,8 @@ from service.limits.turns import Turns
 from service.media.queries import NewFile, content_name, refer_to, refer_to_all, store_file, store_files, store_picture
 from service.media.schemas import MAX_UPLOAD
 
-COST = 10  # writes that each file counts as,
-FILES_OF_A_WRITE = 25  # and one more for so many files in it
+COST = 10  # writes that each imported file counts as
+FILES_OF_A_WRITE = 25  # files within an imported file that count as one write more
 MAX_TOGETHER = 32 * 1024 * 1024  # bytes of the cards of one import, which are in memory together
 _ASSET_BYTES = 1024  # what one asset counts
 _TOO_MANY = "Too many cards are being imported."

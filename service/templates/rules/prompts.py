@@ -29,7 +29,7 @@ def placeholders(prompt: str) -> list[str]:
     return list(dict.fromkeys(token["name"] for token in _TOKEN.finditer(prompt) if token["name"] is not None))
 
 
-def prompt_violations(prompt: str, schema: Mapping[str, Any], at: str = "/prompt") -> list[Violation]:
+def prompt_violations(prompt: str, schema: Mapping[str, Any]) -> list[Violation]:
     """All faults of a prompt with this schema, at most MAX_VIOLATIONS."""
     found = []
     if any(token["stray"] or _is_unclosed(token) for token in _TOKEN.finditer(prompt)):
@@ -39,7 +39,7 @@ def prompt_violations(prompt: str, schema: Mapping[str, Any], at: str = "/prompt
         for name in placeholders(prompt)
         if name not in FIELDS and not _has_property(schema, name)
     ]
-    return [Violation(pointer=at, detail=detail) for detail in found[:MAX_VIOLATIONS]]
+    return [Violation(pointer="/prompt", detail=detail) for detail in found[:MAX_VIOLATIONS]]
 
 
 def render(prompt: str, values: Mapping[str, Any], schema: Mapping[str, Any] | None = None) -> Rendered:

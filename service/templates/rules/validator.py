@@ -15,6 +15,7 @@ from service.templates.rules.bounds import (
 from service.templates.rules.nodes import Budget, Node, Schema, TooLarge, compile_schema
 from service.validation import pointer
 
+_AT = "/attributes"  # where a client sends them
 _SIZE = f"{ATTRIBUTES_VALUES:,} values, nested ones included, and {ATTRIBUTES_BYTES // 1024} KiB as JSON"
 _TOO_LARGE = f"With the template's defaults, must hold at most {_SIZE}."
 _DEFAULTS_TOO_LARGE = f"All defaults, each with the defaults within it, must together hold at most {_SIZE}."
@@ -34,16 +35,16 @@ class Rules:
         except TooLarge:  # publication refuses such a schema
             self._too_large = True
 
-    def check(self, attributes: dict[str, Any], at: str = "/attributes") -> tuple[dict[str, Any], list[Violation]]:
+    def check(self, attributes: dict[str, Any]) -> tuple[dict[str, Any], list[Violation]]:
         """The completed attributes and their faults. Attributes that are too large are returned as they are."""
         if fault := size_fault(attributes):
-            return attributes, [Violation(pointer=at, detail=fault)]
+            return attributes, [Violation(pointer=_AT, detail=fault)]
         budget = Budget()
         try:
             completed = self.complete(attributes, budget)
         except TooLarge:
-            return attributes, [Violation(pointer=at, detail=_TOO_LARGE)]
-        return completed, self.violations(completed, at, is_small=not budget.has_defaults())
+            return attributes, [Violation(pointer=_AT, detail=_TOO_LARGE)]
+        return completed, self.violations(completed, is_small=not budget.has_defaults())
 
     def complete(self, attributes: dict[str, Any], budget: Budget | None = None) -> dict[str, Any]:
         """With the defaults of missing members, including those within existing objects and lists.
@@ -56,15 +57,13 @@ class Rules:
         completed: dict[str, Any] = self._root.complete(attributes, budget or Budget())
         return completed
 
-    def violations(
-        self, attributes: dict[str, Any], at: str = "/attributes", *, is_small: bool = False
-    ) -> list[Violation]:
+    def violations(self, attributes: dict[str, Any], *, is_small: bool = False) -> list[Violation]:
         """All faults, at most MAX_VIOLATIONS: by the bounds of all attributes and by this schema. ``is_small`` says
         that the attributes are known to be small enough."""
-        found = bounds_violations(attributes, at, is_small=is_small)
+        found = bounds_violations(attributes, _AT, is_small=is_small)
         if found and (size_fault(attributes) or json_bytes(attributes) is None):
             return found
-        return [*found, *islice(self.rule_violations(attributes, at), MAX_VIOLATIONS - len(found))]
+        return [*found, *islice(self.rule_violations(attributes, _AT), MAX_VIOLATIONS - len(found))]
 
     def rule_violations(self, value: object, at: str) -> Iterator[Violation]:
         if self._whole.is_valid(value):  # as most are: this takes a fifth of the time of checking each value

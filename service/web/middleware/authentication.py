@@ -7,8 +7,7 @@ from litestar.types import ASGIApp, Receive, Send
 
 from service.callers import ANONYMOUS, Caller
 from service.database.shares import FROM_ADDRESS, ON_BEHALF_OF
-from service.limits.budget import address_of
-from service.limits.rate_limits import Limit
+from service.limits.rate_limits import Limit, address_of
 from service.web.middleware.rate_limit import count_request
 
 _WITHOUT_SHARE = ("/health", "/metrics")  # paths that must answer whatever their callers do

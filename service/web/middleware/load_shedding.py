@@ -14,11 +14,11 @@ from typing import Any
 from litestar.types import ASGIApp, Message, Receive, Send
 
 from service.errors import BadRequest, Overloaded, RequestTimeout
-from service.limits.rate_limits import network_of
+from service.limits.rate_limits import address_of
 from service.metrics import Counter, Gauge, sample
 
-BODY_PATIENCE = 30.0  # seconds in which a body must arrive,
-BODY_RATE = 16 * 1024  # and one second more for each so many bytes of it
+BODY_PATIENCE = 30.0  # seconds in which a small body must arrive
+BODY_RATE = 16 * 1024  # bytes of a body for which it has one second more
 
 # Refusals are delayed: many clients retry at once, and would keep the worker busy with refusals alone
 _REFUSALS = 200  # a second
@@ -48,7 +48,7 @@ class LoadShedding:
         if not scope["path"].startswith("/v1"):
             await self.app(scope, receive, send)
             return
-        address = network_of(scope["client"][0]) if scope.get("client") else "-"
+        address = address_of(scope)
         if not self.has_capacity_for(address):
             await self._pause()
             self.shed()

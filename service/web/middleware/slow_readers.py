@@ -16,14 +16,15 @@ from litestar.types import ASGIApp, Receive, Send
 from loguru import logger
 
 from service.errors import Overloaded
-from service.limits.budget import PIECE, RESPONSES_IN_MEMORY, RESPONSES_ON_DISK, Budget, address_of, clients_of
+from service.limits.budget import PIECE, RESPONSES_IN_MEMORY, RESPONSES_ON_DISK, Budget, clients_of
+from service.limits.rate_limits import address_of
 from service.limits.turns import CLIENT
 from service.metrics import Counter
 from service.web.problems import raw_problem
 
 MOST_IN_MEMORY = 1024 * 1024  # bytes of one response; a larger one is sent from a temporary file
-PATIENCE = 30.0  # seconds in which a client must take a piece,
-RATE = 32 * 1024  # and bytes that it must take in a second on the whole
+PATIENCE = 30.0  # seconds in which a client must take a piece
+RATE = 32 * 1024  # bytes a second that a client must take on average
 
 _CUT = Counter("slow_readers_cut", "Connections ended because the client read too slowly.")
 
