@@ -8,6 +8,7 @@ import pytest
 
 from service.users.tables import User
 from tests.conftest import PASSWORD, character, faults, public, relationship, template
+from tests.support.cards import V2, in_json
 from tests.support.pictures import draw_picture
 
 Client = httpx.AsyncClient
@@ -72,6 +73,38 @@ async def test_a_patch_that_changes_nothing_creates_no_version(alice: Client, ki
         assert (answer.json(), answer.headers["etag"]) == (read.json(), read.headers["etag"]), same
     partly = await alice.patch(path, json=read.json() | KINDS[kind], headers={"If-Match": read.headers["etag"]})
     assert partly.json()["version"] == read.json()["version"] + 1
+
+
+PNG: dict[str, Any] = {"content": draw_picture(), "headers": {"Content-Type": "image/png"}}
+CARD = {"files": {"file": ("mira.json", in_json(V2))}}
+
+
+@pytest.mark.parametrize(
+    ("path", "row", "sent"),
+    [
+        ("/v1/users/me/avatar", "/v1/users/me", PNG),
+        ("/v1/characters/{character}/portrait", "/v1/characters/{character}", PNG),
+        ("/v1/characters/{character}/card", "/v1/characters/{character}", {"json": {"first_mes": "Hello."}}),
+        ("/v1/characters/{character}/card", "/v1/characters/{character}", CARD),
+        ("/v1/templates/{template}/versions/2/publication", "/v1/templates/{template}", {}),
+        ("/v1/templates/{template}/versions/1/deprecation", "/v1/templates/{template}", {}),
+    ],
+)
+async def test_a_put_that_is_repeated_creates_no_version(
+    alice: Client, path: str, row: str, sent: dict[str, Any]
+) -> None:
+    fighter, mira = await template(alice), await character(alice)
+    ids = {"template": fighter["id"], "character": mira["id"]}
+    versions = f"/v1/templates/{fighter['id']}/versions"
+    await alice.post(versions, json={"attribute_schema": {"type": "object"}})
+    assert "publication" in path or (await alice.put(f"{versions}/2/publication")).status_code == 200
+    path, row = path.format(**ids), row.format(**ids)
+    before = (await alice.get(row)).json()
+    assert (await alice.put(path, **sent)).status_code == 200
+    first = (await alice.get(row)).json()
+    assert first["version"] > before["version"]
+    assert (await alice.put(path, **sent)).status_code == 200
+    assert (await alice.get(row)).json() == first
 
 
 @EVERY_KIND
