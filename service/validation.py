@@ -14,6 +14,7 @@ import msgspec
 from service.errors import MAX_VIOLATIONS, Unprocessable, Violation
 
 MAX_DEPTH = 64  # levels of lists and objects within each other
+MAX_POINTERS = 64 * 1024  # bytes of the pointers of one problem: each repeats the names that lead to its fault
 UNKNOWN = "Is not a known field."
 _MAX_ITEMS_CHECKED = 1_000  # of each list, when faults are collected; no list of a valid body is longer
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
@@ -24,11 +25,36 @@ Converted = TypeVar("Converted")
 
 
 def convert(plain: Any, expected: type[Converted], may_have_nul: bool = True) -> Converted:
-    """Converts decoded JSON to the type ``expected``. Raises Unprocessable with at most MAX_VIOLATIONS faults."""
+    """Converts decoded JSON to the type ``expected``. Raises Unprocessable with the faults that are reported."""
     unstorable = storage_violations(plain) if may_have_nul else ()
-    if found := list(islice(chain(violations(plain, expected), unstorable), MAX_VIOLATIONS)):
+    if found := reported(chain(violations(plain, expected), unstorable)):
         raise Unprocessable.of(found)
     return msgspec.convert(plain, expected)
+
+
+def reported(found: Iterable[Violation]) -> list[Violation]:
+    """The first faults: at most MAX_VIOLATIONS, whose pointers have at most MAX_POINTERS bytes together. If that of the
+    very first is longer, it ends at the object that has the long name. No more faults are looked for."""
+    kept: list[Violation] = []
+    left = MAX_POINTERS
+    for fault in islice(found, MAX_VIOLATIONS):
+        left -= _size(fault.pointer or "")
+        if left < 0:
+            return kept or [msgspec.structs.replace(fault, pointer=_shortened(fault.pointer or ""))]
+        kept.append(fault)
+    return kept
+
+
+def _size(at: str) -> int:
+    """In a response, where a control character has six bytes. The length alone tells that a pointer is too long."""
+    return len(at) if len(at) > MAX_POINTERS else len(msgspec.json.encode(at))
+
+
+def _shortened(at: str) -> str:
+    at = at[:MAX_POINTERS]
+    while _size(at) > MAX_POINTERS or len(at) == MAX_POINTERS:
+        at = at.rpartition("/")[0]
+    return at
 
 
 def valid_members(plain: Any, expected: type[msgspec.Struct]) -> dict[str, Any]:

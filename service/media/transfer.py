@@ -19,7 +19,7 @@ from service.errors import BadRequest, TooLarge, Unprocessable, UnsupportedMedia
 from service.media.queries import LINK_SECONDS, file_name, picture_version, read_file
 from service.media.schemas import MAX_UPLOAD, SIZES, PictureQuery, PortraitLinks
 from service.media.storage import STORAGE, WEBP
-from service.validation import pointer
+from service.validation import pointer, reported
 from service.web.requests import FORM, MAX_PARTS
 from service.web.responses import Rendered
 
@@ -77,7 +77,7 @@ async def read_files(request: Request[Any, Any, Any], *, most: int = 1) -> list[
     if form.is_wrong or not form.files:
         faults.append(Violation("Must be one file." if most == 1 else f"Must be 1 to {most} files.", pointer="/file"))
     if faults:
-        raise Unprocessable.of(faults)
+        raise Unprocessable.of(reported(faults))
     return form.files
 
 

@@ -19,7 +19,7 @@ from litestar.types import Empty
 from service.callers import Caller
 from service.errors import BadRequest, TooLarge, Unprocessable, UnsupportedMediaType
 from service.limits.rate_limits import WRITTEN_BYTES
-from service.validation import MAX_DEPTH, convert, valid_members
+from service.validation import MAX_DEPTH, convert, reported, valid_members
 from service.web.query import Q, query_of, read_query
 from service.web.read_rows import convert_read, may_be_read
 
@@ -131,9 +131,9 @@ class StrictRequest(Request[Caller, Any, Any], Generic[Q]):
         if look_further is None or not error.errors:
             return error
         sound = valid_members(msgspec.json.decode(await self.body()), wanted)
-        reported = {fault.pointer for fault in error.errors}
-        further = [fault for fault in await look_further(self, sound) if fault.pointer not in reported]
-        return Unprocessable.of([*error.errors, *further])
+        known = {fault.pointer for fault in error.errors}
+        further = [fault for fault in await look_further(self, sound) if fault.pointer not in known]
+        return Unprocessable.of(reported([*error.errors, *further]))
 
 
 @asynccontextmanager

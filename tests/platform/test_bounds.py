@@ -3,12 +3,13 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
 
 from service.parameters import MAX_PARAMETERS
-from service.validation import MAX_DEPTH
+from service.validation import MAX_DEPTH, MAX_POINTERS
 from service.web.middleware.size_limits import MAX_HEADER_BYTES, MAX_HEADERS, MAX_URL
 from service.web.requests import LARGE, MAX_VALUES, read_json
 from service.web.requests import MAX_JSON as MAX_BODY
@@ -16,6 +17,7 @@ from tests.conftest import faults
 from tests.support.cpu import less_than
 
 JSON = {"Content-Type": "application/json"}
+MANY_FAULTS = b",".join(b'"a%d":"\\u0000"' % number for number in range(100))
 
 
 def problem_of(answer: httpx.Response) -> str:
@@ -96,14 +98,41 @@ async def test_a_deeply_nested_body_is_refused(stranger: httpx.AsyncClient, open
         (b'{"name":"\\u0000","tags":[' + b"{}," * (MAX_VALUES // 2 - 9) + b"{}]}", 422),
         (b'{"name":"' + b"," * (MAX_BODY - 20) + b'"}', 422),
         (b"[" * (MAX_BODY // 2) + b"]" * (MAX_BODY // 2), 400),
+        (b'{"name":"M","extensions":{"' + b"K" * 900_000 + b'":{' + MANY_FAULTS + b"}}}", 422),
     ],
-    ids=["quotes", "backslashes", "numbers", "objects", "faults", "commas", "brackets"],
+    ids=["quotes", "backslashes", "numbers", "objects", "faults", "commas", "brackets", "long name"],
 )
 async def test_a_hostile_megabyte_is_answered_quickly(alice: httpx.AsyncClient, body: bytes, status: int) -> None:
     with less_than(0.1):
         answer = await alice.post("/v1/characters", content=body, headers=JSON)
     assert answer.status_code == status
     assert len(answer.json().get("errors", [])) <= 100
+    assert len(answer.content) < 200_000
+
+
+async def test_the_pointers_of_faults_are_bounded(alice: httpx.AsyncClient) -> None:
+    def body(name: str, faults: int) -> dict[str, Any]:
+        values = {f"a{number}": "\0" for number in range(faults)}
+        return {"name": "Mira", "extensions": {"kept": {name: values}}}
+
+    long = await alice.post("/v1/characters", json=body("K" * MAX_POINTERS, 100))
+    assert faults(long) == {"/extensions/kept": "Must not contain the NUL character."}
+    half = await alice.post("/v1/characters", json=body("K" * (MAX_POINTERS // 2), 100))
+    assert len(faults(half)) == 1
+    short = await alice.post("/v1/characters", json=body("K" * 100, 200))
+    assert len(faults(short)) == 100
+    controls = await alice.post("/v1/characters", json=body("\1" * 50_000, 100))
+    assert len(controls.content) < 2_000
+
+
+async def test_the_pointers_of_a_bulk_request_are_bounded(alice: httpx.AsyncClient) -> None:
+    inner: Any = {str(number): 1e300 for number in range(100)}
+    for _ in range(14):
+        inner = {"~" * 100: inner}
+    operations = [{"action": "create", "body": {"name": "Mira", "attributes": {"a": inner}}}] * 100
+    answer = await alice.post("/v1/characters/bulk", json={"operations": operations})
+    assert {item["status"] for item in answer.json()["items"]} == {422}
+    assert len(answer.content) < 100 * (MAX_POINTERS + 10_000)
 
 
 async def test_the_values_of_a_body_are_bounded(alice: httpx.AsyncClient) -> None:

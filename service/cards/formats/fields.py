@@ -8,7 +8,7 @@ import msgspec
 
 from service.cards.formats.json import equals_stored, write_document
 from service.cards.formats.specs import CardContent
-from service.errors import MAX_VIOLATIONS, Unprocessable, Violation
+from service.errors import Unprocessable, Violation
 from service.schemas import (
     EXTENSIONS_SIZE,
     LONG_DESCRIPTION_LENGTH,
@@ -20,7 +20,7 @@ from service.schemas import (
 )
 from service.text.folding import tag_key
 from service.text.json_values import stored_size
-from service.validation import pointer
+from service.validation import pointer, reported
 
 DEFAULT_NAME = "Unnamed"  # of a character whose card has an empty name
 
@@ -48,8 +48,9 @@ def character_fields(data: Mapping[str, Any]) -> CharacterFields:
 def check_bounds(card: CardContent, fields: CharacterFields) -> None:
     """Raises Unprocessable if a character cannot hold a field of the card."""
     at = "" if card.spec == "v1" else "/data"
-    if faults := [Violation(detail, pointer=pointer(at, *path)) for path, detail in _too_large(card.data, fields)]:
-        raise Unprocessable.of(faults[:MAX_VIOLATIONS])
+    found = (Violation(detail, pointer=pointer(at, *path)) for path, detail in _too_large(card.data, fields))
+    if faults := reported(found):
+        raise Unprocessable.of(faults)
 
 
 def with_edits(data: dict[str, Any], character: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,12 +5,11 @@ import math
 import re
 from collections.abc import Sequence
 from decimal import Decimal
-from itertools import islice
 from typing import Any
 
-from service.errors import MAX_VIOLATIONS, TooLarge, Unprocessable
+from service.errors import TooLarge, Unprocessable
 from service.text.json_values import is_same
-from service.validation import MAX_DEPTH, storage_violations, text_fault
+from service.validation import MAX_DEPTH, reported, storage_violations, text_fault
 
 MAX_BYTES = 8 * 1024 * 1024
 MAX_VALUES = 250_000
@@ -20,7 +19,7 @@ _LONGEST_INTEGER = 400  # digits; the largest double has 309
 
 
 def read_document(text: bytes) -> dict[str, Any]:
-    """Raises TooLarge, or Unprocessable with at most MAX_VIOLATIONS faults."""
+    """Raises TooLarge, or Unprocessable with the faults that are reported."""
     check_size([text])
     try:
         document = json.loads(text.decode("utf-8-sig"), parse_int=_integer, parse_constant=_refuse)
@@ -40,11 +39,11 @@ def check_size(texts: Sequence[bytes]) -> None:
 
 
 def check_document(document: Any) -> dict[str, Any]:
-    """The document, if it is an object that can be stored. Raises Unprocessable with at most MAX_VIOLATIONS faults."""
+    """The document, if it is an object that can be stored. Raises Unprocessable with the faults that are reported."""
     if not isinstance(document, dict):
         kind = "a list" if isinstance(document, list) else "a single value"
         raise Unprocessable(f"This is not a Character Card: it is {kind}, not an object.")
-    if faults := list(islice(storage_violations(document, value_fault=_value_fault), MAX_VIOLATIONS)):
+    if faults := reported(storage_violations(document, value_fault=_value_fault)):
         raise Unprocessable.of(faults)
     return document
 

@@ -24,7 +24,7 @@ def is_yaml(content: bytes) -> bool:
 
 
 def read_yaml(content: bytes) -> dict[str, Any]:
-    """Raises TooLarge, or Unprocessable with at most MAX_VIOLATIONS faults."""
+    """Raises TooLarge, or Unprocessable with the faults that are reported."""
     if len(content) > MAX_BYTES:
         raise TooLarge(f"A card may have at most {MAX_BYTES // 1024**2} MiB of YAML.")
     try:

@@ -3,13 +3,12 @@
 import math
 import re
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
 import msgspec
 
-from service.errors import MAX_VIOLATIONS, Violation
-from service.validation import storage_violations, text_fault
+from service.errors import Violation
+from service.validation import reported, storage_violations, text_fault
 
 ATTRIBUTES_BYTES = 64 * 1024
 ATTRIBUTES_MEMBERS = 200
@@ -25,11 +24,11 @@ _CONTROL = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")
 def bounds_violations(
     attributes: dict[str, Any], at: str = "/attributes", *, is_small: bool = False
 ) -> list[Violation]:
-    """All faults of attributes without a template, at most MAX_VIOLATIONS; a template adds its own rules. ``is_small``
-    says that the attributes are known to be small enough."""
+    """The faults of attributes without a template that are reported; a template adds its own rules. ``is_small`` says
+    that the attributes are known to be small enough."""
     if not is_small and (detail := size_fault(attributes)):
         return [Violation(pointer=at, detail=detail)]
-    return list(islice(jsonb_violations(attributes, at, max_depth=ATTRIBUTES_DEPTH), MAX_VIOLATIONS))
+    return reported(jsonb_violations(attributes, at, max_depth=ATTRIBUTES_DEPTH))
 
 
 def size_fault(attributes: dict[str, Any]) -> str | None:

@@ -5,17 +5,16 @@ This check runs before any validator reads the schema: validators fetch `$ref`, 
 
 import re
 from collections.abc import Callable, Iterator
-from itertools import islice
 from typing import Any
 
 import jsonschema_rs
 
-from service.errors import MAX_VIOLATIONS, Violation
+from service.errors import Violation
 from service.templates.rules.bounds import count_values, json_bytes, jsonb_violations
 from service.templates.rules.details import FORMATS, TYPES, abbreviated, abbreviated_list
 from service.templates.rules.nodes import Schema, compile_schema
 from service.templates.rules.validator import Rules, null_choices
-from service.validation import pointer
+from service.validation import pointer, reported
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -31,7 +30,7 @@ DATA_VALUES = 200  # in one enum, const or default, including nested values
 
 
 def schema_violations(schema: object, at: str = "/attribute_schema") -> list[Violation]:
-    """All faults of a schema, at most MAX_VIOLATIONS. Reads no files and fetches no URLs.
+    """The faults of a schema that are reported. Reads no files and fetches no URLs.
 
     Four checks, each of which runs only if the one before found no faults: the bounds of stored JSON, the subset,
     choices that no client can send, and whether the defaults are valid.
@@ -39,7 +38,7 @@ def schema_violations(schema: object, at: str = "/attribute_schema") -> list[Vio
     if not isinstance(schema, dict):
         return [Violation(pointer=at, detail="Must be an object.")]
     for check in (_bounds, _subset, null_choices, _defaults):
-        if found := list(islice(check(schema, at), MAX_VIOLATIONS)):
+        if found := reported(check(schema, at)):
             return found
     return []
 

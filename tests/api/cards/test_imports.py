@@ -4,6 +4,7 @@ import gc
 import io
 import json
 import tracemalloc
+import zlib
 from typing import Any
 from uuid import UUID
 
@@ -38,7 +39,8 @@ from tests.support.cards import (
     in_json,
     in_png,
 )
-from tests.support.pictures import draw_picture, huge_png
+from tests.support.cpu import less_than
+from tests.support.pictures import chunk, draw_picture, huge_png
 
 Client = httpx.AsyncClient
 
@@ -240,6 +242,24 @@ async def test_an_export_of_the_account_has_the_cards(alice: Client, charlie: Cl
     (card,) = [line for line in lines if line["kind"] == "card"]
     assert (card["character"], card["file"], card["spec"], card["data"]) == (made["id"], "0", "v3", V3_DATA)
     assert card["assets"] == ["assets/x.bin"]
+
+
+async def test_the_pointers_of_faults_are_bounded(alice: Client) -> None:
+    """Each repeats all names that lead to its fault. The errors of all files are in memory together."""
+    faulty = ",".join(f'"a{number}":1e999' for number in range(100))
+    text = f'{{"name":"M","description":"d","{"K" * 7_900_000}":{{{faulty}}}}}'.encode()
+    picture = draw_picture("PNG")
+    content = picture[:33] + chunk(b"zTXt", b"chara\0\0" + zlib.compress(text)) + picture[33:]
+    assert len(content) < 100_000
+    tracemalloc.start()
+    try:
+        with less_than(3):
+            answer = await alice.post("/v1/imports", files=[("file", (str(number), content)) for number in range(3)])
+        assert tracemalloc.get_traced_memory()[1] < 150_000_000
+    finally:
+        tracemalloc.stop()
+    assert [item["status"] for item in answer.json()["items"]] == [422] * 3
+    assert len(answer.content) < 10_000
 
 
 async def test_a_refused_file_is_freed_at_once(alice: Client) -> None:
