@@ -4,6 +4,7 @@ of a template its newest version, of an entry of the audit log the names of the 
 A script shows them above the columns. All have the same form: sections of tables and texts, whose cells may be links.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from uuid import UUID
@@ -15,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from service.admin.operator_details import about_entry, about_operator
 from service.admin.sections import Section, link, links, shown_value, time_text
 from service.database.prepared import Prepared, text_query
-from service.revisions.queries import differences, kept_after, previous_number
+from service.revisions.queries import first_differences, kept_after, previous_number
 
 MOST_ROWS = 20  # of a section
 MOST_DIFFERENCES = 200
@@ -94,7 +95,7 @@ async def _about_revision(revision_id: UUID) -> list[Section]:
     before = msgspec.json.decode(row["replaced"])
     current = msgspec.json.decode(await _CURRENT.value(id=row["character"], names=list(before)) or "{}")
     after = current | await kept_after(row["character"], row["number"])
-    found = list(differences(before, {name: after.get(name) for name in before}, at=""))
+    found, truncated = await asyncio.to_thread(first_differences, before, {name: after.get(name) for name in before})
     shown = [
         [
             name := each.pointer.removeprefix("/").replace("/", " / "),
@@ -109,8 +110,8 @@ async def _about_revision(revision_id: UUID) -> list[Section]:
         "head": ["Field", "Before", "After"],
         "rows": shown,
     }
-    if len(found) > MOST_DIFFERENCES:
-        section["note"] = f"The first {MOST_DIFFERENCES} of {len(found)} differences."
+    if truncated or len(found) > len(shown):
+        section["note"] = f"The first {len(shown)} of {'more than ' if truncated else ''}{len(found)} differences."
     links = [
         link(row["name"], "characters", row["character"]),
         {"text": "All revisions", "link": f"#/revisions/?character={row['character']}"},

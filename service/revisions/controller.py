@@ -11,10 +11,13 @@ from service.revisions import queries
 from service.revisions.schemas import AgainstQuery, RevisionDifferences, RevisionRead, RevisionSummary
 from service.schemas import Page
 from service.web.guards import READ_CHARACTERS, WRITE_CHARACTERS, CurrentUser
+from service.web.middleware.rate_limit import Cost
 from service.web.openapi_content import QUOTA
 from service.web.requests import IfMatch, Number, StrictRequest
 from service.web.responses import Rendered, resource
 from service.web.routes import get, post
+
+COST_OF_CHANGES = 5  # reads: two revisions are rebuilt and compared
 
 
 class RevisionController(Controller):
@@ -43,7 +46,7 @@ class RevisionController(Controller):
         """
         return Rendered(msgspec.json.encode(await queries.get_revision(user, character_id, number)))
 
-    @get("/{number:int}/changes", guards=[READ_CHARACTERS])
+    @get("/{number:int}/changes", guards=[READ_CHARACTERS], middleware=[Cost(COST_OF_CHANGES)])
     async def compare_revisions(
         self,
         request: StrictRequest[AgainstQuery],
@@ -51,7 +54,10 @@ class RevisionController(Controller):
         character_id: FromPath[UUID],
         number: Number,
     ) -> RevisionDifferences:
-        """Compare two revisions."""
+        """Compare two revisions.
+
+        Up to 1,000 differences are listed. `truncated` is true if there are more.
+        """
         return await queries.compare_revisions(user, character_id, request.parameters.against, number)
 
     @post(

@@ -3,6 +3,7 @@ current one by putting back the values that later changes replaced, up to the ne
 Old revisions are thinned (see service/characters/thinning.py), so numbers may be missing.
 """
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import UUID
@@ -30,6 +31,8 @@ from service.settings import settings
 from service.text.json_values import is_same
 from service.validation import pointer
 
+MOST_DIFFERENCES = 1_000  # of one comparison,
+MOST_POINTERS = 256 * 1024  # and bytes of their pointers
 _PIN = ("template", "template_version")
 _PLAIN = tuple(name for name in CONTENT if name not in (*_PIN, "portrait"))  # same name and value in a CharacterRead
 _GONE = {
@@ -137,8 +140,8 @@ async def compare_revisions(user: Caller, character_id: UUID, before: int | None
     new, new_portrait = await _get_revision(user, character_id, after)
     compared = {*_PLAIN, "template"} | ({"portrait"} if old_portrait != new_portrait else set())
     old_members, new_members = ({name: each["character"][name] for name in compared} for each in (old, new))
-    found = list(differences(old_members, new_members, at=""))
-    return RevisionDifferences(before=before, after=after, differences=found)
+    found, truncated = await asyncio.to_thread(first_differences, old_members, new_members)
+    return RevisionDifferences(before=before, after=after, differences=found, truncated=truncated)
 
 
 async def restore_revision(user: Caller, character_id: UUID, number: int, if_match: str | None) -> tuple[Any, bool]:
@@ -197,9 +200,22 @@ def _put_back(character: dict[str, Any], replaced: Mapping[str, Any]) -> None:
         character["template"] = {"id": template, "version": version} if template else None
 
 
-def differences(before: Any, after: Any, at: str) -> Iterator[Difference]:
+def first_differences(before: Any, after: Any) -> tuple[list[Difference], bool]:
+    """The differences, and whether there are more. They end after MOST_DIFFERENCES, or when their pointers have
+    MOST_POINTERS bytes together: each repeats the names that lead to it."""
+    found: list[Difference] = []
+    left = MOST_POINTERS
+    for difference in _differences(before, after, ()):
+        if len(found) == MOST_DIFFERENCES or left <= 0:
+            return found, True
+        found.append(difference)
+        left -= len(msgspec.json.encode(difference.pointer))
+    return found, False
+
+
+def _differences(before: Any, after: Any, path: tuple[str, ...]) -> Iterator[Difference]:
     if isinstance(before, dict) and isinstance(after, dict):
         for name in sorted(before.keys() | after.keys()):
-            yield from differences(before.get(name, msgspec.UNSET), after.get(name, msgspec.UNSET), pointer(at, name))
+            yield from _differences(before.get(name, msgspec.UNSET), after.get(name, msgspec.UNSET), (*path, name))
     elif not is_same(before, after):
-        yield Difference(pointer=at, before=before, after=after)
+        yield Difference(pointer=pointer("", *path), before=before, after=after)

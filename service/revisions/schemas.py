@@ -31,9 +31,12 @@ class Difference(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class RevisionDifferences(msgspec.Struct, kw_only=True):
+    """`truncated` is true if there are more differences: up to 1,000 are listed, and pointers of about 256 KiB."""
+
     before: int
     after: int
     differences: list[Difference]
+    truncated: bool
 
 
 class AgainstQuery(Query, kw_only=True, frozen=True):

@@ -58,6 +58,7 @@ async def counted(member: Client, method: str, path: str, **request: Any) -> int
         ("/v1/characters/{id}/graph?depth=1", 2),
         ("/v1/characters/{id}/graph?depth=4", 8),
         ("/v1/characters/{id}/card", 5),
+        ("/v1/characters/{id}/revisions/1/changes", 5),
         ("/v1/templates/{template}/versions", 2),
     ],
 )

@@ -70,8 +70,8 @@ def _changes(before: Schema, after: Schema, at: str) -> Iterator[_Change]:
 
 def _property_changes(before: Schema, after: Schema, at: str) -> Iterator[_Change]:
     olds, news = before.get("properties", {}), after.get("properties", {})
-    was_required, is_required = before.get("required", []), after.get("required", [])
-    for name in dict.fromkeys([*olds, *news, *was_required, *is_required]):
+    was_required, is_required = (dict.fromkeys(each.get("required", [])) for each in (before, after))
+    for name in olds | news | was_required | is_required:
         here = pointer(at, name)
         if name in olds and name in news:
             yield from _changes(olds[name], news[name], here)

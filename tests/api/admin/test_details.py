@@ -46,6 +46,27 @@ async def test_a_revision_shows_what_it_changed(operator: Client, alice: Client)
     assert after.count(":") == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "members", "rows", "note"),
+    [
+        ("K", 300, 200, "The first 200 of 300 differences."),
+        ("K", 1_001, 200, "The first 200 of more than 1000 differences."),
+        ("K" * 128 * 1024, 1_000, 2, "The first 2 of more than 2 differences."),
+    ],
+    ids=["some", "many", "long name"],
+)
+async def test_the_differences_of_a_revision_are_bounded(
+    operator: Client, alice: Client, name: str, members: int, rows: int, note: str
+) -> None:
+    mira = await character(alice)
+    for value in (1, 2):
+        body = {"extensions": {"of": {name: dict.fromkeys(map(str, range(members)), value)}}}
+        assert (await alice.patch(f"/v1/characters/{mira['id']}", json=body)).status_code == 200
+    shown = await sections(operator, "revisions", (await newest(operator, "revisions"))["id"])
+    section = shown["Changes of revision 3 since revision 2"]
+    assert (len(section["rows"]), section["note"]) == (rows, note)
+
+
 async def test_a_character_shows_its_portrait_revisions_and_relationships(operator: Client, alice: Client) -> None:
     mira, odo = await character(alice), await character(alice, name="Odo")
     await create(alice, f"/v1/characters/{mira['id']}/relationships", target=odo["id"], type="mentor_of")

@@ -17,6 +17,7 @@ from service.commands.purge import purge_everything
 from service.revisions import queries
 from service.settings import settings as service_settings
 from tests.conftest import character, create, template
+from tests.support.cpu import less_than
 
 Client = httpx.AsyncClient
 
@@ -384,10 +385,33 @@ async def test_the_changes_of_a_revision(alice: Client) -> None:
             {"pointer": "/attributes/new", "after": []},
             {"pointer": "/name", "before": "Mira", "after": "Mira II"},
         ],
+        "truncated": False,
     }
     against = (await alice.get(f"{path}/revisions/3/changes?against=1")).json()
     assert "/name" not in [difference["pointer"] for difference in against["differences"]]
     assert (await alice.get(f"{path}/revisions/1/changes")).json()["differences"] == []
+
+
+@pytest.mark.parametrize(("name", "members", "listed"), [("K" * 128 * 1024, 13_000, 2), ("K", 19_000, 1_000)])
+async def test_the_changes_of_a_revision_are_bounded(alice: Client, name: str, members: int, listed: int) -> None:
+    before, after = ({name: {f"{number:x}": value for number in range(members)}} for value in (0, 1))
+    path = f"/v1/characters/{(await character(alice, extensions=before))['id']}"
+    assert (await alice.patch(path, json={"extensions": after})).status_code == 200
+    await alice.get(f"{path}/revisions/1/changes")  # opens the connections and the threads
+    with less_than(0.2):
+        answer = await alice.get(f"{path}/revisions/2/changes")
+    assert answer.status_code == 200
+    assert len(answer.content) < 1_000_000
+    assert (len(answer.json()["differences"]), answer.json()["truncated"]) == (listed, True)
+
+
+async def test_as_many_changes_as_are_listed_are_not_truncated(alice: Client) -> None:
+    path = f"/v1/characters/{(await character(alice))['id']}"
+    for more, truncated in ((0, False), (1, True)):
+        members = {str(number): more for number in range(queries.MOST_DIFFERENCES + more)}
+        version = (await alice.patch(path, json={"extensions": members})).json()["version"]
+        compared = (await alice.get(f"{path}/revisions/{version}/changes", params={"against": 1})).json()
+        assert (len(compared["differences"]), compared["truncated"]) == (queries.MOST_DIFFERENCES, truncated)
 
 
 async def test_a_history_is_paged(alice: Client) -> None:

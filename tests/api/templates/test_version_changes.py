@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from tests.conftest import character, create, template
+from tests.support.cpu import less_than
 
 Client = httpx.AsyncClient
 WITS = {"type": "integer", "minimum": 1, "maximum": 20, "default": 10}
@@ -48,6 +49,17 @@ def closed(properties: dict[str, Any]) -> dict[str, Any]:
     return {
         "type": "object", "properties": properties, "required": [*properties], "additionalProperties": False,
     }  # fmt: skip
+
+
+async def test_many_required_names_are_compared_quickly(alice: Client) -> None:
+    before, after = (
+        {"type": "object", "required": [f"{letter}{number:x}" for number in range(4_900)]} for letter in "ab"
+    )
+    path = f"/v1/templates/{(await template(alice, attribute_schema=before))['id']}/versions"
+    await create(alice, path, attribute_schema=after)
+    with less_than(0.3):
+        changes = (await alice.get(f"{path}/2/changes")).json()["changes"]
+    assert len(changes) == 2 * 4_900
 
 
 @pytest.mark.parametrize("case", CHANGES)
