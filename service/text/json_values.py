@@ -1,5 +1,6 @@
-"""Decoded JSON: its size in PostgreSQL, merge patches, and equality."""
+"""Decoded JSON: its size in PostgreSQL, the number of its values, merge patches, and equality."""
 
+import math
 import re
 from decimal import Decimal
 from typing import Any
@@ -23,6 +24,18 @@ def stored_size(value: Any, text: str) -> int:
         elif isinstance(inner, float) and "e" in (short := repr(inner)):
             size += len(format(Decimal(short), "f")) - len(short)
     return size
+
+
+def count_values(value: object, most: float = math.inf) -> int:
+    """The number of values in JSON: the value itself and everything within it. Stops counting above ``most``."""
+    count = 1
+    waiting = [value]
+    while waiting and count <= most:
+        inner = waiting.pop()
+        if isinstance(inner, (dict, list)):
+            count += len(inner)
+            waiting.extend(inner.values() if isinstance(inner, dict) else inner)
+    return count
 
 
 def merge_patch(target: Any, patch: Any) -> Any:

@@ -11,9 +11,9 @@ import pytest
 from service.cards.formats.json import read_document
 from service.database.engine import DB
 from service.errors import Unprocessable, Violation
-from service.templates.rules.bounds import bounds_violations, count_values
+from service.templates.rules.bounds import bounds_violations
 from service.templates.rules.subset import schema_violations
-from service.text.json_values import stored_size
+from service.text.json_values import count_values, stored_size
 from service.validation import MAX_DEPTH, convert, pointer, storage_violations
 from tests.conftest import character, faults
 from tests.support.pictures import draw_picture

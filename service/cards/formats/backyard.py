@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from service.cards.formats.json import check_size, read_document
+from service.cards.formats.json import check_size, check_values, read_document
 from service.cards.formats.specs import CardContent, converted
 from service.errors import Unprocessable
 
@@ -89,8 +89,11 @@ def _texts(messages: Any) -> list[str]:
 
 
 def _entries(items: Any) -> Iterator[dict[str, Any]]:
+    keywords = 0
     for number, item in enumerate(items if isinstance(items, list) else ()):
         if isinstance(item, dict) and isinstance(item.get("key"), str):
+            keywords += item["key"].count(",")
+            check_values(keywords)
             yield {
                 "keys": [key.strip() for key in item["key"].split(",")],
                 "content": _with_placeholders(item.get("value")),

@@ -34,7 +34,12 @@ def check_size(texts: Sequence[bytes]) -> None:
     """Raises TooLarge or Unprocessable for texts that are too large together; nothing is decoded."""
     if sum(map(len, texts)) > MAX_BYTES:
         raise TooLarge(f"A card may have at most {MAX_BYTES // 1024**2} MiB of JSON.")
-    if sum(map(_count_values, texts)) > MAX_VALUES:
+    check_values(sum(map(_count_values, texts)))
+
+
+def check_values(count: int) -> None:
+    """Raises Unprocessable."""
+    if count > MAX_VALUES:
         raise Unprocessable(f"The card has more than {MAX_VALUES:,} values.")
 
 

@@ -22,6 +22,7 @@ _PIXELS = {
     b"bKGD", b"pHYs", b"acTL", b"fcTL", b"fdAT",
 }  # fmt: skip
 _PIECE = 768 * 1024  # bytes; a multiple of 3, so that pieces in base64 can be joined
+_MAX_RATIO = 1032  # inflated bytes to compressed ones, by the format
 _OVERHEAD = 12  # bytes of a chunk beside its data: length, kind, checksum
 
 
@@ -93,12 +94,12 @@ def read_texts(content: bytes, prefixes: tuple[str, ...] = ("",)) -> Texts:
             found.notes.append(f"The PNG has several chunks '{name}'; only the first was read.")
         elif name:
             text = bytes(data[len(name) + 1 :])
-            value = _text(kind, text, left)
+            value, inflated = _text(kind, text, left)
+            left -= inflated
             if value is None:
                 found.notes.append(f"The PNG's chunk '{name}' could not be decompressed; it was ignored.")
-                continue
-            left -= len(value) if _is_compressed(kind, text) else 0
-            found.values[name] = value
+            else:
+                found.values[name] = value
     if damaged:
         found.notes.append(f"{damaged} chunks of the PNG have a wrong checksum; they were read anyway.")
     if kind != b"IEND":
@@ -113,30 +114,29 @@ def without_metadata(content: bytes) -> bytes:
     return SIGNATURE + b"".join(chunk.raw for chunk in kept) + end
 
 
-def _is_compressed(kind: bytes, data: bytes) -> bool:
-    return kind == b"zTXt" or (kind == b"iTXt" and data[:1] == b"\1")
-
-
-def _text(kind: bytes, data: bytes, most: int) -> bytes | None:
-    """The value of a text chunk after its keyword; None if it is compressed and damaged."""
+def _text(kind: bytes, data: bytes, most: int) -> tuple[bytes | None, int]:
+    """The value of a text chunk after its keyword, None if it is compressed and damaged; and the bytes that were
+    inflated for it."""
     if kind == b"tEXt":
-        return data
+        return data, 0
     if kind == b"zTXt":
         return _inflated(data[1:], most)
     _, _, text = data[2:].partition(b"\0")[2].partition(b"\0")  # behind the language and the translated keyword
-    return _inflated(text, most) if _is_compressed(kind, data) else text
+    return _inflated(text, most) if data[:1] == b"\1" else (text, 0)
 
 
-def _inflated(data: bytes, most: int) -> bytes | None:
-    """Decompresses ``most`` bytes and one more: zlib takes 0 for no limit. Raises Unprocessable above ``most``."""
+def _inflated(data: bytes, most: int) -> tuple[bytes | None, int]:
+    """Decompresses ``most`` bytes and one more: zlib takes 0 for no limit. Raises Unprocessable above ``most``.
+
+    Damaged data counts, too: a file may have thousands of such chunks."""
     stream = zlib.decompressobj()
     try:
         value = stream.decompress(data, most + 1)
-    except zlib.error:
-        return None
+    except zlib.error:  # it does not say how far it came
+        return None, min(most, _MAX_RATIO * len(data))
     if len(value) > most:
         raise Unprocessable("The compressed texts of the PNG have more bytes than are allowed.")
-    return value if stream.eof else None
+    return value if stream.eof else None, len(value)
 
 
 def _chunks(content: bytes) -> Iterator[_Chunk]:

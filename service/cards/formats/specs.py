@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from service.cards.formats.json import write_document
+from service.cards.formats.json import check_values, write_document
 from service.errors import Unprocessable, Violation
 from service.validation import pointer
 
@@ -95,6 +95,7 @@ def check_types(card: CardContent) -> None:
             data[name] = "\n".join(value)
             notes.append("'description' was a list; it was read as lines of a text.")
     if isinstance(tags := data.get("tags"), str):
+        check_values(tags.count(","))
         data["tags"] = [tag.strip() for tag in tags.split(",") if tag.strip()]
         notes.append("'tags' was a text; it was read as a list.")
     if (tags := data.get("tags")) == {}:

@@ -16,6 +16,8 @@ _LITERALS = {"": None, "~": None, "null": None, "true": True, "false": False}
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,18})(\.[0-9]{1,18})?")
 _FIRST_KEY = re.compile(r"""(?:\ufeff|\s|---|#[^\n]*\n)*["']?[A-Za-z_][\w -]{0,60}["']?\s?:(?:\s|$)""")
 _LOOKED_AT = 4_096  # characters
+# At the beginning of a line, of any kind that libyaml knows
+_TAG_DIRECTIVE = re.compile("(?:\\A|[\r\n\x85\u2028\u2029])%TAG")
 
 
 def is_yaml(content: bytes) -> bool:
@@ -28,7 +30,12 @@ def read_yaml(content: bytes) -> dict[str, Any]:
     if len(content) > MAX_BYTES:
         raise TooLarge(f"A card may have at most {MAX_BYTES // 1024**2} MiB of YAML.")
     try:
-        document = _built(content.decode("utf-8-sig"))
+        text = content.decode("utf-8-sig")
+        # libyaml compares each with all others, and writes out its prefix for each value with the tag: seconds, in
+        # which no other thread of the worker runs
+        if _TAG_DIRECTIVE.search(text):
+            raise Unprocessable("The card has a YAML directive, which is not read.")
+        document = _built(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise Unprocessable("The card is not valid YAML (UTF-8).") from error
     return check_document(document)

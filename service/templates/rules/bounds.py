@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from service.errors import Violation
+from service.text.json_values import count_values
 from service.validation import reported, storage_violations, text_fault
 
 ATTRIBUTES_BYTES = 64 * 1024
@@ -58,18 +59,6 @@ def json_bytes(value: object) -> int | None:
         return len(msgspec.json.encode(value))
     except UnicodeEncodeError:
         return None
-
-
-def count_values(value: object, most: float = math.inf) -> int:
-    """The number of values in JSON: the value itself and everything within it. Stops counting above ``most``."""
-    count = 1
-    waiting = [value]
-    while waiting and count <= most:
-        inner = waiting.pop()
-        if isinstance(inner, (dict, list)):
-            count += len(inner)
-            waiting.extend(inner.values() if isinstance(inner, dict) else inner)
-    return count
 
 
 def _name_fault(name: str) -> str | None:

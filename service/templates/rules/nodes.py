@@ -6,8 +6,9 @@ from typing import Any
 import jsonschema_rs
 
 from service.errors import Violation
-from service.templates.rules.bounds import ATTRIBUTES_BYTES, ATTRIBUTES_VALUES, count_values, json_bytes
+from service.templates.rules.bounds import ATTRIBUTES_BYTES, ATTRIBUTES_VALUES, json_bytes
 from service.templates.rules.details import DETAILS, OF_VALUE
+from service.text.json_values import count_values
 from service.validation import pointer
 
 Schema = dict[str, Any]

@@ -10,10 +10,11 @@ from typing import Any
 import jsonschema_rs
 
 from service.errors import Violation
-from service.templates.rules.bounds import count_values, json_bytes, jsonb_violations
+from service.templates.rules.bounds import json_bytes, jsonb_violations
 from service.templates.rules.details import FORMATS, TYPES, abbreviated, abbreviated_list
 from service.templates.rules.nodes import Schema, compile_schema
 from service.templates.rules.validator import Rules, null_choices
+from service.text.json_values import count_values
 from service.validation import pointer, reported
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -18,6 +18,7 @@ from service.cards.formats.reader import MAX_NUMBERS, read_file
 from service.errors import ServiceError, TooLarge, Unprocessable
 from tests.support.card_files import AGNAI, CONTAINERS, DIALECTS, PICTURE, in_byaf, in_webp, in_yaml
 from tests.support.cards import V1, V2, V2_DATA, V3, V3_DATA, in_charx, in_json, in_png
+from tests.support.cpu import is_quick
 from tests.support.pictures import chunk
 
 GUIDE = (Path(__file__).parents[3] / "docs/guide.md").read_text()
@@ -141,6 +142,9 @@ def test_compressed_texts_are_bounded(kind: bytes) -> None:
     half = zlib.compress(bytes(png.MAX_INFLATED // 2 + 1))
     twice = chunk(kind, head + half) + chunk(kind, head.replace(b"chara", b"ccv3") + half)
     assert "more bytes" in refused(PICTURE[:33] + twice + PICTURE[33:])
+    for incomplete in (half[:-5], half[:-5] + b"\xff" * 5):
+        thrice = chunk(kind, head + incomplete) * 3
+        assert "more bytes" in refused(PICTURE[:33] + thrice + PICTURE[33:])
     damaged = read_file(
         in_png(PICTURE[:33] + chunk(kind, head.replace(b"chara", b"ccv3") + b"x") + PICTURE[33:], chara=V2)
     )
@@ -152,6 +156,19 @@ def test_a_long_text_that_is_not_compressed_takes_nothing_from_the_bound(more: i
     plain = chunk(b"iTXt", b"chara-ext-asset_:x\0\0\0\0\0" + bytes(png.MAX_INFLATED + more))
     bomb = chunk(b"zTXt", b"chara\0\0" + zlib.compress(bytes(png.MAX_INFLATED + 1)))
     assert "more bytes" in refused(PICTURE[:33] + plain + bomb + PICTURE[33:])
+
+
+def test_values_that_a_reader_makes_are_bounded() -> None:
+    """A text of tags, and the keywords of an entry of a lorebook."""
+    many = "a," * 3_900_000
+    tags = in_json({"name": "Mira", "description": "d", "tags": many})
+    book = json.dumps({"name": "Mira", "loreItems": [{"key": many, "value": "Cold."}]}).encode()
+    for content in (tags, in_byaf(**{"characters/1/character.json": book})):
+        assert is_quick(lambda content=content: refused(content), 1)  # type: ignore[misc]
+        assert "values" in refused(content)
+    entries = [{"key": "a," * 1_000, "value": ""}] * 300  # 300,000 together
+    book = json.dumps({"name": "Mira", "loreItems": entries}).encode()
+    assert "values" in refused(in_byaf(**{"characters/1/character.json": book}))
 
 
 def test_a_scenario_that_is_named_many_times_is_read_once() -> None:
@@ -213,10 +230,19 @@ def test_yaml_is_typed_as_json() -> None:
         b"name: " + b"[" * 100_000 + b"\n",
         b"name: \xff\n",
         b"name: Mira\ncontext: x\na: " + b"[" * 65 + b"]" * 65,
+        b"name: a\n...\n" + b"".join(b"%%TAG !%05d! x\n" % number for number in range(60_000)),
+        b"name: a\n...\n%TAG !a! " + b"x" * 500_000 + b"\n---\n" + b"- !a!y\n" * 70_000,
+        b"name: a\r...\r%TAG !a! " + b"x" * 500_000 + b"\n---\n" + b"- !a!y\n" * 70_000,
     ],
 )
 def test_yaml_that_is_refused(text: bytes) -> None:
-    refused(text)
+    assert is_quick(lambda: refused(text), 0.2)
+
+
+def test_a_text_in_yaml_may_have_lines_with_percent_signs() -> None:
+    lines = "".join(f"  %TAG {number}\n" for number in range(100))
+    text = f'name: Mira\ncontext: |\n{lines}greeting: "a\n%b"\n'
+    assert read_file(text.encode()).card.data["description"].count("%") == 100
 
 
 def test_yaml_aliases_are_refused() -> None:
