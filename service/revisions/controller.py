@@ -17,8 +17,6 @@ from service.web.requests import IfMatch, Number, StrictRequest
 from service.web.responses import Rendered, resource
 from service.web.routes import get, post
 
-COST_OF_CHANGES = 5  # reads: two revisions are rebuilt and compared
-
 
 class RevisionController(Controller):
     path = "/characters/{character_id:uuid}/revisions"
@@ -46,7 +44,7 @@ class RevisionController(Controller):
         """
         return Rendered(msgspec.json.encode(await queries.get_revision(user, character_id, number)))
 
-    @get("/{number:int}/changes", guards=[READ_CHARACTERS], middleware=[Cost(COST_OF_CHANGES)])
+    @get("/{number:int}/changes", guards=[READ_CHARACTERS], middleware=[Cost(5)])
     async def compare_revisions(
         self,
         request: StrictRequest[AgainstQuery],

@@ -28,11 +28,10 @@ from service.media.queries import get_past_picture
 from service.parameters import PageQuery
 from service.revisions.schemas import Difference, RevisionDifferences
 from service.settings import settings
+from service.text.comparisons import first_of
 from service.text.json_values import is_same
 from service.validation import pointer
 
-MOST_DIFFERENCES = 1_000  # of one comparison,
-MOST_POINTERS = 256 * 1024  # and bytes of their pointers
 _PIN = ("template", "template_version")
 _PLAIN = tuple(name for name in CONTENT if name not in (*_PIN, "portrait"))  # same name and value in a CharacterRead
 _GONE = {
@@ -201,16 +200,8 @@ def _put_back(character: dict[str, Any], replaced: Mapping[str, Any]) -> None:
 
 
 def first_differences(before: Any, after: Any) -> tuple[list[Difference], bool]:
-    """The differences, and whether there are more. They end after MOST_DIFFERENCES, or when their pointers have
-    MOST_POINTERS bytes together: each repeats the names that lead to it."""
-    found: list[Difference] = []
-    left = MOST_POINTERS
-    for difference in _differences(before, after, ()):
-        if len(found) == MOST_DIFFERENCES or left <= 0:
-            return found, True
-        found.append(difference)
-        left -= len(msgspec.json.encode(difference.pointer))
-    return found, False
+    """The differences that are listed, and whether there are more."""
+    return first_of(_differences(before, after, ()))
 
 
 def _differences(before: Any, after: Any, path: tuple[str, ...]) -> Iterator[Difference]:

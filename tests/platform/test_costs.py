@@ -60,6 +60,7 @@ async def counted(member: Client, method: str, path: str, **request: Any) -> int
         ("/v1/characters/{id}/card", 5),
         ("/v1/characters/{id}/revisions/1/changes", 5),
         ("/v1/templates/{template}/versions", 2),
+        ("/v1/templates/{template}/versions/1/changes", 5),
     ],
 )
 async def test_reads(alice: Client, path: str, units: int) -> None:

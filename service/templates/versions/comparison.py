@@ -1,3 +1,4 @@
+import asyncio
 from uuid import UUID
 
 import msgspec
@@ -8,6 +9,7 @@ from service.templates.rules.diff import schema_changes
 from service.templates.tables import TemplateVersion
 from service.templates.versions.queries import get_version
 from service.templates.versions.schemas import TemplateChanges
+from service.text.comparisons import first_of
 
 _NOTHING = {"type": "object", "properties": {}, "additionalProperties": False}
 _PUBLISHED_BEFORE = Prepared(
@@ -31,11 +33,12 @@ async def compare_version(user: Caller, template_id: UUID, number: int) -> Templ
     """
     after = await get_version(user, template_id, number)
     before = await _PUBLISHED_BEFORE.one(template=template_id, number=number)
+    found = await asyncio.to_thread(
+        schema_changes,
+        msgspec.json.decode(before["attribute_schema"]) if before else _NOTHING,
+        msgspec.json.decode(after["attribute_schema"]),
+    )
+    changes, truncated = first_of(found)
     return TemplateChanges(
-        before=before["number"] if before else None,
-        after=number,
-        changes=schema_changes(
-            msgspec.json.decode(before["attribute_schema"]) if before else _NOTHING,
-            msgspec.json.decode(after["attribute_schema"]),
-        ),
+        before=before["number"] if before else None, after=number, changes=changes, truncated=truncated
     )

@@ -79,7 +79,7 @@ class VersionController(Controller):
         headers = {"etag": etag(row["id"], 1)} | (_FOREVER if row["is_public"] else {})
         return Rendered(row["attribute_schema"], headers=headers, media_type=SCHEMA)
 
-    @get("/{number:int}/changes", public=True, guards=[READ_TEMPLATES])
+    @get("/{number:int}/changes", public=True, guards=[READ_TEMPLATES], middleware=[Cost(5)])
     async def compare_template_version(
         self, user: CurrentUser, template_id: FromPath[UUID], number: Number
     ) -> TemplateChanges:
@@ -88,7 +88,8 @@ class VersionController(Controller):
         Drafts in between are left out.
 
         Each attribute that changed is listed once, with a pointer such as `/attributes/wits`, as faults have it. Values
-        that were valid may not be any more if its `kinds` have `narrowed`, `retyped` or `required`.
+        that were valid may not be any more if its `kinds` have `narrowed`, `retyped` or `required`. Up to 1,000 changes
+        are listed. `truncated` is true if there are more.
         """
         return await compare_version(user, template_id, number)
 

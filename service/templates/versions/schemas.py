@@ -31,8 +31,9 @@ class TemplateVersionRead(msgspec.Struct, kw_only=True):
 
 class TemplateChanges(msgspec.Struct, kw_only=True):
     """The changes from version `before` to version `after`, one for each attribute. The first version adds every
-    attribute."""
+    attribute. `truncated` is true if there are more changes: up to 1,000 are listed, and pointers of about 256 KiB."""
 
     before: int | None
     after: int
     changes: list[SchemaChange]
+    truncated: bool

@@ -16,6 +16,7 @@ from service.characters.tables import Character, Revision
 from service.commands.purge import purge_everything
 from service.revisions import queries
 from service.settings import settings as service_settings
+from service.text.comparisons import MOST_DIFFERENCES
 from tests.conftest import character, create, template
 from tests.support.cpu import less_than
 
@@ -408,10 +409,10 @@ async def test_the_changes_of_a_revision_are_bounded(alice: Client, name: str, m
 async def test_as_many_changes_as_are_listed_are_not_truncated(alice: Client) -> None:
     path = f"/v1/characters/{(await character(alice))['id']}"
     for more, truncated in ((0, False), (1, True)):
-        members = {str(number): more for number in range(queries.MOST_DIFFERENCES + more)}
+        members = {str(number): more for number in range(MOST_DIFFERENCES + more)}
         version = (await alice.patch(path, json={"extensions": members})).json()["version"]
         compared = (await alice.get(f"{path}/revisions/{version}/changes", params={"against": 1})).json()
-        assert (len(compared["differences"]), compared["truncated"]) == (queries.MOST_DIFFERENCES, truncated)
+        assert (len(compared["differences"]), compared["truncated"]) == (MOST_DIFFERENCES, truncated)
 
 
 async def test_a_history_is_paged(alice: Client) -> None:
