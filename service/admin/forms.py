@@ -25,11 +25,12 @@ from starlette.requests import Request
 from service.admin.field_faults import in_plain_words
 from service.admin.json_texts import NotAnObject, line_of, read_object
 from service.admin.pages import page_of, row_page
+from service.admin.roles import check_form
 from service.audit.actions import Action
 from service.audit.queries import Recorded, on_behalf_of_operator
 from service.auth.token_cache import forget_tokens
 from service.database.engine import DB
-from service.errors import ServiceError, Unprocessable, Violation
+from service.errors import Forbidden, ServiceError, Unprocessable, Violation
 from service.mail.outbox import wake_worker
 from service.text.json_values import is_same
 from service.validation import text_fault
@@ -93,6 +94,10 @@ def operator_form(
     async def submit(request: Request, data: Any) -> str | FileResponse:
         operator = request.user.display_name
         try:
+            await check_form(request.user.user_id, form.slug)
+        except Forbidden as refusal:
+            raise HTTPException(refusal.status, refusal.detail) from None
+        try:
             preview = await find(data)
             with on_behalf_of_operator(operator, data.reason) as recorded:
                 async with DB.transaction() as transaction:
@@ -111,7 +116,8 @@ def operator_form(
         page = _page_of(recorded)
         return f"{done} Page: {page}" if isinstance(done, str) and page else done
 
-    return FormConfig(name, model, submit, description, form_group=group)
+    form = FormConfig(name, model, submit, description, form_group=group)
+    return form
 
 
 def _page_of(recorded: list[Recorded]) -> str | None:

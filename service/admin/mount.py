@@ -14,13 +14,22 @@ from urllib.parse import unquote
 
 import msgspec
 from litestar import asgi
-from litestar.connection import ASGIConnection
 from litestar.types import Message, Receive, Send
+from starlette.requests import HTTPConnection
 
 from service.admin.operators import SET_UP
 from service.admin.roles import check_role
 from service.audit.queries import count_refused_operators
-from service.errors import BadRequest, Forbidden, MethodNotAllowed, NotFound, RequestTimeout, TooLarge, TooManyRequests
+from service.errors import (
+    BadRequest,
+    Forbidden,
+    MethodNotAllowed,
+    NotFound,
+    RequestTimeout,
+    TooLarge,
+    TooManyRequests,
+    Unauthorized,
+)
 from service.limits.budget import Budget, clients_of
 from service.settings import settings
 from service.web.middleware.headers import request_header
@@ -71,8 +80,8 @@ async def admin(scope: Any, receive: Receive, send: Send) -> None:
         _check_body(path, body)
         receive = _repeat(body, receive)
         try:
-            await check_role(ASGIConnection[Any, Any, Any, Any](scope).cookies.get("id"), path)
-        except Forbidden as refusal:
+            await check_role(HTTPConnection(scope).cookies.get("id"), path)  # read as the site reads them
+        except (Unauthorized, Forbidden) as refusal:
             await _send_json(send, refusal.status, {"detail": refusal.detail})
             return
     if (

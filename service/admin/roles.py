@@ -9,7 +9,7 @@ from piccolo.table import Table
 from service.admin.operators import SET_UP, OperatorSession
 from service.auth.secrets import digest
 from service.database.engine import DB
-from service.errors import Forbidden
+from service.errors import Forbidden, Unauthorized
 from service.identifiers import uuid7
 from service.schemas import constrained
 
@@ -52,16 +52,21 @@ def may_use(role: Role, form: str) -> bool:
     return role == "administrator" or (role == "moderator" and form in MODERATION)
 
 
-async def check_role(token: str | None, path: str) -> None:
-    """Raises Forbidden when the operator of this session may not write to ``path``. Whether the session is alive is
-    checked by the site."""
-    if token is None or path in _OWN_ACCOUNT:
-        return
-    of_token = OperatorSession.digest == digest(token)
-    session: Any = await OperatorSession.select(OperatorSession.user_id).where(of_token).first()
-    if session is None:
-        return
-    role = await get_role(session["user_id"])
-    form = path.removeprefix(_FORMS).removesuffix("/") if path.startswith(_FORMS) else ""
+async def check_form(operator_id: int, form: str) -> None:
+    """Raises Forbidden when the operator may not use the form. ``form`` is the last part of its address."""
+    role = await get_role(operator_id)
     if not may_use(role, form):
         raise Forbidden(f"Your role is {role}, which does not allow this.")
+
+
+async def check_role(token: str | None, path: str) -> None:
+    """Raises Forbidden when the operator of this session may not write to ``path``, and Unauthorized without a session.
+    Whether the session is alive is checked by the site. Each form checks the role again, for the operator that the site
+    finds."""
+    if path in _OWN_ACCOUNT:
+        return
+    of_token = OperatorSession.digest == digest(token or "")
+    session: Any = await OperatorSession.select(OperatorSession.user_id).where(of_token).first()
+    if session is None:
+        raise Unauthorized("Sign in first.")
+    await check_form(session["user_id"], path.removeprefix(_FORMS).removesuffix("/") if path.startswith(_FORMS) else "")

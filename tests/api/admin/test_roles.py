@@ -11,7 +11,7 @@ from service.admin import roles
 from service.admin.operator_accounts import set_role
 from service.admin.operators import SET_UP
 from service.admin.roles import ROLES, Role
-from tests.conftest import OPERATORS_PASSWORD, browser, sign_in
+from tests.conftest import OPERATORS_PASSWORD, browser, client, sign_in
 
 Client = httpx.AsyncClient
 
@@ -81,6 +81,61 @@ async def test_no_spelling_of_a_path_passes_the_check(operator: Client, alice: C
     await give("reader")
     assert (await operator.post(path, json=ALICE)).status_code in (403, 404, 405)
     assert (await alice.get("/v1/users/me")).status_code == 200
+
+
+SENT = pytest.mark.parametrize(
+    "cookies",
+    [
+        ["csrftoken={csrf}", "id={token}"],
+        ["id={token}", "csrftoken={csrf}"],
+        ["csrftoken={csrf}; id=bogus", "id={token}"],
+        ["id=bogus", "csrftoken={csrf}; id={token}"],
+        ["csrftoken={csrf}; id=bogus; id={token}"],
+        ["csrftoken={csrf}; id={token}; id=bogus"],
+        ['csrftoken={csrf}; id="{token}"'],
+        ["csrftoken={csrf}; id = {token}"],
+        ["csrftoken={csrf}; ID={token}"],
+        ["csrftoken={csrf}; id=; id={token}"],
+        ["csrftoken={csrf}"],
+    ],
+)
+
+
+async def suspend(app: Any, operator: Client, cookies: list[str]) -> httpx.Response:
+    """Sends the form with these headers of cookies, as no browser does."""
+    token, csrf = operator.cookies["id"], operator.cookies["csrftoken"]
+    headers = [("Cookie", cookie.format(csrf=csrf, token=token)) for cookie in cookies]
+    async with client(app, **{"X-CSRFToken": csrf}) as sender:
+        return await sender.post(SUSPEND, json=ALICE, headers=[*headers, ("Content-Type", "application/json")])
+
+
+@SENT
+async def test_no_spelling_of_the_session_passes_the_check(
+    app: Any, operator: Client, alice: Client, cookies: list[str]
+) -> None:
+    await give("reader")
+    assert (await suspend(app, operator, cookies)).status_code in (400, 401, 403)
+    assert (await alice.get("/v1/users/me")).status_code == 200
+
+
+@SENT
+async def test_a_form_checks_the_role_itself(
+    app: Any, operator: Client, alice: Client, cookies: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roles, "_OWN_ACCOUNT", (SUSPEND,))  # so the check in front of the site passes
+    await give("reader")
+    answer = await suspend(app, operator, cookies)
+    assert answer.status_code in (401, 403)
+    if cookies[0] == "csrftoken={csrf}; id={token}":
+        assert answer.json()["detail"] == "Your role is reader, which does not allow this."
+    assert (await alice.get("/v1/users/me")).status_code == 200
+
+
+async def test_cookies_may_be_in_several_headers(app: Any, operator: Client, alice: Client) -> None:
+    """As a proxy sends them that does not join what arrived over HTTP/2."""
+    answer = await suspend(app, operator, ["csrftoken={csrf}", "id={token}"])
+    assert answer.status_code == 200, answer.text
+    assert (await alice.get("/v1/users/me")).status_code == 401
 
 
 async def test_a_new_role_counts_in_open_sessions(operator: Client, alice: Client) -> None:
