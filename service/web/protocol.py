@@ -5,12 +5,15 @@ them only once they are complete. Processes start with ``--http service.web.prot
 """
 
 import asyncio
-from typing import Any
+import sys
+from typing import Any, NoReturn
 
 import msgspec
+from httptools import HttpParserUpgrade
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from service.errors import HeadersTooLarge, RequestTimeout, ServiceError
+from service.errors import BadRequest, HeadersTooLarge, RequestTimeout, ServiceError
+from service.web.middleware.headers import Headers
 
 MAX_HEAD = 64 * 1024  # bytes of a request line with headers; one read of the socket more may be parsed
 MAX_LINES = 200  # headers and trailers of a request
@@ -25,10 +28,13 @@ class _TooMuch(Exception):
 class BoundedProtocol(HttpToolsProtocol):
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
+        self._in_message = False
         self._in_head = False
         self._head_size = 0
+        self._read = b""
         self._read_size = 0
         self._lines = 0
+        self._fault: ServiceError | None = None  # for which the parser stopped
         self._is_refused = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -43,44 +49,73 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._is_refused:
             return
-        self._read_size = len(data)
+        self._read, self._read_size = data, len(data)
         super().data_received(data)
-        if self._in_head:
+        self._read = b""
+        if self._in_message:
             self._head_size += self._read_size
             if self._head_size > MAX_HEAD:
                 self._refuse(HeadersTooLarge(f"The request line and the headers are larger than {MAX_HEAD} bytes."))
-            self._await_head()
-        elif self._is_idle():  # empty lines, after which uvicorn has no time-out
+        if self._in_head or self._is_idle():  # also after empty lines, after which uvicorn has no time-out
             self._await_head()
         else:
-            self._head_size = 0
             self._stop_timer()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._in_head, self._lines = True, 0
-        self._head_size = -self._read_size  # a read may bring much of earlier requests in front of a head
+        self._in_message = self._in_head = True
+        self._lines = 0
+        self._begin_to_count()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._lines += 1
         if self._lines > MAX_LINES:
-            raise _TooMuch
-        super().on_header(name, value)
+            self._stop(HeadersTooLarge(f"The request has more than {MAX_LINES} headers."))
+        if self._in_head:  # not a trailer, which could pretend to be a header that a proxy sets
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade() and _has_body(self.headers):  # which the parser would read as a request
+            self._stop(BadRequest("A request that offers an upgrade may not have a body."))
         self._in_head = False
+        self._begin_to_count()
         super().on_headers_complete()
         if len(self.pipeline) > MAX_PIPELINED:
-            raise _TooMuch
+            self._stop(None)
+
+    def on_body(self, body: bytes) -> None:
+        self._begin_to_count()
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._in_message = False
+        super().on_message_complete()
+
+    def _begin_to_count(self) -> None:
+        """Counts the bytes of the head, and of what comes between parts of the body and after it: the sizes of chunks
+        with their extensions, and trailers. A read may bring much of something else in front of them."""
+        self._head_size = -self._read_size
+
+    def _stop(self, fault: ServiceError | None) -> NoReturn:
+        self._fault = fault
+        raise _TooMuch
 
     def send_400_response(self, msg: str) -> None:
         """Uvicorn's answer when the parser stops."""
-        if self._lines > MAX_LINES:
-            self._refuse(HeadersTooLarge(f"The request has more than {MAX_LINES} headers."))
+        if self._fault is not None:
+            self._refuse(self._fault)
         elif self.pipeline or (not self._is_idle() and self.cycle.response_started):
             self._end()
         else:
             super().send_400_response(msg)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Uvicorn calls this for an offer of an upgrade, which a server may ignore (RFC 9110, section 7.8). The parser
+        has stopped after it, and what follows in this read is the next request."""
+        offer = sys.exception()
+        if isinstance(offer, HttpParserUpgrade) and (rest := self._read[offer.args[0] :]):
+            self._read = rest
+            super().data_received(rest)
 
     def _is_idle(self) -> bool:
         return not self.pipeline and (self.cycle is None or self.cycle.response_complete)
@@ -104,8 +139,9 @@ class BoundedProtocol(HttpToolsProtocol):
             self._await_head()  # an earlier request on this connection is still answered
 
     def _refuse(self, error: ServiceError) -> None:
-        """Answers with a problem document, unless an earlier request on this connection is being answered."""
-        if not self._is_idle():
+        """Answers with a problem document, unless a request on this connection is being answered, or the body of an
+        answered one is still arriving."""
+        if not self._is_idle() or (self._in_message and not self._in_head):
             self._end()
             return
         body = msgspec.json.encode(
@@ -119,3 +155,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def _end(self) -> None:
         self._is_refused = True
         self.transport.abort()
+
+
+def _has_body(headers: Headers) -> bool:
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value.strip() != b"0") for name, value in headers
+    )

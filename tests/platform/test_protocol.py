@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import socket
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ CHUNKED = (
     b"POST /v1/sessions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     b"Transfer-Encoding: chunked\r\n\r\n"
 )
+CLOSING = GET + b"Connection: close\r\n\r\n"
 MUCH = 4 * 1024 * 1024  # bytes; more than the service and the sockets hold
 
 
@@ -81,11 +83,101 @@ async def test_a_head_without_end_is_refused(port: int, start: bytes, piece: byt
     [
         pytest.param(b"", b"A" * 4096, id="method"),
         pytest.param(CHUNKED + b"1\r\n{\r\n0\r\n", b"X-A: b\r\n" * 500, id="trailers"),
+        pytest.param(CHUNKED + b"0\r\nX-A: ", b"a" * 4096, id="value of a trailer"),
+        pytest.param(CHUNKED + b"1\r\n{\r\n0\r\n", b"a" * 4096, id="name of a trailer"),
+        pytest.param(CHUNKED + b"1;", b"a" * 4096, id="extension of a chunk"),
+        pytest.param(CHUNKED + b"1\r\n{\r\n0;", b"a" * 4096, id="extension of the last chunk"),
+        pytest.param(CHUNKED, b"0" * 4096, id="size of a chunk"),
     ],
 )
 async def test_the_connection_of_an_endless_request_ends(port: int, start: bytes, piece: bytes) -> None:
+    began = time.monotonic()
     received = await answer(port, start, piece, MUCH // len(piece))
     assert received == b"" or received.startswith(b"HTTP/1.1 4")
+    assert received.count(b"HTTP/1.1 ") <= 1
+    assert time.monotonic() - began < 5, "before the time for a body is over"
+
+
+@pytest.mark.parametrize("count", [1, 100])
+async def test_trailers_change_nothing(port: int, count: int) -> None:
+    """With X-Forwarded-For in the head, metrics are refused; a repeated Host is, too."""
+    head = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+    trailers = b"X-Forwarded-For: 203.0.113.1\r\nX-Request-ID: of-a-trailer\r\nHost: elsewhere.example\r\n"
+    received = await answer(port, head + trailers + b"X-A: b\r\n" * count + b"\r\n" + CLOSING)
+    assert re.findall(rb"HTTP/1.1 (\d+)", received) == [b"200", b"200"]
+    assert b"of-a-trailer" not in received
+
+
+@pytest.mark.parametrize("size", [1, 40])
+async def test_a_body_may_come_in_many_small_parts(port: int, size: int) -> None:
+    """Each read has the size of a part, or the part, as some clients send them."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(CHUNKED)
+    for _ in range(MAX_HEAD // 1000):
+        writer.write(b"%x;%s\r\n" % (size, b"e" * 1000))
+        await asyncio.sleep(0.001)
+        writer.write(b" " * size + b"\r\n")
+        await asyncio.sleep(0.001)
+    writer.write(b"2\r\n{}\r\n0\r\n\r\n")
+    assert (await reader.readline()).startswith(b"HTTP/1.1 422")
+    writer.close()
+
+
+UPGRADE = b"Connection: Upgrade\r\nUpgrade: %s\r\n"
+
+
+@pytest.mark.parametrize("protocol_name", [b"x", b"h2c", b"websocket", b"TLS/1.0"])
+@pytest.mark.parametrize("length", [b"Content-Length: %d\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n%x\r\n"])
+@pytest.mark.parametrize("pause", [0, 0.2])
+async def test_an_upgrade_with_a_body_is_refused(port: int, protocol_name: bytes, length: bytes, pause: float) -> None:
+    """Its body would be read as the next request."""
+    smuggled = GET + b"\r\n"
+    head = b"POST /v1/users HTTP/1.1\r\nHost: localhost\r\n" + UPGRADE % protocol_name + length % len(smuggled)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(head)
+    await asyncio.sleep(pause)
+    writer.write(smuggled + CLOSING)
+    received = await reader.read()
+    writer.close()
+    assert re.findall(rb"HTTP/1.1 (\d+)", received) == [b"400"]
+    problem = json.loads(received.partition(b"\r\n\r\n")[2])
+    assert (problem["type"], problem["detail"]) == (
+        "/problems/bad-request",
+        "A request that offers an upgrade may not have a body.",
+    )
+
+
+@pytest.mark.parametrize("more", [b"", b"Content-Length: 0\r\n"])
+async def test_an_upgrade_without_a_body_is_ignored(port: int, more: bytes) -> None:
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(GET + offer + more + b"\r\n")
+    assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+    writer.write(CLOSING)
+    assert (await reader.read()).count(b"HTTP/1.1 200") == 1
+    writer.close()
+
+
+async def test_a_request_behind_an_upgrade_is_answered(port: int) -> None:
+    received = await answer(port, (GET + UPGRADE % b"h2c" + b"\r\n") * 3 + CLOSING)
+    assert re.findall(rb"HTTP/1.1 (\d+)", received) == [b"200"] * 4
+    received = await answer(port, (GET + UPGRADE % b"h2c" + b"\r\n") * 2000)
+    assert received.count(b"HTTP/1.1 200") <= MAX_PIPELINED
+
+
+async def test_an_answered_request_has_no_second_answer(port: int) -> None:
+    head = b"PUT /v1/users HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(head)
+    first = await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"X-A: b\r\n" * (MAX_LINES + 1))
+    try:
+        rest = await reader.read()
+    except ConnectionError:
+        rest = b""
+    writer.close()
+    assert first.startswith(b"HTTP/1.1 405")
+    assert b"HTTP/1.1 " not in rest
 
 
 async def test_few_requests_wait_on_a_connection(port: int) -> None:
