@@ -2,7 +2,6 @@ import asyncio
 from typing import Annotated
 
 from litestar import Controller
-from litestar.datastructures.headers import Accept
 from litestar.enums import MediaType
 from litestar.params import HeaderParameter
 
@@ -15,6 +14,7 @@ from service.errors import BadRequest, Violation
 from service.limits.budget import clients_of
 from service.limits.rate_limits import address_of
 from service.parameters import CURSOR_LENGTH
+from service.web.accept import accepted_types
 from service.web.event_stream import EVENT_STREAM, EventStream
 from service.web.guards import READ_CHARACTERS, CurrentUser
 from service.web.middleware.rate_limit import Cost
@@ -55,7 +55,7 @@ class ChangeController(Controller):
         everything until now was sent. `limit` has no effect on a stream.
         """
         query = request.parameters
-        if Accept(request.headers.get("accept", "")).best_match([MediaType.JSON, EVENT_STREAM]) == EVENT_STREAM:
+        if accepted_types(request.scope).best_match([MediaType.JSON, EVENT_STREAM]) == EVENT_STREAM:
             feed = await _feed(user, query, last_event_id)
             end, address = asyncio.Event(), address_of(request.scope)
             return EventStream(follow(feed, clients_of(request.scope)), end, opened(user, address, end))

@@ -10,7 +10,6 @@ from typing import IO, Any
 
 from litestar import Request, Response
 from litestar.datastructures import UploadFile
-from litestar.datastructures.headers import Accept
 from litestar.enums import MediaType
 from litestar.types import Empty
 from multipart import MultipartSegment, ParserError, ParserLimitReached, PushMultipartParser
@@ -20,6 +19,7 @@ from service.media.queries import LINK_SECONDS, file_name, picture_version, read
 from service.media.schemas import MAX_UPLOAD, SIZES, PictureQuery, PortraitLinks
 from service.media.storage import STORAGE, WEBP
 from service.validation import pointer, reported
+from service.web.accept import accepted_types
 from service.web.requests import FORM, MAX_PARTS
 from service.web.responses import Rendered
 
@@ -130,7 +130,7 @@ async def show_picture(
     """The picture of a row of ``picture_columns``, a redirect to it, or links as JSON if the client accepts JSON and no
     picture.
     Caches may keep it only at a URL with its version, because any other URL will show another picture later."""
-    accepted = Accept(request.headers.get("accept", "*/*"))
+    accepted = accepted_types(request.scope)
     if not accepted.accepts(WEBP) and accepted.accepts(MediaType.JSON):
         return Response(await _links(row), headers={"Vary": "Accept", "Cache-Control": "no-store"})
     name = file_name(row["name"], query.size)

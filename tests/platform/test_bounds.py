@@ -4,17 +4,20 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 
 from service.parameters import MAX_PARAMETERS
 from service.validation import MAX_DEPTH, MAX_POINTERS
+from service.web.middleware.headers import MAX_LIST
 from service.web.middleware.size_limits import MAX_HEADER_BYTES, MAX_HEADERS, MAX_URL
 from service.web.requests import LARGE, MAX_VALUES, read_json
 from service.web.requests import MAX_JSON as MAX_BODY
-from tests.conftest import faults
+from tests.conftest import character, faults
 from tests.support.cpu import less_than
+from tests.support.pictures import give_portrait
 
 JSON = {"Content-Type": "application/json"}
 MANY_FAULTS = b",".join(b'"a%d":"\\u0000"' % number for number in range(100))
@@ -172,3 +175,45 @@ async def test_a_slow_body_times_out(stranger: httpx.AsyncClient, monkeypatch: p
     assert (answer.status_code, problem_of(answer)) == (408, "request-timeout")
     assert answer.headers["Connection"] == "close"
     assert 0.2 < answer.elapsed.total_seconds() < 3
+
+
+ENDLESS = [b"a," * 15_000, b"a;q=0.1," * 3_700, b"," * 31_000, b"*/*," * 7_000]
+
+
+@pytest.mark.parametrize("path", ["/problems", "/health/live", "/nowhere", f"/{'a' * MAX_URL}"])
+@pytest.mark.parametrize("listed", ENDLESS)
+async def test_a_long_list_of_encodings_is_ignored(stranger: httpx.AsyncClient, path: str, listed: bytes) -> None:
+    await stranger.get(path)
+    with less_than(0.06):
+        for _ in range(20):
+            another = b"br,%s," % uuid4().hex.encode()
+            answer = await stranger.get(path, headers={b"Accept-Encoding": another + listed})
+    assert answer.status_code in (200, 404, 414)
+    assert "Content-Encoding" not in answer.headers
+
+
+@pytest.mark.parametrize("path", ["/v1/changes", "/v1/characters/{}/graph", "/v1/characters/{}/portrait"])
+@pytest.mark.parametrize("listed", ENDLESS)
+async def test_a_long_list_of_media_types_is_ignored(alice: httpx.AsyncClient, path: str, listed: bytes) -> None:
+    made = await character(alice)
+    await give_portrait(made)
+    wanted = b"text/vnd.mermaid, application/json;q=0.5,"
+    await alice.get(path.format(made["id"]))
+    with less_than(0.06):
+        for _ in range(5):
+            answer = await alice.get(path.format(made["id"]), headers={b"Accept": wanted + listed})
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == ("image/webp" if path.endswith("portrait") else "application/json")
+
+
+async def test_lists_may_be_split_into_several_headers(alice: httpx.AsyncClient) -> None:
+    made = await character(alice, description="A detective. " * 200)
+    path = f"/v1/characters/{made['id']}"
+    for headers in (["br;q=0.5", "gzip"], ["gzip", "br;q=0.5"], ["gzip", "a" * (MAX_LIST - len("gzip,"))]):
+        answer = await alice.get(path, headers=[("Accept-Encoding", value) for value in headers])
+        assert answer.headers["Content-Encoding"] == "gzip", headers
+    answer = await alice.get(path, headers=[("Accept-Encoding", value) for value in ("gzip", "a" * MAX_LIST)])
+    assert "Content-Encoding" not in answer.headers
+    for headers in (["text/vnd.mermaid", "application/json;q=0.5"], ["application/json;q=0.5", "text/vnd.mermaid"]):
+        answer = await alice.get(f"{path}/graph", headers=[("Accept", value) for value in headers])
+        assert answer.headers["Content-Type"].startswith("text/vnd.mermaid"), headers

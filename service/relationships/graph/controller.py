@@ -2,13 +2,13 @@ import asyncio
 from uuid import UUID
 
 from litestar import Controller, Response
-from litestar.datastructures.headers import Accept
 from litestar.enums import MediaType
 from litestar.params import FromPath
 
 from service.relationships.graph import queries
 from service.relationships.graph.mermaid import draw
 from service.relationships.graph.schemas import Graph, GraphQuery
+from service.web.accept import accepted_types
 from service.web.guards import READ_CHARACTERS, CurrentUser
 from service.web.middleware.rate_limit import Cost, Parameters, spend
 from service.web.openapi_content import GraphOperation
@@ -45,7 +45,7 @@ class GraphController(Controller):
         query = request.parameters
         graph = await queries.get_graph(user, character_id, query.depth, query.types)
         await spend(request.scope, 1 + graph.size // FOUND_OF_A_READ)
-        if Accept(request.headers.get("accept", "")).best_match([MediaType.JSON, MERMAID]) == MERMAID:
+        if accepted_types(request.scope).best_match([MediaType.JSON, MERMAID]) == MERMAID:
             drawing = await asyncio.to_thread(draw, graph.nodes, graph.edges)
             return Rendered(drawing, media_type=f"{MERMAID}; charset=utf-8", headers={"Vary": "Accept"})
         # Not as objects: to make 5,000 of them would hold up all other requests

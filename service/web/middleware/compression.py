@@ -10,7 +10,7 @@ from typing import Any
 import brotli
 from litestar.types import ASGIApp, Message, Receive, Send
 
-from service.web.middleware.headers import Headers, request_header
+from service.web.middleware.headers import Headers, list_header
 
 IN_THREAD = 128 * 1024  # bytes, of which gzip takes 4 ms; both compressors release the GIL
 SMALLEST = 500  # bytes; a smaller response fits into one packet anyway
@@ -63,7 +63,7 @@ class Compression:
         self.app = app
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        accepted = request_header(scope, b"accept-encoding")
+        accepted = list_header(scope, b"accept-encoding")
         encoding = None if accepted is None else preferred(accepted)
         if encoding is None:
             await self.app(scope, receive, send)
