@@ -8,6 +8,7 @@ from litestar.types import Send
 
 from service.app import app as application
 from service.web.csp import NOTHING
+from service.web.middleware.headers import MAX_LIST
 from tests.conftest import character, faults, relationship, template
 
 Client = httpx.AsyncClient
@@ -212,3 +213,13 @@ async def test_the_members_of_a_problem(alice: Client) -> None:
         "detail": "The resource does not exist, or the caller may not see it.",
         "instance": "/v1/characters/0199a0a0-0000-7000-8000-000000000000",
     }
+
+
+async def test_if_none_match_may_be_split_into_several_headers(alice: Client) -> None:
+    path = await made(alice, "characters")
+    current = await etag(alice, path)
+    for tags in ([current, '"x"'], ['"x"', current], ['"x"', "*"]):
+        answer = await alice.get(path, headers=[("If-None-Match", tag) for tag in tags])
+        assert (answer.status_code, answer.content) == (304, b""), tags
+    long = f"{current},{',' * MAX_LIST}"
+    assert (await alice.get(path, headers={"If-None-Match": long})).status_code == 200

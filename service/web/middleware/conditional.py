@@ -5,7 +5,7 @@ from typing import Any
 
 from litestar.types import ASGIApp, Message, Receive, Send
 
-from service.web.middleware.headers import request_header
+from service.web.middleware.headers import list_header
 
 
 class Head:
@@ -37,7 +37,8 @@ class Conditional:
         self.app = app
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        if scope["method"] != "GET" or request_header(scope, b"if-none-match") is None:
+        tags = list_header(scope, b"if-none-match") if scope["method"] == "GET" else None
+        if tags is None:
             await self.app(scope, receive, send)
             return
         is_not_modified = False
@@ -46,8 +47,7 @@ class Conditional:
             nonlocal is_not_modified
             if message["type"] == "http.response.start":
                 headers = list(message["headers"])
-                tags = request_header(scope, b"if-none-match")  # now, as Checks joins repeated headers
-                if message["status"] == 200 and tags and _matches(tags, dict(headers).get(b"etag")):
+                if message["status"] == 200 and _matches(tags, dict(headers).get(b"etag")):
                     is_not_modified = True
                     message["status"] = 304
                     message["headers"] = [header for header in headers if not _describes_the_body(header[0])]
