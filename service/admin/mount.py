@@ -79,19 +79,15 @@ async def admin(scope: Any, receive: Receive, send: Send) -> None:
             body = await _read_body(scope, receive)
         _check_body(path, body)
         receive = _repeat(body, receive)
+        if path.startswith(_WITH_PASSWORD) and await count_refused_operators(_REFUSAL_WINDOW) >= MOST_REFUSED:
+            seconds = round(_REFUSAL_WINDOW.total_seconds())
+            wait = f"Too many wrong passwords from your network. Wait for {seconds // 60} minutes."
+            raise TooManyRequests(wait, headers={"Retry-After": str(seconds)})
         try:
             await check_role(HTTPConnection(scope).cookies.get("id"), path)  # read as the site reads them
         except (Unauthorized, Forbidden) as refusal:
             await _send_json(send, refusal.status, {"detail": refusal.detail})
             return
-    if (
-        scope["method"] != "GET"
-        and path.startswith(_WITH_PASSWORD)
-        and await count_refused_operators(_REFUSAL_WINDOW) >= MOST_REFUSED
-    ):
-        seconds = round(_REFUSAL_WINDOW.total_seconds())
-        wait = f"Too many wrong passwords from your network. Wait for {seconds // 60} minutes."
-        raise TooManyRequests(wait, headers={"Retry-After": str(seconds)})
 
     module = await _site_module()
 

@@ -288,6 +288,7 @@ def test_every_limit_is_as_documented() -> None:
         ("mail", 10, 3_600, "address"),
         ("new-email", 10, 3_600, "caller"),
         ("stored-bytes", 2 * 1024**3, 86_400, "caller"),
+        ("written-bytes", 1024**3, 86_400, "caller"),
         ("stored-responses", 64 * 1024**2, 86_400, "caller"),
         ("recipient", 10, 3_600, "recipient"),
         ("recipient-of-links", 1, 60, "recipient"),
