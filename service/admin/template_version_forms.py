@@ -1,5 +1,6 @@
 """Forms of operators for the versions of the platform's own templates."""
 
+import asyncio
 from typing import Annotated, Any
 
 import msgspec
@@ -27,7 +28,10 @@ from service.templates.queries import check_version
 from service.templates.rules.diff import schema_changes
 from service.templates.versions.queries import create_version, deprecate_version, get_version, publish_version
 from service.templates.versions.schemas import TemplateVersionCreate
+from service.text.comparisons import first_of
 from service.validation import convert
+
+MOST_CHANGES = 50  # that a preview shows
 
 
 class VersionForm(OperatorForm):
@@ -50,9 +54,12 @@ class NewVersion(OperatorForm):
 async def _changes(row: Any, number: int, schema: dict[str, Any]) -> str:
     """The changes from version ``number`` to ``schema``."""
     before = await get_version(PLATFORM, row["id"], number)
-    found = schema_changes(msgspec.json.decode(before["attribute_schema"]), schema)
-    changes = "; ".join(f"{change.pointer} {', '.join(change.kinds)}" for change in found)
-    return f"Attributes against version {number}: {changes or 'no change'}."
+    old = msgspec.json.decode(before["attribute_schema"])
+    found, truncated = first_of(await asyncio.to_thread(schema_changes, old, schema))
+    shown = [f"{change.pointer} {', '.join(change.kinds)}" for change in found[:MOST_CHANGES]]
+    if truncated or len(found) > len(shown):
+        shown.append("and more")
+    return f"Attributes against version {number}: {'; '.join(shown) or 'no change'}."
 
 
 def _new_version(data: NewVersion) -> TemplateVersionCreate:

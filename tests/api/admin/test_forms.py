@@ -398,6 +398,13 @@ async def test_an_official_template_is_created(operator: Client, stranger: Clien
     assert [each["id"] for each in listed] == [official]
 
 
+async def test_a_form_shows_the_first_changes_of_a_version(operator: Client, official: str) -> None:
+    many = {"type": "object", "properties": {f"p{number}": {} for number in range(60)}}
+    given = {"template": official, "attribute_schema": json.dumps(many)}
+    [(_, told)] = await faults(operator, "new-template-version", **given, confirm=False)
+    assert (told.count("/attributes"), "; and more." in told) == (50, True)
+
+
 async def test_a_new_version_is_a_draft_until_it_is_published(
     operator: Client, official: str, alice: Client, stranger: Client
 ) -> None:
