@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -165,7 +166,7 @@ async def test_a_user_has_one_export_at_a_time(alice: Client, charlie: Client) -
 
 async def started(member: Client) -> AsyncGenerator[bytes, None]:
     me = (await member.get("/v1/users/me")).json()["id"]
-    return await queries.export_account(queries.Caller(id=me))
+    return await queries.export_account(queries.Caller(id=UUID(me)))
 
 
 async def test_slow_readers_keep_nobody_from_exporting(app: Any, alice: Client, charlie: Client) -> None:
