@@ -3,6 +3,7 @@
 import json
 import re
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,7 @@ def test_values_that_a_reader_makes_are_bounded() -> None:
     tags = in_json({"name": "Mira", "description": "d", "tags": many})
     book = json.dumps({"name": "Mira", "loreItems": [{"key": many, "value": "Cold."}]}).encode()
     for content in (tags, in_byaf(**{"characters/1/character.json": book})):
-        assert is_quick(lambda content=content: refused(content), 1)  # type: ignore[misc]
+        assert is_quick(partial(refused, content), 1)
         assert "values" in refused(content)
     entries = [{"key": "a," * 1_000, "value": ""}] * 300  # 300,000 together
     book = json.dumps({"name": "Mira", "loreItems": entries}).encode()
