@@ -3,9 +3,11 @@
 import asyncio
 import errno
 import socket
+import time
 import tracemalloc
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
+from tempfile import TemporaryFile
 from typing import Any
 
 import httpx
@@ -211,6 +213,28 @@ async def test_a_response_is_refused_when_the_disk_is_full(monkeypatch: pytest.M
     await SlowReaders(answer_at_large)(scope() | {"state": {"request_id": "x", "server_send": None}}, nothing, note)
     assert (sent[0]["status"], dict(sent[0]["headers"])[b"content-type"]) == (503, b"application/problem+json")
     assert budget.RESPONSES_ON_DISK.used == 0
+
+
+async def test_a_response_that_is_cancelled_while_it_is_written_gives_its_budget_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[Any] = []
+
+    def slow() -> Any:
+        time.sleep(0.3)
+        made.append(TemporaryFile())  # noqa: SIM115 (closed at the end)
+        return made[0]
+
+    monkeypatch.setattr(slow_readers, "TemporaryFile", slow)
+    state = {"request_id": "x", "server_send": None}
+    answering = asyncio.create_task(SlowReaders(answer_at_large)(scope() | {"state": state}, nothing, never))
+    await asyncio.sleep(0.1)
+    assert budget.RESPONSES_ON_DISK.used == SIZE
+    answering.cancel()
+    await asyncio.gather(answering, return_exceptions=True)
+    assert budget.RESPONSES_ON_DISK.used == 0
+    await asyncio.sleep(0.5)  # the thread ends later
+    made[0].close()
 
 
 async def test_bodies_that_are_still_arriving_are_not_in_memory() -> None:

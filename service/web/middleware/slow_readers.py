@@ -92,13 +92,13 @@ class _Kept:
             return True
         if not RESPONSES_ON_DISK.take(self.clients, self.size):
             return False
+        self.budget = RESPONSES_ON_DISK  # before anything can cancel this, so that close gives it back
         try:
             self.file = await asyncio.to_thread(_spooled, self.body)
         except OSError as error:
-            RESPONSES_ON_DISK.give_back(self.clients, self.size)
             logger.error("A response cannot be written to a temporary file: {}", error)
+            self.close()
             return False
-        self.budget = RESPONSES_ON_DISK
         self.body = b""
         return True
 
@@ -117,8 +117,12 @@ class _Kept:
 
 def _spooled(body: bytes) -> IO[bytes]:
     file = TemporaryFile()  # noqa: SIM115 (closed by _Kept)
-    file.write(body)
-    file.seek(0)
+    try:
+        file.write(body)
+        file.seek(0)
+    except OSError:
+        file.close()
+        raise
     return file
 
 
